@@ -1,0 +1,122 @@
+"""What an engine must do, per task. Pictures are RGB, uint8, (height, width, 3).
+
+Every method takes a batch, so that an engine on a GPU fills it; an engine on a CPU loops.
+Boxes are xyxy float32 in pixels of the picture that they were found in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from schemas.tables import Clip, Track
+
+Picture = np.ndarray
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Who computed a score: it is stored beside every score and printed before every run."""
+
+    id: str  # e.g. "opencv-hog-haar/1": changes whenever its output may change
+    task: str  # person_detection | face_detection | recognition | segmentation | captioning
+    licence: str  # of the code and of the weights, SPDX where one exists
+    commercial: bool  # whether the weights may be used commercially
+    weights_digest: str = "none"  # SHA-256 of the weights; "none" for an engine without weights
+    gpu: bool = False  # whether it wants a GPU
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The people in one picture, best first."""
+
+    boxes: np.ndarray  # (K, 4)
+    scores: np.ndarray  # (K,), 0 to 1
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces in one picture, best first."""
+
+    boxes: np.ndarray  # (K, 4)
+    scores: np.ndarray  # (K,), 0 to 1
+    landmarks: np.ndarray  # (K, 5, 2) eyes, nose, mouth corners; NaN where unknown
+    yaw: np.ndarray  # (K,) degrees, 0 frontal, NaN unknown
+
+
+@dataclass(frozen=True)
+class PersonImage:
+    """One person to be recognised: the picture, where the person is, and what is known."""
+
+    picture: Picture
+    box: np.ndarray  # (4,)
+    face: np.ndarray | None = None  # (4,)
+    landmarks: np.ndarray | None = None  # (5, 2)
+
+
+@dataclass(frozen=True)
+class SimilarityWindows:
+    """Cosines at which THIS recogniser's vectors mean something; never carried to another."""
+
+    same_video: float  # tracks of one video at or above are one character
+    cross_video: float  # tracks of two videos at or above are one character
+    reference_floor: float  # a reference below this shows somebody else
+    duplicate: float  # at or above, two pictures are the same picture
+
+
+@dataclass(frozen=True)
+class CaptionFacts:
+    """What a captioner may look at: the measured facts, and sampled frames for a model."""
+
+    clip: Clip
+    tracks: tuple[Track, ...]
+    character: Track | None = None
+    frames: tuple[Picture, ...] = field(default=(), repr=False)
+
+
+class PersonDetector(Protocol):
+    """Finds people."""
+
+    info: EngineInfo
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]: ...
+
+
+class FaceDetector(Protocol):
+    """Finds faces."""
+
+    info: EngineInfo
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Faces]: ...
+
+
+class Recogniser(Protocol):
+    """Turns a person into a unit vector whose cosine says how alike two people are."""
+
+    info: EngineInfo
+    windows: SimilarityWindows
+
+    def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
+        """Return (N, D) float32, rows of unit length."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Cuts a person out."""
+
+    info: EngineInfo
+
+    def segment(self, people: Sequence[PersonImage]) -> list[np.ndarray]:
+        """Return one uint8 mask per picture, 255 on the person."""
+        ...
+
+
+class Captioner(Protocol):
+    """Says what a clip shows and what the character looks like."""
+
+    info: EngineInfo
+
+    def caption(self, facts: Sequence[CaptionFacts]) -> list[tuple[str, str]]:
+        """Return (caption of the clip, description of the character) per input."""
+        ...

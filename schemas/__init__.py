@@ -1,0 +1,1 @@
+"""What a row is: one Arrow schema per table. Imports nothing of ours but itself."""

@@ -1,0 +1,81 @@
+"""The closed list of reasons for which something is dropped.
+
+`Reason` says what the data is (a reject: final, the same on every rerun).
+`Failure` says what happened to the machine that looked at it (may be retried).
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a video, clip, track or sample was rejected."""
+
+    # probe and shots: the file
+    UNREADABLE = "unreadable"  # missing, empty, not a regular file, no permission
+    NOT_A_VIDEO = "not_a_video"  # no known container or no video stream
+    UNSUPPORTED_CODEC = "unsupported_codec"
+    UNSUPPORTED_TRANSFER = "unsupported_transfer"  # HDR: PQ or HLG, would need tone mapping
+    FILE_TOO_LARGE = "file_too_large"
+    PICTURE_TOO_LARGE = "picture_too_large"
+    PICTURE_TOO_SMALL = "picture_too_small"
+    VIDEO_TOO_SHORT = "video_too_short"
+    VIDEO_TOO_LONG = "video_too_long"
+    FRAME_RATE_OUT_OF_RANGE = "frame_rate_out_of_range"
+    DECOMPRESSION_BOMB = "decompression_bomb"
+    SIZE_CHANGES = "size_changes"  # the picture size changes in mid-stream
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    DUPLICATE_VIDEO = "duplicate_video"
+    LICENCE_REFUSED = "licence_refused"
+    # clips
+    CLIP_TOO_SHORT = "clip_too_short"
+    UPSCALED_TOO_MUCH = "upscaled_too_much"
+    # quality
+    BLURRY = "blurry"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    LOW_CONTRAST = "low_contrast"
+    BLACK_BORDERS = "black_borders"
+    TOO_STILL = "too_still"
+    TOO_FAST = "too_fast"
+    BURNED_IN_TEXT = "burned_in_text"
+    DUPLICATE_CLIP = "duplicate_clip"
+    # tracks and faces
+    NO_PERSON = "no_person"
+    TOO_MANY_PEOPLE = "too_many_people"
+    TRACK_TOO_SHORT = "track_too_short"
+    PERSON_TOO_SMALL = "person_too_small"
+    IMPURE_TRACK = "impure_track"
+    UNCONFIRMED_PERSON = "unconfirmed_person"
+    # pairing
+    NO_REFERENCE = "no_reference"
+    LOW_SIMILARITY = "low_similarity"
+    NEAR_DUPLICATE_REFERENCE = "near_duplicate_reference"
+    IDENTITY_AMBIGUOUS = "identity_ambiguous"
+
+
+class Failure(StrEnum):
+    """How the process that looked at a row died."""
+
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    ERROR = "error"
+    IO = "io"
+
+
+class PairKind(StrEnum):
+    """Where a reference comes from, seen from the clip that it is paired with."""
+
+    CROSS_VIDEO = "cross_video"
+    SAME_VIDEO_OTHER_SHOT = "same_video_other_shot"
+    SAME_SHOT_OTHER_CLIP = "same_shot_other_clip"
+    IN_CLIP_AUGMENTED = "in_clip_augmented"
+
+
+class Split(StrEnum):
+    """Which part of the dataset a sample belongs to."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"

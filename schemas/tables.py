@@ -1,0 +1,271 @@
+"""One dataclass per table of the dataset. Field order is column order.
+
+Ids are content hashes (`schemas.ids`). Frame indices of a clip count its own frames, at its
+own rate; boxes are xyxy in pixels of the clip's picture. Names mean the same everywhere.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from schemas.columns import column, struct_of
+
+SCHEMA_VERSION = 1
+
+_TEXT, _BYTES, _FLAG = pa.string(), pa.binary(), pa.bool_()
+_INT, _LONG, _FLOAT, _DOUBLE = pa.int32(), pa.int64(), pa.float32(), pa.float64()
+BOX = pa.list_(_FLOAT, 4)
+MEDIA = pa.struct([("bytes", _BYTES), ("path", _TEXT)])  # what `datasets` reads as Image, Video
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A stretch of a video between two cuts, half-open, in source frames."""
+
+    shot_id: str = column(_TEXT, "hash of video_id and start_pts")
+    start_frame: int = column(_LONG, "first frame")
+    end_frame: int = column(_LONG, "first frame of the next shot")
+    start_s: float = column(_DOUBLE, "time of the first frame", unit="s")
+    end_s: float = column(_DOUBLE, "time of the first frame after the shot", unit="s")
+    opened_by: str = column(_TEXT, "start | cut | fade | part (continues the previous shot)")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A source file, as probed and as decoded."""
+
+    video_id: str = column(_TEXT, "hash of the file's bytes")
+    uri: str = column(_TEXT, "where it was read from, as given")
+    licence: str = column(_TEXT, "licence as given in the manifest, or 'unknown'")
+    source: str = column(_TEXT, "origin as given in the manifest")
+    given_caption: str = column(_TEXT, "caption as given in the manifest")
+    size_bytes: int = column(_LONG, "size of the file", unit="byte")
+    container: str = column(_TEXT, "container format")
+    codec: str = column(_TEXT, "video codec")
+    pixel_format: str = column(_TEXT, "pixel format of the decoded stream")
+    bit_depth: int = column(_INT, "bits per component")
+    coded_width: int = column(_INT, "stored width, before rotation and pixel aspect", unit="px")
+    coded_height: int = column(_INT, "stored height", unit="px")
+    rotation: int = column(_INT, "degrees clockwise that turn the picture upright", unit="degree")
+    pixel_aspect: float = column(_DOUBLE, "width of a pixel over its height")
+    width: int = column(_INT, "upright width in square pixels", unit="px")
+    height: int = column(_INT, "upright height in square pixels", unit="px")
+    fps: float = column(_DOUBLE, "mean frame rate", unit="1/s")
+    constant_fps: bool = column(_FLAG, "whether frame times are evenly spaced")
+    num_frames: int = column(_LONG, "frames that decoded")
+    num_frames_declared: int = column(_LONG, "frames that the container declares, 0 if it does not")
+    duration_s: float = column(_DOUBLE, "decoded duration", unit="s")
+    num_video_streams: int = column(_INT, "video streams; the first is used")
+    sound_codec: str = column(_TEXT, "codec of the first sound stream, '' without sound")
+    decode_errors: int = column(_INT, "packets that the decoder refused")
+    truncated: bool = column(_FLAG, "fewer frames decoded than the container declares")
+    shots: list[Shot] = column(pa.list_(struct_of(Shot)), "shots in time order")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A trimmed, re-encoded piece of one shot, with its measured quality."""
+
+    clip_id: str = column(_TEXT, "hash of video_id, start, end and encode settings")
+    video_id: str = column(_TEXT, "the source video")
+    shot_id: str = column(_TEXT, "the shot that it was cut from")
+    start_pts: int = column(_LONG, "pts of the first source frame used")
+    end_pts: int = column(_LONG, "pts of the first source frame not used")
+    timebase_num: int = column(_INT, "numerator of the source timebase")
+    timebase_den: int = column(_INT, "denominator of the source timebase")
+    start_s: float = column(_DOUBLE, "start in the source", unit="s")
+    end_s: float = column(_DOUBLE, "end in the source", unit="s")
+    start_frame: int = column(_LONG, "first source frame")
+    end_frame: int = column(_LONG, "first source frame after the clip")
+    width: int = column(_INT, "width", unit="px")
+    height: int = column(_INT, "height", unit="px")
+    size_class: int = column(_INT, "short side of the bucket class (480 for 480x832)", unit="px")
+    fps: float = column(_DOUBLE, "constant frame rate", unit="1/s")
+    num_frames: int = column(_INT, "frames")
+    scale: float = column(_FLOAT, "clip pixels per source pixel; above 1 is upscaled")
+    cropped: float = column(_FLOAT, "share of the source picture that the bucket's aspect cut off")
+    size_bytes: int = column(_LONG, "size of the encoded clip", unit="byte")
+    sha256: str = column(_TEXT, "SHA-256 of the encoded clip")
+    sharpness: float = column(_FLOAT, "median variance of the Laplacian at 256 px short side")
+    brightness: float = column(_FLOAT, "mean luma, 0 black to 1 white")
+    contrast: float = column(_FLOAT, "standard deviation of luma, 0 to 0.5")
+    dark: float = column(_FLOAT, "share of pixels below 5 % luma")
+    bright: float = column(_FLOAT, "share of pixels above 95 % luma")
+    black_border: float = column(_FLOAT, "share of the picture covered by black bars")
+    motion: float = column(_FLOAT, "mean optical flow at 256 px short side", unit="px/frame")
+    camera_motion: float = column(_FLOAT, "length of the global part of it", unit="px/frame")
+    camera_pan: list[float] = column(pa.list_(_FLOAT, 2), "global flow, x and y", unit="px/frame")
+    camera_zoom: float = column(_FLOAT, "relative growth of the picture per second", unit="1/s")
+    text_area: float = column(_FLOAT, "share of the picture that looks like burned-in text")
+    perceptual_hash: str = column(_TEXT, "hex difference hashes of first, middle and last frame")
+    num_people: int = column(_INT, "median number of people in a frame", default=0)
+    caption: str = column(_TEXT, "what the clip shows", default="")
+    caption_engine: str = column(_TEXT, "engine that wrote the caption", default="")
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """A face found in one frame of a clip."""
+
+    frame_index: int = column(_INT, "frame of the clip")
+    box: list[float] = column(BOX, "xyxy", unit="px")
+    landmarks: list[float] = column(
+        pa.list_(_FLOAT), "x,y of eyes, nose, mouth corners; empty if unknown", unit="px"
+    )
+    score: float = column(_FLOAT, "the detector's own confidence")
+    yaw: float = column(_FLOAT, "0 frontal, +-90 profile", unit="degree")
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person through one clip."""
+
+    track_id: str = column(_TEXT, "hash of clip_id, detector and position in the clip")
+    clip_id: str = column(_TEXT, "the clip")
+    video_id: str = column(_TEXT, "the source video")
+    shot_id: str = column(_TEXT, "the shot")
+    character_id: str = column(_TEXT, "the identity; '' before pairing or when dropped", default="")
+    detector: str = column(_TEXT, "id of the engine that found the person", default="")
+    first_frame: int = column(_INT, "first frame of the clip with a box", default=0)
+    boxes: list[list[float]] = column(
+        pa.list_(BOX), "one box per frame from first_frame on", unit="px", default=()
+    )
+    detected: list[bool] = column(
+        pa.list_(_FLAG), "per frame: seen by the detector, not interpolated", default=()
+    )
+    score: float = column(_FLOAT, "mean confidence of the detections", default=0.0)
+    coverage: float = column(_FLOAT, "share of the clip's frames with a box", default=0.0)
+    area: float = column(_FLOAT, "median box area over picture area", default=0.0)
+    purity: float = column(_FLOAT, "share of neighbouring looks that agree, 1 is pure", default=0.0)
+    shot_size: str = column(_TEXT, "close-up | medium | full | wide", default="")
+    faces: list[FaceBox] = column(pa.list_(struct_of(FaceBox)), "faces in time order", default=())
+    face_rate: float = column(_FLOAT, "share of examined frames with a face", default=0.0)
+    top_colour: str = column(_TEXT, "named colour of the upper garment, '' if unseen", default="")
+    bottom_colour: str = column(_TEXT, "the same for the lower garment", default="")
+    description: str = column(_TEXT, "what the person looks like, as measured", default="")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image of one person that may become a reference, with its measured quality."""
+
+    reference_id: str = column(_TEXT, "hash of track_id and time")
+    track_id: str = column(_TEXT, "the track that it shows")
+    clip_id: str = column(_TEXT, "the clip that it was taken from")
+    video_id: str = column(_TEXT, "the source video")
+    shot_id: str = column(_TEXT, "the shot")
+    time_s: float = column(_DOUBLE, "time in the source", unit="s")
+    width: int = column(_INT, "width of the crop", unit="px")
+    height: int = column(_INT, "height of the crop", unit="px")
+    box: list[float] = column(BOX, "the person inside the crop, xyxy", unit="px")
+    face: list[float] = column(pa.list_(_FLOAT), "the face inside the crop, or empty", unit="px")
+    size_px: float = column(_FLOAT, "square root of the person's box area in the source", unit="px")
+    sharpness: float = column(_FLOAT, "variance of the Laplacian of the person at 224 px")
+    exposure: float = column(_FLOAT, "1 well exposed, 0 black or blown out")
+    frontal: float = column(_FLOAT, "1 frontal, 0 profile or unknown")
+    yaw: float = column(_FLOAT, "0 frontal, +-90 profile, NaN unknown", unit="degree")
+    occlusion: float = column(_FLOAT, "share of the box covered by other people's boxes")
+    truncation: float = column(_FLOAT, "share of the box's outline on the picture's edge")
+    whole_body: bool = column(_FLAG, "head and feet both inside the picture")
+    mask_area: float = column(_FLOAT, "share of the person's box that the mask covers")
+    mask_engine: str = column(_TEXT, "id of the engine that made the mask")
+    perceptual_hash: str = column(_TEXT, "hex difference hash of the crop")
+    quality: float = column(_FLOAT, "all of the above in one number, 0 to 1, for ranking")
+    image: bytes = column(_BYTES, "the crop, JPEG")
+    mask: bytes = column(_BYTES, "the person in the crop, 8-bit PNG, 255 is person")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A biometric vector. Kept apart from all other tables; may be dropped at any time."""
+
+    track_id: str = column(_TEXT, "the person that it describes")
+    reference_id: str = column(_TEXT, "the image that it was made from, '' for a track's mean")
+    video_id: str = column(_TEXT, "the source video")
+    recogniser: str = column(_TEXT, "id of the engine; vectors of two recognisers never mix")
+    weights_digest: str = column(_TEXT, "SHA-256 of its weights, or its version without weights")
+    num_images: int = column(_INT, "images averaged")
+    vector: list[float] = column(pa.list_(_FLOAT), "unit length")
+
+
+@dataclass(frozen=True)
+class ClipMedia:
+    """The encoded clip, kept with the unit so that pairing never decodes a video again."""
+
+    clip_id: str = column(_TEXT, "the clip")
+    mp4: bytes = column(_BYTES, "H.264 in MP4")
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One thing that was dropped or could not be looked at."""
+
+    stage: str = column(_TEXT, "stage that dropped it")
+    level: str = column(_TEXT, "video | clip | track | sample")
+    id: str = column(_TEXT, "id at that level")
+    video_id: str = column(_TEXT, "the source video")
+    reason: str = column(_TEXT, "schemas.reasons.Reason, or Failure when failed is true")
+    failed: bool = column(_FLAG, "true: the process died; false: the data was refused")
+    value: float | None = column(_DOUBLE, "what was measured", default=None)
+    threshold: float | None = column(_DOUBLE, "what was allowed", default=None)
+    detail: str = column(_TEXT, "one line for a person", default="")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference of a sample: the pair is this row, never joined again."""
+
+    reference_id: str = column(_TEXT, "the image")
+    kind: str = column(_TEXT, "schemas.reasons.PairKind")
+    track_id: str = column(_TEXT, "track that it shows")
+    clip_id: str = column(_TEXT, "clip that it was taken from")
+    video_id: str = column(_TEXT, "video that it was taken from")
+    time_s: float = column(_DOUBLE, "time in that video", unit="s")
+    time_gap_s: float = column(_DOUBLE, "to the clip in the same video, else NaN", unit="s")
+    similarity: float = column(_FLOAT, "cosine to the clip's track")
+    recogniser: str = column(_TEXT, "id of the engine behind similarity")
+    quality: float = column(_FLOAT, "0 to 1")
+    yaw: float = column(_FLOAT, "0 frontal, NaN unknown", unit="degree")
+    whole_body: bool = column(_FLAG, "head and feet both seen")
+    augmentation: str = column(_TEXT, "JSON of every parameter, '' when unchanged")
+    sha256: str = column(_TEXT, "SHA-256 of the image bytes")
+    image: dict = column(MEDIA, "the crop, JPEG")
+    mask: dict = column(MEDIA, "the person in it, PNG")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training row: clip, character, references, caption."""
+
+    sample_id: str = column(_TEXT, "hash of clip_id, track_id and references")
+    clip_id: str = column(_TEXT, "the clip")
+    video_id: str = column(_TEXT, "the source video")
+    shot_id: str = column(_TEXT, "the shot")
+    track_id: str = column(_TEXT, "the character's track in the clip")
+    character_id: str = column(_TEXT, "the identity")
+    split: str = column(_TEXT, "train | validation | test")
+    caption: str = column(_TEXT, "what the clip shows")
+    description: str = column(_TEXT, "what the character looks like")
+    caption_engine: str = column(_TEXT, "engine that wrote both")
+    width: int = column(_INT, "width", unit="px")
+    height: int = column(_INT, "height", unit="px")
+    fps: float = column(_DOUBLE, "constant frame rate", unit="1/s")
+    num_frames: int = column(_INT, "frames")
+    licence: str = column(_TEXT, "licence of the source video")
+    source: str = column(_TEXT, "origin of the source video")
+    start_s: float = column(_DOUBLE, "start in the source", unit="s")
+    end_s: float = column(_DOUBLE, "end in the source", unit="s")
+    num_people: int = column(_INT, "median number of people in a frame")
+    shot_size: str = column(_TEXT, "close-up | medium | full | wide")
+    sharpness: float = column(_FLOAT, "as in clips")
+    brightness: float = column(_FLOAT, "as in clips")
+    motion: float = column(_FLOAT, "as in clips", unit="px/frame")
+    camera_motion: float = column(_FLOAT, "as in clips", unit="px/frame")
+    purity: float = column(_FLOAT, "as in tracks")
+    coverage: float = column(_FLOAT, "as in tracks")
+    area: float = column(_FLOAT, "as in tracks")
+    face_rate: float = column(_FLOAT, "as in tracks")
+    first_frame: int = column(_INT, "first frame with the character")
+    boxes: list[list[float]] = column(pa.list_(BOX), "the character, one box a frame", unit="px")
+    references: list[Reference] = column(pa.list_(struct_of(Reference)), "best first")
+    video: dict = column(MEDIA, "the clip, H.264 in MP4")
