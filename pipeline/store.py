@@ -1,0 +1,210 @@
+"""Files of a dataset on any filesystem: a write is seen whole or not at all.
+
+A folder of this machine is written by temporary file, fsync and rename; on an object store one
+PUT is atomic by itself. Paths are relative to the root and never leave it.
+"""
+
+import contextlib
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+_TEMPORARY = ".tmp-"
+
+
+class Store(Protocol):
+    """Where a dataset lives."""
+
+    url: str
+
+    def read(self, path: str) -> bytes: ...
+
+    def open(self, path: str) -> BinaryIO:
+        """Open for random access; the caller closes it."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace the file; a crash leaves the old content or the new, nothing between."""
+        ...
+
+    def create(self, path: str, content: bytes) -> None:
+        """Write a file that must not exist yet, or raise FileExistsError."""
+        ...
+
+    def move(self, source: str, target: str) -> None: ...
+
+    def delete(self, path: str) -> None: ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def list(self, folder: str) -> list[str]:
+        """Return every file below the folder, sorted; none when the folder is missing."""
+        ...
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the store against a second driver, or raise BlockingIOError."""
+        ...
+
+
+def open_store(url: str | Path) -> Store:
+    """Return the store behind a folder or an fsspec URL such as s3://bucket/dataset."""
+    text = str(url)
+    if "://" not in text or text.startswith("file://"):
+        return LocalStore(text.removeprefix("file://"))
+    return RemoteStore(text)
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError(f"path must be relative and stay inside the dataset, got {path!r}")
+    return path
+
+
+class LocalStore:
+    """A folder of this machine, or one that is mounted on it."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root).expanduser().absolute()
+        self.url = str(self._root)
+
+    def read(self, path: str) -> bytes:
+        return self._at(path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        return self._at(path).open("rb")
+
+    def write(self, path: str, content: bytes) -> None:
+        with self._staged(path, content) as staged:
+            os.replace(staged, self._at(path))
+
+    def create(self, path: str, content: bytes) -> None:
+        with self._staged(path, content) as staged:
+            os.link(staged, self._at(path))  # unlike rename, refuses an existing name
+
+    @contextlib.contextmanager
+    def _staged(self, path: str, content: bytes) -> Iterator[Path]:
+        target = self._at(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.parent / f".{target.name}{_TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with staged.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield staged
+        except OSError as error:
+            if error.filename is None:  # a full disk does not say where
+                error.filename = str(target)
+            raise
+        finally:
+            staged.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def move(self, source: str, target: str) -> None:
+        self._at(target).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self._at(source), self._at(target))
+        _sync_folder(self._at(target).parent)
+
+    def delete(self, path: str) -> None:
+        self._at(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder holds more
+            self._at(path).parent.rmdir()
+
+    def exists(self, path: str) -> bool:
+        return self._at(path).exists()
+
+    def list(self, folder: str) -> list[str]:
+        base = self._at(folder)
+        found = (Path(at) / name for at, _, names in os.walk(base) for name in names)
+        return sorted(
+            path.relative_to(self._root).as_posix() for path in found if _TEMPORARY not in path.name
+        )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with (self._root / "_lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(
+                    f"another curation writes to {self._root}: wait for it, or choose another "
+                    "--output"
+                ) from None
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left; nobody else writes while the lock is held."""
+        for at, _, names in os.walk(self._root):
+            for name in names:
+                if name.startswith(".") and _TEMPORARY in name:
+                    (Path(at) / name).unlink(missing_ok=True)
+
+    def _at(self, path: str) -> Path:
+        return self._root / _inside(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class RemoteStore:
+    """An object store or any other filesystem that fsspec knows."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.url = url.rstrip("/")
+        self._fs, self._root = fsspec.core.url_to_fs(self.url)
+
+    def read(self, path: str) -> bytes:
+        return self._fs.cat_file(self._at(path))
+
+    def open(self, path: str) -> BinaryIO:
+        return self._fs.open(self._at(path), "rb")
+
+    def write(self, path: str, content: bytes) -> None:
+        self._make_parent(path)
+        self._fs.pipe_file(self._at(path), content)
+
+    def create(self, path: str, content: bytes) -> None:
+        if self.exists(path):
+            raise FileExistsError(f"{self.url}/{path} exists")
+        self._make_parent(path)
+        self._fs.pipe_file(self._at(path), content, mode="create")
+
+    def move(self, source: str, target: str) -> None:
+        self._make_parent(target)
+        self._fs.mv(self._at(source), self._at(target))
+
+    def delete(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(path))
+
+    def exists(self, path: str) -> bool:
+        return self._fs.exists(self._at(path))
+
+    def list(self, folder: str) -> list[str]:
+        self._fs.invalidate_cache()
+        found = self._fs.find(self._at(folder))
+        return sorted(path[len(self._root) :].lstrip("/") for path in found)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Object stores lock nothing; writes are idempotent and manifests put-if-absent."""
+        yield
+
+    def _make_parent(self, path: str) -> None:
+        self._fs.makedirs(self._at(path).rsplit("/", 1)[0], exist_ok=True)
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{_inside(path)}"

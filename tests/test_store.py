@@ -1,0 +1,88 @@
+"""A write is seen whole or not at all, on a folder and on an object store alike."""
+
+import errno
+import multiprocessing
+import os
+import uuid
+
+import pytest
+
+from pipeline.store import LocalStore, open_store
+
+
+@pytest.fixture(params=["folder", "object store"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(tmp_path / "dataset")
+    return open_store(f"memory://{uuid.uuid4().hex}/dataset")
+
+
+def test_what_was_written_is_read_listed_moved_and_deleted(store):
+    store.write("a/b/one.bin", b"1")
+    store.write("a/two.bin", b"22")
+    assert store.list("a") == ["a/b/one.bin", "a/two.bin"]
+    store.move("a/two.bin", "c/two.bin")
+    assert not store.exists("a/two.bin")
+    with store.open("c/two.bin") as file:
+        assert file.read() == b"22"
+    store.delete("c/two.bin")
+    store.delete("c/two.bin")
+    assert store.list("c") == []
+    assert store.list("never") == []
+
+
+def test_create_refuses_an_existing_file(store):
+    store.create("manifests/0001.json", b"first")
+    with pytest.raises(FileExistsError):
+        store.create("manifests/0001.json", b"second")
+    assert store.read("manifests/0001.json") == b"first"
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", "", "a\0b"])
+def test_no_path_leaves_the_dataset(store, path):
+    with pytest.raises(ValueError, match="inside the dataset"):
+        store.write(path, b"")
+
+
+def test_a_full_disk_leaves_the_old_file_and_names_the_path(tmp_path, monkeypatch):
+    store = LocalStore(str(tmp_path))
+    store.write("table.parquet", b"old")
+
+    def no_space(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match=r"No space left.*table\.parquet"):
+        store.write("table.parquet", b"new and longer")
+    assert store.read("table.parquet") == b"old"
+    assert os.listdir(tmp_path) == ["table.parquet"]
+
+
+def _hold(root, ready, done):
+    with LocalStore(root).lock():
+        ready.set()
+        done.wait(30)
+
+
+def test_a_second_driver_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(tmp_path), ready, done))
+    holder.start()
+    assert ready.wait(30)
+    store = LocalStore(str(tmp_path))
+    with pytest.raises(BlockingIOError, match="another curation"), store.lock():
+        pass
+    holder.kill()
+    holder.join()
+    with store.lock():
+        store.write("mine", b"")
+
+
+def test_the_lock_sweeps_what_killed_writers_left(tmp_path):
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / ".clips.parquet.tmp-0123").write_bytes(b"half")
+    store = LocalStore(str(tmp_path))
+    with store.lock():
+        pass
+    assert list((tmp_path / "units").iterdir()) == []
