@@ -50,6 +50,7 @@ class Reason(StrEnum):
     # pairing
     NO_REFERENCE = "no_reference"
     LOW_SIMILARITY = "low_similarity"
+    LOW_QUALITY_REFERENCE = "low_quality_reference"
     NEAR_DUPLICATE_REFERENCE = "near_duplicate_reference"
     IDENTITY_AMBIGUOUS = "identity_ambiguous"
 

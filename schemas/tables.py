@@ -19,6 +19,17 @@ MEDIA = pa.struct([("bytes", _BYTES), ("path", _TEXT)])  # what `datasets` reads
 
 
 @dataclass(frozen=True)
+class Input:
+    """What is known of an input without reading it again; not part of the published dataset."""
+
+    uri: str = column(_TEXT, "where it was read from")
+    size_bytes: int = column(_LONG, "size when it was read", unit="byte")
+    changed: str = column(_TEXT, "modification time or etag when it was read")
+    video_id: str = column(_TEXT, "hash of its bytes")
+    num_parts: int = column(_INT, "units that it was cut into")
+
+
+@dataclass(frozen=True)
 class Shot:
     """A stretch of a video between two cuts, half-open, in source frames."""
 

@@ -1,0 +1,96 @@
+"""Make a version of the dataset visible: all of it or nothing.
+
+Files are staged under `_staging/`, moved to their folder, listed with their hashes in a manifest
+that is created once, and the pointer is replaced last. A reader that follows the pointer never sees
+a version that is not complete; what a killed publisher left is used or swept by the next run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from pipeline.store import Store
+from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
+
+STAGING = "_staging"
+FOLDERS = ("videos", "clips", "tracks", "samples", "embeddings", "rejects")
+
+
+def read_manifest(store: Store) -> tuple[Manifest, str] | None:
+    """Return the current manifest and the SHA-256 of its file, or None before the first."""
+    if not store.exists(POINTER):
+        return None
+    pointer = json.loads(store.read(POINTER))
+    content = store.read(pointer["path"])
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != pointer["sha256"]:
+        raise ValueError(
+            f"{store.url}/{pointer['path']} is damaged: its SHA-256 is {digest}, the pointer says "
+            f"{pointer['sha256']}; restore the file, or make the dataset again"
+        )
+    return Manifest.from_json(content), digest
+
+
+def stage_file(path: str, content: bytes, rows: int, store: Store) -> DataFile:
+    """Write a file that no reader looks at yet."""
+    store.write(f"{STAGING}/{path}", content)
+    return DataFile(path, rows, len(content), hashlib.sha256(content).hexdigest())
+
+
+def publish(manifest: Manifest, store: Store) -> None:
+    """Move staged files into place, write the manifest, move the pointer, sweep the old version."""
+    for file in manifest.files:
+        if store.exists(f"{STAGING}/{file.path}"):
+            store.move(f"{STAGING}/{file.path}", file.path)
+        elif not store.exists(file.path):
+            raise FileNotFoundError(f"{store.url}/{STAGING}/{file.path} was staged and is gone")
+    content = manifest.to_json()
+    path = manifest_path(manifest.version)
+    if not store.exists(path):
+        store.create(path, content)
+    elif store.read(path) != content:
+        raise FileExistsError(
+            f"{store.url}/{path} was published by another run; run again to publish on top of it"
+        )
+    pointer = {"path": path, "sha256": hashlib.sha256(content).hexdigest()}
+    store.write(POINTER, json.dumps(pointer, sort_keys=True).encode())
+    sweep(manifest, store)
+
+
+def sweep(manifest: Manifest, store: Store) -> None:
+    """Remove data files that the current manifest does not list, and all that was staged."""
+    listed = {file.path for file in manifest.files}
+    for folder in (*FOLDERS, STAGING):
+        for path in store.list(folder):
+            if path not in listed:
+                store.delete(path)
+
+
+def damaged_files(manifest: Manifest, store: Store) -> list[str]:
+    """Return one line per file of the manifest that is missing or has other bytes."""
+    return [line for file in manifest.files if (line := _check(file, store))]
+
+
+def _check(file: DataFile, store: Store) -> str | None:
+    if not store.exists(file.path):
+        return f"{file.path}: missing"
+    content = store.read(file.path)
+    if len(content) != file.size_bytes:
+        return f"{file.path}: {len(content)} bytes, {file.size_bytes} listed"
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        return f"{file.path}: its bytes have changed"
+    return None
+
+
+def table_path(table: str, version: int, number: int) -> str:
+    """Return a path that no other version uses, so that publishing never changes a listed file."""
+    return f"{table}/v{version:04d}-{number:05d}.parquet"
+
+
+def digest_of(values: Iterable[object]) -> str:
+    """Return a SHA-256 over JSON values in the order given."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(json.dumps(value, sort_keys=True).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,72 @@
+"""Write and read Parquet the same way everywhere: same rows, same bytes."""
+
+import functools
+import io
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.columns import Row, to_table
+
+ROWS_PER_GROUP = 8192
+MEDIA_ROWS_PER_GROUP = 10  # a clip is 1 to 5 MB: groups stay far below 100 MB
+_MEDIA_NAMES = frozenset({"mp4", "image", "mask", "video"})  # compressed already
+
+
+def encode_rows(rows: Iterable[Row], table: type[Row], schema: pa.Schema | None = None) -> bytes:
+    """Return the Parquet file of some rows; `schema` may add metadata to the table's own."""
+    data = to_table(rows, table)
+    return encode_table(data if schema is None else data.cast(schema))
+
+
+def encode_table(data: pa.Table) -> bytes:
+    """Return the Parquet file of an Arrow table: fixed options, page index and checksums."""
+    media, light = _leaf_columns(data.schema)
+    sink = io.BytesIO()
+    pq.write_table(
+        data,
+        sink,
+        row_group_size=MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP,
+        compression={**dict.fromkeys(media, "NONE"), **dict.fromkeys(light, "ZSTD")},
+        use_dictionary=list(light),
+        write_statistics=list(light),
+        write_page_index=True,
+        write_page_checksum=True,
+    )
+    return sink.getvalue()
+
+
+@functools.cache
+def _leaf_columns(schema: pa.Schema) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split the Parquet columns of a schema into media bytes and all others."""
+    sink = io.BytesIO()
+    pq.write_table(schema.empty_table(), sink)
+    parquet = pq.ParquetFile(sink).schema
+    leaves = [parquet.column(index).path for index in range(len(parquet))]
+    media = tuple(leaf for leaf in leaves if _is_media(leaf))
+    return media, tuple(leaf for leaf in leaves if leaf not in media)
+
+
+def _is_media(leaf: str) -> bool:
+    parts = leaf.removesuffix(".bytes").split(".")
+    return parts[-1] in _MEDIA_NAMES
+
+
+def read_columns(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
+    """Read some columns, verifying page checksums."""
+    return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns)
+
+
+def read_rows_by_key(file: BinaryIO, key: str, wanted: set[str]) -> Iterator[dict]:
+    """Yield the rows whose `key` is wanted; other row groups are not read."""
+    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    for group in range(parquet.num_row_groups):
+        keys = parquet.read_row_group(group, columns=[key])[key].to_pylist()
+        if wanted.isdisjoint(keys):
+            continue
+        rows = parquet.read_row_group(group).filter(
+            pa.array([value in wanted for value in keys], pa.bool_())
+        )
+        yield from rows.to_pylist()

@@ -1,0 +1,167 @@
+"""A version becomes visible as a whole; a killed publisher leaves nothing half-done."""
+
+import hashlib
+import json
+
+import pytest
+
+from pipeline.commit import (
+    STAGING,
+    damaged_files,
+    publish,
+    read_manifest,
+    stage_file,
+    table_path,
+)
+from pipeline.store import LocalStore
+from schemas.manifest import POINTER, FunnelRow, Manifest
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+class DyingStore(LocalStore):
+    """A store whose process dies before its n-th change."""
+
+    def __init__(self, root, die_at):
+        super().__init__(root)
+        self.left = die_at
+
+    def _tick(self):
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+    def write(self, path, content):
+        self._tick()
+        super().write(path, content)
+
+    def create(self, path, content):
+        self._tick()
+        super().create(path, content)
+
+    def move(self, source, target):
+        self._tick()
+        super().move(source, target)
+
+    def delete(self, path):
+        self._tick()
+        super().delete(path)
+
+
+def make_version(version, parent, store):
+    files = [
+        stage_file(table_path("clips", version, number), f"{version}/{number}".encode(), 1, store)
+        for number in range(3)
+    ]
+    return Manifest(
+        version=version,
+        parent=parent,
+        inputs_digest="i",
+        observe_digest="o",
+        config_digest=f"c{version}",
+        config={},
+        engines=[],
+        libraries={},
+        funnel=[FunnelRow("probe", "video", 3, 2, 1, 0, {"not_a_video": 1})],
+        splits={"train": 2},
+        files=files,
+    )
+
+
+def content_of(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def test_a_version_is_read_back_as_it_was_published(tmp_path):
+    store = LocalStore(str(tmp_path))
+    assert read_manifest(store) is None
+    manifest = make_version(1, "", store)
+    publish(manifest, store)
+    read, sha256 = read_manifest(store)
+    assert read == manifest
+    assert sha256 == hashlib.sha256(store.read("manifests/0001.json")).hexdigest()
+    assert damaged_files(manifest, store) == []
+    assert store.list(STAGING) == []
+
+
+def test_the_next_version_replaces_the_files_and_keeps_the_record(tmp_path):
+    store = LocalStore(str(tmp_path))
+    publish(make_version(1, "", store), store)
+    _, sha256 = read_manifest(store)
+    publish(make_version(2, sha256, store), store)
+    manifest, _ = read_manifest(store)
+    assert (manifest.version, manifest.parent) == (2, sha256)
+    assert store.list("clips") == [file.path for file in manifest.files]
+    assert store.list("manifests") == ["manifests/0001.json", "manifests/0002.json"]
+
+
+def test_dying_at_any_step_leaves_a_whole_version_and_a_rerun_ends_the_same(tmp_path):
+    golden = LocalStore(str(tmp_path / "golden"))
+    publish(make_version(1, "", golden), golden)
+    parent = read_manifest(golden)[1]
+    publish(make_version(2, parent, golden), golden)
+    deaths = 0
+    for die_at in range(100):
+        root = str(tmp_path / f"run{die_at}")
+        store = LocalStore(root)
+        publish(make_version(1, "", store), store)
+        try:
+            dying = DyingStore(root, die_at)
+            publish(make_version(2, parent, dying), dying)
+            break
+        except Killed:
+            deaths += 1
+        manifest, _ = read_manifest(store)
+        assert damaged_files(manifest, store) == []
+        publish(make_version(2, parent, store), store)
+        assert content_of(tmp_path / f"run{die_at}") == content_of(tmp_path / "golden")
+    assert deaths >= 10  # three staged, three moved, manifest, pointer, three swept
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "2 bytes, 3 listed"),
+        (lambda path: path.write_bytes(b"1/x"), "its bytes have changed"),
+        (lambda path: path.unlink(), "missing"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, damage, says):
+    store = LocalStore(str(tmp_path))
+    manifest = make_version(1, "", store)
+    publish(manifest, store)
+    damage(tmp_path / "clips" / "v0001-00001.parquet")
+    [line] = damaged_files(manifest, store)
+    assert line == f"clips/v0001-00001.parquet: {says}"
+
+
+def test_a_changed_manifest_is_refused(tmp_path):
+    store = LocalStore(str(tmp_path))
+    publish(make_version(1, "", store), store)
+    path = tmp_path / "manifests" / "0001.json"
+    path.write_bytes(path.read_bytes().replace(b"not_a_video", b"not_a_movie"))
+    with pytest.raises(ValueError, match=r"manifests/0001\.json is damaged"):
+        read_manifest(store)
+
+
+def test_an_unknown_schema_version_is_refused(tmp_path):
+    store = LocalStore(str(tmp_path))
+    publish(make_version(1, "", store), store)
+    raw = json.loads(store.read("manifests/0001.json")) | {"schema_version": 99}
+    content = json.dumps(raw).encode()
+    store.write("manifests/0001.json", content)
+    pointer = {
+        "path": "manifests/0001.json",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    store.write(POINTER, json.dumps(pointer).encode())
+    with pytest.raises(ValueError, match="schema_version of the manifest is 99"):
+        read_manifest(store)
+
+
+def test_a_funnel_row_that_loses_rows_cannot_be_written():
+    with pytest.raises(AssertionError, match="5 came in, 4 accounted for"):
+        FunnelRow("clips", "clip", 5, 3, 1, 0, {"clip_too_short": 1})
