@@ -1,0 +1,59 @@
+"""Encode clips: H.264 in MP4, the same bytes for the same frames on every run."""
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.container.core import Flags
+
+_COLOUR_TAGS = {1: (1, 1, 1), 5: (6, 6, 6)}  # matrix of Scaler: AVCOL matrix, primaries, transfer
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """H.264 settings, chosen on four videos at 832x480: milliseconds and kB a frame, PSNR.
+
+    ultrafast 20: 1.4 ms 18 kB 45.0 dB · superfast 20: 3.2 ms 15 kB 44.8 dB ·
+    veryfast 18: 5.1 ms 12 kB 45.0 dB. Encoding is most of the cost of a clip, and storage is
+    cheap beside it; ultrafast also decodes fastest in training.
+    """
+
+    preset: str = "ultrafast"
+    crf: int = 20
+    keyframe_every: int = 48  # frames; bounds what a reader decodes to reach a frame
+
+
+class ClipEncoder:
+    """Encodes yuv420p pictures at a constant rate, first pts 0, without reordering."""
+
+    def __init__(self, width: int, height: int, fps: int, encoding: Encoding, matrix: int) -> None:
+        self._file = io.BytesIO()
+        self._container = av.open(self._file, "w", format="mp4")
+        self._container.flags |= Flags.bitexact.value
+        self._stream = self._container.add_stream("libx264", rate=fps)
+        stream = self._stream
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        codec = stream.codec_context
+        codec.thread_count = 1
+        codec.gop_size = encoding.keyframe_every
+        codec.max_b_frames = 0
+        codec.color_range = 1
+        codec.colorspace, codec.color_primaries, codec.color_trc = _COLOUR_TAGS[matrix]
+        stream.options = {"preset": encoding.preset, "crf": str(encoding.crf)}
+        self._timebase = Fraction(1, fps)
+        self.num_frames = 0
+
+    def write(self, picture: av.VideoFrame) -> None:
+        """Append a picture of the size given at construction."""
+        picture.pts = self.num_frames
+        picture.time_base = self._timebase
+        self.num_frames += 1
+        self._container.mux(self._stream.encode(picture))
+
+    def close(self) -> bytes:
+        """Finish the clip and return its bytes."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._file.getvalue()
