@@ -1,0 +1,188 @@
+"""Faces belong to the right person, in the right pixels, and every track gets a vector."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import portraits
+import pytest
+import rows
+
+from pipeline.engines.appearance import Appearance
+from pipeline.engines.boxes import iou
+from pipeline.engines.interfaces import EngineInfo
+from pipeline.engines.interfaces import Faces as FoundFaces
+from pipeline.engines.opencv_faces import OpencvFaces
+from pipeline.engines.opencv_people import OpencvPeople
+from pipeline.faces import FindFaces, box_in_still, to_clip, to_still
+from pipeline.stage import Still
+from pipeline.tracks import TrackGate, TrackPeople
+
+STILL = Still(8, 0.5, 1920, 1080, scale=2.25, left=24.0, top=-3.0, jpeg=b"")
+
+
+@dataclass
+class NoFaces:
+    """Finds nothing."""
+
+    info: EngineInfo = field(default=EngineInfo("test-faces/1", "face_detection", "", True))
+
+    def detect(self, pictures):
+        none = np.zeros(0, np.float32)
+        empty = FoundFaces(np.zeros((0, 4)), none, np.zeros((0, 5, 2)), none)
+        return [empty for _ in pictures]
+
+
+@pytest.fixture(scope="module")
+def walk():
+    """A clip at 640x480 whose stills are 1.5 times as large."""
+    pytest.importorskip("skimage")
+    return TrackPeople(OpencvPeople()).process(
+        portraits.clip_row(portraits.walking(2.0), scale=1.5)
+    )
+
+
+@pytest.fixture(scope="module")
+def found(walk):
+    return FindFaces(OpencvFaces(), Appearance()).process(walk)
+
+
+def test_going_to_the_still_and_back_changes_nothing():
+    box = np.array([10, 20, 110, 220], np.float32)
+    placed = to_still(box, STILL)
+    assert placed.tolist() == pytest.approx([46.5, 42, 271.5, 492])
+    assert to_clip(placed, STILL).tolist() == pytest.approx(box.tolist())
+    points = np.array([[1, 2], [3, 4]], np.float32)
+    assert np.allclose(to_clip(to_still(points, STILL), STILL), points)
+
+
+def test_a_still_outside_the_track_has_no_box():
+    clip = rows.clip("clip")
+    late = replace(rows.track("track", clip), first_frame=9)
+    assert box_in_still(late, STILL) is None
+    assert box_in_still(replace(late, first_frame=8), STILL) is not None
+
+
+def test_every_still_shows_the_face_where_it_is_in_the_clip(found):
+    [track] = found.tracks
+    assert track.face_rate == 1.0
+    assert [face.frame_index for face in track.faces] == [0, 8, 16, 24]
+    for face in track.faces:
+        left = 30 + round(200 * face.frame_index / 32)
+        scale = 320 / 512
+        x0, y0, x1, y1 = np.array([170, 65, 285, 180]) * scale
+        truth = np.array([[x0 + left, y0 + 160, x1 + left, y1 + 160]])
+        assert iou(np.array([face.box]), truth)[0, 0] > 0.5
+        assert face.yaw == 0
+        assert len(face.landmarks) in (0, 10)
+
+
+def test_the_track_has_one_unit_vector_of_the_recogniser(found):
+    [embedding] = found.embeddings
+    assert embedding.track_id == found.tracks[0].track_id
+    assert embedding.reference_id == ""
+    assert embedding.recogniser == "opencv-appearance/1"
+    assert embedding.num_images == 4
+    assert np.linalg.norm(embedding.vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_two_runs_give_equal_rows(walk, found):
+    again = FindFaces(OpencvFaces(), Appearance()).process(walk)
+    assert repr(again) == repr(found)  # an eye that is not seen is NaN, unlike itself
+
+
+def test_a_person_without_a_face_still_gets_a_vector(walk):
+    done = FindFaces(NoFaces(), Appearance()).process(walk)
+    [track] = done.tracks
+    assert track.faces == []
+    assert track.face_rate == 0
+    [embedding] = done.embeddings
+    assert np.linalg.norm(embedding.vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_clip_without_people_passes_untouched():
+    row = portraits.clip_row([portraits.ground()] * 16)
+    assert FindFaces(NoFaces(), Appearance()).process(row) is row
+
+
+def test_a_face_that_two_boxes_hold_belongs_to_one(walk):
+    [track] = walk.tracks
+    shifted = [[x0 + 70, y0, x1 + 70, y1] for x0, y0, x1, y1 in track.boxes]
+    rival = replace(track, track_id="rival", boxes=shifted)
+    done = FindFaces(OpencvFaces(), Appearance()).process(replace(walk, tracks=(track, rival)))
+    first, second = done.tracks
+    assert len(first.faces) == 4
+    assert len(second.faces) == 0
+
+
+@pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])
+def test_senseless_settings_are_refused(search_px, max_images):
+    from pipeline.faces import Faces
+
+    with pytest.raises(ValueError, match=r"search_px must be >= 64 and max_images >= 1"):
+        Faces(search_px, max_images)
+
+
+def observed(path):
+    """Return the clips of a real video after tracks and faces, in time order."""
+    from dataclasses import make_dataclass
+
+    from pipeline.clips import Clips, cut_video
+    from pipeline.media import ProbeLimits
+    from pipeline.probe import probe
+    from pipeline.shots import Shots
+    from pipeline.units import Part
+
+    config = make_dataclass("Config", ["probe", "shots", "clips"])(
+        ProbeLimits(), Shots(), Clips(min_s=1.0)
+    )
+    video = probe(str(path), path.name, config.probe)
+    cut = cut_video(str(path), video, Part(), config)
+    stages = [TrackPeople(OpencvPeople()), FindFaces(OpencvFaces(), Appearance())]
+    done = []
+    for row in cut.clips:
+        for stage in stages:
+            row = stage.process(row)
+        done.append(row)
+    return sorted(done, key=lambda row: row.clip.start_s)
+
+
+@pytest.mark.media
+def test_two_people_who_come_back_are_two_characters(media):
+    clips = observed(media / "videos" / "derived-intercut-two-people.mp4")
+    gate = TrackGate()
+    vectors = {"A": [], "B": []}
+    for row in clips:
+        middle = (row.clip.start_s + row.clip.end_s) / 2
+        kept = [track for track in row.tracks if gate.check(track, row.clip) is None]
+        if 10 < middle < 12:
+            assert kept == []  # the puppy
+            continue
+        [track] = kept
+        person = "A" if middle < 3 or 5.4 < middle < 7.4 or middle > 12 else "B"
+        [embedding] = [e for e in row.embeddings if e.track_id == track.track_id]
+        vectors[person].append(np.array(embedding.vector))
+    a, b = np.array(vectors["A"]), np.array(vectors["B"])
+    assert len(a) >= 2
+    assert len(b) >= 2
+    windows = Appearance().windows
+    assert (a @ a.T).min() >= windows.same_video
+    assert (b @ b.T).min() >= windows.same_video
+    assert (a @ b.T).max() < windows.reference_floor
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("name", ["intel-asl-book.mkv", "lp-driving-d12.mp4", "lp-source-s32.mp4"])
+def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
+    row = observed(media / "videos" / name)[0]
+    [track] = [t for t in row.tracks if TrackGate().check(t, row.clip) is None]
+    assert track.coverage > 0.9
+    assert track.face_rate > 0.8
+    assert row.clip.num_people == 1
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("name", ["tc-dog_eating_854132.mp4", "psd-testvideo.mp4"])
+def test_no_track_of_a_video_without_people_passes_the_gate(media, name):
+    for row in observed(media / "videos" / name):
+        assert not [t for t in row.tracks if TrackGate().check(t, row.clip) is None]
+        assert row.clip.num_people == 0
