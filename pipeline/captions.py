@@ -1,0 +1,150 @@
+"""Ask a captioner what clips show, and check its answers before they become training text."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.engines.attributes import NUMBERS, AttributeCaptioner
+from pipeline.engines.interfaces import Captioner, CaptionFacts
+
+GIVEN = "given"  # caption_engine of captions that came with the user's manifest
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
+_SPACE = re.compile(r"\s+")
+# What a language model writes instead of an answer.
+_REFUSAL = re.compile(r"\b(i'?m sorry|i (cannot|can't|am unable)|as an ai)\b", re.IGNORECASE)
+_PEOPLE = "people|persons?|men|man|women|woman|children|child|boys?|girls?"
+_COUNT = re.compile(rf"\b(a|an|{'|'.join(NUMBERS)}|\d+)\s+(?:\w+\s+)?({_PEOPLE})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What a caption may be. One that is not is replaced by the measured attributes' caption.
+
+    Attributes:
+        prefer_given: use the input manifest's caption where there is one.
+        max_length: characters of a caption.
+        max_description_length: characters of a character's description.
+        batch_size: clips handed to the captioner at once.
+        check_count: refuse a caption that counts more people than were measured.
+    """
+
+    prefer_given: bool = True
+    max_length: int = 600  # about 150 tokens of a text encoder's 512
+    max_description_length: int = 300
+    batch_size: int = 16
+    check_count: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "max_description_length", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"captions.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The text of one sample, and who wrote it."""
+
+    text: str
+    description: str
+    engine: str
+    problem: str = ""  # why the captioner's own answer was not used
+
+
+def write_captions(
+    facts: Sequence[CaptionFacts],
+    given: Sequence[str],
+    captioner: Captioner,
+    config: Captions | None = None,
+) -> list[Caption]:
+    """Return one caption per input. `given` holds the manifest's captions, '' where none.
+
+    A given caption replaces the clip's text only: the description stays the captioner's.
+    """
+    config = config or Captions()
+    if len(facts) != len(given):
+        raise ValueError(f"facts of {len(facts)} clips came with {len(given)} given captions")
+    written: list[Caption] = []
+    for top in range(0, len(facts), config.batch_size):
+        batch = facts[top : top + config.batch_size]
+        answers = captioner.caption(batch)
+        if len(answers) != len(batch):
+            raise ValueError(
+                f"captioner {captioner.info.id} returned {len(answers)} captions for "
+                f"{len(batch)} clips; it must return one per clip"
+            )
+        for row, answer in zip(batch, answers, strict=True):
+            written.append(_checked(row, answer, captioner.info.id, config))
+    if not config.prefer_given:
+        return written
+    texts = [clean(text, config.max_length) for text in given]
+    return [
+        Caption(text, caption.description, GIVEN) if text else caption
+        for text, caption in zip(texts, written, strict=True)
+    ]
+
+
+def _checked(
+    facts: CaptionFacts, answer: tuple[str, str], engine: str, config: Captions
+) -> Caption:
+    text = clean(answer[0], config.max_length)
+    description = clean(answer[1], config.max_description_length)
+    problem = caption_problem(text, facts, config)
+    if not problem:
+        return Caption(text, description, engine)
+    fallback = AttributeCaptioner()
+    text, description = fallback.caption([facts])[0]
+    return Caption(text, description, fallback.info.id, problem)
+
+
+def caption_problem(text: str, facts: CaptionFacts, config: Captions) -> str:
+    """Return what is wrong with a captioner's cleaned answer, '' when nothing is."""
+    if not text:
+        return "empty"
+    if _REFUSAL.search(text):
+        return "refusal"
+    measured = facts.clip.num_people
+    counted = counted_people(text)
+    if config.check_count and measured and counted is not None and counted > measured:
+        return f"says {counted} people, {measured} measured"
+    return ""
+
+
+def counted_people(text: str) -> int | None:
+    """Return the largest number of people that the text names outright, None when it names none.
+
+    "Three women" is 3, "a man" is 1, "people" alone is no count. The largest, because "two people,
+    one person in red" speaks of two.
+    """
+    numbers = []
+    for word, _ in _COUNT.findall(text):
+        word = word.lower()
+        if word.isdigit():
+            numbers.append(int(word))
+        else:
+            numbers.append(1 if word in ("a", "an") else NUMBERS.index(word))
+    return max(numbers) if numbers else None
+
+
+def clean(text: str, max_length: int) -> str:
+    """Return one line of plain text: no markup, no control or invisible signs, bounded length.
+
+    A caption that is too long ends at its last whole sentence, else at its last whole word.
+    """
+    text = _TAG.sub(" ", html.unescape(text))
+    kept = (" " if sign.isspace() else sign for sign in text if _visible(sign))
+    text = _SPACE.sub(" ", "".join(kept)).strip()
+    if len(text) <= max_length:
+        return text
+    head = text[:max_length]
+    sentence = max(head.rfind(mark) for mark in (". ", "! ", "? "))
+    if sentence > max_length // 2:
+        return head[: sentence + 1]
+    word = head.rfind(" ")
+    return (head[:word] if word > 0 else head).rstrip()
+
+
+def _visible(sign: str) -> bool:
+    """Keep whitespace and printable signs; drop control, format (bidi), surrogate, private."""
+    return sign.isspace() or unicodedata.category(sign)[0] != "C"

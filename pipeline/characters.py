@@ -1,0 +1,302 @@
+"""Find out which tracks show the same person: inside each video first, then across videos."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.linkage import link
+from pipeline.overlaps import Constraints, constraints
+from pipeline.stage import Rejected
+from pipeline.vectors import IdentityVectors, identity_vectors
+from schemas.ids import content_id
+from schemas.reasons import Reason
+from schemas.tables import Clip, Embedding, Track
+
+BLOCK_FLOATS = 1 << 24  # cosines of tracks to characters held at once: 64 MiB of float32
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Cluster tracks into characters.
+
+    Reads    track boxes and times, one identity vector per track
+    Adds     track.character_id
+    Rejects  unconfirmed_person   no usable identity vector
+             identity_ambiguous   another character fits nearly as well as its own
+
+    Attributes:
+        same_video: mean cosine at which tracks of one video are linked; null: the recogniser's.
+        cross_video: cosine at which characters of two videos are linked; null: the recogniser's.
+        min_margin: cosine to the own character above that to the next best one; less is ambiguous.
+        one_person: overlap of the boxes at the same moments of two clips that proves one person.
+        two_people: overlap at or below which the same moments prove two people.
+        suspect_band: characters this close below the window are listed for the audit.
+    """
+
+    same_video: float | None = None
+    cross_video: float | None = None
+    min_margin: float = 0.03
+    one_person: float = 0.6
+    two_people: float = 0.1
+    suspect_band: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("same_video", "cross_video"):
+            value = getattr(self, name)
+            if value is not None and not -1 <= value <= 1:
+                raise ValueError(f"characters.{name} must be a cosine in [-1, 1], got {value}")
+        if not 0 <= self.two_people < self.one_person <= 1:
+            raise ValueError(
+                "characters.two_people must be below characters.one_person, both in [0, 1], "
+                f"got {self.two_people} and {self.one_person}"
+            )
+
+    def windows(self, recogniser: SimilarityWindows) -> SimilarityWindows:
+        """Return the recogniser's windows with those set here in their place."""
+        own = {"same_video": self.same_video, "cross_video": self.cross_video}
+        return replace(recogniser, **{name: own[name] for name in own if own[name] is not None})
+
+
+@dataclass(frozen=True)
+class Membership:
+    """How surely a track belongs to its character; cosines, NaN where nothing compares."""
+
+    own: float  # mean to the character's other tracks
+    second: float  # mean to the next best character
+    second_character_id: str = ""
+    confusable: bool = False  # second is at or above the window that links characters
+
+    @property
+    def margin(self) -> float:
+        return self.own - self.second
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A clustering decision that a person should look at."""
+
+    kind: str  # merge: one character may be two people | split: two may be one person
+    character_id: str
+    other_character_id: str  # '' for a merge suspect
+    track_id: str  # the member that fits worst, '' for a split suspect
+    similarity: float
+    threshold: float
+    detail: str
+
+
+@dataclass(frozen=True)
+class CharacterResult:
+    """Every track that came in is in `tracks` or in `rejected`, never in both."""
+
+    tracks: tuple[Track, ...]  # with character_id, sorted by track_id
+    rejected: Mapping[str, Rejected]  # by track_id
+    memberships: Mapping[str, Membership]  # by track_id
+    suspects: tuple[Suspect, ...]
+
+    @property
+    def members(self) -> dict[str, list[Track]]:
+        """The tracks of every character, both in the order of their ids."""
+        found: dict[str, list[Track]] = {}
+        for track in sorted(self.tracks, key=lambda track: (track.character_id, track.track_id)):
+            found.setdefault(track.character_id, []).append(track)
+        return found
+
+
+def find_characters(
+    tracks: Iterable[Track],
+    clips: Mapping[str, Clip],
+    embeddings: Iterable[Embedding],
+    windows: SimilarityWindows,
+    config: Characters | None = None,
+) -> CharacterResult:
+    """Give every track a character_id or a reason why not.
+
+    The answer does not depend on the order of the input: rows are sorted by id and ties go to the
+    smaller id. Two tracks that cannot be one person (`pipeline.overlaps`) never share a
+    character. Raises ValueError when recognisers are mixed.
+    """
+    config = config or Characters()
+    windows = config.windows(windows)
+    vectors = identity_vectors(embeddings)
+    ordered = sorted(tracks, key=lambda track: track.track_id)
+    known = [track for track in ordered if track.track_id in vectors.tracks]
+    rejected = {
+        track.track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
+        for track in ordered
+        if track.track_id not in vectors.tracks
+    }
+    bound = constraints(known, clips, config.one_person, config.two_people)
+    groups = _across_videos(_inside_videos(known, vectors, bound, windows), vectors, bound, windows)
+    names = {member: content_id("character", min(group)) for group in groups for member in group}
+    named = [replace(track, character_id=names[track.track_id]) for track in known]
+    cohesion = _Cohesion(named, vectors)
+    memberships = cohesion.memberships(windows)
+    for track_id, fit in memberships.items():
+        if fit.confusable and fit.margin < config.min_margin:
+            rejected[track_id] = _ambiguous(fit, config.min_margin)
+    return CharacterResult(
+        tracks=tuple(track for track in named if track.track_id not in rejected),
+        rejected=rejected,
+        memberships=memberships,
+        suspects=cohesion.suspects(memberships, windows, config.suspect_band),
+    )
+
+
+def _ambiguous(fit: Membership, min_margin: float) -> Rejected:
+    detail = (
+        f"cosine {fit.own:.3f} to its own character, {fit.second:.3f} to {fit.second_character_id}"
+    )
+    return Rejected(Reason.IDENTITY_AMBIGUOUS, round(fit.margin, 6), min_margin, detail)
+
+
+def _inside_videos(
+    tracks: Sequence[Track],
+    vectors: IdentityVectors,
+    bound: Constraints,
+    windows: SimilarityWindows,
+) -> list[list[str]]:
+    """Cluster the tracks of each video on their own."""
+    by_video: dict[str, list[str]] = {}
+    for track in tracks:
+        by_video.setdefault(track.video_id, []).append(track.track_id)
+    groups = []
+    for _, ids in sorted(by_video.items()):
+        place = {track_id: index for index, track_id in enumerate(ids)}
+        stacked = np.stack([vectors.tracks[track_id] for track_id in ids])
+        clusters = link(
+            stacked,
+            windows.same_video,
+            cannot=_local(bound.apart, place),
+            must=_local(bound.together, place),
+        )
+        groups += [[ids[index] for index in cluster] for cluster in clusters]
+    return groups
+
+
+def _local(pairs: Iterable[tuple[str, str]], place: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Translate pairs of ids into pairs of positions; pairs from elsewhere are left out."""
+    return sorted(
+        (place[first], place[second])
+        for first, second in pairs
+        if first in place and second in place
+    )
+
+
+def _across_videos(
+    groups: Sequence[Sequence[str]],
+    vectors: IdentityVectors,
+    bound: Constraints,
+    windows: SimilarityWindows,
+) -> list[list[str]]:
+    """Cluster the characters of all videos by the directions of their mean vectors."""
+    if not groups:
+        return []
+    ordered = sorted(sorted(group) for group in groups)
+    where = {track_id: index for index, group in enumerate(ordered) for track_id in group}
+    centroids = np.stack([_direction(group, vectors) for group in ordered])
+    apart = {
+        (where[first], where[second])
+        for first, second in bound.apart
+        if where[first] != where[second]
+    }
+    clusters = link(centroids, windows.cross_video, cannot=apart)
+    return [[member for index in cluster for member in ordered[index]] for cluster in clusters]
+
+
+def _direction(group: Sequence[str], vectors: IdentityVectors) -> np.ndarray:
+    mean = np.mean([vectors.tracks[track_id] for track_id in group], axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-6)
+
+
+class _Cohesion:
+    """Mean cosines between tracks and characters, computed a block of tracks at a time."""
+
+    def __init__(self, tracks: Sequence[Track], vectors: IdentityVectors) -> None:
+        self._tracks = tracks
+        self._ids = sorted({track.character_id for track in tracks})
+        place = {character_id: index for index, character_id in enumerate(self._ids)}
+        self._own = np.array([place[track.character_id] for track in tracks], dtype=int)
+        size = vectors.tracks[tracks[0].track_id].size if tracks else 0
+        self._rows = np.array(
+            [vectors.tracks[track.track_id] for track in tracks], dtype=np.float32
+        ).reshape(len(tracks), size)
+        self._sums = np.zeros((len(self._ids), size), dtype=np.float32)
+        np.add.at(self._sums, self._own, self._rows)
+        self._counts = np.bincount(self._own, minlength=len(self._ids)).astype(np.float32)
+
+    def memberships(self, windows: SimilarityWindows) -> dict[str, Membership]:
+        """Compare every track with its own character and with the next best one."""
+        found = {}
+        homes = self._homes()
+        for rows in self._blocks(len(self._tracks)):
+            cosines = self._rows[rows] @ self._sums.T  # (block, characters), not yet means
+            for track, own, line in zip(self._tracks[rows], self._own[rows], cosines, strict=True):
+                window = np.full(len(line), windows.cross_video, dtype=np.float32)
+                window[homes[track.video_id]] = windows.same_video
+                found[track.track_id] = self._membership(own, line, window)
+        return found
+
+    def _blocks(self, number: int) -> Iterable[slice]:
+        height = max(1, BLOCK_FLOATS // max(1, len(self._ids)))
+        return (slice(top, top + height) for top in range(0, number, height))
+
+    def _homes(self) -> dict[str, list[int]]:
+        """Return the characters that appear in each video."""
+        homes: dict[str, set[int]] = {}
+        for track, own in zip(self._tracks, self._own, strict=True):
+            homes.setdefault(track.video_id, set()).add(int(own))
+        return {video_id: sorted(members) for video_id, members in homes.items()}
+
+    def _membership(self, own: int, line: np.ndarray, window: np.ndarray) -> Membership:
+        others = self._counts[own] - 1
+        inside = float(line[own] - 1) / float(others) if others else float("nan")
+        means = line / self._counts
+        means[own] = -np.inf
+        if len(means) < 2:
+            return Membership(inside, float("nan"))
+        linked = means >= window
+        second = int(np.argmax(np.where(linked, means, -np.inf) if linked.any() else means))
+        return Membership(inside, float(means[second]), self._ids[second], bool(linked.any()))
+
+    def suspects(
+        self, memberships: Mapping[str, Membership], windows: SimilarityWindows, band: float
+    ) -> tuple[Suspect, ...]:
+        """List at most one merge and one split suspect per character."""
+        found = [*self._merge_suspects(memberships, windows.reference_floor)]
+        found += self._split_suspects(windows.cross_video - band)
+        return tuple(sorted(found, key=lambda row: (row.kind, row.character_id)))
+
+    def _merge_suspects(
+        self, memberships: Mapping[str, Membership], floor: float
+    ) -> Iterable[Suspect]:
+        worst: dict[str, tuple[float, str]] = {}
+        for track in self._tracks:
+            own = memberships[track.track_id].own
+            if own < floor:
+                entry = (own, track.track_id)
+                worst[track.character_id] = min(worst.get(track.character_id, entry), entry)
+        for character_id, (own, track_id) in worst.items():
+            detail = "a member is further from the others than a reference may be"
+            yield Suspect("merge", character_id, "", track_id, own, floor, detail)
+
+    def _split_suspects(self, window: float) -> Iterable[Suspect]:
+        lengths = np.maximum(np.linalg.norm(self._sums, axis=1, keepdims=True), 1e-6)
+        directions = self._sums / lengths
+        for rows in self._blocks(len(directions)):
+            cosines = directions[rows] @ directions.T
+            for row, line in enumerate(cosines, start=rows.start):
+                line[: row + 1] = -np.inf  # each pair once
+                other = int(np.argmax(line))
+                if line[other] >= window:
+                    detail = "two characters are nearly as alike as one"
+                    yield Suspect(
+                        "split",
+                        self._ids[row],
+                        self._ids[other],
+                        "",
+                        float(line[other]),
+                        window,
+                        detail,
+                    )

@@ -1,0 +1,69 @@
+"""Put whole connected groups into train, validation or test, so that nothing straddles."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.duplicates import Duplicates, find_duplicates
+from pipeline.linkage import Union
+from schemas.ids import unit_interval
+from schemas.reasons import Split
+from schemas.tables import Clip
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The shares of the groups, not of the samples.
+
+    A group is everything that a character, a source video or a near-duplicate clip connects; it
+    goes to one split as a whole, by a draw from its own id. The draw knows nothing of the other
+    groups: adding videos moves no finished group unless they connect to it. With few groups a
+    split may stay empty; with one group everything lands in one split, usually train.
+
+    Attributes:
+        train: share of the groups for training.
+        validation: share for choosing between trainings.
+        test: share for the final report.
+        seed: another seed is another draw.
+        copies: which clips of different videos count as one picture and stay together.
+    """
+
+    train: float = 0.98
+    validation: float = 0.01
+    test: float = 0.01
+    seed: int = 0
+    copies: Duplicates = field(default_factory=lambda: Duplicates(max_distance=3))
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.validation, self.test)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(
+                f"splits.train, validation and test must be >= 0 and add up to 1, got {shares}"
+            )
+
+    def draw(self, group: str) -> Split:
+        """Return the split of a group, from its id alone."""
+        number = unit_interval("split", self.seed, group)
+        if number < self.train:
+            return Split.TRAIN
+        return Split.VALIDATION if number < self.train + self.validation else Split.TEST
+
+
+def split_groups(
+    links: Iterable[Sequence[str]], clips: Mapping[str, Clip], copies: Duplicates
+) -> dict[str, str]:
+    """Return the group of every id in `links`; a group is named by its smallest id.
+
+    Each link lists ids that must stay together (a sample's clip, character, video and the videos
+    of its references). Clips that look alike stay together too.
+    """
+    links = [tuple(ids) for ids in links]
+    names = sorted({name for ids in links for name in ids})
+    place = {name: index for index, name in enumerate(names)}
+    sets = Union(len(names))
+    for ids in links:
+        for name in ids[1:]:
+            sets.join(place[ids[0]], place[name])
+    used = [clip for clip_id, clip in sorted(clips.items()) if clip_id in place]
+    for copy, (original, _) in find_duplicates(used, copies).items():
+        sets.join(place[copy], place[original])
+    return {name: names[sets.find(index)] for name, index in place.items()}
