@@ -1,0 +1,36 @@
+"""Draw a picture of a dataset's samples: clip frames, references with masks, captions.
+
+python jobs/contact_sheet.py dataset/ sheet.png
+"""
+
+import argparse
+import sys
+
+from pipeline.commit import read_manifest
+from pipeline.contact_sheet import draw_contact_sheet
+from pipeline.shards import read_samples
+from pipeline.store import open_store
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="contact_sheet.py", description=__doc__)
+    parser.add_argument("dataset", help="a folder or an fsspec URL")
+    parser.add_argument("picture", help="the PNG to write")
+    parser.add_argument("--rows", type=int, default=24, help="most samples drawn (24)")
+    arguments = parser.parse_args()
+    store = open_store(arguments.dataset)
+    try:
+        found = read_manifest(store)
+        if found is None:
+            raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
+        samples = read_samples(found[0], store)
+        draw_contact_sheet(samples, arguments.picture, max_rows=arguments.rows, title=store.url)
+    except (ValueError, OSError) as error:
+        print(f"contact_sheet: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {arguments.picture}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

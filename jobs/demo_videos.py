@@ -1,0 +1,25 @@
+"""Write the sample videos of the demo, drawn from public-domain pictures in scikit-image.
+
+python jobs/demo_videos.py folder/
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.demo_video import write_demo_videos
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="demo_videos.py", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    try:
+        print(f"wrote {write_demo_videos(parser.parse_args().folder)}")
+    except (ImportError, OSError) as error:
+        print(f"demo_videos: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
