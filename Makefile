@@ -10,9 +10,9 @@ VIDEOS ?=
 .PHONY: demo test lint install clean
 
 demo: .venv/demo
-	@test -n "$(VIDEOS)" || $(BIN)/python -m pipeline.demo_video $(DEMO)/videos
-	$(BIN)/python jobs/curate.py --input $(or $(VIDEOS),$(DEMO)/videos) --output $(DEMO)/dataset
-	$(BIN)/python -m pipeline.contact_sheet $(DEMO)/dataset $(DEMO)/contact_sheet.png
+	@test -n "$(VIDEOS)" || $(BIN)/python jobs/demo_videos.py $(DEMO)/videos
+	$(BIN)/python jobs/curate.py --input $(or $(VIDEOS),$(DEMO)/videos/videos.csv) --output $(DEMO)/dataset
+	$(BIN)/python jobs/contact_sheet.py $(DEMO)/dataset $(DEMO)/contact_sheet.png
 
 test: lint
 	$(BIN)/python -m pytest

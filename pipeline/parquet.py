@@ -3,7 +3,7 @@
 import functools
 import io
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,16 +25,15 @@ def encode_table(data: pa.Table) -> bytes:
     """Return the Parquet file of an Arrow table: fixed options, page index and checksums."""
     media, light = _leaf_columns(data.schema)
     sink = io.BytesIO()
-    pq.write_table(
-        data,
-        sink,
-        row_group_size=MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP,
-        compression={**dict.fromkeys(media, "NONE"), **dict.fromkeys(light, "ZSTD")},
-        use_dictionary=list(light),
-        write_statistics=list(light),
-        write_page_index=True,
-        write_page_checksum=True,
-    )
+    options: dict[str, Any] = {
+        "compression": {**dict.fromkeys(media, "NONE"), **dict.fromkeys(light, "ZSTD")},
+        "use_dictionary": list(light),
+        "write_statistics": list(light),
+        "write_page_index": True,
+        "write_page_checksum": True,
+    }
+    rows = MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP
+    pq.write_table(data, sink, row_group_size=rows, **options)
     return sink.getvalue()
 
 
@@ -57,6 +56,13 @@ def _is_media(leaf: str) -> bool:
 def read_columns(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
     """Read some columns, verifying page checksums."""
     return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns)
+
+
+def read_rows(file: BinaryIO) -> Iterator[dict]:
+    """Yield all rows, holding one row group at a time."""
+    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    for group in range(parquet.num_row_groups):
+        yield from parquet.read_row_group(group).to_pylist()
 
 
 def read_rows_by_key(file: BinaryIO, key: str, wanted: set[str]) -> Iterator[dict]:

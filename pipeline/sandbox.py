@@ -166,13 +166,18 @@ def _serve(connection: Connection) -> None:
             reply = (str(Failure.MEMORY), f"address space of {address_space_mib} MiB exhausted")
         except OSError as error:
             reply = (str(Failure.IO), f"{type(error).__name__}: {error.strerror or error}")
-        except Exception:  # whatever a library raises on hostile bytes becomes a ledger line
-            reply = (str(Failure.ERROR), _last_line(traceback.format_exc()))
+        except (
+            Exception
+        ) as error:  # whatever a library raises on hostile bytes becomes a ledger line
+            reply = (str(Failure.ERROR), _one_line(error))
         connection.send(reply)
 
 
-def _last_line(trace: str) -> str:
-    return trace.strip().splitlines()[-1][:300]
+def _one_line(error: Exception) -> str:
+    """Say what was raised and where, in one line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}:{place.lineno}"
+    return f"{type(error).__name__} at {where}: {' '.join(str(error).split())}"[:300]
 
 
 def _exit_with_parent(parent: int) -> None:

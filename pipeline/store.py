@@ -108,11 +108,17 @@ class LocalStore:
         self._at(target).parent.mkdir(parents=True, exist_ok=True)
         os.replace(self._at(source), self._at(target))
         _sync_folder(self._at(target).parent)
+        self._drop_empty(self._at(source).parent)
 
     def delete(self, path: str) -> None:
         self._at(path).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # the folder holds more
-            self._at(path).parent.rmdir()
+        self._drop_empty(self._at(path).parent)
+
+    def _drop_empty(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):  # rmdir refuses a folder that holds something
+            while folder != self._root:
+                folder.rmdir()
+                folder = folder.parent
 
     def exists(self, path: str) -> bool:
         return self._at(path).exists()

@@ -7,7 +7,7 @@ every reader of the Parquet file finds them again.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 class Row(Protocol):
     """A dataclass whose fields were all made by `column`."""
 
-    __dataclass_fields__: dict[str, Any]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 RowType = TypeVar("RowType", bound=Row)
@@ -29,7 +29,14 @@ def column(
     default: Any = dataclasses.MISSING,
 ) -> Any:
     """Declare one column: its Arrow type, what it means, and its unit where it has one."""
-    metadata = {"arrow": type_, "doc": doc, "unit": unit}
+    metadata = {"arrow": type_, "doc": doc, "unit": unit, "nested": None}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def rows_column(table: type[Row], doc: str, *, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a column that holds a list of rows of another table."""
+    type_ = pa.list_(pa.struct(list(schema_of(table))))
+    metadata = {"arrow": type_, "doc": doc, "unit": None, "nested": table}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -54,7 +61,15 @@ def from_table(data: pa.Table, table: type[RowType]) -> list[RowType]:
     """Rebuild rows; columns of `data` that `table` does not have are ignored."""
     names = [field.name for field in dataclasses.fields(table)]
     present = data.select([name for name in names if name in data.column_names])
-    return [table(**row) for row in present.to_pylist()]
+    return [_from_dict(row, table) for row in present.to_pylist()]
+
+
+def _from_dict(values: dict[str, Any], table: type[RowType]) -> RowType:
+    for field in dataclasses.fields(table):
+        nested = field.metadata["nested"]
+        if nested is not None and values.get(field.name) is not None:
+            values[field.name] = [_from_dict(row, nested) for row in values[field.name]]
+    return table(**values)
 
 
 def to_dict(row: Row) -> dict[str, Any]:
@@ -68,8 +83,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-def struct_of(table: type[Row]) -> pa.StructType:
-    """Return the Arrow struct type of a row that is nested in another table."""
-    return pa.struct(list(schema_of(table)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from schemas.columns import column, struct_of
+from schemas.columns import column, rows_column
 
 SCHEMA_VERSION = 1
 
@@ -70,7 +70,7 @@ class Video:
     sound_codec: str = column(_TEXT, "codec of the first sound stream, '' without sound")
     decode_errors: int = column(_INT, "packets that the decoder refused")
     truncated: bool = column(_FLAG, "fewer frames decoded than the container declares")
-    shots: list[Shot] = column(pa.list_(struct_of(Shot)), "shots in time order")
+    shots: list[Shot] = rows_column(Shot, "shots in time order")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Track:
     area: float = column(_FLOAT, "median box area over picture area", default=0.0)
     purity: float = column(_FLOAT, "share of neighbouring looks that agree, 1 is pure", default=0.0)
     shot_size: str = column(_TEXT, "close-up | medium | full | wide", default="")
-    faces: list[FaceBox] = column(pa.list_(struct_of(FaceBox)), "faces in time order", default=())
+    faces: list[FaceBox] = rows_column(FaceBox, "faces in time order", default=())
     face_rate: float = column(_FLOAT, "share of examined frames with a face", default=0.0)
     top_colour: str = column(_TEXT, "named colour of the upper garment, '' if unseen", default="")
     bottom_colour: str = column(_TEXT, "the same for the lower garment", default="")
@@ -278,5 +278,5 @@ class Sample:
     face_rate: float = column(_FLOAT, "as in tracks")
     first_frame: int = column(_INT, "first frame with the character")
     boxes: list[list[float]] = column(pa.list_(BOX), "the character, one box a frame", unit="px")
-    references: list[Reference] = column(pa.list_(struct_of(Reference)), "best first")
+    references: list[Reference] = rows_column(Reference, "best first")
     video: dict = column(MEDIA, "the clip, H.264 in MP4")

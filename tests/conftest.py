@@ -1,9 +1,10 @@
-"""Where the real test media lie, and how tests do without."""
+"""What tests share: the real media, and a small dataset made once."""
 
 import os
 from pathlib import Path
 
 import pytest
+from runs import curate, draw_video
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,3 +24,22 @@ def media() -> Path:
     if root is None:
         pytest.skip("real test media absent: set CONTEXTANYONE_MEDIA to the folder with videos/")
     return root
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory) -> Path:
+    """Six drawn videos, a copy of one of them, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    for seed in range(6):
+        draw_video(folder / f"{seed}.mp4", seed)
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    (folder / "again.mp4").write_bytes((folder / "0.mp4").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(videos, tmp_path_factory) -> Path:
+    """The dataset that an undisturbed run makes of `videos`."""
+    output = tmp_path_factory.mktemp("golden")
+    curate(output, videos)
+    return output

@@ -3,6 +3,7 @@
 import json
 import os
 import uuid
+from pathlib import Path
 
 import fsspec
 import pyarrow as pa
@@ -104,5 +105,5 @@ def test_an_object_store_is_read_like_a_folder():
     [video] = list_inputs([f"{bucket}/videos"])
     assert video.uri == f"{bucket.replace('memory://', 'memory:///')}/videos/a.mp4"
     with local_copy(video.uri) as path:
-        assert open(path, "rb").read() == b"bytes of a"
+        assert Path(path).read_bytes() == b"bytes of a"
     assert not os.path.exists(path)

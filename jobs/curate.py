@@ -1,0 +1,82 @@
+"""Turn raw videos into a dataset of samples: clip, character, references, caption.
+
+    python jobs/curate.py --input videos/ --output dataset/
+    RAY_AUTH_MODE=token ray job submit --working-dir . -- python jobs/curate.py --input … --output …
+
+Run the same command again to go on after an interruption. Exit codes: 0 done, 1 nothing was kept,
+2 wrong arguments or an output that cannot be used, 3 too many videos failed, 130 interrupted.
+"""
+
+import sys
+from dataclasses import fields
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pipeline.config import Curate
+
+
+def parse(arguments: list[str]) -> Namespace:
+    """Read flags and the YAML file; unknown keys are refused by name."""
+    parser = ArgumentParser(
+        prog="curate.py",
+        usage="curate.py --input VIDEOS … --output DATASET [--config FILE] [--set a.b=value] …",
+        description=(__doc__ or "").split("\n\n")[0],
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="videos, folders, globs, or a manifest (.csv, .jsonl, .parquet) with a column uri",
+    )
+    parser.add_argument("--output", required=True, help="the dataset: a folder or an fsspec URL")
+    parser.add_argument("--config", action="config", help="settings as YAML")
+    parser.add_argument("--limit", type=int, default=None, help="take only the first n videos")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
+    parser.add_argument("--retry-failed", action="store_true", help="look again at failed videos")
+    parser.add_argument("--replace", action="store_true", help="drop videos that are no input now")
+    parser.add_argument("--restart", action="store_true", help="empty the output and begin again")
+    parser.add_class_arguments(Curate, nested_key=None)
+    return parser.instantiate(parser.parse_args(expand_settings(arguments)))
+
+
+def expand_settings(arguments: list[str]) -> list[str]:
+    """Turn `--set a.b=c` into `--a.b=c`."""
+    words = iter(arguments)
+    return [f"--{next(words, '')}" if word == "--set" else word for word in words]
+
+
+def run(arguments: Namespace) -> int:
+    from pipeline import command
+    from pipeline.inputs import list_inputs
+    from pipeline.store import open_store
+
+    config = Curate(**{field.name: arguments[field.name] for field in fields(Curate)})
+    videos = list_inputs(arguments.input)[: arguments.limit]
+    store = open_store(arguments.output)
+    if arguments.dry_run:
+        return command.show_plan(videos, store, config)
+    return command.run(
+        videos,
+        store,
+        config,
+        retry_failed=arguments.retry_failed,
+        replace_inputs=arguments.replace,
+        restart=arguments.restart,
+    )
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    try:
+        return run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"curate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("curate: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

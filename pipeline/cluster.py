@@ -1,0 +1,154 @@
+"""The only place that knows Ray: pools, retries, budgets, time-outs.
+
+Ray Data is the executor; what counts as done is decided by the commit of a unit, never by Ray.
+"""
+
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_PAYLOAD = "payload"
+# A worker that is killed by the machine is replaced; a row that kills its worker each time must not
+# be retried for ever. Restarts below retries would hang (seen on Ray 2.60).
+_RETRIES: dict[str, Any] = {"max_task_retries": 2, "max_restarts": 16}
+_NO_PROGRESS_S = 1800
+
+
+class Budget(ValueError):
+    """The cluster is too small for the plan."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How much of the cluster a run may take.
+
+    Attributes:
+        workers: processes that curate, 0 for one per CPU of the cluster.
+        no_progress_s: seconds without any finished row after which the run gives up.
+    """
+
+    workers: int = 0
+    no_progress_s: int = _NO_PROGRESS_S
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What one operator asks of the cluster: processes and what each of them holds."""
+
+    name: str
+    size: int
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+def connect(cluster: Cluster) -> None:
+    """Join the running cluster (RAY_ADDRESS or a submitted job), else start one in this process."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    # Ray warns about its own habits (tokens switched on, arguments of restartable actors).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        return
+    ray.init(
+        address="local",
+        num_cpus=cluster.workers or None,
+        include_dashboard=False,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+
+
+def num_workers(cluster: Cluster) -> int:
+    """Return how many processes may work at once."""
+    import ray
+
+    available = int(ray.cluster_resources().get("CPU", 0))
+    if available < 1:
+        raise Budget("the cluster has no CPU: start a node with --num-cpus")
+    return min(cluster.workers or available, available)
+
+
+def check_budget(pools: Iterable[Pool]) -> None:
+    """Refuse pools that together want more than the cluster has: they would wait for ever."""
+    import ray
+
+    pools = list(pools)
+    resources = ray.cluster_resources()
+    for kind, wants in (("CPU", lambda p: p.cpus), ("GPU", lambda p: p.gpus)):
+        needed = sum(pool.size * wants(pool) for pool in pools)
+        present = resources.get(kind, 0.0)
+        if needed > present + 1e-9:
+            each = " + ".join(f"{pool.name}({pool.size} x {wants(pool):g})" for pool in pools)
+            raise Budget(
+                f"{each} want {needed:g} {kind}, the cluster has {present:g}; lower the pools or "
+                "add nodes"
+            )
+
+
+def _worker(make: Callable[[], Callable[[Any], Any]]) -> type:
+    """Return an actor class that calls, on every pickled row, the function that `make` makes.
+
+    `make` is closed over: as a constructor argument it would live in the object store, and an actor
+    could not be restarted once it is gone.
+    """
+
+    class Worker:
+        def __init__(self) -> None:
+            self._function = make()
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+            results = [self._function(pickle.loads(each)) for each in batch[_PAYLOAD]]
+            return {_PAYLOAD: [pickle.dumps(result) for result in results]}
+
+    return Worker
+
+
+def _configure(cluster: Cluster) -> None:
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = 0  # one errored block would take its neighbours along, silently
+    context.enable_progress_bars = False  # ours count videos, not blocks
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = cluster.no_progress_s
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+
+
+def run(
+    rows: Iterable[Any],
+    steps: Iterable[tuple[Pool, Callable[[], Callable[[Any], Any]]]],
+    cluster: Cluster,
+) -> Iterator[Any]:
+    """Stream rows through the steps, each in its own pool; yield results in any order.
+
+    A step is a function that makes, once per worker, the function that is called on every row.
+    """
+    import ray
+
+    payloads = [{_PAYLOAD: pickle.dumps(row)} for row in rows]
+    if not payloads:
+        return
+    steps = list(steps)
+    check_budget(pool for pool, _ in steps)
+    _configure(cluster)
+    data = ray.data.from_items(payloads, override_num_blocks=len(payloads))
+    for pool, make in steps:
+        data = data.map_batches(
+            _worker(make),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=pool.size),
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus,
+            **_RETRIES,
+        )
+    for row in data.iter_rows():
+        yield pickle.loads(row[_PAYLOAD])

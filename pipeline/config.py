@@ -1,0 +1,111 @@
+"""All settings of a curation, each defined beside the stage that it steers."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.candidates import Candidates
+from pipeline.captions import Captions
+from pipeline.clips import Clips
+from pipeline.cluster import Cluster
+from pipeline.commit import digest_of
+from pipeline.duplicates import Duplicates
+from pipeline.engines import Engines
+from pipeline.faces import Faces
+from pipeline.gates import Gates, Licences
+from pipeline.media import ProbeLimits
+from pipeline.quality import QualityGate
+from pipeline.samples import Pairing
+from pipeline.sandbox import Sandbox
+from pipeline.shards import Shards
+from pipeline.shots import Shots
+from pipeline.tracks import TrackGate, Tracks
+
+OBSERVE_VERSION = 1  # changes when the observing code may measure something else
+
+
+@dataclass(frozen=True)
+class Curate:
+    """Everything that a curation can be told.
+
+    Attributes:
+        engines: who does what; decides what is measured.
+        probe: what a file may be.
+        shots: where a video is cut into shots.
+        clips: length, rate and size of clips.
+        tracks: how people are followed.
+        faces: how faces are found and recognised.
+        candidates: which images are kept as possible references.
+        part_s: longer videos are cut into parts of this length, in seconds, worked on in parallel.
+        licences: late threshold on the owner's terms.
+        quality: late thresholds on clips.
+        duplicates: late threshold on copies.
+        people: late thresholds on tracks.
+        pairing: characters, references, augmentation, splits.
+        captions: what a caption may be.
+        shards: size of the samples files.
+        sandbox: limits of the process that reads untrusted media.
+        cluster: workers and patience.
+        max_failed: share of the videos that may fail before the exit code says so.
+    """
+
+    engines: Engines = field(default_factory=Engines)
+    probe: ProbeLimits = field(default_factory=ProbeLimits)
+    shots: Shots = field(default_factory=Shots)
+    clips: Clips = field(default_factory=Clips)
+    tracks: Tracks = field(default_factory=Tracks)
+    faces: Faces = field(default_factory=Faces)
+    candidates: Candidates = field(default_factory=Candidates)
+    part_s: float = 600.0
+    licences: Licences = field(default_factory=Licences)
+    quality: QualityGate = field(default_factory=QualityGate)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    people: TrackGate = field(default_factory=TrackGate)
+    pairing: Pairing = field(default_factory=Pairing)
+    captions: Captions = field(default_factory=Captions)
+    shards: Shards = field(default_factory=Shards)
+    sandbox: Sandbox = field(default_factory=Sandbox)
+    cluster: Cluster = field(default_factory=Cluster)
+    max_failed: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.part_s < 10 * self.clips.max_s:
+            raise ValueError(
+                f"part_s must be >= 10 x clips.max_s ({10 * self.clips.max_s:g}), so that few "
+                f"clips meet a part's border; got {self.part_s:g}"
+            )
+        if not 0 <= self.max_failed <= 1:
+            raise ValueError(f"max_failed must be a share from 0 to 1, got {self.max_failed}")
+
+    @property
+    def gates(self) -> Gates:
+        """The late thresholds."""
+        return Gates(self.licences, self.quality, self.duplicates, self.people)
+
+    def observing(self) -> dict[str, Any]:
+        """Return the settings that decide what is measured; units are made with exactly these."""
+        names = ("engines", "probe", "shots", "clips", "tracks", "faces", "candidates", "part_s")
+        settings = {name: value for name, value in asdict(self).items() if name in names}
+        settings["engines"].pop("captions")
+        return settings | {"observe_version": OBSERVE_VERSION}
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that change the dataset, for the manifest."""
+        settings = asdict(self)
+        for name in ("sandbox", "cluster", "max_failed"):
+            settings.pop(name)
+        return settings | {"observe_version": OBSERVE_VERSION}
+
+
+def settings_digest(settings: dict[str, Any]) -> str:
+    return digest_of([settings])
+
+
+def differing_keys(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
+    """Return dotted names whose values differ, each with both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        found = []
+        for key in sorted({*ours, *theirs}):
+            found += differing_keys(ours.get(key), theirs.get(key), f"{prefix}{key}.")
+        return found
+    ours = list(ours) if isinstance(ours, tuple) else ours
+    return [] if ours == theirs else [f"{prefix[:-1]}: now {ours!r}, then {theirs!r}"]

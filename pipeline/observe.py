@@ -1,0 +1,185 @@
+"""First phase: look at every video once and keep what was measured.
+
+identify: bytes → content hash and container facts, so that the work can be planned.
+observe:  unit → shots → clips → people → faces → candidate references, committed as one unit.
+"""
+
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pipeline.candidates import ProposeReferences
+from pipeline.clips import cut_video
+from pipeline.cluster import Pool, run
+from pipeline.config import Curate
+from pipeline.engines import load_engines
+from pipeline.faces import FindFaces
+from pipeline.inputs import InputVideo, local_copy
+from pipeline.probe import probe
+from pipeline.sandbox import Announce, Child, Died, Handler
+from pipeline.stage import Ledger, Rejected, VideoRow, failed_entry
+from pipeline.store import open_store
+from pipeline.tracks import TrackPeople
+from pipeline.units import Identified, Receipt, Unit, commit_unit
+from schemas.ids import bytes_id, content_id
+from schemas.reasons import Reason
+from schemas.tables import Video
+
+_BLOCK = 1 << 20
+
+
+def identify(videos: Iterable[InputVideo], config: Curate, workers: int) -> Iterator[Identified]:
+    """Hash and probe every input, each in a process that may die."""
+    pool = Pool("identify", workers)
+    yield from run(videos, [(pool, functools.partial(_make_identifier, config))], config.cluster)
+
+
+def _make_identifier(config: Curate) -> Callable[[InputVideo], Identified]:
+    child = Child(functools.partial(_make_prober, config), config.sandbox)
+
+    def identify_one(video: InputVideo) -> Identified:
+        refused = _refuse_special_file(video)
+        if refused is not None:
+            return _refused(video, content_id("unreadable", video.uri), refused)
+        try:
+            with local_copy(video.uri) as path:
+                video_id = bytes_id(sha256_of(path))
+                probed = child.call((path, video_id))
+        except OSError as error:
+            refused = Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)
+            return _refused(video, content_id("unreadable", video.uri), refused)
+        return _identified(video, video_id, probed)
+
+    return identify_one
+
+
+def _identified(video: InputVideo, video_id: str, probed: Video | Rejected | Died) -> Identified:
+    if isinstance(probed, Rejected):
+        return _refused(video, video_id, probed)
+    ledger = Ledger()
+    if isinstance(probed, Died):
+        entry = failed_entry("probe", "video", video_id, video_id, probed.failure, probed.detail)
+        ledger.reject(entry)
+        return Identified(video.uri, video_id, None, ledger)
+    ledger.keep("probe", "video")
+    return Identified(video.uri, video_id, probed, ledger)
+
+
+def _refused(video: InputVideo, video_id: str, rejected: Rejected) -> Identified:
+    ledger = Ledger()
+    ledger.reject(rejected.entry("probe", "video", video_id, video_id))
+    return Identified(video.uri, video_id, None, ledger)
+
+
+def _refuse_special_file(video: InputVideo) -> Rejected | None:
+    """Refuse what would block or make no sense to open: FIFOs, folders, devices, lost links."""
+    if "://" in video.uri:
+        return None
+    try:
+        mode = os.stat(video.uri).st_mode
+    except OSError as error:
+        return Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)
+    if not stat.S_ISREG(mode):
+        return Rejected(Reason.UNREADABLE, detail="not a regular file")
+    return None
+
+
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hex, reading it in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _make_prober(config: Curate) -> Handler:
+    def prober(argument: tuple[str, str], announce: Announce) -> Video | Rejected:
+        announce("probe")
+        path, video_id = argument
+        return probe(path, video_id, config.probe)
+
+    return prober
+
+
+def observe(units: Iterable[Unit], output: str, config: Curate, workers: int) -> Iterator[Receipt]:
+    """Observe and commit every unit; yields receipts as units are finished."""
+    pool = Pool("observe", workers)
+    make = functools.partial(_make_committer, output, config)
+    yield from run(units, [(pool, make)], config.cluster)
+
+
+def _make_committer(output: str, config: Curate) -> Callable[[Unit], Receipt]:
+    child = Child(functools.partial(make_observer, config), config.sandbox)
+    store = open_store(output)
+
+    def observe_and_commit(unit: Unit) -> Receipt:
+        return commit_unit(unit, _observe_in(child, unit), store)
+
+    return observe_and_commit
+
+
+def _observe_in(child: Child, unit: Unit) -> VideoRow:
+    if unit.video is None:
+        return VideoRow(video=None, ledger=unit.ledger)
+    with local_copy(unit.uri) as path:
+        observed = child.call((path, unit), seconds_of_video=unit.duration_s)
+    if isinstance(observed, Died):
+        observed = _dead(unit, observed)
+    observed.ledger.merge(unit.ledger)
+    return observed
+
+
+def _dead(unit: Unit, died: Died) -> VideoRow:
+    """Write a unit off whose process died: it costs itself and nothing else."""
+    ledger = Ledger()
+    entry = failed_entry(
+        "shots",
+        "video",
+        unit.unit_id,
+        unit.video_id,
+        died.failure,
+        f"in {died.stage}: {died.detail}",
+    )
+    ledger.reject(entry)
+    return VideoRow(video=None, ledger=ledger)
+
+
+def make_observer(config: Curate) -> Handler:
+    """Build the stages and their engines once; the handler takes (path, unit)."""
+    engines = load_engines(config.engines)
+    stages = (
+        TrackPeople(engines.people, config.tracks),
+        FindFaces(engines.faces, engines.recogniser, config.faces),
+        ProposeReferences(engines.masks, engines.recogniser, config.candidates),
+    )
+
+    def observer(argument: tuple[str, Unit], announce: Announce) -> VideoRow:
+        path, unit = argument
+        announce("clips")
+        assert unit.video is not None
+        cut = cut_video(path, unit.video, unit.part, config)
+        return apply_stages(cut, stages, announce)
+
+    return observer
+
+
+def apply_stages(video: VideoRow, stages: Iterable[Any], announce: Announce) -> VideoRow:
+    """Lead every clip through the stages; each stage accounts for every clip that it got."""
+    for stage in stages:
+        announce(stage.name)
+        kept = []
+        for row in video.clips:
+            done = stage.process(row)
+            if isinstance(done, Rejected):
+                clip = row.clip
+                video.ledger.reject(done.entry(stage.name, "clip", clip.clip_id, clip.video_id))
+            else:
+                video.ledger.keep(stage.name, "clip")
+                kept.append(done)
+        video.ledger.check(stage.name, "clip", len(video.clips))
+        video = video.with_clips(tuple(kept))
+    return video

@@ -1,0 +1,148 @@
+"""Second phase: from everything observed to samples.
+
+No video is decoded here, so it is cheap to run again with other thresholds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.captions import Caption, write_captions
+from pipeline.config import Curate
+from pipeline.engines import load_captioner, load_engine
+from pipeline.engines.interfaces import CaptionFacts
+from pipeline.gates import Kept, apply_gates, describe_videos
+from pipeline.inputs import InputVideo
+from pipeline.observed import Observed
+from pipeline.samples import Plans, plan_samples
+from pipeline.shards import Ingredients
+from pipeline.stage import Count, Ledger, Rejected
+from schemas.columns import Row
+from schemas.reasons import Reason
+from schemas.tables import Clip, Embedding, Reject, Track, Video
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One version of the dataset, before its media are copied together."""
+
+    samples: list[Ingredients]  # sorted by video, time, track
+    tables: dict[type[Row], list]  # the light tables, sorted by id
+    ledger: Ledger
+
+
+def pair(
+    observed: Observed, inputs: Iterable[InputVideo], video_ids: Mapping[str, str], config: Curate
+) -> Paired:
+    """Gate, find characters, choose references, caption. `video_ids` is by uri."""
+    given, copies = _first_of_each(inputs, video_ids)
+    videos = describe_videos(observed.videos, given)
+    kept = apply_gates(observed, videos, config.gates)
+    light = {track.track_id for track in kept.tracks}
+    plans = plan_samples(
+        kept.clips,
+        kept.tracks,
+        [row for row in observed.candidates if row.track_id in light],
+        [row for row in observed.embeddings if row.track_id in light],
+        load_engine("recogniser", config.engines.recogniser).windows,
+        config.pairing,
+    )
+    samples = _ingredients(kept, plans, observed.unit_of_clip, config)
+    ledger = Ledger(list(observed.rejects), dict(observed.counts))
+    for each in (copies, kept.ledger, plans.ledger):
+        ledger.merge(each)
+    return Paired(samples, _tables(observed, videos, plans, samples, ledger), ledger)
+
+
+def _first_of_each(
+    inputs: Iterable[InputVideo], video_ids: Mapping[str, str]
+) -> tuple[dict[str, InputVideo], Ledger]:
+    """Return the input that speaks for each video; further inputs with its bytes are rejects."""
+    given: dict[str, InputVideo] = {}
+    ledger = Ledger()
+    for video in sorted(inputs, key=lambda video: video.uri):
+        video_id = video_ids[video.uri]
+        first = given.setdefault(video_id, video)
+        if first is not video:
+            rejected = Rejected(Reason.DUPLICATE_VIDEO, detail=f"same bytes as {first.uri}")
+            ledger.reject(rejected.entry("probe", "video", video_id, video_id))
+    return given, ledger
+
+
+def _ingredients(
+    kept: Kept, plans: Plans, unit_of_clip: Mapping[str, str], config: Curate
+) -> list[Ingredients]:
+    clips = {clip.clip_id: clip for clip in kept.clips}
+    tracks = {track.track_id: track for track in plans.characters.tracks}
+    videos = {video.video_id: video for video in kept.videos}
+    order = sorted(
+        plans.samples, key=lambda p: (p.video_id, clips[p.clip_id].start_s, p.clip_id, p.track_id)
+    )
+    captions = _captions(
+        [(clips[p.clip_id], tracks[p.track_id], videos[p.video_id]) for p in order],
+        kept.tracks,
+        config,
+    )
+    return [
+        Ingredients(
+            plan,
+            clips[plan.clip_id],
+            tracks[plan.track_id],
+            videos[plan.video_id],
+            caption,
+            {
+                clip_id: unit_of_clip[clip_id]
+                for clip_id in sorted({plan.clip_id, *(r.clip_id for r in plan.references)})
+            },
+        )
+        for plan, caption in zip(order, captions, strict=True)
+    ]
+
+
+def _captions(
+    shown: Sequence[tuple[Clip, Track, Video]], tracks: Iterable[Track], config: Curate
+) -> list[Caption]:
+    seen: dict[str, list[Track]] = {}
+    for track in tracks:
+        seen.setdefault(track.clip_id, []).append(track)
+    facts = [CaptionFacts(clip, tuple(seen[clip.clip_id]), track) for clip, track, _ in shown]
+    given = [video.given_caption for _, _, video in shown]
+    return write_captions(facts, given, load_captioner(config.engines), config.captions)
+
+
+def _tables(
+    observed: Observed,
+    videos: list[Video],
+    plans: Plans,
+    samples: list[Ingredients],
+    ledger: Ledger,
+) -> dict[type[Row], list]:
+    """Return the light tables; clips and tracks that were dropped stay in, with their scores."""
+    characters = {track.track_id: track.character_id for track in plans.characters.tracks}
+    captions = {each.clip.clip_id: each.caption for each in samples}
+    clips = [
+        replace(
+            clip, caption=captions[clip.clip_id].text, caption_engine=captions[clip.clip_id].engine
+        )
+        if clip.clip_id in captions
+        else clip
+        for clip in observed.clips
+    ]
+    tracks = [
+        replace(track, character_id=characters.get(track.track_id, "")) for track in observed.tracks
+    ]
+    embeddings = [row for row in observed.embeddings if row.track_id in characters]
+    return {
+        Video: videos,
+        Clip: sorted(clips, key=lambda clip: clip.clip_id),
+        Track: sorted(tracks, key=lambda track: track.track_id),
+        Embedding: sorted(embeddings, key=lambda row: (row.track_id, row.reference_id)),
+        Reject: sorted(
+            ledger.rejects, key=lambda r: (r.stage, r.level, r.video_id, r.id, r.reason, r.detail)
+        ),
+    }
+
+
+def conserved(counts: Mapping[tuple[str, str], Count], entered: int) -> None:
+    """Assert that every input was probed once."""
+    probed = counts.get(("probe", "video"), Count()).entered
+    assert probed == entered, f"{entered} inputs, {probed} accounted for by probing"

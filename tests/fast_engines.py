@@ -1,0 +1,92 @@
+"""Engines that cost nothing, for tests of what surrounds them; and engines that kill.
+
+They are real engines to the pipeline, chosen by "fast_engines:FastPeople". A person stands in the
+middle of every picture, and looks like the mean colour of it.
+"""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from pipeline.engines.interfaces import Detections, EngineInfo, Faces, SimilarityWindows
+
+SETTINGS = [
+    "--set", "engines.people=fast_engines:FastPeople",
+    "--set", "engines.faces=fast_engines:FastFaces",
+    "--set", "engines.recogniser=fast_engines:FastRecogniser",
+    "--set", "engines.masks=fast_engines:FastMasks",
+    "--set", "quality.min_motion=0",
+]  # fmt: skip
+
+
+def _info(task):
+    return EngineInfo(f"fast-{task}/1", task, "Apache-2.0", commercial=True)
+
+
+class FastPeople:
+    info = _info("person_detection")
+
+    def detect(self, pictures):
+        return [self._detect(picture) for picture in pictures]
+
+    def _detect(self, picture):
+        height, width = picture.shape[:2]
+        box = np.array([[0.2 * width, 0.05 * height, 0.8 * width, 0.95 * height]], np.float32)
+        return Detections(box, np.array([0.9], np.float32))
+
+
+class FastFaces:
+    info = _info("face_detection")
+
+    def detect(self, pictures):
+        nothing = np.zeros((0, 4), np.float32)
+        none = np.zeros(0, np.float32)
+        return [Faces(nothing, none, np.zeros((0, 5, 2), np.float32), none) for _ in pictures]
+
+
+class FastRecogniser:
+    info = _info("recognition")
+    windows = SimilarityWindows(0.95, 0.99, 0.5, 0.99999)
+
+    def embed(self, people):
+        means = np.array([p.picture.mean(axis=(0, 1)) for p in people], np.float32).reshape(-1, 3)
+        return (means + 1) / np.linalg.norm(means + 1, axis=1, keepdims=True)
+
+
+class FastMasks:
+    info = _info("segmentation")
+
+    def segment(self, people):
+        masks = []
+        for person in people:
+            mask = np.zeros(person.picture.shape[:2], np.uint8)
+            left, top, right, bottom = (round(float(side)) for side in person.box)
+            mask[top:bottom, left:right] = 255
+            masks.append(mask)
+        return masks
+
+
+def _exhaust():
+    hoard = []
+    while True:
+        hoard.append(np.ones(4_000_000))
+
+
+# what a picture of pure colour does to the process that looks at it
+POISON = {
+    "red": ((255, 0, 0), lambda: os._exit(3)),
+    "green": ((0, 255, 0), lambda: os.kill(os.getpid(), signal.SIGSEGV)),
+    "blue": ((0, 0, 255), _exhaust),
+    "white": ((255, 255, 255), lambda: time.sleep(600)),
+}
+
+
+class PoisonedPeople(FastPeople):
+    def _detect(self, picture):
+        corner = picture[8:24, 8:24].reshape(-1, 3).mean(axis=0)
+        for colour, kill in POISON.values():
+            if np.abs(corner - colour).max() < 20:
+                kill()
+        return super()._detect(picture)

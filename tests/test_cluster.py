@@ -1,0 +1,93 @@
+"""The same job on a running cluster, through `ray job submit`; budgets that cannot work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fast_engines
+import pytest
+from runs import content, environment
+
+ROOT = Path(__file__).resolve().parents[1]
+RAY = str(Path(sys.executable).parent / "ray")
+PORT, DASHBOARD, AGENT, CLIENT = 6479, 8365, 9552, 9801  # beside a cluster on Ray's own ports
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A head node on loopback; stopped by its own process, never by `ray stop`."""
+    folder = tmp_path_factory.mktemp("ray")
+    settings = {**environment(), "RAY_AUTH_MODE": "token", "RAY_DISABLE_IMPORT_WARNING": "1"}
+    head = subprocess.Popen(
+        [
+            *(RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"),
+            *("--dashboard-host=127.0.0.1", f"--port={PORT}", f"--dashboard-port={DASHBOARD}"),
+            *(f"--dashboard-agent-listen-port={AGENT}", f"--ray-client-server-port={CLIENT}"),
+            f"--temp-dir={folder}",
+        ],
+        env=settings,
+        stdout=(folder / "head.log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    settings["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{DASHBOARD}"
+    for _ in range(60):
+        ready = subprocess.run([RAY, "job", "list"], env=settings, capture_output=True, check=False)
+        if ready.returncode == 0:
+            break
+        assert head.poll() is None, (folder / "head.log").read_text()
+        time.sleep(1)
+    yield settings
+    head.terminate()
+    try:
+        head.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        os.killpg(head.pid, signal.SIGKILL)  # its own process group: nobody else's Ray
+        head.wait()
+
+
+def submit(cluster, *arguments) -> subprocess.CompletedProcess:
+    carried = json.dumps({"env_vars": {"PYTHONPATH": "tests"}})
+    return subprocess.run(
+        [
+            *(RAY, "job", "submit", "--working-dir", ".", "--runtime-env-json", carried),
+            *("--", sys.executable, "jobs/curate.py", *arguments),
+        ],
+        env=cluster,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.ray
+def test_a_submitted_job_makes_the_same_bytes_as_a_local_run(cluster, videos, golden, tmp_path):
+    arguments = ["--input", str(videos), "--output", str(tmp_path), *fast_engines.SETTINGS]
+    done = submit(cluster, *arguments, "--set", "cluster.workers=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "samples (" in done.stdout
+    assert content(tmp_path) == content(golden)
+
+
+@pytest.mark.ray
+def test_a_submitted_job_that_fails_fails_for_the_client(cluster, tmp_path):
+    done = submit(cluster, "--input", str(tmp_path / "none"), "--output", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert "no such file or folder" in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+def test_a_job_without_the_token_is_not_run(cluster, tmp_path):
+    bare = {name: value for name, value in cluster.items() if name != "RAY_AUTH_MODE"}
+    bare |= {"RAY_AUTH_MODE": "disabled"}
+    done = submit(bare, "--input", str(tmp_path), "--output", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert "401" in done.stdout + done.stderr or "uthenticat" in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()

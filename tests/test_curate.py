@@ -1,0 +1,200 @@
+"""The whole job, run as a user runs it: same bytes always, nothing lost, nothing done twice."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import fast_engines
+import pytest
+from runs import command, content, curate, draw_video, environment, rows
+
+from pipeline.commit import damaged_files, read_manifest
+from pipeline.store import LocalStore
+
+pytestmark = pytest.mark.ray
+
+
+def test_every_row_is_accounted_for(golden):
+    manifest, _ = read_manifest(LocalStore(str(golden)))
+    assert damaged_files(manifest, LocalStore(str(golden))) == []
+    rejects = rows(golden, "rejects")
+    by_stage = {(row.stage, row.level): row for row in manifest.funnel}
+    probe = by_stage["probe", "video"]
+    assert (probe.entered, probe.kept, probe.failed) == (8, 6, 0)
+    assert probe.reasons == {"duplicate_video": 1, "not_a_video": 1}
+    for row in manifest.funnel:
+        lost = [r for r in rejects if (r["stage"], r["level"]) == (row.stage, row.level)]
+        assert row.entered == row.kept + len(lost)
+    assert by_stage["shots", "video"].entered == probe.kept
+    assert by_stage["quality", "clip"].entered == len(rows(golden, "clips"))
+    refused = {row["id"] for row in rejects if row["stage"] == "quality"}
+    tracks = [row for row in rows(golden, "tracks") if row["clip_id"] not in refused]
+    assert by_stage["people", "track"].entered == len(tracks)
+    assert by_stage["references", "sample"].kept == len(rows(golden, "samples")) >= 6
+    assert sum(manifest.splits.values()) == len(rows(golden, "samples"))
+
+
+def test_workers_and_order_change_no_byte(videos, golden, tmp_path):
+    shuffled = sorted(videos.iterdir(), key=lambda path: random.Random(path.name).random())
+    curate(tmp_path, *shuffled, extra=["--set", "cluster.workers=1"])
+    assert content(tmp_path) == content(golden)
+
+
+def test_a_rerun_does_nothing_and_says_so(videos, golden):
+    before = {p: p.stat().st_mtime_ns for p in golden.rglob("*") if p.name != "_lock"}
+    started = time.monotonic()
+    done = curate(golden, videos)
+    assert "nothing to do" in done.stdout
+    assert time.monotonic() - started < 10
+    assert before == {p: p.stat().st_mtime_ns for p in golden.rglob("*") if p.name != "_lock"}
+
+
+@pytest.mark.faults
+def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(videos, golden, tmp_path):
+    """Ten times: start, kill -9 the driver's process group at a random moment; then run once."""
+    draw = random.Random(20)
+    kills = 0
+    for _ in range(10):
+        driver = subprocess.Popen(
+            command(tmp_path, videos),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            driver.wait(timeout=draw.uniform(4, 16))
+            break
+        except subprocess.TimeoutExpired:
+            os.kill(driver.pid, signal.SIGKILL)
+            driver.wait()
+            kills += 1
+    assert kills >= 1
+    curate(tmp_path, videos)
+    assert content(tmp_path) == content(golden)
+
+
+@pytest.mark.faults
+def test_poison_costs_only_itself(videos, tmp_path):
+    """Exit, segfault, endless allocation and a hang, beside healthy videos."""
+    for seed, (name, (colour, _)) in enumerate(fast_engines.POISON.items(), start=50):
+        draw_video(tmp_path / f"{name}.mp4", seed, corner=colour)
+    poisoned = [
+        *("--set", "engines.people=fast_engines:PoisonedPeople", "--set", "max_failed=0.9"),
+        *("--set", "sandbox.deadline_s=8", "--set", "sandbox.deadline_per_video_s=0"),
+        *("--set", "sandbox.memory_mib=700"),
+    ]
+    output = tmp_path / "dataset"
+    done = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
+    failed = {row["video_id"]: row for row in rows(output, "rejects") if row["failed"]}
+    assert sorted(row["reason"] for row in failed.values()) == [
+        "crash", "crash", "memory", "timeout",
+    ]  # fmt: skip
+    assert {row["stage"] for row in failed.values()} == {"shots"}
+    assert all("in tracks" in row["detail"] for row in failed.values())
+    assert len(rows(output, "videos")) == 2
+    assert "4 videos failed" in done.stdout
+    again = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
+    assert "nothing to do" in again.stdout
+    strict = [*poisoned, "--set", "max_failed=0.5"]
+    curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=strict, code=3)
+
+
+@pytest.mark.faults
+def test_a_killed_worker_does_not_stop_the_run(videos, golden, tmp_path):
+    driver = subprocess.Popen(command(tmp_path, videos), env=environment())
+    killed = 0
+    while driver.poll() is None:
+        for pid in children_of(driver.pid, "MapWorker"):
+            if killed < 2:
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+                time.sleep(2)
+        time.sleep(0.2)
+    assert driver.returncode == 0
+    assert killed == 2
+    assert content(tmp_path) == content(golden)
+
+
+def children_of(root: int, name: str) -> list[int]:
+    """Return the descendants of a process whose command line holds the name."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().split(")")[1].split()[1]
+                )
+                names[int(entry.name)] = (entry / "cmdline").read_text()
+            except OSError:
+                continue
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return [pid for pid in sorted(family) if name in names.get(pid, "")]
+
+
+def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tmp_path):
+    curate(tmp_path, videos)
+    units = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
+    first = read_manifest(LocalStore(str(tmp_path)))
+    done = curate(tmp_path, videos, extra=["--set", "pairing.references.max_references=1"])
+    manifest, _ = read_manifest(LocalStore(str(tmp_path)))
+    assert (manifest.version, manifest.parent) == (2, first[1])
+    assert all(len(row["references"]) == 1 for row in rows(tmp_path, "samples"))
+    assert "observe" not in done.stderr
+    assert units == {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
+
+
+def test_a_new_video_is_observed_and_the_others_are_not(videos, golden, tmp_path):
+    output = tmp_path / "dataset"
+    curate(output, videos / "1.mp4", videos / "2.mp4")
+    done = curate(output, videos)
+    assert "5 videos" in done.stderr.split("observe:")[-1]  # four, and the broken file
+    manifest, _ = read_manifest(LocalStore(str(output)))
+    assert manifest.version == 2
+    original, _ = read_manifest(LocalStore(str(golden)))
+    assert manifest.funnel == original.funnel
+
+
+def test_what_cannot_be_done_is_refused_before_anything_is_changed(videos, golden):
+    before = content(golden)
+    done = curate(golden, videos, extra=["--set", "clips.max_s=5"], code=2)
+    assert "clips.max_s: now 5.0, then 10.0" in done.stderr
+    done = curate(golden, videos / "1.mp4", code=2)
+    assert "holds 5 videos that are not among the inputs" in done.stderr
+    done = curate(golden, videos, extra=["--set", "clips.maxs=5"], code=2)
+    assert "clips.maxs" in done.stderr
+    done = curate(golden, videos / "none.mp4", code=2)
+    assert "no such file or folder" in done.stderr
+    assert content(golden) == before
+
+
+def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path):
+    driver = subprocess.Popen(
+        command(tmp_path, videos), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(9)
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130, said
+    assert "run the same command again to go on" in said
+    curate(tmp_path, videos)
+    assert content(tmp_path) == content(golden)
+
+
+def test_nothing_kept_is_an_error(videos, tmp_path):
+    done = curate(tmp_path, videos / "broken.mp4", code=1)
+    assert "nothing was kept" in done.stdout
+
+
+def test_a_dry_run_changes_nothing(videos, tmp_path):
+    output = tmp_path / "dataset"
+    done = curate(output, videos, extra=["--dry-run"])
+    assert "8 videos, 8 of them to observe" in done.stdout
+    assert "licences: unknown (8)" in done.stdout
+    assert "fast-recognition/1" in done.stdout
+    assert not output.exists()
