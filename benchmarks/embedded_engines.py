@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 
 from pipeline.candidates import ProposeReferences  # noqa: E402
 from pipeline.clips import Clips, cut_video  # noqa: E402
+from pipeline.dataset.units import Part  # noqa: E402
 from pipeline.engines.appearance import Appearance  # noqa: E402
 from pipeline.engines.grabcut import GrabCut  # noqa: E402
 from pipeline.engines.opencv_faces import OpencvFaces  # noqa: E402
@@ -36,7 +37,6 @@ from pipeline.probe import probe  # noqa: E402
 from pipeline.shots import Shots  # noqa: E402
 from pipeline.stage import ClipRow  # noqa: E402
 from pipeline.tracks import TrackGate, TrackPeople  # noqa: E402
-from pipeline.units import Part  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "people.json"

@@ -26,14 +26,14 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from pipeline.clips import Clips, cut_video  # noqa: E402
-from pipeline.encode import ClipEncoder, Encoding  # noqa: E402
-from pipeline.fit import Fitter, fit_picture  # noqa: E402
+from pipeline.dataset.units import Part  # noqa: E402
 from pipeline.media import ProbeLimits, VideoReader  # noqa: E402
-from pipeline.pixels import Scaler, matrix_of  # noqa: E402
 from pipeline.probe import probe  # noqa: E402
 from pipeline.shots import ShotDetector, Shots  # noqa: E402
 from pipeline.stage import Rejected  # noqa: E402
-from pipeline.units import Part  # noqa: E402
+from pipeline.video.encode import ClipEncoder, Encoding  # noqa: E402
+from pipeline.video.fit import Fitter, fit_picture  # noqa: E402
+from pipeline.video.pixels import Scaler, matrix_of  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 

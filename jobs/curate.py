@@ -47,9 +47,9 @@ def expand_settings(arguments: list[str]) -> list[str]:
 
 
 def run(arguments: Namespace) -> int:
-    from pipeline import command
-    from pipeline.inputs import list_inputs
-    from pipeline.store import open_store
+    from pipeline.dataset.inputs import list_inputs
+    from pipeline.dataset.store import open_store
+    from pipeline.show import command
 
     config = Curate(**{field.name: arguments[field.name] for field in fields(Curate)})
     videos = list_inputs(arguments.input)[: arguments.limit]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cutout import BORDER, composite, cut_out
 from pipeline.media import decode_image, encode_jpeg
-from pipeline.relight import NEUTRAL_K, relight
+from pipeline.pictures.cutout import BORDER, composite, cut_out
+from pipeline.pictures.relight import NEUTRAL_K, relight
 from schemas.ids import unit_interval
 
 DECIMALS = 4  # of every drawn number, so that its JSON is the number itself

@@ -12,7 +12,8 @@ from pipeline.engines.colours import colour_name, most_named
 from pipeline.engines.interfaces import PersonImage, Picture, Recogniser, Segmenter
 from pipeline.engines.regions import regions_of
 from pipeline.faces import box_in_still, embedding_row, to_still
-from pipeline.image_measures import (
+from pipeline.media import decode_image, encode_jpeg, encode_png_mask
+from pipeline.pictures.image_measures import (
     Measured,
     combined_quality,
     exposure_of,
@@ -20,7 +21,6 @@ from pipeline.image_measures import (
     sharpness_of,
     truncation_of,
 )
-from pipeline.media import decode_image, encode_jpeg, encode_png_mask
 from pipeline.quality import difference_hash
 from pipeline.stage import ClipRow, Still
 from schemas.ids import content_id

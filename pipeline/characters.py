@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
-from pipeline.linkage import link
-from pipeline.overlaps import Constraints, constraints
+from pipeline.pairing.linkage import link
+from pipeline.pairing.overlaps import Constraints, constraints
+from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from pipeline.stage import Rejected
-from pipeline.vectors import IdentityVectors, identity_vectors
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.tables import Clip, Embedding, Track
@@ -114,7 +114,7 @@ def find_characters(
     """Give every track a character_id or a reason why not.
 
     The answer does not depend on the order of the input: rows are sorted by id and ties go to the
-    smaller id. Two tracks that cannot be one person (`pipeline.overlaps`) never share a
+    smaller id. Two tracks that cannot be one person (`pipeline.pairing.overlaps`) never share a
     character. Raises ValueError when recognisers are mixed.
     """
     config = config or Characters()

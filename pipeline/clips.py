@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.clip_maker import ClipMaker, Clips, Dropped, OpenClip, Ticked
-from pipeline.fit import Fit, fit_picture, lying
+from pipeline.dataset.units import Part
 from pipeline.media import Frame, ProbeLimits, ReadCount, Refused, VideoReader, refuse
-from pipeline.pixels import Scaler, matrix_of
 from pipeline.shots import ShotDetector, ShotList, Shots, Verdict
 from pipeline.stage import ClipRow, Ledger, Rejected, VideoRow
-from pipeline.units import Part
+from pipeline.video.clip_maker import ClipMaker, Clips, Dropped, OpenClip, Ticked
+from pipeline.video.fit import Fit, fit_picture, lying
+from pipeline.video.pixels import Scaler, matrix_of
 from schemas.reasons import Reason
 from schemas.tables import Video
 

@@ -7,16 +7,16 @@ from pipeline.candidates import Candidates
 from pipeline.captions import Captions
 from pipeline.clips import Clips
 from pipeline.cluster import Cluster
-from pipeline.commit import digest_of
-from pipeline.duplicates import Duplicates
+from pipeline.dataset.commit import digest_of
+from pipeline.dataset.shards import Shards
 from pipeline.engines import Engines
 from pipeline.faces import Faces
-from pipeline.gates import Gates, Licences
 from pipeline.media import ProbeLimits
+from pipeline.pairing.duplicates import Duplicates
+from pipeline.pairing.gates import Gates, Licences
 from pipeline.quality import QualityGate
 from pipeline.samples import Pairing
 from pipeline.sandbox import Sandbox
-from pipeline.shards import Shards
 from pipeline.shots import Shots
 from pipeline.tracks import TrackGate, Tracks
 

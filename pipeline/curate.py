@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline import cluster
-from pipeline.commit import sweep
 from pipeline.config import Curate
-from pipeline.funnel import Progress
-from pipeline.inputs import InputVideo
+from pipeline.dataset.commit import sweep
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.observed import read_observed
+from pipeline.dataset.plan import Plan, remember
+from pipeline.dataset.release import release
+from pipeline.dataset.store import Store
+from pipeline.dataset.units import Identified, Receipt, Unit, plan_units
 from pipeline.observe import identify, observe
-from pipeline.observed import read_observed
 from pipeline.pair import pair
-from pipeline.plan import Plan, remember
-from pipeline.release import release
-from pipeline.store import Store
-from pipeline.units import Identified, Receipt, Unit, plan_units
+from pipeline.show.funnel import Progress
 from schemas.manifest import Manifest
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from pipeline.pixels import Deinterlacer, Scaler
 from pipeline.stage import Rejected
+from pipeline.video.pixels import Deinterlacer, Scaler
 from schemas.reasons import Reason
 
 cv2.setNumThreads(1)  # a worker is one core; results do not depend on the machine

@@ -15,15 +15,15 @@ from pipeline.candidates import ProposeReferences
 from pipeline.clips import cut_video
 from pipeline.cluster import Pool, run
 from pipeline.config import Curate
+from pipeline.dataset.inputs import InputVideo, local_copy
+from pipeline.dataset.store import open_store
+from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
 from pipeline.engines import load_engines
 from pipeline.faces import FindFaces
-from pipeline.inputs import InputVideo, local_copy
 from pipeline.probe import probe
 from pipeline.sandbox import Announce, Child, Died, Handler
 from pipeline.stage import Ledger, Rejected, VideoRow, failed_entry
-from pipeline.store import open_store
 from pipeline.tracks import TrackPeople
-from pipeline.units import Identified, Receipt, Unit, commit_unit
 from schemas.ids import bytes_id, content_id
 from schemas.reasons import Reason
 from schemas.tables import Video

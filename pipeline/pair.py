@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from pipeline.captions import Caption, write_captions
 from pipeline.config import Curate
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.observed import Observed
+from pipeline.dataset.shards import Ingredients
 from pipeline.engines import load_captioner, load_engine
 from pipeline.engines.interfaces import CaptionFacts
-from pipeline.gates import Kept, apply_gates, describe_videos
-from pipeline.inputs import InputVideo
-from pipeline.observed import Observed
+from pipeline.pairing.gates import Kept, apply_gates, describe_videos
 from pipeline.samples import Plans, plan_samples
-from pipeline.shards import Ingredients
 from pipeline.stage import Count, Ledger, Rejected
 from schemas.columns import Row
 from schemas.reasons import Reason

@@ -16,8 +16,8 @@ from pipeline.media import (
     check_expansion,
     refuse,
 )
-from pipeline.pixels import clockwise
 from pipeline.stage import Rejected
+from pipeline.video.pixels import clockwise
 from schemas.reasons import Reason
 from schemas.tables import Video
 

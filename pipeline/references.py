@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
-from pipeline.reference_gates import References, Refused, gap_s, pair_kinds, refusals
-from pipeline.reference_pool import CandidatePool
+from pipeline.pairing.reference_gates import References, Refused, gap_s, pair_kinds, refusals
+from pipeline.pairing.reference_pool import CandidatePool
+from pipeline.pairing.vectors import IdentityVectors
 from pipeline.stage import Rejected
-from pipeline.vectors import IdentityVectors
 from schemas.ids import unit_interval
 from schemas.reasons import PairKind, Reason
 from schemas.tables import Clip, Track

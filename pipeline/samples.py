@@ -21,12 +21,12 @@ from pipeline.captions import Caption
 from pipeline.characters import CharacterResult, Characters, find_characters
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.media import decode_image, encode_jpeg, encode_png_mask
-from pipeline.reference_gates import References
-from pipeline.reference_pool import CandidatePool
+from pipeline.pairing.reference_gates import References
+from pipeline.pairing.reference_pool import CandidatePool
+from pipeline.pairing.splits import Splits, split_groups
+from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from pipeline.references import ChosenReference, choose_references
-from pipeline.splits import Splits, split_groups
 from pipeline.stage import Ledger
-from pipeline.vectors import IdentityVectors, identity_vectors
 from schemas.ids import content_id
 from schemas.tables import (
     Candidate,

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     SIZE_CHANGES = "size_changes"  # the picture size changes in mid-stream
     TRUNCATED = "truncated"
     DAMAGED = "damaged"
+    INCOMPLETE_VIDEO = "incomplete_video"  # a part of a long video was refused or failed
     DUPLICATE_VIDEO = "duplicate_video"
     LICENCE_REFUSED = "licence_refused"
     # clips

@@ -35,7 +35,9 @@ class Shot:
 
     shot_id: str = column(_TEXT, "hash of video_id and start_pts")
     start_frame: int = column(_LONG, "first frame")
-    end_frame: int = column(_LONG, "first frame of the next shot")
+    end_frame: int = column(
+        _LONG, "first frame after the shot; dark and blended frames belong to no shot"
+    )
     start_s: float = column(_DOUBLE, "time of the first frame", unit="s")
     end_s: float = column(_DOUBLE, "time of the first frame after the shot", unit="s")
     opened_by: str = column(_TEXT, "start | cut | fade | part (continues the previous shot)")
@@ -68,7 +70,7 @@ class Video:
     duration_s: float = column(_DOUBLE, "decoded duration", unit="s")
     num_video_streams: int = column(_INT, "video streams; the first is used")
     sound_codec: str = column(_TEXT, "codec of the first sound stream, '' without sound")
-    decode_errors: int = column(_INT, "packets that the decoder refused")
+    decode_errors: int = column(_INT, "packets refused and frames patched by the decoder")
     truncated: bool = column(_FLAG, "fewer frames decoded than the container declares")
     shots: list[Shot] = rows_column(Shot, "shots in time order")
 

@@ -15,8 +15,8 @@ from pipeline.augment import (
     recipe_from_json,
     recipe_to_json,
 )
-from pipeline.cutout import cut_out, without_holes
-from pipeline.relight import temperature_gains
+from pipeline.pictures.cutout import cut_out, without_holes
+from pipeline.pictures.relight import temperature_gains
 
 GREEN, RED = (20, 200, 30), (200, 50, 40)
 

@@ -12,7 +12,8 @@ import rows
 from pipeline.candidates import Candidates, ProposeReferences
 from pipeline.engines.appearance import Appearance
 from pipeline.engines.grabcut import GrabCut
-from pipeline.image_measures import (
+from pipeline.media import decode_image
+from pipeline.pictures.image_measures import (
     Measured,
     combined_quality,
     exposure_of,
@@ -20,7 +21,6 @@ from pipeline.image_measures import (
     sharpness_of,
     truncation_of,
 )
-from pipeline.media import decode_image
 from schemas.tables import FaceBox
 
 FIGURE = (100.0, 60.0, 200.0, 430.0)  # the standing figure's box at frame 0

@@ -7,7 +7,7 @@ import pytest
 from rows import WINDOWS, clip, embedding, looks_like, person, track
 
 from pipeline.characters import Characters, find_characters
-from pipeline.linkage import link
+from pipeline.pairing.linkage import link
 from schemas.reasons import Reason
 
 

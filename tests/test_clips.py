@@ -24,10 +24,10 @@ from synthetic import (
 
 from pipeline.clips import Clips, cut_video
 from pipeline.config import Curate
+from pipeline.dataset.units import Part
 from pipeline.media import ProbeLimits, VideoReader, decode_image, read_clip
 from pipeline.probe import probe
 from pipeline.stage import ClipRow, Count, Rejected, VideoRow
-from pipeline.units import Part
 from schemas.reasons import Reason
 from schemas.tables import Video
 

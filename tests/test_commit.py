@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pipeline.commit import (
+from pipeline.dataset.commit import (
     STAGING,
     damaged_files,
     publish,
@@ -13,7 +13,7 @@ from pipeline.commit import (
     stage_file,
     table_path,
 )
-from pipeline.store import LocalStore
+from pipeline.dataset.store import LocalStore
 from schemas.manifest import POINTER, FunnelRow, Manifest
 
 

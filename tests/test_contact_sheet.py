@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageFont
 from rows import pixels
 
-from pipeline.contact_sheet import (
+from pipeline.show.contact_sheet import (
     BOX,
     CELL_WIDTH,
     CELLS_PER_LINE,
@@ -15,7 +15,7 @@ from pipeline.contact_sheet import (
     mask_overlay,
     wrap,
 )
-from pipeline.encode import ClipEncoder, Encoding
+from pipeline.video.encode import ClipEncoder, Encoding
 from schemas.tables import Reference, Sample
 
 GROUND = (40, 90, 160)

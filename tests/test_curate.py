@@ -11,8 +11,8 @@ import fast_engines
 import pytest
 from runs import command, content, curate, draw_video, environment, rows
 
-from pipeline.commit import damaged_files, read_manifest
-from pipeline.store import LocalStore
+from pipeline.dataset.commit import damaged_files, read_manifest
+from pipeline.dataset.store import LocalStore
 
 pytestmark = pytest.mark.ray
 

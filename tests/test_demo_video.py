@@ -8,8 +8,8 @@ from itertools import accumulate
 import numpy as np
 import pytest
 
-from pipeline.demo_video import ASPECT, DEMO, FPS, write_demo_videos
 from pipeline.media import read_clip
+from pipeline.show.demo_video import ASPECT, DEMO, FPS, write_demo_videos
 
 pytest.importorskip("skimage")
 HEIGHT = 240
@@ -60,7 +60,7 @@ def test_the_manifest_names_licence_and_source(folder):
 
 
 def test_same_settings_same_bytes(folder, tmp_path, monkeypatch):
-    from pipeline import demo_video
+    from pipeline.show import demo_video
 
     name = "coffee_break.mp4"
     monkeypatch.setattr(demo_video, "DEMO", {name: DEMO[name]})

@@ -6,7 +6,7 @@ import time
 import pytest
 import rows
 
-from pipeline.duplicates import Duplicates, find_duplicates
+from pipeline.pairing.duplicates import Duplicates, find_duplicates
 
 
 def looking(clip_id, video_id, *hashes):

@@ -127,10 +127,10 @@ def observed(path):
     from dataclasses import make_dataclass
 
     from pipeline.clips import Clips, cut_video
+    from pipeline.dataset.units import Part
     from pipeline.media import ProbeLimits
     from pipeline.probe import probe
     from pipeline.shots import Shots
-    from pipeline.units import Part
 
     config = make_dataclass("Config", ["probe", "shots", "clips"])(
         ProbeLimits(), Shots(), Clips(min_s=1.0)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.inputs import list_inputs, local_copy
+from pipeline.dataset.inputs import list_inputs, local_copy
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from synthetic import moving_shapes, number_frame, read_number, write_bomb, write_video
 
-from pipeline.encode import ClipEncoder, Encoding
-from pipeline.fit import Fitter, StillMaker, buckets, fit_picture
 from pipeline.media import (
     ProbeLimits,
     Refused,
@@ -25,8 +23,10 @@ from pipeline.media import (
     open_container,
     read_clip,
 )
-from pipeline.pixels import Scaler, clockwise, planes_of
 from pipeline.probe import probe
+from pipeline.video.encode import ClipEncoder, Encoding
+from pipeline.video.fit import Fitter, StillMaker, buckets, fit_picture
+from pipeline.video.pixels import Scaler, clockwise, planes_of
 from schemas.reasons import Reason
 from schemas.tables import Video
 

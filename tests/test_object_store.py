@@ -6,8 +6,8 @@ import fsspec
 import pytest
 from runs import content, curate
 
-from pipeline.commit import damaged_files, read_manifest
-from pipeline.store import open_store
+from pipeline.dataset.commit import damaged_files, read_manifest
+from pipeline.dataset.store import open_store
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from synthetic import moving_shapes
 
 from pipeline.clips import cut_video
 from pipeline.config import Curate
+from pipeline.dataset.units import Part
 from pipeline.probe import probe
 from pipeline.quality import (
     Quality,
@@ -19,7 +20,6 @@ from pipeline.quality import (
     hash_distance,
     text_mask,
 )
-from pipeline.units import Part
 from schemas.reasons import Reason
 from schemas.tables import Clip, Video
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from rows import WINDOWS, candidate, clip, embedding, hash_of, looks_like, person, track
 
-from pipeline.reference_gates import References
-from pipeline.reference_pool import CandidatePool
+from pipeline.pairing.reference_gates import References
+from pipeline.pairing.reference_pool import CandidatePool
+from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from pipeline.references import choose_references
-from pipeline.vectors import IdentityVectors, identity_vectors
 from schemas.reasons import PairKind, Reason
 
 HERE = clip("here", start_s=10.0)  # 10 to 12 s of shot "shot" of video "video"

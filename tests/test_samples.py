@@ -24,12 +24,12 @@ from rows import (
 
 from pipeline.augment import Recipe, recipe_from_json
 from pipeline.captions import Caption
-from pipeline.duplicates import Duplicates
+from pipeline.dataset.sample_schema import sample_schema
 from pipeline.media import decode_image
-from pipeline.reference_gates import References
-from pipeline.sample_schema import sample_schema
+from pipeline.pairing.duplicates import Duplicates
+from pipeline.pairing.reference_gates import References
+from pipeline.pairing.splits import Splits, split_groups
 from pipeline.samples import Pairing, build_sample, plan_samples
-from pipeline.splits import Splits, split_groups
 from schemas.columns import schema_of, to_dict
 from schemas.reasons import PairKind, Reason, Split
 from schemas.tables import Sample

@@ -10,8 +10,8 @@ import pytest
 from synthetic import dissolve, moving_shapes
 
 from pipeline.media import ProbeLimits, VideoReader
-from pipeline.pixels import Scaler
 from pipeline.shots import ShotDetector, Shots, Verdict
+from pipeline.video.pixels import Scaler
 
 GOLDEN = Path(__file__).parent / "golden"
 FPS = 24.0

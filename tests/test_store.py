@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from pipeline.store import LocalStore, open_store
+from pipeline.dataset.store import LocalStore, open_store
 
 
 @pytest.fixture(params=["folder", "object store"])

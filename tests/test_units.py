@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 import rows
 
-from pipeline.inputs import InputVideo
-from pipeline.observed import read_observed
-from pipeline.stage import ClipRow, Ledger, Rejected, VideoRow
-from pipeline.store import LocalStore
-from pipeline.units import (
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.observed import read_observed
+from pipeline.dataset.store import LocalStore
+from pipeline.dataset.units import (
     Identified,
     Part,
     Unit,
@@ -23,6 +22,7 @@ from pipeline.units import (
     split_video,
     unit_folder,
 )
+from pipeline.stage import ClipRow, Ledger, Rejected, VideoRow
 from schemas.columns import to_table
 from schemas.reasons import Reason
 from schemas.tables import Clip, Input, Shot, Track

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from pipeline.store import Store
+from pipeline.dataset.store import Store
 from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
 
 STAGING = "_staging"

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pipeline.cluster import Cluster
 from pipeline.config import Curate
 from pipeline.curate import Outcome, curate
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.plan import make_plan
+from pipeline.dataset.plan import restart as empty
+from pipeline.dataset.release import funnel_row
+from pipeline.dataset.store import Store
 from pipeline.engines import engine_infos
-from pipeline.funnel import print_funnel
-from pipeline.inputs import InputVideo
-from pipeline.plan import make_plan
-from pipeline.plan import restart as empty
-from pipeline.release import funnel_row
-from pipeline.store import Store
+from pipeline.show.funnel import print_funnel
 
 DONE, NOTHING_KEPT, TOO_MANY_FAILED = 0, 1, 3
 

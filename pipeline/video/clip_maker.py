@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import av
 
-from pipeline.encode import ClipEncoder, Encoding
-from pipeline.fit import Fit, Fitter, StillMaker
 from pipeline.media import encode_jpeg
-from pipeline.pixels import planes_of
 from pipeline.quality import Quality, QualityMeter
 from pipeline.stage import ClipRow, Rejected, Still
+from pipeline.video.encode import ClipEncoder, Encoding
+from pipeline.video.fit import Fit, Fitter, StillMaker
+from pipeline.video.pixels import planes_of
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.tables import Clip, Video

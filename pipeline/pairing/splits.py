@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.duplicates import Duplicates, find_duplicates
-from pipeline.linkage import Union
+from pipeline.pairing.duplicates import Duplicates, find_duplicates
+from pipeline.pairing.linkage import Union
 from schemas.ids import unit_interval
 from schemas.reasons import Split
 from schemas.tables import Clip

@@ -3,17 +3,17 @@
 A changed threshold runs this again, and never decodes a video.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.duplicates import Duplicates, find_duplicates
-from pipeline.inputs import InputVideo
-from pipeline.observed import Observed
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.observed import Observed
+from pipeline.pairing.duplicates import Duplicates, find_duplicates
 from pipeline.quality import QualityGate
 from pipeline.stage import Ledger, Rejected
 from pipeline.tracks import TrackGate
 from schemas.reasons import Reason
-from schemas.tables import Clip, Track, Video
+from schemas.tables import Clip, Reject, Track, Video
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class Kept:
     ledger: Ledger
 
 
+def incomplete_videos(rejects: Iterable[Reject]) -> dict[str, Reject]:
+    """Return, per video of which a part was refused or failed, that part's entry."""
+    return {
+        reject.video_id: reject
+        for reject in rejects
+        if (reject.stage, reject.level) == ("shots", "video")
+    }
+
+
 def describe_videos(videos: list[Video], given: Mapping[str, InputVideo]) -> list[Video]:
     """Fill in what the owner says of each video; `given` is by video_id."""
     return [
@@ -73,7 +82,7 @@ def describe_videos(videos: list[Video], given: Mapping[str, InputVideo]) -> lis
 def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     """Check videos, then clips, then tracks; every row ends up kept or in the ledger."""
     ledger = Ledger()
-    kept_videos = _gate_videos(videos, gates.licences, ledger)
+    kept_videos = _gate_videos(videos, incomplete_videos(observed.rejects), gates, ledger)
     allowed = {video.video_id for video in kept_videos}
     clips = [clip for clip in observed.clips if clip.video_id in allowed]
     clips = _gate_clips(sorted(clips, key=lambda clip: clip.clip_id), gates, ledger)
@@ -84,16 +93,23 @@ def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     return Kept(kept_videos, clips, tracks, ledger)
 
 
-def _gate_videos(videos: list[Video], licences: Licences, ledger: Ledger) -> list[Video]:
+def _gate_videos(
+    videos: list[Video], incomplete: Mapping[str, Reject], gates: Gates, ledger: Ledger
+) -> list[Video]:
     kept = []
     for video in videos:
-        rejected = licences.check(video)
+        lost = incomplete.get(video.video_id)
+        if lost is not None:
+            detail = f"part {lost.id}: {lost.reason}"
+            rejected = Rejected(Reason.INCOMPLETE_VIDEO, lost.value, lost.threshold, detail)
+        else:
+            rejected = gates.licences.check(video)
         if rejected:
-            ledger.reject(rejected.entry("licences", "video", video.video_id, video.video_id))
+            ledger.reject(rejected.entry("videos", "video", video.video_id, video.video_id))
         else:
             kept.append(video)
-    ledger.keep("licences", "video", len(kept))
-    ledger.check("licences", "video", len(videos))
+    ledger.keep("videos", "video", len(kept))
+    ledger.check("videos", "video", len(videos))
     return kept
 
 

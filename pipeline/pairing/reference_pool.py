@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.vectors import IdentityVectors
+from pipeline.pairing.vectors import IdentityVectors
 from schemas.tables import Candidate
 
 HASH_BITS = 64  # of one difference hash

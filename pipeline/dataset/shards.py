@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 
 from pipeline.captions import Caption
 from pipeline.cluster import Cluster, Pool, run
-from pipeline.commit import STAGING, digest_of, stage_file, table_path
-from pipeline.parquet import encode_rows, read_rows, read_rows_by_key
-from pipeline.sample_schema import sample_schema
+from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
+from pipeline.dataset.parquet import encode_rows, read_rows, read_rows_by_key
+from pipeline.dataset.sample_schema import sample_schema
+from pipeline.dataset.store import Store, open_store
+from pipeline.dataset.units import unit_folder
 from pipeline.samples import SamplePlan, build_sample
-from pipeline.store import Store, open_store
-from pipeline.units import unit_folder
 from schemas.manifest import DataFile, Manifest
 from schemas.tables import Candidate, Clip, Sample, Track, Video
 

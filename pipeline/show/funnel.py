@@ -13,7 +13,7 @@ from schemas.tables import Reject
 
 # the order in which a video meets the stages
 STAGES = ("probe", "shots", "clips", "tracks", "faces", "candidates")
-STAGES += ("licences", "quality", "people", "characters", "references")
+STAGES += ("videos", "quality", "people", "characters", "references")
 LEVELS = ("video", "part", "clip", "track", "sample")
 _LINE_EVERY_S = 10.0
 _ETA_FROM = 0.05  # share of the work that an estimate needs: workers start up first

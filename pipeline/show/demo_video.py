@@ -14,9 +14,9 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.cutout import cut_out
-from pipeline.encode import ClipEncoder, Encoding
-from pipeline.relight import relight
+from pipeline.pictures.cutout import cut_out
+from pipeline.pictures.relight import relight
+from pipeline.video.encode import ClipEncoder, Encoding
 
 FPS = 24
 ASPECT = 16 / 9

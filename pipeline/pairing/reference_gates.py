@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
-from pipeline.reference_pool import HASH_BITS, CandidatePool
+from pipeline.pairing.reference_pool import HASH_BITS, CandidatePool
 from pipeline.stage import Rejected
 from schemas.reasons import PairKind, Reason
 from schemas.tables import Clip, Track

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
-from pipeline.parquet import read_columns
+from pipeline.dataset.parquet import read_columns
+from pipeline.dataset.store import Store
+from pipeline.dataset.units import UNIT_TABLES, Receipt, unit_folder
 from pipeline.stage import Count
-from pipeline.store import Store
-from pipeline.units import UNIT_TABLES, Receipt, unit_folder
 from schemas.columns import from_table
 from schemas.tables import Candidate, Clip, Embedding, Reject, Track, Video
 

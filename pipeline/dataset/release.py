@@ -4,16 +4,16 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from pipeline.commit import publish, stage_file, table_path
 from pipeline.config import Curate, settings_digest
+from pipeline.dataset.commit import publish, stage_file, table_path
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.parquet import encode_rows
+from pipeline.dataset.plan import Plan, inputs_digest
+from pipeline.dataset.shards import build_shards, plan_shards
+from pipeline.dataset.store import Store
 from pipeline.engines import engine_infos
-from pipeline.funnel import Progress, funnel
-from pipeline.inputs import InputVideo
 from pipeline.pair import Paired
-from pipeline.parquet import encode_rows
-from pipeline.plan import Plan, inputs_digest
-from pipeline.shards import build_shards, plan_shards
-from pipeline.store import Store
+from pipeline.show.funnel import Progress, funnel
 from schemas.manifest import DataFile, FunnelRow, Manifest
 from schemas.reasons import Split
 from schemas.tables import Clip, Embedding, Reject, Track, Video

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.commit import FOLDERS, STAGING, digest_of, read_manifest
 from pipeline.config import Curate, differing_keys, settings_digest
-from pipeline.inputs import InputVideo
-from pipeline.parquet import read_columns
-from pipeline.store import Store
-from pipeline.units import (
+from pipeline.dataset.commit import FOLDERS, STAGING, digest_of, read_manifest
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.parquet import read_columns
+from pipeline.dataset.store import Store
+from pipeline.dataset.units import (
     Identified,
     Receipt,
     Unit,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from pipeline.pixels import Scaler, planes_of, turn
 from pipeline.stage import Rejected
+from pipeline.video.pixels import Scaler, planes_of, turn
 from schemas.reasons import Reason
 from schemas.tables import Video
 

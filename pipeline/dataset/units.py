@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
-from pipeline.inputs import InputVideo
-from pipeline.parquet import encode_rows, read_columns
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.parquet import encode_rows, read_columns
+from pipeline.dataset.store import Store
 from pipeline.stage import ClipRow, Count, Ledger, Rejected, VideoRow
-from pipeline.store import Store
 from schemas.columns import Row, from_table
 from schemas.tables import Candidate, Clip, ClipMedia, Embedding, Input, Reject, Track, Video
 

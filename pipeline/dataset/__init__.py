@@ -1,0 +1,1 @@
+"""The dataset on disk: inputs, units, shards, versions, on any filesystem."""

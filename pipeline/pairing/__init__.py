@@ -1,0 +1,1 @@
+"""What pairing decides with: gates, vectors, constraints, pools, splits."""

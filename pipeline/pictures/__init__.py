@@ -1,0 +1,1 @@
+"""Work on single pictures: measure, cut out, relight."""

@@ -1,0 +1,1 @@
+"""Turn decoded frames upright, to size, and into clips."""
