@@ -6,6 +6,7 @@ Ray Data is the executor; what counts as done is decided by the commit of a unit
 import logging
 import os
 import pickle
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -105,10 +106,29 @@ def _worker(make: Callable[[], Callable[[Any], Any]]) -> type:
             self._function = make()
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-            results = [self._function(pickle.loads(each)) for each in batch[_PAYLOAD]]
+            results = [self._call(pickle.loads(each)) for each in batch[_PAYLOAD]]
             return {_PAYLOAD: [pickle.dumps(result) for result in results]}
 
+        def _call(self, row: Any) -> Any:
+            try:
+                return self._function(row)
+            except Exception as error:  # travels as a value: Ray would bury it in its own frames
+                return _Raised(error, traceback.format_exc())
+
     return Worker
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """An exception in a worker: nothing about the row, so the run ends with it."""
+
+    error: Exception
+    trace: str
+
+    def throw(self) -> None:
+        if isinstance(self.error, OSError):  # a full disk, a lost mount: the message says it all
+            raise self.error
+        raise self.error from RuntimeError(f"in a worker:\n{self.trace}")
 
 
 def _configure(cluster: Cluster) -> None:
@@ -151,4 +171,7 @@ def run(
             **_RETRIES,
         )
     for row in data.iter_rows():
-        yield pickle.loads(row[_PAYLOAD])
+        result = pickle.loads(row[_PAYLOAD])
+        if isinstance(result, _Raised):
+            result.throw()
+        yield result

@@ -107,5 +107,5 @@ def differing_keys(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
         for key in sorted({*ours, *theirs}):
             found += differing_keys(ours.get(key), theirs.get(key), f"{prefix}{key}.")
         return found
-    ours = list(ours) if isinstance(ours, tuple) else ours
+    ours, theirs = (list(one) if isinstance(one, tuple) else one for one in (ours, theirs))
     return [] if ours == theirs else [f"{prefix[:-1]}: now {ours!r}, then {theirs!r}"]

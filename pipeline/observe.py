@@ -150,12 +150,7 @@ def _dead(unit: Unit, died: Died) -> VideoRow:
 
 def make_observer(config: Curate) -> Handler:
     """Build the stages and their engines once; the handler takes (path, unit)."""
-    engines = load_engines(config.engines)
-    stages = (
-        TrackPeople(engines.people, config.tracks),
-        FindFaces(engines.faces, engines.recogniser, config.faces),
-        ProposeReferences(engines.masks, engines.recogniser, config.candidates),
-    )
+    stages = observing_stages(config)
 
     def observer(argument: tuple[str, Unit], announce: Announce) -> VideoRow:
         path, unit = argument
@@ -165,6 +160,16 @@ def make_observer(config: Curate) -> Handler:
         return apply_stages(cut, stages, announce)
 
     return observer
+
+
+def observing_stages(config: Curate) -> tuple[TrackPeople, FindFaces, ProposeReferences]:
+    """Build what looks at the people of a clip, in order; loads the engines."""
+    engines = load_engines(config.engines)
+    return (
+        TrackPeople(engines.people, config.tracks),
+        FindFaces(engines.faces, engines.recogniser, config.faces),
+        ProposeReferences(engines.masks, engines.recogniser, config.candidates),
+    )
 
 
 def apply_stages(video: VideoRow, stages: Iterable[Any], announce: Announce) -> VideoRow:

@@ -65,7 +65,7 @@ def choose_references(
         return Choice((), (), Rejected(Reason.NO_REFERENCE, 0, 1, "the character has no images"))
     cosines = pool.vectors @ vectors.tracks[track.track_id]
     similarity = np.round(cosines.astype(np.float64), 6)
-    kinds = pair_kinds(clip, pool, config.min_gap_s)
+    kinds = pair_kinds(clip, pool)
     passed, copies = np.ones((2, len(pool)), dtype=bool)
     refused: list[Refused] = []
     for gate in refusals(track, clip, pool, similarity, kinds, windows, config):

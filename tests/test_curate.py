@@ -198,3 +198,50 @@ def test_a_dry_run_changes_nothing(videos, tmp_path):
     assert "licences: unknown (8)" in done.stdout
     assert "fast-recognition/1" in done.stdout
     assert not output.exists()
+
+
+@pytest.mark.faults
+def test_a_full_disk_ends_the_run_with_the_path_and_leaves_nothing_half_done(
+    videos, golden, tmp_path
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here: needs root")
+    try:
+        done = curate(disk / "dataset", videos, code=2)
+        assert "No space left on device" in done.stderr
+        assert str(disk / "dataset" / "units") in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(disk.rglob("*.tmp-*"))
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        curate(disk / "dataset", videos)
+        assert content(disk / "dataset") == content(golden)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_datasets_and_pandas_read_what_was_published(golden):
+    import datasets
+    import pandas as pd
+
+    samples = datasets.load_dataset(
+        "parquet",
+        data_files=f"{golden}/samples/*.parquet",
+        split="train",
+        cache_dir=str(golden.parent / "cache"),
+    )
+    assert isinstance(samples.features["video"], datasets.Video)
+    sample = samples.cast_column("video", datasets.Video(decode=False))[0]
+    assert sample["video"]["bytes"][4:8] == b"ftyp"
+    reference = sample["references"][0]
+    assert reference["image"].size == reference["mask"].size
+    assert reference["clip_id"] != sample["clip_id"] or reference["augmentation"]
+    clips = pd.read_parquet(golden / "clips")
+    assert {"sharpness", "motion", "text_area"} <= set(clips.columns)
+    assert len(clips) == len(rows(golden, "clips"))

@@ -386,6 +386,7 @@ def test_cutting_twice_gives_the_same_bytes(astronaut):
         ((200, 20, 30), "red"),
         ((240, 130, 20), "orange"),
         ((235, 215, 40), "yellow"),
+        ((149, 95, 6), "yellow"),
         ((40, 150, 50), "green"),
         ((20, 140, 140), "teal"),
         ((40, 80, 190), "blue"),

@@ -176,7 +176,7 @@ def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
     row = observed(media / "videos" / name)[0]
     [track] = [t for t in row.tracks if TrackGate().check(t, row.clip) is None]
     assert track.coverage > 0.9
-    assert track.face_rate > 0.8
+    assert track.face_rate > 0.5  # a signing hand hides the face now and then; the gate asks 0.2
     assert row.clip.num_people == 1
 
 

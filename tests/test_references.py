@@ -100,6 +100,13 @@ def test_same_shot_needs_the_time_gap():
     assert (refused.rejected.value, refused.rejected.threshold) == (pytest.approx(4.9), 5.0)
 
 
+def test_a_picture_shortly_after_the_clip_still_beats_one_inside_it():
+    gallery = Gallery().add("inside", 11.0, of=ME).add("too-near", 16.9)
+    (reference,) = gallery.choose().references
+    assert (reference.reference_id, reference.near_copy) == ("too-near", True)
+    assert reference.kind == PairKind.SAME_SHOT_OTHER_CLIP
+
+
 def test_in_clip_references_cannot_be_left_unaugmented():
     with pytest.raises(ValueError, match="in_clip_augmented"):
         References(augmented=())

@@ -78,8 +78,15 @@ def _name(colour: np.ndarray) -> str:
         return "white" if value >= _WHITE else "grey"
     if 5 <= hue <= 32 and saturation < 95 and value >= 140:
         return "beige"
-    if 4 <= hue <= 22 and value < 150:
+    if 4 <= hue <= 22 and value < 150 and not _is_mustard(hue, saturation, value):
         return "brown"
     if (hue < 5 or hue >= 168) and saturation < 130 and value >= 180:
         return "pink"
+    if _is_mustard(hue, saturation, value):
+        return "yellow"
     return next(name for end, name in _HUES if hue < end)
+
+
+def _is_mustard(hue: int, saturation: int, value: int) -> bool:
+    """Tell a strong yellow in the shade from brown: cloth of RGB (149, 95, 6) is no brown."""
+    return 17 <= hue <= 22 and saturation >= 200 and value >= 110

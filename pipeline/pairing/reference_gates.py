@@ -93,8 +93,8 @@ class Refused:
     reference_id: str
 
 
-def pair_kinds(clip: Clip, pool: CandidatePool, min_gap_s: float) -> np.ndarray:
-    """Name every candidate's kind as seen from the clip, '' for the same shot but too near.
+def pair_kinds(clip: Clip, pool: CandidatePool) -> np.ndarray:
+    """Name every candidate's kind as seen from the clip.
 
     The clip's own time range counts as inside the clip, whichever overlapping clip the image was
     taken from. Returns (N,) strings.
@@ -102,9 +102,7 @@ def pair_kinds(clip: Clip, pool: CandidatePool, min_gap_s: float) -> np.ndarray:
     kinds = np.full(len(pool), str(PairKind.CROSS_VIDEO), dtype=object)
     here = pool.videos == clip.video_id
     kinds[here] = str(PairKind.SAME_VIDEO_OTHER_SHOT)
-    shot = here & (pool.shots == clip.shot_id)
-    kinds[shot] = ""
-    kinds[shot & (gap_s(clip, pool.times) >= min_gap_s)] = str(PairKind.SAME_SHOT_OTHER_CLIP)
+    kinds[here & (pool.shots == clip.shot_id)] = str(PairKind.SAME_SHOT_OTHER_CLIP)
     inside = (pool.times >= clip.start_s) & (pool.times < clip.end_s)
     kinds[here & (inside | (pool.clips == clip.clip_id))] = str(PairKind.IN_CLIP_AUGMENTED)
     return kinds
@@ -156,15 +154,18 @@ def refusals(
         windows.reference_floor if config.floor is None else config.floor,
     )
     outside = kinds != str(PairKind.IN_CLIP_AUGMENTED)
+    near = (kinds == str(PairKind.SAME_SHOT_OTHER_CLIP)) & (
+        gap_s(clip, pool.times) < config.min_gap_s
+    )
     alike, bits = _nearest_own(track, pool, similarity)
     one = np.ones(len(pool))
     quality, gap = pool.quality, gap_s(clip, pool.times)
     bits_left = config.max_hash_distance + 1
     return [
         Gate(Reason.UNCONFIRMED_PERSON, ~pool.confirmed, 0 * one, one, detail=_NO_VECTOR),
-        Gate(_DUPLICATE, kinds == "", gap, config.min_gap_s * one, detail=_TOO_NEAR),
         Gate(_QUALITY, ~(quality >= config.min_quality), quality, config.min_quality * one),
         Gate(Reason.LOW_SIMILARITY, ~(similarity >= floor), similarity, floor),
+        Gate(_DUPLICATE, near, gap, config.min_gap_s * one, True, _TOO_NEAR, True),
         Gate(_DUPLICATE, outside & (alike >= ceiling), alike, ceiling * one, False, _ALIKE, True),
         Gate(_DUPLICATE, outside & (bits < bits_left), bits, bits_left * one, True, _BITS, True),
     ]
