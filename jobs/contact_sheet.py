@@ -24,7 +24,9 @@ def main() -> int:
         if found is None:
             raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
         samples = read_samples(found[0], store)
-        draw_contact_sheet(samples, arguments.picture, max_rows=arguments.rows, title=store.url)
+        draw_contact_sheet(
+            samples, arguments.picture, max_rows=arguments.rows, title=store.url.rsplit("/", 1)[-1]
+        )
     except (ValueError, OSError) as error:
         print(f"contact_sheet: {error}", file=sys.stderr)
         return 2

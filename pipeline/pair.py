@@ -15,7 +15,7 @@ from pipeline.engines import load_captioner, load_engine
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.pairing.gates import Kept, apply_gates, describe_videos
 from pipeline.samples import Plans, plan_samples
-from pipeline.stage import Count, Ledger, Rejected
+from pipeline.stage import Ledger, Rejected
 from schemas.columns import Row
 from schemas.reasons import Reason
 from schemas.tables import Clip, Embedding, Reject, Track, Video
@@ -31,7 +31,7 @@ class Paired:
 
 
 def pair(
-    observed: Observed, inputs: Iterable[InputVideo], video_ids: Mapping[str, str], config: Curate
+    observed: Observed, inputs: Sequence[InputVideo], video_ids: Mapping[str, str], config: Curate
 ) -> Paired:
     """Gate, find characters, choose references, caption. `video_ids` is by uri."""
     given, copies = _first_of_each(inputs, video_ids)
@@ -50,6 +50,7 @@ def pair(
     ledger = Ledger(list(observed.rejects), dict(observed.counts))
     for each in (copies, kept.ledger, plans.ledger):
         ledger.merge(each)
+    ledger.check("probe", "video", len(inputs))
     return Paired(samples, _tables(observed, videos, plans, samples, ledger), ledger)
 
 
@@ -140,9 +141,3 @@ def _tables(
             ledger.rejects, key=lambda r: (r.stage, r.level, r.video_id, r.id, r.reason, r.detail)
         ),
     }
-
-
-def conserved(counts: Mapping[tuple[str, str], Count], entered: int) -> None:
-    """Assert that every input was probed once."""
-    probed = counts.get(("probe", "video"), Count()).entered
-    assert probed == entered, f"{entered} inputs, {probed} accounted for by probing"
