@@ -22,13 +22,8 @@ def parse(arguments: list[str]) -> Namespace:
         usage="curate.py --input VIDEOS … --output DATASET [--config FILE] [--set a.b=value] …",
         description=(__doc__ or "").split("\n\n")[0],
     )
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        action="extend",
-        required=True,
-        help="videos, folders, globs, or a manifest (.csv, .jsonl, .parquet) with a column uri",
-    )
+    sources = "videos, folders, globs, or a manifest (.csv, .jsonl, .parquet) with a column uri"
+    parser.add_argument("--input", nargs="+", action="extend", required=True, help=sources)
     parser.add_argument("--output", required=True, help="the dataset: a folder or an fsspec URL")
     parser.add_argument("--config", action="config", help="settings as YAML")
     parser.add_argument("--limit", type=int, default=None, help="take only the first n videos")

@@ -168,6 +168,10 @@ def test_what_cannot_be_done_is_refused_before_anything_is_changed(videos, golde
     assert "holds 5 videos that are not among the inputs" in done.stderr
     done = curate(golden, videos, extra=["--set", "clips.maxs=5"], code=2)
     assert "clips.maxs" in done.stderr
+    done = curate(
+        golden.parent / "new", videos, extra=["--set", "engines.people=no:Engine"], code=2
+    )
+    assert "engines.people=no:Engine cannot be loaded: No module named 'no'" in done.stderr
     done = curate(golden, videos / "none.mp4", code=2)
     assert "no such file or folder" in done.stderr
     assert content(golden) == before

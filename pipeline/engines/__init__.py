@@ -63,9 +63,12 @@ class Loaded:
 
 
 def load_engine(task: str, name: str) -> Any:
-    """Import and build one engine."""
+    """Import and build one engine. Raises ValueError saying which and why when it cannot."""
     module, _, attribute = REGISTRY[task].get(name, name).partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, OSError) as error:
+        raise ValueError(f"engines.{task}={name} cannot be loaded: {error}") from error
 
 
 def load_engines(chosen: Engines) -> Loaded:

@@ -27,13 +27,18 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: Curate) -> int
         print(f"{store.url} is up to date: version {plan.manifest and plan.manifest.version}")
     licences = Counter(video.licence for video in videos)
     print("licences: " + ", ".join(f"{name} ({n})" for name, n in sorted(licences.items())))
-    print("engines:")
-    for info in engine_infos(config.engines):
-        use = "commercial use allowed" if info.commercial else "NO commercial use"
-        print(f"  {info.task:17} {info.id:24} {info.licence} ({use})")
+    _print_engines(config)
     print(f"workers: {_workers(config.cluster)}")
     print(f"output: {store.url}")
     return DONE
+
+
+def _print_engines(config: Curate) -> None:
+    """Load every engine once, here, so that one that is missing stops the run before it starts."""
+    print("engines:")
+    for info in engine_infos(config.engines):
+        use = "commercial use allowed" if info.commercial else "NO commercial use"
+        print(f"  {info.task:17} {info.id:24} {info.licence} ({use})", flush=True)
 
 
 def _workers(wanted: Cluster) -> str:
@@ -56,6 +61,8 @@ def run(
         if restart:
             empty(store)
         plan = make_plan(videos, store, config, retry_failed, replace_inputs)
+        if not plan.finished:
+            _print_engines(config)
         outcome = curate(videos, store, config, plan)
     return _report(outcome, store, config)
 
