@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import encode_rows, read_columns
 from pipeline.dataset.store import Store
-from pipeline.stage import ClipRow, Count, Ledger, Rejected, VideoRow
+from pipeline.stage import ClipRow, Count, Ledger, VideoRow
 from schemas.columns import Row, from_table
 from schemas.tables import Candidate, Clip, ClipMedia, Embedding, Input, Reject, Track, Video
 
@@ -200,11 +200,3 @@ def is_observed(video: InputVideo, known: Input | None, receipts: dict[str, Rece
     if known is None or (known.size_bytes, known.changed) != (video.size_bytes, video.changed):
         return False
     return all(f"{known.video_id}-{part:04d}" in receipts for part in range(known.num_parts))
-
-
-def rejected_video(unit: Unit, rejected: Rejected, stage: str) -> VideoRow:
-    """Return the row of a unit that was refused as a whole."""
-    ledger = Ledger()
-    ledger.merge(unit.ledger)
-    ledger.reject(rejected.entry(stage, "video", unit.unit_id, unit.video_id))
-    return VideoRow(video=None, ledger=ledger)

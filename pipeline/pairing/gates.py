@@ -3,8 +3,9 @@
 A changed threshold runs this again, and never decodes a video.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
@@ -14,6 +15,8 @@ from pipeline.stage import Ledger, Rejected
 from pipeline.tracks import TrackGate
 from schemas.reasons import Reason
 from schemas.tables import Clip, Reject, Track, Video
+
+_Row = TypeVar("_Row", Video, Clip, Track)
 
 
 @dataclass(frozen=True)
@@ -82,80 +85,77 @@ def describe_videos(videos: list[Video], given: Mapping[str, InputVideo]) -> lis
 def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     """Check videos, then clips, then tracks; every row ends up kept or in the ledger."""
     ledger = Ledger()
-    kept_videos = _gate_videos(videos, incomplete_videos(observed.rejects), gates, ledger)
+    whole = _video_check(incomplete_videos(observed.rejects), gates.licences)
+    kept_videos = _sift(videos, whole, "videos", "video", ledger)
     allowed = {video.video_id for video in kept_videos}
     clips = [clip for clip in observed.clips if clip.video_id in allowed]
-    clips = _gate_clips(sorted(clips, key=lambda clip: clip.clip_id), gates, ledger)
+    clips = sorted(clips, key=lambda clip: clip.clip_id)
+    clips = _sift(clips, _clip_check(clips, gates), "quality", "clip", ledger)
     by_id = {clip.clip_id: clip for clip in clips}
-    tracks = [track for track in observed.tracks if track.clip_id in by_id]
-    tracks = _gate_tracks(sorted(tracks, key=lambda track: track.track_id), by_id, gates, ledger)
-    clips = _gate_empty_clips(clips, tracks, ledger)
+    tracks = sorted(
+        (track for track in observed.tracks if track.clip_id in by_id),
+        key=lambda track: track.track_id,
+    )
+    tracks = _sift(
+        tracks,
+        lambda track: gates.people.check(track, by_id[track.clip_id]),
+        "people",
+        "track",
+        ledger,
+    )
+    peopled = {track.clip_id for track in tracks}
+    nobody = Rejected(Reason.NO_PERSON, 0, 1, "no track passed the gates")
+    clips = _sift(
+        clips, lambda clip: None if clip.clip_id in peopled else nobody, "people", "clip", ledger
+    )
     return Kept(kept_videos, clips, tracks, ledger)
 
 
-def _gate_videos(
-    videos: list[Video], incomplete: Mapping[str, Reject], gates: Gates, ledger: Ledger
-) -> list[Video]:
+def _sift(
+    rows: list[_Row],
+    check: Callable[[_Row], Rejected | None],
+    stage: str,
+    level: str,
+    ledger: Ledger,
+) -> list[_Row]:
+    """Return the rows that pass; every other one is a line in the ledger."""
     kept = []
-    for video in videos:
+    for row in rows:
+        rejected = check(row)
+        if rejected:
+            row_id = getattr(row, f"{level}_id")
+            ledger.reject(rejected.entry(stage, level, row_id, row.video_id))
+        else:
+            kept.append(row)
+    ledger.keep(stage, level, len(kept))
+    ledger.check(stage, level, len(rows))
+    return kept
+
+
+def _video_check(
+    incomplete: Mapping[str, Reject], licences: Licences
+) -> Callable[[Video], Rejected | None]:
+    def check(video: Video) -> Rejected | None:
         lost = incomplete.get(video.video_id)
-        if lost is not None:
-            detail = f"part {lost.id}: {lost.reason}"
-            rejected = Rejected(Reason.INCOMPLETE_VIDEO, lost.value, lost.threshold, detail)
-        else:
-            rejected = gates.licences.check(video)
-        if rejected:
-            ledger.reject(rejected.entry("videos", "video", video.video_id, video.video_id))
-        else:
-            kept.append(video)
-    ledger.keep("videos", "video", len(kept))
-    ledger.check("videos", "video", len(videos))
-    return kept
+        if lost is None:
+            return licences.check(video)
+        detail = f"part {lost.id}: {lost.reason}"
+        return Rejected(Reason.INCOMPLETE_VIDEO, lost.value, lost.threshold, detail)
+
+    return check
 
 
-def _gate_clips(clips: list[Clip], gates: Gates, ledger: Ledger) -> list[Clip]:
-    good = []
-    for clip in clips:
-        rejected = gates.quality.check(clip)
-        if rejected:
-            ledger.reject(rejected.entry("quality", "clip", clip.clip_id, clip.video_id))
-        else:
-            good.append(clip)
+def _clip_check(clips: list[Clip], gates: Gates) -> Callable[[Clip], Rejected | None]:
+    """Check quality first: only a clip that passes it can be the original of a copy."""
+    bad = {clip.clip_id: gates.quality.check(clip) for clip in clips}
+    good = (clip for clip in clips if bad[clip.clip_id] is None)
     copies = find_duplicates(good, gates.duplicates)
-    for clip in good:
-        if clip.clip_id in copies:
-            original, distance = copies[clip.clip_id]
-            limit = gates.duplicates.max_distance
-            rejected = Rejected(Reason.DUPLICATE_CLIP, distance, limit, f"repeats {original}")
-            ledger.reject(rejected.entry("quality", "clip", clip.clip_id, clip.video_id))
-    kept = [clip for clip in good if clip.clip_id not in copies]
-    ledger.keep("quality", "clip", len(kept))
-    ledger.check("quality", "clip", len(clips))
-    return kept
 
+    def check(clip: Clip) -> Rejected | None:
+        if clip.clip_id not in copies:
+            return bad[clip.clip_id]
+        original, distance = copies[clip.clip_id]
+        limit = gates.duplicates.max_distance
+        return Rejected(Reason.DUPLICATE_CLIP, distance, limit, f"repeats {original}")
 
-def _gate_tracks(
-    tracks: list[Track], clips: Mapping[str, Clip], gates: Gates, ledger: Ledger
-) -> list[Track]:
-    kept = []
-    for track in tracks:
-        rejected = gates.people.check(track, clips[track.clip_id])
-        if rejected:
-            ledger.reject(rejected.entry("people", "track", track.track_id, track.video_id))
-        else:
-            kept.append(track)
-    ledger.keep("people", "track", len(kept))
-    ledger.check("people", "track", len(tracks))
-    return kept
-
-
-def _gate_empty_clips(clips: list[Clip], tracks: list[Track], ledger: Ledger) -> list[Clip]:
-    peopled = {track.clip_id for track in tracks}
-    kept = [clip for clip in clips if clip.clip_id in peopled]
-    for clip in clips:
-        if clip.clip_id not in peopled:
-            rejected = Rejected(Reason.NO_PERSON, 0, 1, "no track passed the gates")
-            ledger.reject(rejected.entry("people", "clip", clip.clip_id, clip.video_id))
-    ledger.keep("people", "clip", len(kept))
-    ledger.check("people", "clip", len(clips))
-    return kept
+    return check
