@@ -1,0 +1,46 @@
+"""A tiny transformer, and random inputs for it."""
+
+from typing import Any
+
+import torch
+
+from trainer.model import ContextAnyoneTransformer3DModel
+
+WAN = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 24,
+    "text_dim": 32,
+    "freq_dim": 32,
+    "ffn_dim": 64,
+    "num_layers": 2,
+}
+IMAGE_DIM = 40
+
+
+def tiny_model(seed: int = 0, awake: bool = True, **fields: Any) -> ContextAnyoneTransformer3DModel:
+    """Build the model; awake: also what starts silent has random weights."""
+    torch.manual_seed(seed)
+    model = ContextAnyoneTransformer3DModel(**{**WAN, "image_dim": IMAGE_DIM, **fields})
+    if awake:
+        for name, parameter in model.named_parameters():
+            if any(part in name for part in ("alpha", "gate", "add_v_proj")):
+                torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def tiny_inputs(
+    batch: int = 2, frames: int = 3, references: int = 1, seed: int = 1
+) -> dict[str, Any]:
+    """Draw what the model's forward takes; the reference has a grid of its own."""
+    source = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=source)
+
+    return {
+        "hidden_states": normal(batch, 16, frames, 8, 12),
+        "timestep": 1000 * torch.rand(batch, generator=source),
+        "encoder_hidden_states": normal(batch, 10, 32),
+        "reference": normal(batch, 16, references, 6, 8),
+        "image_embeds": normal(batch, 5, IMAGE_DIM),
+    }

@@ -1,0 +1,314 @@
+"""The ContextAnyone transformer: Wan 2.1 with a reference stream beside the video.
+
+    B batch  C latent channels  F latent frames  H,W latent size  R references  N tokens  D width
+    L text tokens  T image tokens
+
+Source: ContextAnyone (arXiv 2512.07328) for the parts; diffusers' WanTransformer3DModel
+(Apache-2.0) for the backbone, whose parameter names are kept so that its checkpoints load.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders.peft import PeftAdapterMixin
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.normalization import FP32LayerNorm
+from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from trainer.model.block import ContextAnyoneBlock, Keep, Memory, Stream
+from trainer.model.loading import load_pretrained, new_module
+from trainer.model.rope import GapRope
+
+ReferenceCache = tuple[Memory, ...]  # one per block
+
+
+@dataclass
+class ContextAnyoneOutput:
+    """Velocities, in the shapes of the latents that came in."""
+
+    sample: torch.Tensor | None  # (B, C, F, H, W)
+    reference: torch.Tensor | None  # (B, C, R, Hr, Wr)
+    cache: ReferenceCache | None = None
+
+
+class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
+    """Text and references of a character to the velocity of a video, and of the references.
+
+    The first fields are Wan's; the others belong to the method.
+
+    Attributes:
+        gap: temporal distance between the video and the first reference, and between references.
+        spatial_offset: "diagonal" also moves references off the video's grid.
+        information_flow: "asymmetric", or "symmetric" for ablation.
+        emphasize: whether blocks have Emphasize-Attention.
+        emphasize_rope: "none" matches by content; "gap" also by place.
+        reference_noise: "clean", or "shared": the reference is noised like the video.
+        reference_text: "none", or "prompt": the reference stream reads the prompt too.
+        checkpoint_every: recompute every n-th block in the backward pass; 0 none, 1 all.
+    """
+
+    _supports_gradient_checkpointing = True
+    _skip_layerwise_casting_patterns: ClassVar = ["patch_embedding", "condition_embedder", "norm"]
+    _no_split_modules: ClassVar = ["ContextAnyoneBlock"]
+    _repeated_blocks: ClassVar = ["ContextAnyoneBlock"]
+    _keep_in_fp32_modules: ClassVar = [
+        *("rope", "time_embedder", "scale_shift_table"),
+        *("norm1", "norm2", "norm3"),
+    ]
+    _keys_to_ignore_on_load_unexpected: ClassVar = ["norm_added_q"]
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: tuple[int, int, int] = (1, 2, 2),
+        num_attention_heads: int = 12,
+        attention_head_dim: int = 128,
+        in_channels: int = 16,
+        out_channels: int = 16,
+        text_dim: int = 4096,
+        freq_dim: int = 256,
+        ffn_dim: int = 8960,
+        num_layers: int = 30,
+        cross_attn_norm: bool = True,
+        qk_norm: str | None = "rms_norm_across_heads",
+        eps: float = 1e-6,
+        image_dim: int | None = 1280,
+        added_kv_proj_dim: int | None = None,
+        rope_max_seq_len: int = 1024,
+        pos_embed_seq_len: int | None = None,
+        gap: int = 30,
+        spatial_offset: Literal["none", "diagonal"] = "none",
+        information_flow: Literal["asymmetric", "symmetric"] = "asymmetric",
+        emphasize: bool = True,
+        emphasize_rope: Literal["none", "gap"] = "none",
+        reference_noise: Literal["clean", "shared"] = "clean",
+        reference_text: Literal["none", "prompt"] = "none",
+    ) -> None:
+        super().__init__()
+        _check_choices(gap, spatial_offset, information_flow, emphasize_rope, reference_noise)
+        width = num_attention_heads * attention_head_dim
+        self.rope = GapRope(attention_head_dim, patch_size, rope_max_seq_len)
+        self.patch_embedding = nn.Conv3d(in_channels, width, patch_size, stride=patch_size)
+        self.condition_embedder = WanTimeTextImageEmbedding(
+            width, freq_dim, 6 * width, text_dim, image_dim, pos_embed_seq_len
+        )
+        added = (added_kv_proj_dim or width) if image_dim is not None else None
+        self.blocks = nn.ModuleList(
+            ContextAnyoneBlock(
+                *(width, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps, added),
+                *(emphasize, emphasize_rope, information_flow),
+            )
+            for _ in range(num_layers)
+        )
+        self.norm_out = FP32LayerNorm(width, eps, elementwise_affine=False)
+        self.proj_out = nn.Linear(width, out_channels * math.prod(patch_size))
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 2, width) / width**0.5)
+        self.patch_size, self.gap = patch_size, gap
+        self.diagonal = spatial_offset == "diagonal"
+        self.prompt_reaches_reference = reference_text == "prompt"
+        state = {
+            "information_flow": (information_flow, "asymmetric"),
+            "reference_noise": (reference_noise, "clean"),
+            "reference_text": (reference_text, "none"),
+            "spatial_offset": (spatial_offset, "none"),
+        }
+        self.obstacles = [f"{key}={seen}" for key, (seen, good) in state.items() if seen != good]
+        self.gradient_checkpointing = False
+        self.checkpoint_every = 1
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor | None,
+        timestep: torch.Tensor | None,
+        encoder_hidden_states: torch.Tensor | None,
+        reference: torch.Tensor | None = None,
+        reference_timestep: torch.Tensor | None = None,
+        image_embeds: torch.Tensor | None = None,
+        keep_reference: Sequence[bool] | None = None,
+        keep_image: Sequence[bool] | None = None,
+        reference_cache: ReferenceCache | None = None,
+        return_cache: bool = False,
+    ) -> ContextAnyoneOutput:
+        """Predict velocities of the noisy video and of the references.
+
+        Args:
+            hidden_states: (B, C, F, H, W) noisy video latents; None to only fill a cache.
+            timestep: (B,) 1000 * sigma.
+            encoder_hidden_states: (B, L, text_dim) of the prompt.
+            reference: (B, C, R, Hr, Wr) latents, each image encoded alone; None: text-to-video.
+            reference_timestep: (B,) 1000 * sigma of the references; None is 0, clean.
+            image_embeds: (B, T, image_dim) image tokens of the references.
+            keep_reference, keep_image: per row, on the host: does it see them? None: all do.
+            reference_cache: what `cache_reference` returned for these references.
+            return_cache: whether to return what the video read of the references.
+        """
+        text, image = self._embed_conditions(encoder_hidden_states, image_embeds)
+        video = self._open_video(hidden_states, timestep, text, encoder_hidden_states)
+        anchor = self._open_reference(reference, reference_timestep, text, hidden_states)
+        keep = _keep(keep_reference, keep_image, self.device)
+        cache = []
+        for index, block in enumerate(self.blocks):
+            memory = None if reference_cache is None else reference_cache[index]
+            run = self._runner(index, block)
+            tokens, anchor_tokens, memory = run(video, anchor, image, memory, keep)
+            video = video and video._replace(tokens=tokens)
+            anchor = anchor and anchor._replace(tokens=anchor_tokens)
+            cache += [memory] if return_cache else []
+        return ContextAnyoneOutput(
+            sample=self._close(video, hidden_states),
+            reference=self._close(anchor, reference),
+            cache=tuple(cache) if return_cache else None,
+        )
+
+    def cache_reference(
+        self, reference: torch.Tensor, image_embeds: torch.Tensor | None = None
+    ) -> ReferenceCache:
+        """Let the references pass once; every step and every branch of guidance can reuse it.
+
+        Raises:
+            ValueError: when the reference's features depend on the video, its noise or the prompt.
+        """
+        if self.obstacles:
+            raise ValueError(
+                "a reference can be cached only when its features depend on nothing else, and "
+                f"{', '.join(self.obstacles)} makes them; pass the reference at every step"
+            )
+        output = self(
+            None, None, None, reference=reference, image_embeds=image_embeds, return_cache=True
+        )
+        assert output.cache is not None, "asked for"
+        return output.cache
+
+    def enable_checkpointing(self, every: int) -> None:
+        """Recompute every n-th block in the backward pass; 0 none, 1 all."""
+        self.gradient_checkpointing = every > 0
+        self.checkpoint_every = max(every, 1)
+
+    def new_parameter_names(self) -> set[str]:
+        """Return the parameters that Wan 2.1 text-to-video does not have."""
+        return {name for name, _ in self.named_parameters() if new_module(name)}
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, **options: Any
+    ) -> "ContextAnyoneTransformer3DModel":
+        """Load our own folder, or a Wan 2.1 text-to-video one, whose new modules start silent."""
+        path = pretrained_model_name_or_path
+        return load_pretrained(cls, super().from_pretrained, path, options)
+
+    def _runner(self, index: int, block: nn.Module) -> Callable[..., Any]:
+        recomputed = self.gradient_checkpointing and index % self.checkpoint_every == 0
+        if recomputed and torch.is_grad_enabled():
+            return functools.partial(checkpoint, block, use_reentrant=False)
+        return block
+
+    def _open_video(
+        self,
+        latents: torch.Tensor | None,
+        timestep: torch.Tensor | None,
+        text: torch.Tensor | None,
+        prompt: torch.Tensor | None,
+    ) -> Stream | None:
+        if latents is None:
+            return None
+        if timestep is None or prompt is None:
+            raise ValueError("a video needs a timestep and encoder_hidden_states, got None")
+        time, modulation = self._embed_time(timestep, prompt.dtype)
+        rotation = self.rope.video(*self._grid(latents))
+        return Stream(self._patchify(latents), time, modulation, rotation, text)
+
+    def _open_reference(
+        self,
+        latents: torch.Tensor | None,
+        timestep: torch.Tensor | None,
+        text: torch.Tensor | None,
+        video: torch.Tensor | None,
+    ) -> Stream | None:
+        if latents is None:
+            return None
+        if timestep is None:
+            timestep = torch.zeros(len(latents), device=latents.device)
+        time, modulation = self._embed_time(timestep, latents.dtype)
+        offset = (0, 0)
+        if self.diagonal and video is not None:
+            offset = self._grid(video)[1:]
+        rotation = self.rope.references(*self._grid(latents), self.gap, offset)
+        prompt = text if self.prompt_reaches_reference else None
+        return Stream(self._patchify(latents), time, modulation, rotation, prompt)
+
+    def _embed_conditions(
+        self, prompt: torch.Tensor | None, image: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        embedder = self.condition_embedder
+        text = None if prompt is None else embedder.text_embedder(prompt)
+        if image is None:
+            return text, None
+        if embedder.image_embedder is None:
+            raise ValueError(
+                "this model has no image branch (image_dim is None): pass no image_embeds"
+            )
+        return text, embedder.image_embedder(image)
+
+    def _embed_time(
+        self, timestep: torch.Tensor, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        embedder = self.condition_embedder
+        features = embedder.timesteps_proj(timestep)
+        features = features.to(embedder.time_embedder.linear_1.weight.dtype)
+        time = embedder.time_embedder(features).to(dtype)
+        return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+
+    def _grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
+        sizes = zip(latents.shape[2:], self.patch_size, strict=True)
+        frames, rows, columns = (size // patch for size, patch in sizes)
+        return frames, rows, columns
+
+    def _patchify(self, latents: torch.Tensor) -> torch.Tensor:
+        """(B, C, F, H, W) to tokens (B, N, D)."""
+        return self.patch_embedding(latents).flatten(2).transpose(1, 2).contiguous()
+
+    def _close(self, stream: Stream | None, latents: torch.Tensor | None) -> torch.Tensor | None:
+        """Tokens (B, N, D) to the velocity, in the shape of the latents that they came from."""
+        if stream is None or latents is None:
+            return None
+        shift, scale = (self.scale_shift_table + stream.time.unsqueeze(1)).chunk(2, dim=1)
+        tokens = (self.norm_out(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
+        patches = self.proj_out(tokens).unflatten(2, (*self.patch_size, -1))
+        patches = patches.unflatten(1, self._grid(latents))  # (B, f, h, w, pt, ph, pw, C)
+        return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def _keep(
+    reference: Sequence[bool] | None, image: Sequence[bool] | None, device: torch.device
+) -> Keep:
+    """Put the masks of dropped rows on the device, once for all blocks."""
+    rows = None if reference is None or all(reference) else tuple(reference)
+    return Keep(
+        rows=rows,
+        reference=None if rows is None else torch.tensor(rows, device=device).view(-1, 1, 1),
+        image=None
+        if image is None or all(image)
+        else torch.tensor(tuple(image), device=device).view(-1, 1, 1, 1),
+    )
+
+
+def _check_choices(gap: int, *choices: str) -> None:
+    if gap < 1:
+        raise ValueError(f"gap must be >= 1, so that reference and video never meet; got {gap}")
+    fields = ("spatial_offset", "information_flow", "emphasize_rope", "reference_noise")
+    allowed = (
+        ("none", "diagonal"),
+        ("asymmetric", "symmetric"),
+        ("none", "gap"),
+        ("clean", "shared"),
+    )
+    for field, choice, names in zip(fields, choices, allowed, strict=True):
+        if choice not in names:
+            raise ValueError(f"{field} must be one of {', '.join(names)}, got {choice!r}")
