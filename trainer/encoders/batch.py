@@ -1,0 +1,55 @@
+"""Pixels of a batch become what the model is given."""
+
+import torch
+from torch.nn import functional as F
+
+from trainer.batch import LatentBatch, PixelBatch
+from trainer.encoders.config import Encoders
+
+
+@torch.no_grad()
+def encode_batch(
+    batch: PixelBatch, encoders: Encoders, device: torch.device | str = "cpu"
+) -> LatentBatch:
+    """Encode clips, references, captions and boxes. The results are float32 on `device`."""
+    frames = to_signed(batch.frames.to(device))  # (B, 3, F, H, W)
+    pictures = to_signed(batch.references.to(device))  # (B, 3, R, Hr, Wr)
+    subject = None if batch.subject is None else pool_subject(batch.subject.to(device))
+    return LatentBatch(
+        step=batch.step,
+        places=batch.places,
+        sample_ids=batch.sample_ids,
+        video=encoders.codec.encode(frames).float(),
+        reference=encode_references(pictures, encoders),
+        text=encoders.encode_prompts(batch.captions).to(device),
+        image=encode_images(pictures, encoders),
+        subject=subject,
+        skipped=batch.skipped,
+    )
+
+
+def to_signed(pixels: torch.Tensor) -> torch.Tensor:
+    """Map uint8 (B, F, H, W, 3) to float32 (B, 3, F, H, W) in [-1, 1]."""
+    return pixels.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
+
+
+def encode_references(pictures: torch.Tensor, encoders: Encoders) -> torch.Tensor:
+    """Map (B, 3, R, Hr, Wr) to latents (B, C, R, hr, wr), each picture encoded alone."""
+    alone = pictures.transpose(1, 2).flatten(0, 1)[:, :, None]  # (B * R, 3, 1, Hr, Wr)
+    latents = encoders.codec.encode(alone).float()[:, :, 0]
+    return latents.unflatten(0, (pictures.shape[0], pictures.shape[2])).transpose(1, 2).contiguous()
+
+
+def encode_images(pictures: torch.Tensor, encoders: Encoders) -> torch.Tensor:
+    """Map (B, 3, R, Hr, Wr) to image tokens (B, R * T, D), one reference after another."""
+    tokens = encoders.image.encode(pictures.transpose(1, 2).flatten(0, 1)).float()
+    return tokens.unflatten(0, (pictures.shape[0], pictures.shape[2])).flatten(1, 2)
+
+
+def pool_subject(subject: torch.Tensor) -> torch.Tensor:
+    """Map 0/1 (B, F, H, W) to shares of latent cells (B, 1, f, h, w): 1, then 4 frames each."""
+    boxes = subject[:, None].float()
+    first = F.avg_pool3d(boxes[:, :, :1], (1, 8, 8))
+    if boxes.shape[2] == 1:
+        return first
+    return torch.cat([first, F.avg_pool3d(boxes[:, :, 1:], (4, 8, 8))], 2)

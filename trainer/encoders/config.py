@@ -1,0 +1,154 @@
+"""Which frozen encoders a run uses, and where their weights are."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from trainer.encoders.interfaces import ImageEncoder, TextEncoder, VideoCodec
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_ALLOWED = {
+    "codec": ("dct", "wan"),
+    "text": ("words", "umt5"),
+    "image": ("pooled", "clip"),
+    "dtype": tuple(_DTYPES),
+    "codec_dtype": tuple(_DTYPES),
+}
+_WORDS_TOKENS, _UMT5_TOKENS = 32, 512
+_KEPT_TEXT_BYTES = 256 * 1024**2  # 32 prompts of umt5, every prompt of a small dataset in words
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The frozen encoders. The first choice of each kind needs no weights.
+
+    Attributes:
+        codec: pixels to latents and back; dct (no weights) or wan (Wan 2.1's autoencoder).
+        text: prompts to tokens; words (hashed, no weights) or umt5.
+        image: reference images to tokens; pooled (no weights) or clip.
+        path: folder or hub id of a Wan 2.1 repository in diffusers layout (vae/, text_encoder/,
+            tokenizer/).
+        image_path: folder or hub id of a CLIP image encoder, alone or in image_encoder/ as in Wan
+            2.1 I2V; '' takes path.
+        text_tokens: tokens of a prompt; 0 takes the encoder's own, 32 of words and 512 of umt5.
+        text_dim: width of a token of words; umt5 has its own.
+        image_grid: cells of a pooled image on each side.
+        dtype: precision of the umt5 and clip weights: bfloat16, float16 or float32.
+        codec_dtype: precision of the wan codec's weights.
+        tiling: let the wan codec work by tiles: less memory, slower, faint seams.
+        local_files_only: never ask a hub; take what is on this machine.
+    """
+
+    codec: str = "dct"
+    text: str = "words"
+    image: str = "pooled"
+    path: str = ""
+    image_path: str = ""
+    text_tokens: int = 0
+    text_dim: int = 64
+    image_grid: int = 4
+    dtype: str = "bfloat16"
+    codec_dtype: str = "float32"
+    tiling: bool = False
+    local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in _ALLOWED.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"encoders.{name} must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        for name, least, most in (
+            ("text_tokens", 0, _UMT5_TOKENS),
+            ("text_dim", 1, 4096),
+            ("image_grid", 1, 32),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"encoders.{name} must be {least}..{most}, got {getattr(self, name)}"
+                )
+
+
+@dataclass
+class Encoders:
+    """The three frozen encoders of a run."""
+
+    codec: VideoCodec
+    text: TextEncoder
+    image: ImageEncoder
+    _texts: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict, repr=False)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Return text features (B, L, D), from memory where a prompt was encoded lately."""
+        fresh = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+        if fresh:
+            self._texts.update(zip(fresh, self.text.encode(fresh).float(), strict=True))
+        features = torch.stack([self._texts[prompt] for prompt in prompts])
+        for prompt in prompts:
+            self._texts.move_to_end(prompt)
+        while len(self._texts) * features[0].nbytes > _KEPT_TEXT_BYTES:
+            self._texts.popitem(last=False)
+        return features
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """What the latents depend on, by encoder: choices, constants and hashes of the weights."""
+        return {
+            "codec": self.codec.fingerprint,
+            "text": self.text.fingerprint,
+            "image": self.image.fingerprint,
+        }
+
+
+def load_encoders(config: EncoderConfig, device: torch.device | str = "cpu") -> Encoders:
+    """Load the encoders; what needs no weights needs nothing but torch."""
+    place = str(device)
+    return Encoders(load_codec(config, place), _text(config, place), _image(config, place))
+
+
+def load_codec(config: EncoderConfig, device: torch.device | str = "cpu") -> VideoCodec:
+    """Load the codec alone."""
+    if config.codec == "dct":
+        from trainer.encoders.dct import DctCodec
+
+        return DctCodec(str(device))
+    from trainer.encoders.folders import find_folder
+    from trainer.encoders.wan import WanCodec
+
+    folder = find_folder(config.path, ("vae", ""), "video autoencoder", config.local_files_only)
+    return WanCodec(folder, _DTYPES[config.codec_dtype], config.tiling, str(device))
+
+
+def _text(config: EncoderConfig, device: str) -> TextEncoder:
+    from trainer.encoders.text import HashedWords, Umt5Encoder
+
+    if config.text == "words":
+        return HashedWords(config.text_tokens or _WORDS_TOKENS, config.text_dim, device)
+    from trainer.encoders.folders import find_folder
+
+    local = config.local_files_only
+    model = find_folder(config.path, ("text_encoder",), "text encoder", local)
+    tokenizer = find_folder(config.path, ("tokenizer",), "tokenizer", local)
+    tokens = config.text_tokens or _UMT5_TOKENS
+    return Umt5Encoder(model, tokenizer, tokens, _DTYPES[config.dtype], device)
+
+
+def _image(config: EncoderConfig, device: str) -> ImageEncoder:
+    from trainer.encoders.image import ClipImageEncoder, PooledPixels
+
+    if config.image == "pooled":
+        return PooledPixels(config.image_grid, device)
+    from trainer.encoders.folders import find_folder
+
+    folder = find_folder(
+        config.image_path or config.path,
+        ("image_encoder", ""),
+        "image encoder",
+        config.local_files_only,
+        "encoders.image_path",
+    )
+    return ClipImageEncoder(folder, _DTYPES[config.dtype], device)

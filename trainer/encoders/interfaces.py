@@ -1,0 +1,45 @@
+"""What the trainer asks of a frozen encoder. All are in eval mode and need no gradient."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+
+class VideoCodec(Protocol):
+    """Turns pixels into latents of stride (4, 8, 8), the first frame alone, and back."""
+
+    channels: int
+    fingerprint: str  # changes when its latents would
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Map (B, 3, 4k+1, H, W) in [-1, 1] to normalised latents (B, C, k+1, H/8, W/8)."""
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Map normalised latents back to (B, 3, 4k+1, H, W), clamped to [-1, 1]."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Turns prompts into token features; '' is the null prompt of guidance."""
+
+    dim: int
+    num_tokens: int
+    fingerprint: str
+
+    def encode(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Return (B, num_tokens, dim); positions past the end of a prompt are zero."""
+        ...
+
+
+class ImageEncoder(Protocol):
+    """Turns reference images into semantic tokens."""
+
+    dim: int
+    num_tokens: int
+    fingerprint: str
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (B, 3, H, W) in [-1, 1], any size, to (B, num_tokens, dim)."""
+        ...
