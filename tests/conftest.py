@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from runs import curate, draw_video
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,0 +1,231 @@
+"""Noising, dropout and the two losses."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny_model import IMAGE_DIM, tiny_model
+
+from trainer.batch import LatentBatch
+from trainer.flow import Dropout, Flow, Noising, draw, losses, noised, shifted
+
+NO_DROPOUT = Dropout(text=0, reference=0, image=0, all=0)
+
+
+def latent_batch(rows: int = 2, step: int = 3, first: int = 0) -> LatentBatch:
+    source = torch.Generator().manual_seed(5)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=source)
+
+    return LatentBatch(
+        step=step,
+        places=tuple(range(first, first + rows)),
+        sample_ids=tuple(f"sample-{place}" for place in range(first, first + rows)),
+        video=normal(rows, 16, 3, 8, 12),
+        reference=normal(rows, 16, 1, 6, 8),
+        text=normal(rows, 10, 32),
+        image=normal(rows, 5, IMAGE_DIM),
+        subject=torch.zeros(rows, 1, 3, 8, 12),
+    )
+
+
+def rows_of(batch: LatentBatch, rows: slice) -> LatentBatch:
+    cut = {name: getattr(batch, name)[rows] for name in ("places", "sample_ids", "video")}
+    cut |= {name: getattr(batch, name)[rows] for name in ("reference", "text", "image", "subject")}
+    return dataclasses.replace(batch, **cut)
+
+
+NULL_TEXT = torch.zeros(1, 10, 32)
+
+
+def test_the_shift_moves_levels_towards_noise():
+    sigma = torch.tensor([0.0, 0.25, 0.5, 1.0])
+    torch.testing.assert_close(shifted(sigma, 3.0), torch.tensor([0.0, 0.5, 0.75, 1.0]))
+    assert torch.equal(shifted(sigma, 1.0), sigma)
+
+
+def test_noising_goes_from_the_clip_to_the_noise():
+    clean, noise = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    mixed = noised(clean, noise, torch.tensor([0.0, 1.0]))
+    assert torch.equal(mixed[0], clean[0])
+    assert torch.equal(mixed[1], noise[1])
+
+
+def test_a_draw_depends_on_its_place_and_not_on_who_draws():
+    batch, flow = latent_batch(4), Flow()
+    whole = draw(batch, flow, seed=9)
+    for rows in (slice(0, 2), slice(2, 4)):
+        part = draw(rows_of(batch, rows), flow, seed=9)
+        assert torch.equal(part.sigma, whole.sigma[rows])
+        assert torch.equal(part.video_noise, whole.video_noise[rows])
+        assert part.keep_text == whole.keep_text[rows]
+    other = draw(dataclasses.replace(batch, step=4), flow, seed=9)
+    assert not torch.equal(other.sigma, whole.sigma)
+    assert len(set(whole.sigma.tolist())) == 4
+
+
+@pytest.mark.parametrize("sigmas", ["uniform", "logit_normal"])
+def test_levels_cover_the_range(sigmas):
+    flow = Flow(sigmas=sigmas, shift=1.0)
+    one = dataclasses.replace(latent_batch(1), video=torch.zeros(1, 1, 1, 1, 1))
+    one = dataclasses.replace(one, reference=one.video)
+    drawn = [draw(dataclasses.replace(one, step=step), flow, 0).sigma.item() for step in range(400)]
+    assert 0 < min(drawn) < 0.1
+    assert 0.9 < max(drawn) < 1
+    assert abs(sum(drawn) / len(drawn) - 0.5) < 0.04
+
+
+def test_conditions_are_dropped_as_often_as_asked():
+    flow = Flow(dropout=Dropout(text=0.2, reference=0.3, image=0.0, all=0.1))
+    one = dataclasses.replace(latent_batch(1), video=torch.zeros(1, 1, 1, 1, 1))
+    one = dataclasses.replace(one, reference=one.video)
+    drawn = [draw(dataclasses.replace(one, step=step), flow, 0) for step in range(2000)]
+    text = sum(not each.keep_text[0] for each in drawn) / len(drawn)
+    reference = sum(not each.keep_reference[0] for each in drawn) / len(drawn)
+    image = sum(not each.keep_image[0] for each in drawn) / len(drawn)
+    everything = sum(
+        not (each.keep_text[0] or each.keep_reference[0] or each.keep_image[0]) for each in drawn
+    )
+    assert abs(text - (1 - 0.8 * 0.9)) < 0.03
+    assert abs(reference - (1 - 0.7 * 0.9)) < 0.03
+    assert abs(image - 0.1) < 0.03
+    assert everything / len(drawn) > 0.08
+
+
+class Oracle(torch.nn.Module):
+    """Answers with given velocities, and remembers what it was shown."""
+
+    def __init__(self, sample: torch.Tensor, reference: torch.Tensor, noise: str = "clean"):
+        super().__init__()
+        self.answer = (sample, reference)
+        self.config, self.dtype = {"reference_noise": noise}, torch.float32
+
+    def forward(self, **inputs):
+        self.seen = inputs
+        sample, reference = self.answer
+        return type("Output", (), {"sample": sample, "reference": reference})
+
+
+def fixed_noising(batch: LatentBatch, **changes) -> Noising:
+    rows = len(batch.places)
+    whole = Noising(
+        sigma=torch.full((rows,), 0.5),
+        video_noise=torch.randn_like(batch.video),
+        reference_noise=torch.randn_like(batch.reference),
+        keep_text=(True,) * rows,
+        keep_reference=(True,) * rows,
+        keep_image=(True,) * rows,
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def test_the_right_velocities_lose_nothing():
+    batch = latent_batch()
+    noising = fixed_noising(batch)
+    clean = losses(
+        Oracle(noising.video_noise - batch.video, -batch.reference),
+        batch,
+        noising,
+        NULL_TEXT,
+        Flow(),
+    )
+    assert clean.total.tolist() == [0, 0]
+    shared = losses(
+        Oracle(
+            noising.video_noise - batch.video, noising.reference_noise - batch.reference, "shared"
+        ),
+        batch,
+        noising,
+        NULL_TEXT,
+        Flow(),
+    )
+    assert shared.total.tolist() == [0, 0]
+
+
+def test_losses_are_means_of_squares_and_weighted():
+    batch = latent_batch()
+    noising = fixed_noising(batch)
+    oracle = Oracle(noising.video_noise - batch.video + 2, -batch.reference + 3)
+    got = losses(oracle, batch, noising, NULL_TEXT, Flow(reference_weight=0.5))
+    torch.testing.assert_close(got.diffusion, torch.full((2,), 4.0))
+    torch.testing.assert_close(got.reference, torch.full((2,), 9.0))
+    torch.testing.assert_close(got.total, torch.full((2,), 8.5))
+
+
+def test_the_subject_weighs_more_where_it_is():
+    batch = latent_batch()
+    batch.subject[:, :, :, :4] = 1  # half the picture
+    noising = fixed_noising(batch)
+    oracle = Oracle(noising.video_noise - batch.video + 1, -batch.reference)
+    got = losses(oracle, batch, noising, NULL_TEXT, Flow(subject_weight=2.0))
+    torch.testing.assert_close(got.diffusion, torch.full((2,), 2.0))
+
+
+def test_a_dropped_prompt_becomes_the_null_prompt():
+    batch = latent_batch()
+    noising = fixed_noising(batch, keep_text=(True, False))
+    oracle = Oracle(batch.video, batch.reference)
+    losses(oracle, batch, noising, NULL_TEXT + 7, Flow())
+    assert torch.equal(oracle.seen["encoder_hidden_states"][0], batch.text[0])
+    assert torch.equal(oracle.seen["encoder_hidden_states"][1], NULL_TEXT[0] + 7)
+
+
+def test_a_clean_reference_is_shown_clean_and_a_shared_one_noised():
+    batch = latent_batch()
+    noising = fixed_noising(batch)
+    for noise in ("clean", "shared"):
+        oracle = Oracle(batch.video, batch.reference, noise)
+        losses(oracle, batch, noising, NULL_TEXT, Flow())
+        is_clean = torch.equal(oracle.seen["reference"], batch.reference)
+        assert is_clean == (noise == "clean")
+        assert (oracle.seen["reference_timestep"] is None) == (noise == "clean")
+
+
+def test_both_losses_fall_by_nine_tenths_on_eight_samples():
+    torch.manual_seed(0)
+    model = tiny_model(
+        num_attention_heads=2, attention_head_dim=48, ffn_dim=384, num_layers=3, freq_dim=64
+    ).train()
+    source = torch.Generator().manual_seed(2)
+    batch = latent_batch(8)
+    # Smooth latents, as real ones are; each sample is one colour field with its own reference.
+    colour = torch.randn(8, 16, 1, 1, 1, generator=source)
+    batch = dataclasses.replace(
+        batch,
+        video=colour.expand(8, 16, 2, 4, 8).contiguous(),
+        reference=colour.expand(8, 16, 1, 4, 4).contiguous(),
+        subject=None,
+    )
+    flow = Flow(dropout=NO_DROPOUT, shift=5.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0)
+    history = []
+    for step in range(300):
+        current = dataclasses.replace(batch, step=step)
+        loss = losses(model, current, draw(current, flow, 1), NULL_TEXT, flow)
+        optimizer.zero_grad()
+        loss.total.mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        history.append((loss.diffusion.mean().item(), loss.reference.mean().item()))
+    first, last = history[0], [sum(column) / 10 for column in zip(*history[-10:], strict=True)]
+    assert last[0] < 0.1 * first[0], (first, last)
+    assert last[1] < 0.1 * first[1], (first, last)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shift": 0}, "flow.shift must be above 0, got 0"),
+        ({"sigmas": "cosine"}, "flow.sigmas must be uniform or logit_normal, got 'cosine'"),
+        ({"reference_weight": -1}, "flow.reference_weight must be 0 or more, got -1"),
+    ],
+)
+def test_an_impossible_flow_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Flow(**settings)
+
+
+def test_an_impossible_dropout_is_refused():
+    with pytest.raises(ValueError, match=r"dropout\.text must be from 0 to below 1, got 1\.5"):
+        Dropout(text=1.5)

@@ -1,0 +1,179 @@
+"""Flow matching: noise levels, noising, what is dropped, and the dual-guidance loss.
+
+    z_sigma = (1 - sigma) z + sigma eps        velocity = eps - z        sigma in [0, 1]
+
+Source: ContextAnyone (arXiv 2512.07328) for the two losses; Wan 2.1 for the shift. How the
+reference is noised, weighted and dropped is our decision; every choice is a field of `Flow`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from trainer.batch import LatentBatch
+from trainer.draws import generator_of, seed_of
+from trainer.model import ContextAnyoneTransformer3DModel
+
+HELD_OUT_SIGMAS = tuple(step / 10 for step in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """How often a sample does not see a condition, so that guidance has something to compare.
+
+    Attributes:
+        text: share of samples with the null prompt.
+        reference: share whose video does not see the reference's latents.
+        image: share without image tokens.
+        all: share without any of them.
+    """
+
+    text: float = 0.1
+    reference: float = 0.1
+    image: float = 0.1
+    all: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, share in vars(self).items():
+            if not 0 <= share < 1:
+                raise ValueError(f"dropout.{name} must be from 0 to below 1, got {share}")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Noise levels and loss.
+
+    Attributes:
+        sigmas: distribution of noise levels before the shift: uniform or logit_normal.
+        shift: resolution shift s: sigma' = s sigma / (1 + (s - 1) sigma); 3 at 480p, 5 at 720p.
+        reference_weight: lambda of the reference reconstruction loss.
+        subject_weight: extra weight of the diffusion loss inside the character's box; 0 is off.
+        dropout: how often conditions are dropped.
+    """
+
+    sigmas: Literal["uniform", "logit_normal"] = "uniform"
+    shift: float = 3.0
+    reference_weight: float = 1.0
+    subject_weight: float = 0.0
+    dropout: Dropout = Dropout()
+
+    def __post_init__(self) -> None:
+        if self.sigmas not in ("uniform", "logit_normal"):
+            raise ValueError(f"flow.sigmas must be uniform or logit_normal, got {self.sigmas!r}")
+        if self.shift <= 0:
+            raise ValueError(f"flow.shift must be above 0, got {self.shift}")
+        for name in ("reference_weight", "subject_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"flow.{name} must be 0 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Noising:
+    """The draws of one micro-batch: all that is random in a training step."""
+
+    sigma: torch.Tensor  # (B,)
+    video_noise: torch.Tensor  # like the video latents
+    reference_noise: torch.Tensor  # like the reference latents; used when it is noised too
+    keep_text: tuple[bool, ...]
+    keep_reference: tuple[bool, ...]
+    keep_image: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Per-sample losses, (B,) each; `total` is what is minimised."""
+
+    diffusion: torch.Tensor
+    reference: torch.Tensor
+    total: torch.Tensor
+
+
+def shifted(sigma: torch.Tensor, shift: float) -> torch.Tensor:
+    """Move noise levels towards 1, as larger videos need."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Return (1 - sigma) clean + sigma noise, sigma (B,)."""
+    sigma = sigma.view(-1, *[1] * (clean.ndim - 1))
+    return (1 - sigma) * clean + sigma * noise
+
+
+def draw(batch: LatentBatch, flow: Flow, seed: int) -> Noising:
+    """Draw noise levels, noise and dropout; each depends on seed, step and place alone."""
+    sigmas, videos, references, kept = [], [], [], []
+    for row, place in enumerate(batch.places):
+        source = generator_of(seed, batch.step, place, "flow")
+        level = torch.rand((), generator=source)
+        if flow.sigmas == "logit_normal":
+            level = torch.sigmoid(torch.randn((), generator=source))
+        sigmas.append(shifted(level, flow.shift))
+        kept.append(_draw_kept(flow.dropout, source))
+        videos.append(_noise_like(batch.video[row], seed, batch.step, place, "video"))
+        references.append(_noise_like(batch.reference[row], seed, batch.step, place, "reference"))
+    text, reference, image = zip(*kept, strict=True)
+    return Noising(
+        sigma=torch.stack(sigmas).to(batch.video.device),
+        video_noise=torch.stack(videos),
+        reference_noise=torch.stack(references),
+        keep_text=text,
+        keep_reference=reference,
+        keep_image=image,
+    )
+
+
+def _draw_kept(dropout: Dropout, source: torch.Generator) -> tuple[bool, bool, bool]:
+    everything, text, reference, image = torch.rand(4, generator=source).tolist()
+    kept = everything >= dropout.all
+    return (
+        kept and text >= dropout.text,
+        kept and reference >= dropout.reference,
+        kept and image >= dropout.image,
+    )
+
+
+def _noise_like(latents: torch.Tensor, *parts: int | str) -> torch.Tensor:
+    """Draw on the latents' own device: a 480p clip has 2 million numbers."""
+    source = torch.Generator(latents.device).manual_seed(seed_of(*parts))
+    return torch.randn(latents.shape, generator=source, device=latents.device)
+
+
+def losses(
+    model: ContextAnyoneTransformer3DModel | torch.nn.Module,
+    batch: LatentBatch,
+    noising: Noising,
+    null_text: torch.Tensor,
+    flow: Flow,
+) -> Losses:
+    """Run the model once and return both losses, computed in fp32.
+
+    Args:
+        model: the transformer, or the engine that wraps it.
+        batch: clean latents and conditions.
+        noising: what `draw` returned for this batch.
+        null_text: (1, L, text_dim) features of the empty prompt.
+        flow: weights of the loss.
+    """
+    inner: Any = getattr(model, "module", model)
+    shared, dtype = inner.config["reference_noise"] == "shared", inner.dtype
+    clean, noise = batch.reference, noising.reference_noise
+    keep_text = torch.tensor(noising.keep_text, device=clean.device).view(-1, 1, 1)
+    output = model(
+        hidden_states=noised(batch.video, noising.video_noise, noising.sigma).to(dtype),
+        timestep=1000 * noising.sigma,
+        encoder_hidden_states=torch.where(keep_text, batch.text, null_text).to(dtype),
+        reference=(noised(clean, noise, noising.sigma) if shared else clean).to(dtype),
+        reference_timestep=1000 * noising.sigma if shared else None,
+        image_embeds=batch.image.to(dtype),
+        keep_reference=noising.keep_reference,
+        keep_image=noising.keep_image,
+    )
+    diffusion = (output.sample.float() - (noising.video_noise - batch.video)) ** 2
+    if flow.subject_weight and batch.subject is not None:
+        diffusion = diffusion * (1 + flow.subject_weight * batch.subject)
+    # At sigma 0 the best velocity is E[noise] - clean = -clean: its negative is the rebuilt one.
+    target = noise - clean if shared else -clean
+    rebuilt = (output.reference.float() - target) ** 2
+    diffusion, rebuilt = diffusion.flatten(1).mean(1), rebuilt.flatten(1).mean(1)
+    return Losses(diffusion, rebuilt, diffusion + flow.reference_weight * rebuilt)
