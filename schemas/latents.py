@@ -1,0 +1,104 @@
+"""What `latents/` of a dataset holds: samples as the frozen encoders see them.
+
+`latents/index.json` is written last and names every file; without it there are no latents. Tensors
+are stored as bfloat16, row-major, little-endian, with their shape beside them.
+"""
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.columns import column, rows_column
+from schemas.manifest import DataFile
+
+LATENTS_VERSION = 1
+LATENTS_INDEX = "latents/index.json"
+
+_TEXT, _BYTES, _INT, _DOUBLE = pa.string(), pa.binary(), pa.int32(), pa.float64()
+_SHAPE = pa.list_(_INT)
+
+
+@dataclass(frozen=True)
+class LatentReference:
+    """A reference of a sample, encoded alone."""
+
+    reference_id: str = column(_TEXT, "the image")
+    clip_id: str = column(_TEXT, "clip that it was taken from")
+    video_id: str = column(_TEXT, "video that it was taken from")
+    latent: bytes = column(_BYTES, "bfloat16, normalised latents of the letterboxed image")
+    latent_shape: list[int] = column(_SHAPE, "channels, height, width")
+    tokens: bytes = column(_BYTES, "bfloat16, image tokens")
+    tokens_shape: list[int] = column(_SHAPE, "tokens, width")
+
+
+@dataclass(frozen=True)
+class Latent:
+    """One window of one sample's clip. Several rows of a sample are several windows."""
+
+    sample_id: str = column(_TEXT, "the sample")
+    clip_id: str = column(_TEXT, "the clip")
+    video_id: str = column(_TEXT, "the source video")
+    track_id: str = column(_TEXT, "the character's track in the clip")
+    character_id: str = column(_TEXT, "the identity")
+    split: str = column(_TEXT, "train | validation | test")
+    height: int = column(_INT, "of the bucket", unit="px")
+    width: int = column(_INT, "of the bucket", unit="px")
+    frames: int = column(_INT, "of the bucket")
+    start_frame: int = column(_INT, "frame of the clip with which the window begins")
+    fps: float = column(_DOUBLE, "rate at which frames were taken", unit="1/s")
+    caption: str = column(_TEXT, "what the clip shows")
+    fingerprint: str = column(_TEXT, "of the encoders, as in the index")
+    video: bytes = column(_BYTES, "bfloat16, normalised latents of the clip")
+    video_shape: list[int] = column(_SHAPE, "channels, frames, height, width")
+    text: bytes = column(_BYTES, "bfloat16, tokens of the caption; zeros at the end left out")
+    text_shape: list[int] = column(_SHAPE, "tokens, width; zeros at the end included")
+    subject: bytes = column(_BYTES, "bfloat16, share of a cell inside the character, or empty")
+    subject_shape: list[int] = column(_SHAPE, "1, frames, height, width, or empty")
+    references: list[LatentReference] = rows_column(LatentReference, "best first")
+
+
+@dataclass(frozen=True)
+class NullText:
+    """The encoded empty prompt, by which guidance subtracts."""
+
+    bfloat16: str  # base64; zeros at the end left out
+    shape: list[int]  # tokens, width; zeros at the end included
+
+    @property
+    def content(self) -> bytes:
+        return base64.b64decode(self.bfloat16, validate=True)
+
+
+@dataclass(frozen=True)
+class LatentIndex:
+    """What was encoded, by what, from which version of the dataset."""
+
+    fingerprint: dict[str, str]  # encoder -> what its latents depend on
+    manifest_path: str  # of the dataset's version
+    manifest_sha256: str
+    buckets: list[str]  # HEIGHTxWIDTHxFRAMES
+    splits: dict[str, int]  # samples per split
+    null_text: NullText
+    files: list[DataFile]
+    latents_version: int = LATENTS_VERSION
+
+    def to_json(self) -> bytes:
+        """Return the file's bytes, the same for equal indices."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "LatentIndex":
+        """Read an index. Raises ValueError when its version is not ours."""
+        raw: dict[str, Any] = json.loads(content)
+        found = raw.get("latents_version")
+        if found != LATENTS_VERSION:
+            raise ValueError(
+                f"latents_version of {LATENTS_INDEX} is {found}, this code reads "
+                f"{LATENTS_VERSION}; encode the dataset again"
+            )
+        raw["files"] = [DataFile(**file) for file in raw["files"]]
+        raw["null_text"] = NullText(**raw["null_text"])
+        return cls(**raw)

@@ -1,0 +1,87 @@
+"""Read the files of a folder on any filesystem. Nothing here writes."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow.parquet as pq
+
+READERS = 16  # files looked at at once; an object store answers slowly, but many at a time
+
+
+class Folder:
+    """A folder of this machine or an fsspec URL such as s3://bucket/dataset."""
+
+    def __init__(self, url: str | Path) -> None:
+        text = str(url).removeprefix("file://")
+        self.is_local = "://" not in text
+        self.url = str(Path(text).expanduser().absolute()) if self.is_local else text.rstrip("/")
+        self._filesystem: tuple[int, Any, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_filesystem": None}  # clients of a process are of no use to others
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes; raises FileNotFoundError."""
+        if self.is_local:
+            return Path(self._local(path)).read_bytes()
+        filesystem, root = self._remote()
+        return filesystem.cat_file(f"{root}/{inside(path)}")
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the size of every file below a folder, by path; empty when there is none."""
+        if self.is_local:
+            base = Path(self._local(folder))
+            found = (Path(at) / name for at, _, names in os.walk(base) for name in names)
+            root = Path(self.url)
+            return {path.relative_to(root).as_posix(): path.stat().st_size for path in found}
+        filesystem, root = self._remote()
+        found = filesystem.find(f"{root}/{inside(folder)}", detail=True)
+        return {name[len(root) :].lstrip("/"): info["size"] for name, info in found.items()}
+
+    @contextlib.contextmanager
+    def parquet(self, path: str) -> Iterator[pq.ParquetFile]:
+        """Open a Parquet file; page checksums are compared as pages are read."""
+        file = self.open_parquet(path)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    def open_parquet(self, path: str) -> pq.ParquetFile:
+        """Open a Parquet file; the caller closes it."""
+        if self.is_local:
+            local = self._local(path)
+            return pq.ParquetFile(local, memory_map=True, page_checksum_verification=True)
+        filesystem, root = self._remote()
+        # pyarrow asks for the ranges that it needs, and only for those.
+        file = filesystem.open(f"{root}/{inside(path)}", "rb", cache_type="none")
+        return pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+
+    def _local(self, path: str) -> str:
+        return f"{self.url}/{inside(path)}"
+
+    def _remote(self) -> tuple[Any, str]:
+        if self._filesystem is None or self._filesystem[0] != os.getpid():
+            import fsspec
+
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+            self._filesystem = (os.getpid(), filesystem, root)
+        return self._filesystem[1:]
+
+
+def inside(path: str) -> str:
+    """Return the path, or raise ValueError for one that leaves its folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path:
+        raise ValueError(f"paths in a dataset are relative and stay inside it, got {path!r}")
+    return path
+
+
+def in_parallel(function: Any, values: list[Any]) -> list[Any]:
+    """Return the results in the order of the values; the first error ends it."""
+    with ThreadPoolExecutor(min(READERS, max(1, len(values)))) as pool:
+        return list(pool.map(function, values))

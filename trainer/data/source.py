@@ -1,0 +1,105 @@
+"""What the loader asks of a source of samples, be it pixels or latents."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from trainer.batch import Bucket, LatentBatch, PixelBatch, Skipped
+from trainer.data.config import Data
+from trainer.data.index import Assigned, Spot
+from trainer.data.pictures import Unreadable
+
+Batch = PixelBatch | LatentBatch
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A micro-batch to be made: where its rows are, and where those that may stand in."""
+
+    step: int
+    bucket: Bucket
+    places: tuple[int, ...]
+    spots: tuple[tuple[tuple[Spot, ...], ...], ...]  # place -> its sample, then stand-ins -> rows
+
+
+class Maker(Protocol):
+    """Makes batches; travels to the processes that decode."""
+
+    def make(self, request: Request) -> Batch: ...
+
+
+class Source(Protocol):
+    """The samples of a dataset, as indices."""
+
+    @property
+    def splits(self) -> Mapping[str, int]:
+        """Samples of each split, whether they fit a bucket or not."""
+        ...
+
+    def assign(self, split: str) -> Assigned:
+        """Return which samples of a split go to which bucket."""
+        ...
+
+    def spots(self, index: int) -> tuple[Spot, ...]:
+        """Return where a sample is; several rows are windows of it, one of which is drawn."""
+        ...
+
+    def maker(self, seed: int, training: bool) -> Maker:
+        """Return what makes its batches; in training windows, references and changes are drawn."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[Value]):
+    """What a place of a batch holds, and what had to be skipped to get it."""
+
+    value: Value
+    skipped: tuple[Skipped, ...]
+
+
+def first_readable(
+    samples: tuple[tuple[Spot, ...], ...], load: Callable[[tuple[Spot, ...]], Value]
+) -> Loaded[Value]:
+    """Load the first sample that can be read. Raises ValueError when none can."""
+    skipped: list[Skipped] = []
+    for spots in samples:
+        try:
+            value = load(spots)
+        except Unreadable as error:
+            skipped.append(Skipped(spots[0].sample_id, str(error)))
+        else:
+            return Loaded(value, tuple(skipped))
+    told = "; ".join(f"{each.sample_id}: {each.reason}" for each in skipped[:3])
+    raise ValueError(
+        f"{len(skipped)} samples in a row cannot be read, the first: {told}. The dataset is "
+        "damaged: set data.verify=true to find damaged files, or curate it again"
+    )
+
+
+def open_source(
+    url: str | Path, data: Data, fingerprint: Mapping[str, str] | None = None
+) -> Source:
+    """Open what `data.source` names in a dataset. Raises ValueError with what is wrong.
+
+    `fingerprint` is that of the run's encoders; latents made by others are refused.
+    """
+    if data.source == "samples":
+        from trainer.data.samples import SampleSource
+
+        return SampleSource(url, data)
+    from trainer.data.latents import LatentSource
+
+    return LatentSource(url, data, fingerprint)
+
+
+def training_buckets(source: Source, data: Data) -> dict[Bucket, np.ndarray]:
+    """Return the training samples of every bucket. Raises ValueError when one has too few."""
+    from trainer.data.index import check_buckets
+
+    assigned = source.assign(data.train_split)
+    check_buckets(assigned, data.train_split, source.splits, data)
+    return assigned.buckets
