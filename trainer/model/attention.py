@@ -127,6 +127,7 @@ class EmphasizeAttention(nn.Module):
         query = split_heads(self.norm_q(self.to_q(video)), self.heads)
         if rotations is not None:
             query, key = rotate(query, rotations[0]), rotate(key, rotations[1])
+        # On the values instead of the output: the same product, on the few tokens of the reference.
+        value = value * torch.tanh(self.alpha).view(-1, 1).to(value.dtype)
         heads = attend(query, key, value, attention)
-        heads = heads * torch.tanh(self.alpha).view(-1, 1).to(heads.dtype)
         return self.to_out(heads.flatten(2)) * torch.sigmoid(self.gate(video))

@@ -113,11 +113,13 @@ class ContextAnyoneBlock(WanTransformerBlock):
             asked = self._project(reference)
             memory = self._remember(asked, reference.rotation)
             anchor = self._add_attended(reference, self._reference_heads(asked, seen, keep))
+            del asked  # not alive through the feed-forward: a quarter of sampling's memory
             anchor = self._finish(reference, anchor, picture, keep)
         if video is not None and seen is not None:
             tokens = self._add_attended(video, self._video_heads(seen, memory, keep))
             if memory is not None and self.emphasize is not None:
                 tokens = tokens + self._emphasis(self.emphasize, seen, video, memory, keep)
+            del seen
             tokens = self._finish(video, tokens, picture, keep)
         return tokens, anchor, memory
 
@@ -204,14 +206,15 @@ class ContextAnyoneBlock(WanTransformerBlock):
         attention = self.attn2
         normed = self.norm2(tokens.float()).type_as(tokens)
         query = split_heads(attention.norm_q(attention.to_q(normed)), attention.heads)
-        heads = torch.zeros_like(query)
+        read = []
         if text is not None:
             key = split_heads(attention.norm_k(attention.to_k(text)), attention.heads)
             value = split_heads(attention.to_v(text), attention.heads)
-            heads = attend(query, key, value, attention)
+            read.append(attend(query, key, value, attention))
         if picture is not None:
             seen = attend(query, *picture, attention)
-            heads = heads + (seen if keep_image is None else seen * keep_image.to(seen.dtype))
+            read.append(seen if keep_image is None else seen * keep_image.to(seen.dtype))
+        heads = sum(read[1:], read[0]) if read else torch.zeros_like(query)
         return output(attention, heads, tokens.dtype)
 
     def _modulation(self, modulation: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -19,6 +19,7 @@ from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
+from diffusers.utils.outputs import BaseOutput
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,7 +31,7 @@ ReferenceCache = tuple[Memory, ...]  # one per block
 
 
 @dataclass
-class ContextAnyoneOutput:
+class ContextAnyoneOutput(BaseOutput):
     """Velocities, in the shapes of the latents that came in."""
 
     sample: torch.Tensor | None  # (B, C, F, H, W)
