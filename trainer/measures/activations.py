@@ -1,0 +1,102 @@
+"""What autograd keeps between forward and backward, counted tensor by tensor.
+
+The counts follow the code of trainer/model/block.py. c bytes are of the compute type; 4 bytes have
+the residual's fp32 copies, outputs of layer norms and what a modulation multiplies. An RMS norm
+keeps its input, in fp32 unless all is bf16; on a CPU also the normalised tensor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainer.measures.flops import Sizes, num_checkpointed
+
+Precision = Literal["fp32", "autocast", "bf16"]
+_FP32 = 4
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes of activations of a model with this config at these sizes.
+
+    Attributes:
+        config: of ContextAnyoneTransformer3DModel.
+        sizes: tokens of one micro-batch.
+        precision: fp32; autocast: fp32 parameters, bf16 products; bf16.
+        cuda: count the norms of CUDA rather than those of a CPU.
+    """
+
+    config: Mapping[str, Any]
+    sizes: Sizes
+    precision: Precision = "autocast"
+    cuda: bool = True
+
+    def peak(self, checkpointing: int = 0) -> int:
+        """Return what is kept when the backward pass is about to use most of it.
+
+        Args:
+            checkpointing: recompute every n-th block, the first included; 0 none.
+        """
+        layers = self.config["num_layers"]
+        again = num_checkpointed(layers, checkpointing)
+        kept = (layers - again) * self.block + again * self.block_input
+        last_is_computed_again = again and (layers - 1) % checkpointing == 0
+        return kept + (self.block if last_is_computed_again else 0) + self.outside_blocks
+
+    @property
+    def block(self) -> int:
+        """Everything that one block keeps."""
+        sizes, dim, c, norm = self.sizes, self._dim, self._compute, self._rms_norm
+        image = 2 * c if sizes.image else 0
+        layer_norms = 5 * _FP32 + 3 * c  # inputs, two outputs, and what projections read
+        attended = (
+            2 * norm + 3 * c + 2 * c
+        )  # before the norms; query, key, value; result, projected
+        crossed = norm + c + image  # the text's result comes on top, for who reads text
+        ffn = _FP32 * dim + 2 * c * self.config["ffn_dim"]
+        video = dim * (layer_norms + attended + crossed + c) + ffn
+        # The reference's keys and values are kept twice: alone, and joined to the video's.
+        reference = dim * (layer_norms + attended + 2 * c + crossed) + ffn
+        if sizes.reference and self.config.get("emphasize", True):
+            video += dim * (norm + 3 * c)
+            reference += dim * (norm + 2 * c)
+        read = dim * (norm + 2 * c) * (sizes.text + sizes.image)
+        statistics = 4 * _FP32 * (self.config["num_attention_heads"] + 4) * sizes.tokens
+        kept = sizes.video * video + sizes.reference * reference + read + statistics
+        return sizes.batch * kept
+
+    @property
+    def block_input(self) -> int:
+        """What a checkpointed block keeps."""
+        return self._tokens * self._dim * self._compute
+
+    @property
+    def outside_blocks(self) -> int:
+        """Latents, rotations, the last norm, and velocities with their loss."""
+        rotations = self.sizes.tokens * 2 * _FP32 * self.config["attention_head_dim"]
+        time, rows, columns = self.config["patch_size"]
+        patch = self.config["in_channels"] * time * rows * columns
+        norm = self._dim * (2 * _FP32 + self._compute)
+        return rotations + self._tokens * (norm + patch * (self._compute + 2 * _FP32))
+
+    @property
+    def backward(self) -> int:
+        """What a block's backward pass needs for a moment: gradients of its widest tensors."""
+        return self._tokens * (self._compute * self.config["ffn_dim"] + _FP32 * self._dim)
+
+    @property
+    def _tokens(self) -> int:
+        return self.sizes.batch * self.sizes.tokens
+
+    @property
+    def _dim(self) -> int:
+        return self.config["num_attention_heads"] * self.config["attention_head_dim"]
+
+    @property
+    def _compute(self) -> int:
+        return _FP32 if self.precision == "fp32" else 2
+
+    @property
+    def _rms_norm(self) -> int:
+        kept = 2 if self.precision == "bf16" else _FP32
+        return kept if self.cuda else kept + _FP32

@@ -1,0 +1,264 @@
+"""How much memory training takes on a device, before any of it is allocated.
+
+Parameters are counted in parameter_counts.py, activations in activations.py; what DeepSpeed keeps
+of each parameter is in `_states`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.config import Training
+from trainer.measures.activations import Activations
+from trainer.measures.flops import Sizes, num_checkpointed
+from trainer.measures.parameter_counts import Counts, count_parameters
+from trainer.zero import Zero
+
+GIB = 2**30
+_FP32 = 4
+_MASTER, _MOMENTS = 4, 8  # bytes per parameter: fp32 copy in the optimizer; AdamW's two moments
+_LIVE_ELEMENTS = 10**9  # DeepSpeed's default of stage3_max_live_parameters
+_CONTEXT_BYTES = GIB  # CUDA context, cuBLAS and NCCL
+_FRAGMENTATION = 0.04  # of what is allocated
+_TIGHT = 0.9  # share of the memory from which on advice is given
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the memory of a training run.
+
+    Attributes:
+        sizes: tokens of one micro-batch, at the largest bucket.
+        zero: stage, offload, precision, buckets.
+        world_size: processes, one device each.
+        checkpointing: recompute every n-th block; 0 none, 1 all.
+        ema: whether a moving average is kept, each process its share.
+        lora_rank: train adapters of this rank and the new modules; None trains everything.
+        frozen_bytes: of one frozen weight of the backbone (LoRA); at most 2 where all is bf16.
+        encoders_bytes: of frozen encoders that stay on the device.
+        cuda: whether the device is a GPU.
+    """
+
+    sizes: Sizes
+    zero: Zero = field(default_factory=Zero)
+    world_size: int = 1
+    checkpointing: int = 0
+    ema: bool = False
+    lora_rank: int | None = None
+    frozen_bytes: int = 4
+    encoders_bytes: int = 0
+    cuda: bool = True
+
+
+def plan_for(
+    training: Training,
+    world_size: int,
+    *,
+    text: int,
+    image: int,
+    encoders_bytes: int = 0,
+    cuda: bool = True,
+) -> Plan:
+    """Return the plan of a training: its largest bucket, its engine.
+
+    Args:
+        training: all settings.
+        world_size: processes.
+        text: tokens of a prompt.
+        image: tokens of one reference picture.
+        encoders_bytes: of frozen encoders that stay on the device.
+        cuda: whether the device is a GPU.
+    """
+    largest = max(training.data.sizes, key=lambda size: size.height * size.width * size.frames)
+    sizes = Sizes.of_pixels(
+        largest.height,
+        largest.width,
+        largest.frames,
+        references=training.data.references,
+        text=text,
+        image=image,
+        batch=training.train.micro_batch,
+    )
+    return Plan(
+        sizes,
+        training.zero,
+        world_size,
+        checkpointing=training.model.checkpointing,
+        ema=training.ema.decay > 0,
+        lora_rank=training.model.lora.rank or None,
+        encoders_bytes=encoders_bytes,
+        cuda=cuda,
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes on each device by part, and of each process in the host's memory."""
+
+    config: Mapping[str, Any]
+    plan: Plan
+    parts: dict[str, int]
+    host: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+    def table(self) -> str:
+        """Return the parts in GiB, one per line."""
+        rows = [*self.parts.items(), ("total per device", self.total)]
+        rows += [(f"host: {name}", size) for name, size in self.host.items()]
+        return "\n".join(f"{name:24}{size / GIB:9.2f} GiB" for name, size in rows)
+
+
+def estimate(config: Mapping[str, Any], plan: Plan) -> Estimate:
+    """Estimate the peak of training a model by this plan.
+
+    Args:
+        config: fields of ContextAnyoneTransformer3DModel, such as its `config`.
+        plan: sizes, engine and checkpointing.
+    """
+    counts = count_parameters(config)
+    parts, host = _states(counts, plan)
+    activations = Activations(config, plan.sizes, plan.zero.precision, plan.cuda)
+    parts["activations"] = activations.peak(plan.checkpointing)
+    backward = activations.backward + _weight_casts(counts, config["num_layers"], plan)
+    # The update needs fp32 copies of gradients, at a time when no activation is left.
+    update = _update_bytes(counts, plan) - parts["activations"]
+    working = max(backward, update) + _buckets(counts, plan)
+    parts["frozen encoders"] = plan.encoders_bytes
+    overhead = int(_FRAGMENTATION * (sum(parts.values()) + working)) + _CONTEXT_BYTES
+    parts["workspace"] = working + (overhead if plan.cuda else 0)
+    return Estimate(config, plan, {name: size for name, size in parts.items() if size}, host)
+
+
+def _states(counts: Counts, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what lives from step to step, on the device and on the host.
+
+    Stages 1 and 2 copy even fp32 parameters into the optimizer; stage 3 only to offload them.
+    """
+    zero, world = plan.zero, plan.world_size
+    trainable, frozen = counts.trainable(plan.lora_rank), counts.frozen(plan.lora_rank)
+    width = 2 if zero.precision == "bf16" else _FP32
+    offloads = zero.offload != "none"
+    parameters = width * trainable + min(width, plan.frozen_bytes) * frozen
+    copied = zero.stage in (1, 2) or zero.precision == "bf16" or offloads
+    optimizer = (_MOMENTS + (_MASTER if copied else 0)) * trainable
+    device: dict[str, int] = {}
+    host: dict[str, int] = {}
+    (host if "parameters" in zero.offload else device)["parameters"] = parameters // (
+        world if zero.stage == 3 else 1
+    )
+    if zero.stage == 3:
+        live = min(trainable + frozen, _LIVE_ELEMENTS)
+        device["gathered parameters"] = width * live
+    (host if offloads else device)["optimizer"] = optimizer // (world if zero.stage else 1)
+    if offloads:
+        host["gradients"] = _FP32 * trainable // world
+    if not offloads or zero.stage == 1:
+        # Stage 1 keeps the bf16 gradients beside their fp32 sum.
+        both = _FP32 + (2 if zero.stage == 1 and width == 2 else 0)
+        device["gradients"] = both * trainable // (world if zero.stage >= 2 else 1)
+    if plan.ema:
+        device["moving average"] = _FP32 * trainable // world
+    return device, host
+
+
+def _weight_casts(counts: Counts, num_layers: int, plan: Plan) -> int:
+    """Return the bf16 weights that autocast makes, kept along with their block's activations."""
+    already_bf16 = plan.lora_rank is not None and plan.frozen_bytes == 2
+    if plan.zero.precision != "autocast" or already_bf16:
+        return 0
+    return 2 * counts.block * max(1, num_layers - num_checkpointed(num_layers, plan.checkpointing))
+
+
+def _update_bytes(counts: Counts, plan: Plan) -> int:
+    if plan.zero.stage == 0 or plan.zero.offload != "none":
+        return 0
+    return _FP32 * counts.trainable(plan.lora_rank) // plan.world_size
+
+
+def _buckets(counts: Counts, plan: Plan) -> int:
+    if plan.zero.stage == 0:
+        return 0
+    number = 2 if plan.zero.overlap_comm and plan.cuda else 1
+    return number * _FP32 * min(plan.zero.bucket_elements, counts.trainable(plan.lora_rank))
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return the memory that training may use: free on a GPU, available on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+
+
+def refuse_or_advise(estimated: Estimate, available_bytes: int) -> str:
+    """Return '' when training fits well, and advice when it fits just so.
+
+    Raises:
+        ValueError: when it cannot fit, with what each remedy would save, most useful first.
+    """
+    if estimated.total <= _TIGHT * available_bytes:
+        return ""
+    lines = []
+    for text, plan in _remedies(estimated.plan):
+        saved = estimated.total - estimate(estimated.config, plan).total
+        if saved > 0:
+            lines.append(f"  {text}: saves {saved / GIB:.1f} GiB")
+    need, have = estimated.total / GIB, available_bytes / GIB
+    advice = "\n".join([*lines, _together(estimated, available_bytes)])
+    if estimated.total <= available_bytes:
+        return f"training takes about {need:.1f} of {have:.1f} GiB; should it not fit:\n{advice}"
+    raise ValueError(
+        f"training needs about {need:.1f} GiB on each device, but {have:.1f} GiB are there:\n"
+        f"{estimated.table()}\nWhat would help:\n{advice}"
+    )
+
+
+def _remedies(plan: Plan) -> Iterator[tuple[str, Plan]]:
+    """Yield the changes that this plan has not made yet, most useful first."""
+    zero, sizes = plan.zero, plan.sizes
+    if plan.checkpointing != 1:
+        yield "model.checkpointing=1 (recompute every block)", replace(plan, checkpointing=1)
+    if plan.world_size > 1 and zero.stage < 3:
+        yield "zero.stage=3", replace(plan, zero=replace(zero, stage=3))
+    single = plan.world_size == 1 and zero.stage in (1, 2) and zero.offload == "none"
+    if single and zero.precision != "bf16":
+        yield "zero.stage=0", replace(plan, zero=replace(zero, stage=0))
+    if zero.offload == "none":
+        offloading = replace(zero, offload="optimizer", stage=max(zero.stage, 2))
+        yield (
+            f"zero.offload=optimizer, zero.stage={offloading.stage}",
+            replace(plan, zero=offloading),
+        )
+    if plan.lora_rank is None:
+        yield "model.lora.rank=32", replace(plan, lora_rank=32)
+    half = replace(sizes, video=max(1, sizes.video // 2))
+    yield "half the frames in data.buckets", replace(plan, sizes=half)
+    if sizes.batch > 1:
+        yield "train.micro_batch=1", replace(plan, sizes=replace(sizes, batch=1))
+    if plan.ema:
+        yield "ema.decay=0", replace(plan, ema=False)
+
+
+def _together(estimated: Estimate, available_bytes: int) -> str:
+    """Say how many of the remedies, one after the other, are enough."""
+    current, used = estimated, []
+    while current.total > _TIGHT * available_bytes:
+        better = (
+            (text, made)
+            for text, plan in _remedies(current.plan)
+            if text not in used and (made := estimate(current.config, plan)).total < current.total
+        )
+        text, current = next(better, ("", current))
+        if not text:
+            return (
+                f"All together would still need {current.total / GIB:.1f} GiB: use larger devices, "
+                "or more of them with zero.stage=3"
+            )
+        used.append(text)
+    return f"Enough together: {'; '.join(used)}: {current.total / GIB:.1f} GiB"
