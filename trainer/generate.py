@@ -1,0 +1,300 @@
+"""Make videos of a character with a trained model.
+
+    python trainer/generate.py --model exported/ --reference her.png --prompt "…" --output her.mp4
+
+Beside a video its settings are written as .json. Exit codes: 0 done, 1 not enough memory,
+2 wrong arguments or files that cannot be used, 130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
+    import numpy as np
+    import torch
+
+    from trainer.sampling.model_folder import Published, VideoSize
+    from trainer.sampling.pipeline import ContextAnyonePipeline
+    from trainer.sampling.sampler import Sampling
+
+MAX_PROMPTS, MAX_PROMPTS_BYTES = 10_000, 8 * 2**20
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the flags; wrong ones end the process with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="generate.py", description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="folder that trainer/export.py wrote")
+    add("--reference", type=Path, nargs="+", required=True, help="pictures of one character")
+    prompts = parser.add_mutually_exclusive_group(required=True)
+    prompts.add_argument("--prompt", help="what happens in the video")
+    prompts.add_argument("--prompts", type=Path, help="text file, one prompt a line")
+    add("--output", type=Path, required=True, help="an .mp4; with --prompts a folder")
+    add("--negative-prompt", default="", help="what guidance leads away from")
+    add("--steps", type=int, help="sampling steps (as in training)")
+    add("--guidance", choices=("separate", "joint", "none"), help="3, 2 or 1 passes a step")
+    add("--text-guidance", type=float, help="scale of the prompt (as in training)")
+    add("--reference-guidance", type=float, help="scale of the reference (as in training)")
+    add("--shift", type=float, help="of the sigmas (as in training)")
+    add("--seed", type=_seed, default=0, help="of every video (0)")
+    add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 (as in training)")
+    add("--frames", type=int, help="4k + 1 (as in training)")
+    add("--fps", type=float, help="frames a second (as in training)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, …")
+    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    add("--encoders", default="", help="where the Wan 2.1 encoders are on this machine")
+    add("--image-encoder", default="", help="where CLIP's image encoder is, if elsewhere")
+    add("--strip", action="store_true", help="also write a picture: reference | frames")
+    add("--force", action="store_true", help="replace files that exist")
+    return parser.parse_args(arguments)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH such as 480x832, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^63 - 1, got {text!r}")
+    return int(text)
+
+
+def plan(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Return the prompt and the file of every video; refuse files that would be replaced."""
+    output: Path = arguments.output
+    if arguments.prompts is None:
+        if output.suffix.lower() != ".mp4":
+            raise ValueError(f"--output must end in .mp4, got {str(output)!r}")
+        jobs = [(arguments.prompt, output)]
+    else:
+        if output.suffix or output.is_file():
+            raise ValueError(f"with --prompts, --output must be a folder, got {str(output)!r}")
+        prompts = _read_prompts(arguments.prompts)
+        jobs = [(prompt, output / f"{number:04d}.mp4") for number, prompt in enumerate(prompts, 1)]
+    for _, video in jobs:
+        files = [video, video.with_suffix(".json")]
+        files += [video.with_suffix(".jpg")] if arguments.strip else []
+        there = [file for file in files if file.exists()]
+        if there and not arguments.force:
+            raise ValueError(f"{there[0]} exists; pass --force to replace it")
+    return jobs
+
+
+def _read_prompts(path: Path) -> list[str]:
+    if not path.is_file() or path.stat().st_size > MAX_PROMPTS_BYTES:
+        raise ValueError(f"--prompts must be a file of at most {MAX_PROMPTS_BYTES} bytes: {path}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not 1 <= len(prompts) <= MAX_PROMPTS:
+        raise ValueError(f"{path} must hold 1 to {MAX_PROMPTS} prompts, got {len(prompts)}")
+    return prompts
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make every video; what is wrong with the arguments is said before the model is loaded."""
+    jobs = plan(arguments)
+    from trainer.sampling.model_folder import read_published
+    from trainer.sampling.references import open_picture, stack_references
+    from trainer.sampling.video_file import picture_strip, write_video
+    from trainer.saving.complete import write_json
+
+    pictures = [open_picture(path) for path in arguments.reference]
+    published = read_published(arguments.model)
+    size, sampling = _settings(arguments, published)
+    references = stack_references(pictures, 1, size)
+    _prepare(jobs[0][1].parent)
+    pipeline = _load(arguments, published)
+    for number, (prompt, path) in enumerate(jobs, 1):
+        what = f"video {number} of {len(jobs)}" if len(jobs) > 1 else "video"
+        with _Steps(what, sampling.steps) as steps:
+            frames = _make(pipeline, prompt, references, size, sampling, arguments, steps)
+        write_video(path, frames, size.fps)
+        if arguments.strip:
+            picture_strip(references[0], frames, path.with_suffix(".jpg"), caption=prompt)
+        told = _record(arguments, pipeline, prompt, size, sampling, steps.seconds)
+        write_json(path.with_suffix(".json"), told)
+        print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
+    return 0
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} cannot be written to; choose another --output")
+
+
+def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyonePipeline":
+    import torch
+
+    from trainer.sampling.pipeline import ContextAnyonePipeline
+
+    device = _device(arguments.device)
+    name = arguments.dtype
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    elsewhere = {"path": arguments.encoders, "image_path": arguments.image_encoder}
+    given = {name: path for name, path in elsewhere.items() if path}
+    encoders = replace(published.encoders, **given)
+    dtype: torch.dtype = getattr(torch, name)
+    return ContextAnyonePipeline.from_pretrained(arguments.model, encoders, dtype, device)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name} cannot be used: {reason}; use cpu, or auto") from error
+    return device
+
+
+def _settings(
+    arguments: argparse.Namespace, published: "Published"
+) -> "tuple[VideoSize, Sampling]":
+    """Return what was asked for; what was not is as in training, or the default."""
+    height, width = arguments.size or (None, None)
+    size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
+    names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift")
+    asked = {name: getattr(arguments, name) for name in names}
+    return (
+        replace(published.size, **_given(size)),
+        replace(published.sampling, **_given(asked)),
+    )
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class _Steps:
+    """Shows how far a video is, and measures the time of a step."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, TimeElapsedColumn
+
+        columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._task = self._bar.add_task(what, total=total)
+        self._times: list[float] = []
+
+    def __enter__(self) -> "_Steps":
+        self._times = [time.monotonic()]
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, _step: int, _sigma: float, latents: "torch.Tensor") -> None:
+        """Count a finished step."""
+        if latents.is_cuda:
+            import torch
+
+            torch.cuda.synchronize()
+        self._times.append(time.monotonic())
+        self._bar.advance(self._task)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a step; the first, which also encodes and warms up, only where it is alone."""
+        times = self._times[1:] if len(self._times) > 2 else self._times
+        return (times[-1] - times[0]) / (len(times) - 1)
+
+
+def _make(
+    pipeline: "ContextAnyonePipeline",
+    prompt: str,
+    references: "np.ndarray",
+    size: "VideoSize",
+    sampling: "Sampling",
+    arguments: argparse.Namespace,
+    steps: _Steps,
+) -> "np.ndarray":
+    """Return the frames (F, H, W, 3) uint8."""
+    import torch
+
+    from trainer.sampling.pipeline import decode_frames, to_uint8
+
+    generator = torch.Generator().manual_seed(arguments.seed)
+    negative, inputs = arguments.negative_prompt, (references, size, sampling, generator)
+    try:
+        latents = pipeline.generate([prompt], *inputs, negative, on_step=steps.advance)
+        return to_uint8(decode_frames(pipeline.encoders.codec, latents)[0])
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"the device has not enough memory for {size.height}x{size.width} and "
+            f"{size.frames} frames; choose a smaller --size or fewer --frames"
+        ) from error
+
+
+def _record(
+    arguments: argparse.Namespace,
+    pipeline: "ContextAnyonePipeline",
+    prompt: str,
+    size: "VideoSize",
+    sampling: "Sampling",
+    seconds: float,
+) -> dict[str, Any]:
+    """Return all that is needed to make the video again."""
+    import diffusers
+    import torch
+
+    from trainer.encoders.folders import digest_of
+    from trainer.saving.complete import sha256_of
+
+    return {
+        "prompt": prompt,
+        "negative_prompt": arguments.negative_prompt,
+        "seed": arguments.seed,
+        "references": {path.name: sha256_of(path) for path in arguments.reference},
+        "model": str(arguments.model),
+        "model_digest": digest_of(arguments.model / "transformer"),
+        "model_step": pipeline.published.step,
+        "encoders": asdict(pipeline.published.encoders),
+        "sampling": asdict(sampling),
+        "video": asdict(size),
+        "device": str(pipeline.device),
+        "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
+        "seconds_per_step": round(seconds, 4),
+        "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+    }
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    try:
+        return run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"generate: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"generate: {error or 'not enough memory'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("generate: interrupted; finished videos are kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Make videos: the sampler, the pipeline around it, what goes in and what comes out."""

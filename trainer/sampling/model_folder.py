@@ -1,0 +1,152 @@
+"""The folder of a published model: what is in it beside the weights, and that none of it runs.
+
+model_index.json                  classes, and the size of the videos it was trained on
+transformer/                      config.json, *.safetensors
+scheduler/scheduler_config.json   the solver and its shift
+encoders.json                     which frozen encoders, and where they are
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+from trainer.encoders.config import EncoderConfig
+from trainer.encoders.folders import check_folder
+from trainer.sampling.sampler import Sampling, make_scheduler
+from trainer.saving.complete import read_json, write_json
+
+INDEX, ENCODERS, TRANSFORMER = "model_index.json", "encoders.json", "transformer"
+SCHEDULER = "scheduler/scheduler_config.json"
+PIPELINE_CLASS = "ContextAnyonePipeline"
+_MAX_SIDE, _MAX_FRAMES = 4096, 1025
+_RUNS_CODE = ("auto_map", "custom_pipeline", "trust_remote_code")  # keys of configs
+
+
+@dataclass(frozen=True)
+class VideoSize:
+    """Size, length and rate of a video."""
+
+    height: int = 480  # px
+    width: int = 832  # px
+    frames: int = 81
+    fps: float = 16.0
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            side = getattr(self, name)
+            if not (16 <= side <= _MAX_SIDE and side % 16 == 0):
+                raise ValueError(
+                    f"{name} must be a multiple of 16 from 16 to {_MAX_SIDE}, got {side}; "
+                    f"the nearest is {min(max(round(side / 16), 1) * 16, _MAX_SIDE)}"
+                )
+        if not (1 <= self.frames <= _MAX_FRAMES and self.frames % 4 == 1):
+            nearest = min(max(round((self.frames - 1) / 4), 0) * 4 + 1, _MAX_FRAMES)
+            raise ValueError(
+                f"frames must be 4k + 1 from 1 to {_MAX_FRAMES}, because the first is coded alone "
+                f"and the others by fours; got {self.frames}, the nearest is {nearest}"
+            )
+        if not 0 < self.fps <= 240:
+            raise ValueError(f"fps must be above 0 and at most 240, got {self.fps}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a model needs beside its weights to make videos."""
+
+    encoders: EncoderConfig
+    sampling: Sampling = field(default_factory=Sampling)  # as in the run's own validation
+    size: VideoSize = field(default_factory=VideoSize)
+    step: int | None = None  # of the training run that the weights are of
+
+
+def write_published(folder: Path, published: Published) -> None:
+    """Write everything of the folder but transformer/."""
+    (folder / SCHEDULER).parent.mkdir(parents=True, exist_ok=True)
+    make_scheduler(published.sampling.shift).save_pretrained((folder / SCHEDULER).parent)
+    write_json(folder / ENCODERS, asdict(published.encoders))
+    index = {
+        "_class_name": PIPELINE_CLASS,
+        "_diffusers_version": diffusers.__version__,
+        "transformer": ["trainer.model", "ContextAnyoneTransformer3DModel"],
+        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+        "sample_size": asdict(published.size),
+        "sampling": {k: v for k, v in asdict(published.sampling).items() if k != "shift"},
+    }
+    step = {} if published.step is None else {"step": published.step}
+    write_json(folder / INDEX, index | step)
+
+
+def read_published(folder: Path) -> Published:
+    """Read a folder of ours, or raise ValueError that says what is wrong with it.
+
+    Class names in the files are compared, never imported.
+    """
+    _check_safe(folder)
+    index = read_json(folder / INDEX)
+    if index.get("_class_name") != PIPELINE_CLASS:
+        raise ValueError(
+            f"{folder} holds a {index.get('_class_name')!r}, a {PIPELINE_CLASS} is needed; export "
+            "one from a training run with trainer/export.py"
+        )
+    step = index.get("step")
+    sampling = _filled(Sampling, index.get("sampling", {}), folder / INDEX)
+    return Published(
+        encoders=_filled(EncoderConfig, read_json(folder / ENCODERS), folder / ENCODERS),
+        sampling=replace(sampling, shift=_shift_of(folder / SCHEDULER)),
+        size=_filled(VideoSize, index.get("sample_size", {}), folder / INDEX),
+        step=step if isinstance(step, int) else None,
+    )
+
+
+def _check_safe(folder: Path) -> None:
+    """Refuse a folder that lacks something, or that could run code."""
+    if not folder.is_dir():
+        raise ValueError(f"no model at {folder}: it must be a folder that trainer/export.py wrote")
+    needed = (INDEX, ENCODERS, SCHEDULER, f"{TRANSFORMER}/config.json")
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{folder} is no exported model, it lacks {', '.join(missing)}; export one from a "
+            "training run with trainer/export.py"
+        )
+    check_folder(folder, weights=False)
+    check_folder(folder / TRANSFORMER)
+    for path in sorted(folder.rglob("*.json")):
+        named = [key for key in _RUNS_CODE if key in read_json(path)]
+        if named:
+            raise ValueError(
+                f"{path} contains {named[0]!r}, which asks to run code; no model of this project "
+                "has it, so the folder is not loaded"
+            )
+
+
+def _filled(cls: Any, values: Any, path: Path) -> Any:
+    """Make a dataclass of values from a file; unknown keys and wrong types are refused."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: {cls.__name__} must be an object, got {values!r}")
+    known = {one.name: one.default for one in fields(cls)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{path}: unknown key {name!r}; known are {', '.join(known)}")
+        wanted = type(known[name])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(f"{path}: {name} must be a {wanted.__name__}, got {value!r}")
+    return cls(**values)
+
+
+def _shift_of(path: Path) -> float:
+    """Return the shift of a scheduler that is ours in everything else."""
+    config = read_json(path)
+    shift = config.get("flow_shift")
+    if not isinstance(shift, int | float) or not 0 < shift < 1000:
+        raise ValueError(f"{path}: flow_shift must be a number above 0, got {shift!r}")
+    expected = {"_class_name": "UniPCMultistepScheduler"} | dict(make_scheduler(shift).config)
+    for name in ("_class_name", "prediction_type", "use_flow_sigmas", "num_train_timesteps"):
+        if config.get(name) != expected[name]:
+            raise ValueError(
+                f"{path}: {name} must be {expected[name]!r}, got {config.get(name)!r}; the model "
+                "was trained for no other solver"
+            )
+    return float(shift)

@@ -1,0 +1,286 @@
+"""The published model: a prompt and pictures of a character become a video.
+
+A class of our own in the manner of a diffusers pipeline. `DiffusionPipeline` itself would import
+the modules that a folder's model_index.json names; here no folder decides what is imported.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from trainer.encoders.batch import encode_images, encode_references, to_signed
+from trainer.encoders.config import EncoderConfig, Encoders, load_encoders
+from trainer.encoders.interfaces import VideoCodec
+from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.sampling.model_folder import (
+    TRANSFORMER,
+    Published,
+    VideoSize,
+    read_published,
+    write_published,
+)
+from trainer.sampling.references import Reference, stack_references
+from trainer.sampling.sampler import Conditions, Generators, Sampling, sample
+
+OutputType = Literal["np", "uint8", "pil", "latent"]
+OUTPUT_TYPES = ("np", "uint8", "pil", "latent")
+
+
+@dataclass
+class ContextAnyonePipelineOutput:
+    """B videos, in the form that was asked for.
+
+    np: (B, F, H, W, 3) float32 in [0, 1] · uint8: the same as 0..255 · pil: a list of frames for
+    each video · latent: a tensor (B, C, f, h, w) of normalised latents.
+    """
+
+    frames: Any
+
+
+class ContextAnyonePipeline:
+    """Makes videos. Holds the transformer, the frozen encoders, and what it was trained on."""
+
+    def __init__(
+        self,
+        transformer: ContextAnyoneTransformer3DModel,
+        encoders: Encoders,
+        published: Published,
+    ) -> None:
+        check_fit(transformer, encoders)
+        self.transformer = transformer.eval().requires_grad_(False)
+        self.encoders = encoders
+        self.published = published
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        encoders: Encoders | EncoderConfig | None = None,
+        torch_dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "ContextAnyonePipeline":
+        """Load an exported folder; `encoders` takes the place of what its encoders.json says."""
+        folder = Path(folder)
+        published = read_published(folder)
+        if isinstance(encoders, EncoderConfig):
+            published = replace(published, encoders=encoders)
+        if not isinstance(encoders, Encoders):
+            encoders = load_encoders(published.encoders, device)
+        return cls(_load_transformer(folder, torch_dtype), encoders, published).to(device)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the folder that `from_pretrained` reads."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.transformer.save_pretrained(folder / TRANSFORMER)
+        write_published(folder, self.published)
+
+    def to(self, device: torch.device | str) -> "ContextAnyonePipeline":
+        """Move the transformer; encoders stay on the device that they were loaded on."""
+        torch.nn.Module.to(self.transformer, device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.device
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        reference: Reference | Sequence[Sequence[Image.Image]] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance: Literal["separate", "joint", "none"] | None = None,
+        text_guidance: float | None = None,
+        reference_guidance: float | None = None,
+        shift: float | None = None,
+        seed: int = 0,
+        generator: Generators | None = None,
+        negative_prompt: str = "",
+        output_type: OutputType = "np",
+        callback_on_step_end: Callable[[Any, int, float, dict[str, Any]], Any] | None = None,
+    ) -> ContextAnyonePipelineOutput:
+        """Make one video for each prompt.
+
+        Args:
+            prompt: what happens; a sequence gives a batch.
+            reference: a picture of the character, or several; for a batch either one choice for
+                all or a sequence of pictures for each prompt. None makes plain text-to-video.
+            height, width: px, multiples of 16; None is the size that the model was trained on.
+            num_frames: 4k + 1.
+            num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
+                `Sampling`; None is as in the validation of the training.
+            seed: of every video of the batch; a video does not depend on the rest of the batch.
+            generator: on the CPU; takes the place of `seed`. One for the batch or one a prompt.
+            negative_prompt: what guidance leads away from; '' is what training dropped to.
+            output_type: see `ContextAnyonePipelineOutput`.
+            callback_on_step_end: called with (pipeline, step, timestep, {"latents": …}); what it
+                returns is not used.
+        """
+        _check_output_type(output_type)
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        size = self._size(height, width, num_frames)
+        asked = {
+            "steps": num_inference_steps,
+            "guidance": guidance,
+            "text_guidance": text_guidance,
+            "reference_guidance": reference_guidance,
+            "shift": shift,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        config = replace(self.published.sampling, **given)
+        latents = self.generate(
+            prompts,
+            None if reference is None else stack_references(reference, len(prompts), size),
+            size,
+            config,
+            generator=generator or [torch.Generator().manual_seed(seed) for _ in prompts],
+            negative_prompt=negative_prompt,
+            on_step=_reporter(self, callback_on_step_end),
+        )
+        return ContextAnyonePipelineOutput(_output(self.encoders.codec, latents, output_type))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        pictures: np.ndarray | None,
+        size: VideoSize,
+        sampling: Sampling,
+        generator: Generators,
+        negative_prompt: str = "",
+        on_step: Callable[[int, float, torch.Tensor], None] | None = None,
+    ) -> torch.Tensor:
+        """Return latents (B, C, f, h, w) for prompts and pictures (B, R, H, W, 3) uint8."""
+        conditions = self.encode(prompts, negative_prompt, pictures)
+        shape = (len(prompts), *latent_shape(self.encoders.codec, size))
+        latents = sample(
+            self.transformer, conditions, shape, sampling, generator=generator, on_step=on_step
+        )
+        _check_finite(latents, self.transformer.dtype)
+        return latents
+
+    def encode(
+        self, prompts: Sequence[str], negative_prompt: str, pictures: np.ndarray | None
+    ) -> Conditions:
+        """Encode prompts and pictures (B, R, H, W, 3) uint8 into what the sampler reads."""
+        text = self.encoders.encode_prompts([*prompts, negative_prompt]).to(self.device)
+        reference = image = None
+        if pictures is not None:
+            signed = to_signed(torch.from_numpy(pictures).to(self.device))
+            reference = encode_references(signed, self.encoders).to(self.device)
+            if self.transformer.config["image_dim"] is not None:
+                image = encode_images(signed, self.encoders).to(self.device)
+        return Conditions(text[:-1], text[-1:], reference, image)
+
+    def _size(self, height: int | None, width: int | None, frames: int | None) -> VideoSize:
+        known = self.published.size
+        return VideoSize(
+            known.height if height is None else height,
+            known.width if width is None else width,
+            known.frames if frames is None else frames,
+            known.fps,
+        )
+
+
+def _load_transformer(folder: Path, dtype: torch.dtype) -> ContextAnyoneTransformer3DModel:
+    path = folder / TRANSFORMER
+    try:
+        loaded: Any = ContextAnyoneTransformer3DModel.from_pretrained(
+            str(path), torch_dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        model, info = loaded
+    except Exception as error:  # whatever is wrong with the files, the folder is what to look at
+        raise ValueError(
+            f"the weights of {path} cannot be read ({type(error).__name__}: {str(error)[:300]}); "
+            "export the model again"
+        ) from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            names = ", ".join(str(name) for name in sorted(info[kind])[:3])
+            raise ValueError(
+                f"the weights of {path} do not fit its config.json: {len(info[kind])} "
+                f"{kind.replace('_', ' ')} ({names}); export the model again"
+            )
+    for parameter in model.parameters():  # mapped from the file at odd addresses, where the CPU's
+        parameter.data = parameter.data.clone()  # kernels round otherwise than in training
+    return model
+
+
+def check_fit(transformer: ContextAnyoneTransformer3DModel, encoders: Encoders) -> None:
+    """Raise ValueError unless the transformer reads what these encoders make."""
+    config = transformer.config
+    pairs = [
+        ("in_channels", "codec", encoders.codec.channels),
+        ("text_dim", "text encoder", encoders.text.dim),
+    ]
+    if config["image_dim"] is not None:
+        pairs.append(("image_dim", "image encoder", encoders.image.dim))
+    for name, what, made in pairs:
+        if config[name] != made:
+            raise ValueError(
+                f"the model reads {name} {config[name]}, this {what} gives {made}; use the "
+                "encoders that the model was trained with"
+            )
+
+
+def latent_shape(codec: VideoCodec, size: VideoSize) -> tuple[int, int, int, int]:
+    """Return (C, f, h, w) of the latents of a video."""
+    return codec.channels, (size.frames - 1) // 4 + 1, size.height // 8, size.width // 8
+
+
+def decode_frames(codec: VideoCodec, latents: torch.Tensor) -> np.ndarray:
+    """Decode latents (B, C, f, h, w) to frames (B, F, H, W, 3) float32 in [0, 1], on the CPU."""
+    videos = [codec.decode(one[None])[0].float().cpu() for one in latents]
+    return ((torch.stack(videos) + 1) / 2).permute(0, 2, 3, 4, 1).contiguous().numpy()
+
+
+def to_uint8(frames: np.ndarray) -> np.ndarray:
+    """Map [0, 1] to 0..255, rounded."""
+    return (frames * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def _output(codec: VideoCodec, latents: torch.Tensor, output_type: OutputType) -> Any:
+    if output_type == "latent":
+        return latents
+    frames = decode_frames(codec, latents)
+    if output_type == "np":
+        return frames
+    pixels = to_uint8(frames)
+    if output_type == "uint8":
+        return pixels
+    return [[Image.fromarray(frame) for frame in video] for video in pixels]
+
+
+def _check_output_type(output_type: str) -> None:
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(
+            f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}"
+        )
+
+
+def _reporter(
+    pipeline: ContextAnyonePipeline, callback: Callable[..., Any] | None
+) -> Callable[[int, float, torch.Tensor], None] | None:
+    """Call a diffusers callback from the sampler."""
+    if callback is None:
+        return None
+
+    def report(step: int, sigma: float, latents: torch.Tensor) -> None:
+        callback(pipeline, step, 1000 * sigma, {"latents": latents})
+
+    return report
+
+
+def _check_finite(latents: torch.Tensor, dtype: torch.dtype) -> None:
+    if not latents.isfinite().all():
+        raise ValueError(
+            f"sampling in {dtype} gave numbers that are not finite; use bfloat16 or float32, and "
+            "if that is what was used, the model's weights are broken"
+        )

@@ -1,0 +1,190 @@
+"""Turn noise into the latents of a video. Validation and inference both sample here."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from diffusers.utils.torch_utils import randn_tensor
+
+NULL, REFERENCE, FULL = "null", "reference", "full"  # the branches of guidance
+TIMESTEPS = 1000  # of the backbone: timestep = 1000 * sigma
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a video is sampled; the solver is UniPC on flow sigmas.
+
+    The scales are the ones that Phantom uses with the same three passes. A pass whose weight
+    comes out as zero is not computed.
+
+    Attributes:
+        steps: calls of the solver; each costs up to three passes of the model.
+        guidance: separate scales for reference and text (three passes), one joint scale for both
+            (two), or none (one).
+        text_guidance: scale of what the prompt adds; the one scale of joint guidance.
+        reference_guidance: scale of what the reference adds, in separate guidance.
+        shift: resolution shift of the sigmas, as in training: 3 at 480p, 5 at 720p.
+    """
+
+    steps: int = 50
+    guidance: Literal["separate", "joint", "none"] = "separate"
+    text_guidance: float = 7.5
+    reference_guidance: float = 5.0
+    shift: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= TIMESTEPS:
+            raise ValueError(f"sampling.steps must be from 1 to {TIMESTEPS}, got {self.steps}")
+        if self.guidance not in ("separate", "joint", "none"):
+            raise ValueError(
+                f"sampling.guidance must be separate, joint or none, got {self.guidance!r}"
+            )
+        for name in ("text_guidance", "reference_guidance"):
+            scale = getattr(self, name)
+            if not (math.isfinite(scale) and scale >= 0):
+                raise ValueError(
+                    f"sampling.{name} must be a finite number >= 0 (1 guides nothing), got {scale}"
+                )
+        if not (math.isfinite(self.shift) and self.shift > 0):
+            raise ValueError(f"sampling.shift must be > 0 (1 shifts nothing), got {self.shift}")
+
+    def weights(self, has_reference: bool) -> dict[str, float]:
+        """Return how much each branch counts; they sum to 1, and those of weight 0 are left out.
+
+        Separate guidance is v_null + r (v_reference - v_null) + t (v_full - v_reference), joint
+        guidance v_null + t (v_full - v_null). Without a reference the first two branches are one.
+        """
+        text, reference = self.text_guidance, self.reference_guidance
+        if self.guidance == "none":
+            text = reference = 1.0
+        elif self.guidance == "joint" or not has_reference:
+            reference = text
+        weights = {NULL: 1 - reference, REFERENCE: reference - text, FULL: text}
+        return {branch: weight for branch, weight in weights.items() if weight}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What B videos are made of, on the model's device."""
+
+    text: torch.Tensor  # (B, L, text_dim)
+    null_text: torch.Tensor  # (1, L, text_dim), of the empty or the negative prompt
+    reference: torch.Tensor | None = None  # (B, C, R, hr, wr) normalised latents
+    image: torch.Tensor | None = None  # (B, R * T, image_dim)
+
+    def __post_init__(self) -> None:
+        batch = len(self.text)
+        if self.null_text.shape != (1, *self.text.shape[1:]):
+            raise ValueError(
+                f"null_text must be (1, {self.text.shape[1]}, {self.text.shape[2]}) like the "
+                f"text, got {tuple(self.null_text.shape)}"
+            )
+        for name in ("reference", "image"):
+            given = getattr(self, name)
+            if given is not None and len(given) != batch:
+                raise ValueError(f"{name} is of {len(given)} videos, the text of {batch}")
+
+
+def make_scheduler(shift: float) -> UniPCMultistepScheduler:
+    """Return the solver, for velocities eps - z on sigmas s' = s sigma / (1 + (s - 1) sigma)."""
+    return UniPCMultistepScheduler(
+        num_train_timesteps=TIMESTEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=shift,
+    )
+
+
+def draw_noise(shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
+    """Draw on the CPU, so that a seed means the same video on every device.
+
+    One generator draws the whole batch; one for each video makes a video independent of the
+    others of its batch.
+    """
+    if isinstance(generator, torch.Generator):
+        return randn_tensor(shape, generator, torch.device("cpu"), torch.float32)
+    if len(generator) != shape[0]:
+        raise ValueError(f"{shape[0]} videos need as many generators, got {len(generator)}")
+    return randn_tensor(shape, list(generator), torch.device("cpu"), torch.float32)
+
+
+@torch.no_grad()
+def sample(
+    model: Any,
+    conditions: Conditions,
+    shape: tuple[int, int, int, int, int],
+    config: Sampling,
+    *,
+    generator: Generators,
+    on_step: Callable[[int, float, torch.Tensor], None] | None = None,
+    use_cache: bool = True,
+) -> torch.Tensor:
+    """Return latents of this shape (B, C, F, H, W), float32, on the device of the conditions.
+
+    The model is called in its own dtype, under the caller's autocast; the solver works in
+    float32. `on_step` gets the number of the finished step, its sigma and the latents after it.
+    """
+    if shape[0] != len(conditions.text):
+        raise ValueError(f"shape is of {shape[0]} videos, the conditions of {len(conditions.text)}")
+    scheduler = make_scheduler(config.shift)
+    scheduler.set_timesteps(config.steps)
+    scheduler.set_begin_index(0)  # rounded timesteps may repeat, so it must count, not look up
+    latents = draw_noise(shape, generator).to(conditions.text.device)
+    denoiser = _Denoiser(model, conditions, generator, use_cache)
+    has_reference = conditions.reference is not None or conditions.image is not None
+    weights = config.weights(has_reference)
+    for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()):
+        velocity = torch.zeros_like(latents)
+        for branch, weight in weights.items():
+            velocity += weight * denoiser.velocity(branch, latents, sigma)
+        timestep = scheduler.timesteps[step]
+        latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+        if on_step is not None:
+            on_step(step, sigma, latents)
+    return latents
+
+
+class _Denoiser:
+    """The model with its conditions: the velocity of every branch."""
+
+    def __init__(
+        self, model: Any, conditions: Conditions, generator: Generators, use_cache: bool
+    ) -> None:
+        self.model = model
+        self.dtype: torch.dtype = model.dtype
+        self.text = conditions.text.to(self.dtype)
+        self.null_text = conditions.null_text.expand_as(conditions.text).to(self.dtype)
+        self.reference = conditions.reference
+        self.image = None if conditions.image is None else conditions.image.to(self.dtype)
+        self.noise: torch.Tensor | None = None  # of the reference, the same at every step
+        self.cache: Any = None
+        if self.reference is None:
+            return
+        if model.config.reference_noise == "shared":
+            noise = draw_noise(tuple(self.reference.shape), generator)
+            self.noise = noise.to(self.reference.device)
+        elif use_cache and not model.obstacles:
+            self.cache = model.cache_reference(self.reference.to(self.dtype), self.image)
+
+    def velocity(self, branch: str, latents: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Return the velocity (B, C, F, H, W) in float32."""
+        inputs: dict[str, Any] = {}
+        timestep = torch.full((len(latents),), TIMESTEPS * sigma, device=latents.device)
+        if branch != NULL:
+            inputs = {"image_embeds": self.image, **self._reference_at(sigma, timestep)}
+        text = self.text if branch == FULL else self.null_text
+        return self.model(latents.to(self.dtype), timestep, text, **inputs).sample.float()
+
+    def _reference_at(self, sigma: float, timestep: torch.Tensor) -> dict[str, Any]:
+        if self.cache is not None:
+            return {"reference_cache": self.cache}
+        if self.reference is None:
+            return {}
+        if self.noise is None:
+            return {"reference": self.reference.to(self.dtype)}
+        noisy = (1 - sigma) * self.reference + sigma * self.noise
+        return {"reference": noisy.to(self.dtype), "reference_timestep": timestep}
