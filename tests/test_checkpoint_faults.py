@@ -1,0 +1,204 @@
+"""A save that is killed, dies, or finds the disk full loses no checkpoint."""
+
+import os
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from distributed import Team
+from tiny_engine import Training, save_twice
+
+from trainer.saving.checkpoint import discard_after, find_newest
+from trainer.saving.complete import COMPLETE, FAULT, POINTER, read_json
+from trainer.zero import Zero
+
+ZERO = Zero(2, precision="fp32")
+BOUNDARIES = [
+    *("partial made", "deepspeed file 1", "deepspeed file 2", "random state written"),
+    *("ema written", "staged state.json", "state written", "hashed", f"staged {COMPLETE}"),
+    *("complete written", "published", f"staged {POINTER}", "pointer written"),
+    *("hidden for removal", "purged one"),
+]
+
+
+@pytest.fixture(scope="module")
+def one():
+    team = Team(1)
+    yield team
+    team.stop()
+
+
+@pytest.fixture(scope="module")
+def two():
+    team = Team(2)
+    yield team
+    team.stop()
+
+
+@pytest.fixture(scope="module")
+def saved(two, tmp_path_factory) -> Path:
+    """A run with checkpoints of steps 1 and 2; tests copy it."""
+    run = tmp_path_factory.mktemp("saved") / "run"
+    two.run(save_twice, ZERO, run)
+    return run
+
+
+@pytest.fixture
+def run(saved, tmp_path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "run [1] a+b"))
+
+
+def go_on_and_save(zero, run):
+    """Train one step more and save; return the step of the checkpoint and the next."""
+    training = Training(zero, seed=5)
+    training.load(find_newest(run))
+    step = training.step
+    training.train(1)
+    training.save(run, keep=2)
+    return step, training.step
+
+
+@pytest.mark.deepspeed
+@pytest.mark.faults
+def test_a_kill_at_any_boundary_of_a_save_loses_no_checkpoint(one, saved, tmp_path):
+    seed = tmp_path / "seed"
+    one.run(save_twice, ZERO, seed)
+    runs = {name: tmp_path / f"{number}" for number, name in enumerate(BOUNDARIES)}
+    for name, run in runs.items():
+        shutil.copytree(seed, run)
+        victim = Team(1, **{FAULT: name})
+        assert victim.run(go_on_and_save, ZERO, run) == ["died"], name
+        assert victim.stop() == [-9]
+    for name, run in runs.items():
+        late = BOUNDARIES.index(name) >= BOUNDARIES.index("published")
+        assert one.run(go_on_and_save, ZERO, run) == [(3, 4) if late else (2, 3)], name
+        left = sorted(os.listdir(run / "checkpoints"))
+        assert left == [f"step-{step:08d}" for step in ((3, 4) if late else (2, 3))]
+        assert read_json(run / POINTER)["checkpoint"] == left[-1]
+
+
+@pytest.mark.deepspeed
+@pytest.mark.faults
+def test_a_process_that_dies_in_a_save_ends_the_others_without_a_checkpoint(run):
+    victims = Team(2, timeout_s=20)
+    start = time.monotonic()
+    answers = victims.run(save_where_one_dies, ZERO, run)
+    assert answers[1] == "died"
+    assert "RuntimeError" in answers[0] or "OSError" in answers[0], answers[0]
+    assert time.monotonic() - start < 60
+    victims.stop()
+    assert find_newest(run).name == "step-00000002"
+
+
+def save_where_one_dies(zero, run):
+    training = Training(zero)
+    training.train(3)
+    if torch.distributed.get_rank() == 1:
+        os.environ[FAULT] = "deepspeed file 1"
+    try:
+        training.save(run)
+    except (OSError, RuntimeError) as error:
+        return repr(error)
+    return "saved"
+
+
+def save_on_a_full_disk(zero, run, full_rank, limit):
+    """Let one process write no file larger than `limit`; return the error, then save again."""
+    training = Training(zero)
+    training.train(3)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if torch.distributed.get_rank() == full_rank:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        training.save(run)
+        message = "no error"
+    except OSError as error:
+        message = str(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    torch.distributed.barrier()
+    between = sorted(os.listdir(run / "checkpoints"))
+    torch.distributed.barrier()
+    return message, between, training.save(run).name
+
+
+@pytest.mark.deepspeed
+def test_a_full_disk_in_one_process_is_an_error_in_all_and_loses_nothing(two, run):
+    two.run(ignore_limit_signal)
+    for full_rank, limit in ((0, 50_000), (1, 50_000), (0, 1_000), (1, 6_000)):
+        for message, between, name in two.run(save_on_a_full_disk, ZERO, run, full_rank, limit):
+            assert "step 3 was not saved, the earlier ones are untouched" in message
+            assert f"process {full_rank}: " in message
+            assert between == ["step-00000001", "step-00000002"]
+            assert name == "step-00000003"
+        shutil.rmtree(find_newest(run))
+
+
+def ignore_limit_signal():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+@pytest.mark.deepspeed
+def test_only_the_newest_are_kept_and_a_step_may_be_saved_again(one, run):
+    assert one.run(save_three, ZERO, run)[0] == ["step-00000002", "step-00000003"]
+    discard_after(run, 2)
+    assert find_newest(run).name == "step-00000002"
+    discard_after(run, 0)
+    assert find_newest(run) is None
+
+
+def save_three(zero, run):
+    training = Training(zero)
+    for step in (1, 1, 2, 3):
+        training.train(step - training.step)
+        training.save(run, keep=2)
+    return sorted(os.listdir(run / "checkpoints"))
+
+
+@pytest.mark.deepspeed
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        (None, "cannot be read as JSON"),
+        (b"", "cannot be read as JSON"),
+        (b"[1]", "must hold a JSON object, got list"),
+        (b'{"checkpoint": "../../etc"}', "names no checkpoint"),
+        (b'{"checkpoint": "step-00000009"}', "names step-00000009, which is not complete"),
+    ],
+)
+def test_a_pointer_that_is_of_no_use_is_told_and_not_needed(run, caplog, content, warning):
+    (run / POINTER).unlink()
+    if content is not None:
+        (run / POINTER).write_bytes(content)
+    assert find_newest(run).name == "step-00000002"
+    assert warning in caplog.text
+
+
+@pytest.mark.deepspeed
+@pytest.mark.parametrize("damage", ["no marker", "shorter", "missing", "added"])
+def test_a_partial_checkpoint_is_told_and_passed_over(run, caplog, damage):
+    newest = run / "checkpoints" / "step-00000002"
+    file = sorted(newest.glob("*.pt"))[0]
+    if damage == "no marker":
+        (newest / COMPLETE).unlink()
+    elif damage == "shorter":
+        file.write_bytes(file.read_bytes()[:-1])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (newest / "extra.pt").write_bytes(b"")
+    assert find_newest(run).name == "step-00000001"
+    assert "looking for an older one" in caplog.text
+    assert f"{POINTER} names step-00000002, which is not complete" in caplog.text
+
+
+def test_a_run_without_a_checkpoint_has_none(tmp_path, caplog):
+    assert find_newest(tmp_path) is None
+    assert not caplog.records
+    (tmp_path / POINTER).write_text('{"checkpoint": "step-00000001"}')
+    assert find_newest(tmp_path) is None
+    assert "not complete" in caplog.text

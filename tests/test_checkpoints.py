@@ -1,0 +1,234 @@
+"""A checkpoint is complete or not there, goes on exactly, and runs no code."""
+
+import json
+import os
+import pickle
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from distributed import Team
+from tiny_engine import Training, save_twice
+
+from trainer.saving.checkpoint import check_same, find_newest
+from trainer.saving.complete import COMPLETE, describe, read_json, write_json
+from trainer.saving.safe_load import check_pickle
+from trainer.zero import Zero
+
+STAGES = [Zero(stage, precision="fp32", persist_elements=100) for stage in range(4)]
+OTHERS = [
+    Zero(2, precision="bf16"),
+    Zero(3, precision="autocast"),
+    Zero(3, "optimizer+parameters", "fp32"),
+]
+
+
+@pytest.fixture(scope="module")
+def one():
+    team = Team(1)
+    yield team
+    team.stop()
+
+
+@pytest.fixture(scope="module")
+def two():
+    team = Team(2)
+    yield team
+    team.stop()
+
+
+@pytest.fixture(scope="module")
+def saved(two, tmp_path_factory) -> Path:
+    """A run with checkpoints of steps 1 and 2; tests copy it."""
+    run = tmp_path_factory.mktemp("saved") / "run"
+    two.run(save_twice, STAGES[2], run)
+    return run
+
+
+@pytest.fixture
+def run(saved, tmp_path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "run [1] a+b"))
+
+
+def resumed(zero, run):
+    """Train 4 at once; train 2, save, go on with a fresh engine. Are both the same to the bit?"""
+    whole = Training(zero)
+    rows = whole.train(4)
+    before = Training(zero)
+    before.train(2)
+    folder = before.save(run)
+    draw = torch.rand(())
+    after = Training(zero, seed=5)  # other weights, which the checkpoint replaces
+    state = after.load(folder)
+    assert torch.equal(draw, torch.rand(())), "random states go on"
+    assert state["note"] == "mine"
+    same = after.train(2) == rows[2:]
+    ours, theirs = after.weights(), whole.weights()
+    same = same and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    shares = zip(after.ema.shares.values(), whole.ema.shares.values(), strict=True)
+    return same and all(torch.equal(ours, theirs) for ours, theirs in shares)
+
+
+def go_on(zero, run, steps, lora=0):
+    training = Training(zero, seed=5, lora=lora)
+    training.load(find_newest(run))
+    return training.train(steps)
+
+
+def losses(zero, steps, lora=0):
+    return Training(zero, lora=lora).train(steps)
+
+
+def refusal(zero, folder, **options):
+    """Return the message of the ValueError, and whether the engine is as it was."""
+    training = Training(zero)
+    before = training.weights()
+    try:
+        training.load(folder, **options)
+    except ValueError as error:
+        after = training.weights()
+        return str(error), all(torch.equal(before[name], after[name]) for name in before)
+    return "no error", False
+
+
+def trace(rows):
+    return torch.tensor([row["loss"] for row in rows])
+
+
+@pytest.mark.deepspeed
+def test_a_resumed_training_is_equal_to_the_bit(one, two, tmp_path):
+    for number, zero in enumerate([*STAGES, *OTHERS]):
+        for team in (two,) if zero in OTHERS else (one, two):
+            run = tmp_path / f"{number}-{team.world_size}"
+            assert all(team.run(resumed, zero, run)), (zero, team.world_size)
+
+
+@pytest.mark.deepspeed
+def test_another_number_of_processes_goes_on_with_the_same_losses(one, two, tmp_path):
+    for zero in STAGES:
+        golden = trace(one.run(losses, zero, 4)[0])[2:]
+        for before, after in ((one, two), (two, one)):
+            run = tmp_path / f"{zero.stage}-{before.world_size}"
+            before.run(save_twice, zero, run)
+            for rows in after.run(go_on, zero, run, 2):
+                torch.testing.assert_close(trace(rows), golden, rtol=0, atol=2e-6)
+            assert sorted(os.listdir(run / "checkpoints")) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.deepspeed
+def test_what_is_frozen_also_comes_to_another_number_of_processes(one, two, tmp_path):
+    for zero in (STAGES[1], STAGES[3]):
+        golden = trace(one.run(losses, zero, 3, 4)[0])[2:]
+        run = tmp_path / f"{zero.stage}"
+        two.run(save_twice, zero, run, 4)
+        torch.testing.assert_close(
+            trace(one.run(go_on, zero, run, 1, 4)[0]), golden, rtol=0, atol=2e-6
+        )
+
+
+@pytest.mark.deepspeed
+def test_stages_1_and_2_replace_each_other_and_no_others_do(two, run):
+    rows = two.run(go_on, STAGES[1], run, 2)[0]
+    golden = trace(two.run(losses, STAGES[2], 4)[0])[2:]
+    torch.testing.assert_close(trace(rows), golden, rtol=0, atol=2e-6)
+    for zero in (STAGES[0], STAGES[3], Zero(2, precision="bf16")):
+        message, untouched = two.run(refusal, zero, find_newest(run))[0]
+        assert "only stages 1 and 2 can replace each other" in message
+        assert untouched
+
+
+@pytest.mark.deepspeed
+def test_a_changed_file_is_refused_before_the_engine_reads_it(one, run):
+    folder = find_newest(run)
+    file = folder / "mp_rank_00_model_states.pt"
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(bytes(content))
+    message, untouched = one.run(refusal, STAGES[2], folder)[0]
+    assert f"{file} is not the file that was saved" in message
+    assert untouched
+
+
+class Payload:
+    """A pickle that runs `touch` when it is read."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def forge(folder, file):
+    """Make COMPLETE.json say that the changed file is the right one."""
+    complete = read_json(folder / COMPLETE)
+    complete["files"][file.name] = describe(file)
+    write_json(folder / COMPLETE, complete)
+
+
+@pytest.mark.deepspeed
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(one, run, tmp_path):
+    marker = tmp_path / "marker"
+    folder = find_newest(run)
+    file = folder / "zero_pp_rank_1_mp_rank_00_optim_states.pt"
+    torch.save({"optimizer_state_dict": Payload(marker)}, file)
+    forge(folder, file)
+    start = time.monotonic()
+    message, untouched = one.run(refusal, STAGES[2], folder)[0]
+    assert time.monotonic() - start < 20
+    assert str(file) in message
+    assert "posix.system" in message
+    assert untouched
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["plain pickle", "nested", "bomb", "text", "empty"])
+def test_what_is_no_checkpoint_of_ours_is_refused_without_reading_it(tmp_path, kind):
+    marker, file = tmp_path / "marker", tmp_path / "x.pt"
+    if kind == "plain pickle":
+        file.write_bytes(pickle.dumps(Payload(marker)))
+    elif kind == "nested":
+        torch.save({"a": [{"b": Payload(marker)}], "c": torch.ones(2)}, file)
+    elif kind == "bomb":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x/data.pkl", bytes(300 * 2**20))
+    else:
+        file.write_bytes(b"hello" if kind == "text" else b"")
+    with pytest.raises(ValueError, match=str(file)):
+        check_pickle(file)
+    assert not marker.exists()
+
+
+@pytest.mark.deepspeed
+def test_a_list_of_files_may_not_leave_the_folder(run):
+    folder = find_newest(run)
+    complete = read_json(folder / COMPLETE)
+    complete["files"]["../state.json"] = {"size_bytes": 1, "sha256": ""}
+    write_json(folder / COMPLETE, complete)
+    assert find_newest(run).name == "step-00000001"
+
+
+@pytest.mark.deepspeed
+def test_a_checkpoint_of_another_model_is_refused_with_the_keys(one, run):
+    model = json.loads((find_newest(run) / "state.json").read_text())["model"]
+    same = {"model": {**model, "num_layers": 4}}
+    message, untouched = one.run(refusal_of_other, STAGES[2], find_newest(run), same)[0]
+    assert "model.num_layers: 2 -> 4)" in message
+    assert "ffn_dim" not in message
+    assert untouched
+    check_same({"size": [1, 2]}, {"size": (1, 2)})
+
+
+def refusal_of_other(zero, folder, same):
+    return refusal(zero, folder, same=same)
+
+
+@pytest.mark.deepspeed
+def test_state_is_json(saved):
+    state = json.loads((find_newest(saved) / "state.json").read_text())
+    assert state["step"] == 2
+    assert state["engine"]["world_size"] == 2
+    assert set(state["engine"]["versions"]) == {"deepspeed", "diffusers", "python", "torch"}

@@ -1,0 +1,216 @@
+"""Turn a training run into a model that makes videos: a diffusers folder of safetensors.
+
+    python trainer/export.py runs/first exported/ --ema --dtype bf16
+
+Takes the newest complete checkpoint of a run, or the checkpoint that is given. Needs no GPU and no
+other process. Exit codes: 0 done, 2 wrong arguments or files that cannot be used.
+"""
+
+import argparse
+import contextlib
+import io
+import logging
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.model import ContextAnyoneTransformer3DModel
+
+_STAGE_0 = "mp_rank_00_model_states.pt"  # also of stages 1 and 2, which hold the rest apart
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    step: int
+    checkpoint: Path
+    num_parameters: int
+    size_bytes: int
+
+
+def export(
+    source: Path, folder: Path, dtype: str = "fp32", ema: bool = False, force: bool = False
+) -> Exported:
+    """Write the folder, whole or not at all. Raises ValueError for what cannot be exported."""
+    if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not empty: choose another folder, or --force to replace it")
+    checkpoint = find_checkpoint(source)
+    state = read_state(checkpoint)
+    model = build(state, read_weights(checkpoint, state), dtype, read_average(checkpoint, ema))
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial / "transformer", max_shard_size="5GB")
+        _write_rest(partial, state)
+        size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        _replace(folder, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Exported(state["step"], checkpoint, count, size)
+
+
+def find_checkpoint(source: Path) -> Path:
+    """Return the checkpoint itself, or the newest complete one of a run."""
+    from trainer.saving.complete import COMPLETE, find_newest, problem_of
+
+    if (source / COMPLETE).exists():
+        problem = problem_of(source)
+        if problem is not None:
+            raise ValueError(f"{source} is no complete checkpoint: {problem}; export another one")
+        return source
+    newest = find_newest(source)
+    if newest is None:
+        raise ValueError(
+            f"{source} holds no complete checkpoint: give the folder of a training run (--output "
+            "of trainer/train.py) or one of its checkpoints/step-* folders"
+        )
+    return newest
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Check every file of the checkpoint, and return what the training loop saved."""
+    from trainer.saving.complete import check_hashes, listed_files, read_json
+    from trainer.saving.safe_load import check_pickle
+
+    names = sorted(listed_files(checkpoint))
+    check_hashes(checkpoint, names)
+    for name in names:
+        if not name.endswith((".json", ".safetensors")):
+            check_pickle(checkpoint / name)
+    state = read_json(checkpoint / "state.json")
+    lacking = [key for key in ("step", "model", "settings", "engine") if key not in state]
+    if lacking:
+        raise ValueError(f"{checkpoint}/state.json lacks {lacking[0]}: this trainer wrote it not")
+    return state
+
+
+def read_weights(checkpoint: Path, state: dict[str, Any]) -> "dict[str, torch.Tensor]":
+    """Return the float32 weights, joined from the shares of all processes."""
+    import torch
+
+    from trainer.saving.safe_load import plain_path, restricted_reader
+
+    weights: dict[str, torch.Tensor] = {}
+    with restricted_reader(), plain_path(checkpoint) as path:
+        whole = path / _STAGE_0
+        if whole.exists():  # trained or not; the trained ones of ZeRO follow in full precision
+            saved = torch.load(whole, map_location="cpu", mmap=True, weights_only=True)
+            weights.update(saved["module"])
+        if state["engine"]["zero_stage"]:
+            from deepspeed.utils import zero_to_fp32
+
+            silent = io.StringIO()
+            with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+                joined = zero_to_fp32._get_fp32_state_dict_from_zero_checkpoint(str(path), False)
+            weights.update(zero_to_fp32.to_torch_tensor(joined))
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def read_average(checkpoint: Path, wanted: bool) -> "dict[str, torch.Tensor]":
+    """Return the moving average of the trained weights; nothing when it is not wanted."""
+    from trainer.saving.ema import read_ema
+
+    return read_ema(checkpoint) if wanted else {}
+
+
+def build(
+    state: dict[str, Any],
+    weights: "dict[str, torch.Tensor]",
+    dtype: str,
+    average: "dict[str, torch.Tensor]",
+) -> "ContextAnyoneTransformer3DModel":
+    """Return the model of a run with these weights; adapters are folded into the backbone."""
+    import torch
+
+    from trainer.lora import Lora, add_lora, merge_lora
+    from trainer.model import ContextAnyoneTransformer3DModel
+
+    with torch.device("meta"):  # it takes the weights as they are, instead of drawing its own
+        model = ContextAnyoneTransformer3DModel(**state["model"])
+        lora = Lora(**state["settings"]["model"]["lora"])
+        add_lora(model, lora)
+    known = model.state_dict().keys()
+    taken = {name: average.get(name, tensor) for name, tensor in weights.items()}
+    if known != taken.keys():
+        other = sorted(known ^ taken.keys())
+        raise ValueError(f"the checkpoint and its model differ in {other[0]} and {len(other)} more")
+    model.load_state_dict(taken, assign=True)
+    merge_lora(model, lora)
+    if dtype == "bf16":
+        kept = tuple(model._keep_in_fp32_modules or ())  # diffusers loads these in fp32 anyway
+        for name, parameter in model.named_parameters():
+            if not any(part in kept for part in name.split(".")):
+                parameter.data = parameter.data.to(torch.bfloat16)
+    return model
+
+
+def _write_rest(folder: Path, state: dict[str, Any]) -> None:
+    """Write what the model needs beside its weights: scheduler, encoders, size of its videos."""
+    from trainer.encoders import EncoderConfig
+    from trainer.sampling.model_folder import Published, VideoSize, write_published
+    from trainer.sampling.sampler import Sampling
+
+    settings = state["settings"]
+    height, width, frames = (int(side) for side in settings["data"]["buckets"][0].split("x"))
+    fps = settings["data"]["fps"] or VideoSize().fps
+    published = Published(
+        encoders=EncoderConfig(**settings["encoders"]),
+        sampling=Sampling(**settings["validation"]["sampling"]),
+        size=VideoSize(height=height, width=width, frames=frames, fps=fps),
+        step=state["step"],
+    )
+    write_published(folder, published)
+
+
+def _replace(folder: Path, partial: Path) -> None:
+    aside = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, aside)
+    os.rename(partial, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the flags; wrong ones end the process with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="export.py", description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("source", type=Path, help="a training run, or one of its checkpoints")
+    add("folder", type=Path, help="where the model is written")
+    add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the weights (fp32)")
+    add("--ema", action="store_true", help="the moving average instead of the last weights")
+    add("--force", action="store_true", help="replace a folder that is not empty")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
+    flags = (arguments.dtype, arguments.ema, arguments.force)
+    try:
+        done = export(arguments.source, arguments.folder, *flags)
+    except (ValueError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    weights = "averaged" if arguments.ema else "last"
+    print(
+        f"wrote {arguments.folder}: {done.num_parameters:,} {weights} parameters in "
+        f"{arguments.dtype}, {done.size_bytes / 2**20:,.1f} MiB, of step {done.step} "
+        f"({done.checkpoint})"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

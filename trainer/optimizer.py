@@ -1,0 +1,154 @@
+"""The optimizer: AdamW, which parameters it decays, and its rate at every update."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+# Tables of modulation act like biases, though their shape is (1, 6, D).
+_UNDECAYED = ("scale_shift_table",)
+
+
+def check_field(owner: object, section: str, name: str, good: bool, allowed: str) -> None:
+    if not good:
+        raise ValueError(f"{section}.{name} must be {allowed}, got {getattr(owner, name)}")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW and its schedule.
+
+    Attributes:
+        lr: learning rate after the warm-up.
+        betas: decay of the first and the second moment.
+        weight_decay: of matrices; norms, biases and modulation tables are not decayed.
+        eps: added to the root of the second moment.
+        warmup_steps: updates during which the rate rises from 0.
+        schedule: what follows the warm-up; cosine ends at the last step of training.
+        min_lr_share: share of `lr` that cosine ends at.
+        clip_norm: longest gradient of an update, 0 for no clipping.
+        new_modules_lr_scale: rate of the modules that no Wan checkpoint has, relative to `lr`.
+    """
+
+    lr: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.01
+    eps: float = 1e-8
+    warmup_steps: int = 100
+    schedule: Literal["constant", "cosine"] = "constant"
+    min_lr_share: float = 0.1
+    clip_norm: float = 1.0
+    new_modules_lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps", "new_modules_lr_scale"):
+            check_field(self, "optimizer", name, getattr(self, name) > 0, "> 0")
+        for name in ("weight_decay", "warmup_steps", "clip_norm"):
+            check_field(self, "optimizer", name, getattr(self, name) >= 0, ">= 0")
+        check_field(
+            self, "optimizer", "betas", all(0 <= beta < 1 for beta in self.betas), "in [0, 1)"
+        )
+        check_field(self, "optimizer", "min_lr_share", 0 <= self.min_lr_share <= 1, "in [0, 1]")
+
+
+class ClippingAdamW(torch.optim.AdamW):
+    """AdamW for stage 0 that clips, and skips an update whose gradient is not finite.
+
+    DeepSpeed's own optimizers do this for stages 1 to 3 but nothing does for stage 0; the engine
+    reads `overflow` and `_global_grad_norm` from any optimizer that has them.
+    """
+
+    def __init__(self, groups: Any, clip_norm: float, **options: Any) -> None:
+        super().__init__(groups, **options)
+        self.overflow = False
+        self._clip_norm = clip_norm
+        self._global_grad_norm = 0.0
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        grads = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        self._global_grad_norm = float(norm)
+        self.overflow = not math.isfinite(self._global_grad_norm)
+        if self.overflow:
+            return
+        if self._clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, norm)
+        super().step()
+
+
+def lr_at(optimizer: Optimizer, step: int, total_steps: int) -> float:
+    """Return the learning rate of the update after `step` updates."""
+    if step < optimizer.warmup_steps:
+        return optimizer.lr * (step + 1) / (optimizer.warmup_steps + 1)
+    if optimizer.schedule == "constant":
+        return optimizer.lr
+    span = max(total_steps - optimizer.warmup_steps, 1)
+    share = min((step - optimizer.warmup_steps) / span, 1.0)
+    fall = 0.5 * (1 + math.cos(math.pi * share))
+    return optimizer.lr * (optimizer.min_lr_share + (1 - optimizer.min_lr_share) * fall)
+
+
+class Schedule:
+    """Sets the rate of every group before each update; its state is the number of updates.
+
+    The engine calls `step` after an update that was applied, never after a skipped one.
+    """
+
+    def __init__(self, adamw: torch.optim.AdamW, config: Optimizer, steps: int) -> None:
+        self._adamw, self._config, self._steps = adamw, config, steps  # loading replaces its groups
+        # Kept apart: loading a converted checkpoint gives all groups the options of the first.
+        self._scales = [(group["lr_scale"], group["decayed"]) for group in adamw.param_groups]
+        self.updates = 0
+        self.apply()
+
+    @property
+    def lr(self) -> float:
+        """The rate of the next update."""
+        return lr_at(self._config, self.updates, self._steps)
+
+    def apply(self) -> None:
+        """Write the rate, and all that the configuration says, over what a checkpoint loaded."""
+        for group, (lr_scale, decayed) in zip(self._adamw.param_groups, self._scales, strict=True):
+            group["lr"] = self.lr * lr_scale
+            group["betas"] = tuple(self._config.betas)
+            group["eps"] = self._config.eps
+            group["weight_decay"] = self._config.weight_decay * decayed
+
+    def step(self) -> None:
+        self.updates += 1
+        self.apply()
+
+    def state_dict(self) -> dict[str, int]:
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.updates = state["updates"]
+        self.apply()
+
+
+def parameter_groups(
+    model: torch.nn.Module, optimizer: Optimizer, is_new: Callable[[str], bool] | None = None
+) -> list[dict[str, Any]]:
+    """Return the trainable parameters by (new or not, decayed or not), without empty groups."""
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        shape = getattr(parameter, "ds_shape", parameter.shape)  # of a parameter that is spread
+        decayed = len(shape) > 1 and not name.endswith(_UNDECAYED)
+        groups.setdefault((bool(is_new and is_new(name)), decayed), []).append(parameter)
+    if not groups:
+        raise ValueError("the model has no trainable parameter; unfreeze some or use LoRA")
+    return [
+        {
+            "params": groups[new, decayed],
+            "weight_decay": optimizer.weight_decay * decayed,
+            "lr_scale": optimizer.new_modules_lr_scale if new else 1.0,
+            "decayed": decayed,
+        }
+        for new, decayed in sorted(groups)
+    ]

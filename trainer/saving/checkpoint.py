@@ -1,0 +1,298 @@
+"""Saves and resumes training so that a checkpoint is either complete or not there.
+
+Every process must call `save_checkpoint` and `load_checkpoint`. The folder must be on a file
+system that all processes see. Formats: DeepSpeed's own .pt files, one safetensors of random
+states per process, state.json, the shards of the EMA, and COMPLETE.json, see complete.py.
+"""
+
+import json
+import platform
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from trainer.saving.complete import (
+    boundary,
+    check_hashes,
+    checkpoints,
+    describe,
+    discard_after,
+    find_newest,
+    listed_files,
+    problem_of,
+    publish,
+    purge,
+    read_json,
+    sync,
+    write_json,
+)
+from trainer.saving.ema import Ema
+from trainer.saving.safe_load import check_pickle, plain_path, restricted_reader
+from trainer.saving.universal import load_universal
+from trainer.zero import load_deepspeed, schedule_of
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+__all__ = ["check_same", "discard_after", "find_newest", "load_checkpoint", "save_checkpoint"]
+
+STATE = "state.json"
+_Result = TypeVar("_Result")
+
+
+def save_checkpoint(
+    engine: "DeepSpeedEngine",
+    run: Path,
+    step: int,
+    state: Mapping[str, Any],
+    ema: Ema | None = None,
+    keep: int = 3,
+) -> Path:
+    """Publish a checkpoint after `step` updates, then delete all but the newest `keep`.
+
+    state: what the caller needs to go on, JSON; `load_checkpoint` returns it. When the disk fails
+    any process, all raise OSError and the earlier checkpoints are as before.
+    """
+    partial = checkpoints(run) / f".step-{step:08d}.partial"
+    first = dist.get_rank() == 0
+    try:
+        _together(lambda: _prepare(partial) if first else None, OSError)
+        written = _together(lambda: _write(engine, partial, step, state, ema), OSError)
+        found = _together(lambda: {path.name: describe(path) for path in written}, OSError)
+        everyone: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everyone, found)
+        files = {name: entry for one in everyone for name, entry in one.items()}
+        boundary("hashed")
+        published = _together(
+            lambda: publish(run, step, partial, files) if first else None, OSError
+        )
+    except OSError as error:
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(
+            f"the checkpoint of step {step} was not saved, the earlier ones are untouched: {error}"
+        ) from error
+    if first:
+        purge(run, keep)
+    dist.barrier()
+    return published or checkpoints(run) / f"step-{step:08d}"
+
+
+def _together(action: Callable[[], _Result], error: type[Exception]) -> _Result:
+    """Do something on every process; when it fails on one, raise `error` on all."""
+    problem, result = "", None
+    try:
+        result = action()
+    except (OSError, RuntimeError, ValueError) as caught:  # torch reports a full disk as Runtime
+        problem = str(caught) or type(caught).__name__
+    problems = [""] * dist.get_world_size()
+    dist.all_gather_object(problems, problem)
+    seen = [f"process {rank}: {text}" for rank, text in enumerate(problems) if text]
+    if seen:
+        raise error(seen[0] if dist.get_world_size() > 1 else problem)
+    return result  # pyright: ignore[reportReturnType]
+
+
+def _prepare(partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    boundary("partial made")
+
+
+def _write(
+    engine: "DeepSpeedEngine", partial: Path, step: int, state: Mapping[str, Any], ema: Ema | None
+) -> list[Path]:
+    """Write this process's files and wait for the disk. Returns them."""
+    problems: list[Exception] = []
+    written = []
+    with _recording(engine, written, problems):
+        engine.save_checkpoint(str(partial.parent), tag=partial.name, save_latest=False)
+    if problems:  # only now: DeepSpeed's barriers need every process
+        raise problems[0]
+    rank = dist.get_rank()
+    written.append(_save_random_state(partial / f"rng-{rank:05d}.safetensors"))
+    boundary("random state written")
+    if ema is not None:
+        written += ema.save(partial)
+        boundary("ema written")
+    if rank == 0:
+        content = {**state, "step": step, "engine": _describe_engine(engine)}
+        write_json(partial / STATE, content)
+        written.append(partial / STATE)
+        boundary("state written")
+    for path in written:
+        sync(path)
+    return written
+
+
+@contextmanager
+def _recording(
+    engine: "DeepSpeedEngine", written: list[Path], problems: list[Exception]
+) -> Iterator[None]:
+    """Keep DeepSpeed going when a file cannot be written, and remember the files and the error.
+
+    An exception would leave the other processes at its barriers until they time out.
+    """
+    load_deepspeed()
+    from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+
+    class Recorder(TorchCheckpointEngine):
+        def save(self, state_dict: Any, path: str) -> None:
+            try:
+                torch.save(state_dict, path)
+                written.append(Path(path))
+            except (OSError, RuntimeError) as error:
+                problems.append(error)
+            boundary(f"deepspeed file {len(written)}")
+
+    before = engine.checkpoint_engine
+    engine.checkpoint_engine = Recorder()
+    # It would copy two scripts beside the checkpoints, and their failure would not reach us.
+    engine._copy_recovery_script = lambda save_path: None
+    try:
+        yield
+    finally:
+        engine.checkpoint_engine = before
+
+
+def _describe_engine(engine: "DeepSpeedEngine") -> dict[str, Any]:
+    import deepspeed
+    import diffusers
+
+    return {
+        "world_size": dist.get_world_size(),
+        "zero_stage": int(engine.zero_optimization_stage()),
+        "bf16": bool(engine.bfloat16_enabled()),
+        "versions": {
+            "deepspeed": deepspeed.__version__,
+            "diffusers": diffusers.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
+
+
+def load_checkpoint(
+    engine: "DeepSpeedEngine",
+    folder: Path,
+    ema: Ema | None = None,
+    same: Mapping[str, Mapping[str, Any]] | None = None,
+    verify: bool = True,
+) -> dict[str, Any]:
+    """Continue from a checkpoint: parameters, moments, schedule, EMA and random states.
+
+    Another number of processes, or another ZeRO stage of 1 to 3, is converted to. Returns what
+    `save_checkpoint` was given, with `step`. Raises ValueError, before anything is read into the
+    engine, when a file is missing, not the one that was saved (verify), or could run code, and
+    when a section of the state differs from its counterpart in `same`.
+    """
+    _together(lambda: _check(folder, verify), ValueError)
+    state = _together(lambda: read_json(folder / STATE), ValueError)
+    for section, ours in (same or {}).items():
+        check_same(state[section], ours, section)
+    saved, ours = state["engine"], _describe_engine(engine)
+    layout = ["zero_stage", "bf16"]
+    if ours["zero_stage"]:  # without ZeRO all processes read the same
+        layout.append("world_size")
+    if all(saved[key] == ours[key] for key in layout):
+        with restricted_reader(), plain_path(folder) as path:
+            engine.load_checkpoint(str(path.parent), tag=path.name)
+    else:
+        _check_convertible(saved, ours)
+        load_universal(engine, folder)
+    _settle(engine)
+    if ema is not None:
+        _together(lambda: ema.load(folder), ValueError)
+    if saved["world_size"] == ours["world_size"]:
+        _load_random_state(folder / f"rng-{dist.get_rank():05d}.safetensors")
+    dist.barrier()
+    return state
+
+
+def _check(folder: Path, verify: bool) -> None:
+    problem = problem_of(folder)
+    if problem is not None:
+        raise ValueError(f"{folder} is no complete checkpoint: {problem}")
+    names = sorted(listed_files(folder))[dist.get_rank() :: dist.get_world_size()]
+    if verify:
+        check_hashes(folder, names)
+    for name in names:
+        if not name.endswith((".json", ".safetensors")):
+            check_pickle(folder / name)
+
+
+def _check_convertible(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise ValueError when DeepSpeed cannot bring a checkpoint into the layout of this run."""
+    if any(_family(saved)[key] != _family(ours)[key] for key in ("layout", "precision")):
+        raise ValueError(
+            f"a checkpoint of zero.stage={saved['zero_stage']}, {_family(saved)['precision']} "
+            f"cannot continue with zero.stage={ours['zero_stage']}, {_family(ours)['precision']}: "
+            "only stages 1 and 2 can replace each other, and fp32 and autocast; set zero.stage and "
+            "zero.precision back, or export the checkpoint and start a new run from the weights"
+        )
+
+
+def _family(engine: Mapping[str, Any]) -> dict[str, str]:
+    """Return what must be equal for a checkpoint to be converted."""
+    stage = engine["zero_stage"]
+    return {
+        "layout": "stage 1 or 2" if stage in (1, 2) else f"stage {stage}",
+        "precision": "bf16" if engine["bf16"] else "fp32 or autocast",
+    }
+
+
+def _settle(engine: "DeepSpeedEngine") -> None:
+    """Undo what DeepSpeed's loading leaves behind."""
+    engine.micro_steps = 0  # a checkpoint lies between updates
+    optimizer = engine.basic_optimizer
+    assert optimizer is not None, "the engine trains"
+    for moments in optimizer.state.values():
+        if torch.is_tensor(moments.get("step")):  # a converted one shares it among parameters
+            moments["step"] = moments["step"].clone()
+    schedule_of(engine).apply()  # the configuration of this run, not that of the saved one
+
+
+def check_same(saved: Mapping[str, Any], ours: Mapping[str, Any], what: str = "model") -> None:
+    """Raise ValueError naming the keys in which a checkpoint's configuration is another."""
+    keys = sorted(saved.keys() | ours.keys())
+    plain = [json.loads(json.dumps(dict(config), default=str)) for config in (saved, ours)]
+    other = [key for key in keys if plain[0].get(key) != plain[1].get(key)]
+    if other:
+        pairs = ", ".join(f"{what}.{key}: {saved.get(key)} -> {ours.get(key)}" for key in other)
+        raise ValueError(
+            f"the checkpoint is of another {what} ({pairs}); set these back, or start a new run"
+        )
+
+
+def _save_random_state(path: Path) -> Path:
+    numpy = np.random.get_state(legacy=False)
+    assert isinstance(numpy, dict), "the legacy form was not asked for"
+    keys = torch.from_numpy(numpy["state"].pop("key").astype(np.int64))
+    tensors = {"torch": torch.get_rng_state(), "numpy": keys}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    others = {"numpy": numpy, "python": random.getstate()}
+    save_file(tensors, path, {key: json.dumps(value) for key, value in others.items()})
+    return path
+
+
+def _load_random_state(path: Path) -> None:
+    with safe_open(path, "pt") as file:
+        others = {key: json.loads(value) for key, value in file.metadata().items()}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    others["numpy"]["state"]["key"] = tensors["numpy"].numpy().astype(np.uint32)
+    np.random.set_state(others["numpy"])
+    version, numbers, gauss = others["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
