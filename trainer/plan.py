@@ -1,0 +1,104 @@
+"""Before anything is allocated: what will be trained, does it fit, may it be written."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+
+from trainer.config import Training
+from trainer.loop import Place
+from trainer.measures.estimate import Estimate, estimate, memory_bytes, plan_for, refuse_or_advise
+from trainer.measures.metrics import scrubbed
+from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.saving.complete import checkpoints
+
+IMAGE_TOKENS = {"clip": 257}  # of one reference
+# Published weights in the precision that they are loaded in: 5.68 G, 0.63 G and 0.127 G parameters.
+ENCODER_BYTES = {"umt5": 11_360_000_000, "clip": 1_260_000_000, "wan": 508_000_000}
+
+
+def plan_of(config: Training, place: Place) -> Estimate:
+    """Estimate the memory of a training on one device."""
+    encoders = config.encoders
+    loaded = [encoders.codec]  # with latents it only shows videos
+    if config.data.source == "samples":
+        loaded += [encoders.text, encoders.image]
+    plan = plan_for(
+        config,
+        place.world_size,
+        text=encoders.text_tokens or (512 if encoders.text == "umt5" else 32),
+        image=IMAGE_TOKENS.get(encoders.image, encoders.image_grid**2),
+        encoders_bytes=sum(ENCODER_BYTES.get(name, 0) for name in loaded),
+        cuda=place.device.type == "cuda",
+    )
+    with torch.device("meta"):
+        model = ContextAnyoneTransformer3DModel(**config.model.fields())
+    return estimate(model.config, plan)
+
+
+def check_fits(config: Training, place: Place) -> str:
+    """Return advice when memory is tight. Raises ValueError when training cannot fit."""
+    memory = memory_bytes(place.device)
+    if place.device.type == "cpu":
+        memory //= _neighbours(place)
+    return refuse_or_advise(plan_of(config, place), memory)
+
+
+def _neighbours(place: Place) -> int:
+    """Return how many processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", place.world_size))
+
+
+def describe(config: Training, data: str, folder: Path, place: Place) -> str:
+    """Return the plan for a person: sizes, processes, memory."""
+    train, zero = config.train, config.zero
+    return "\n".join(
+        [
+            f"{train.steps} steps of {train.batch_size} samples ({', '.join(config.data.buckets)}) "
+            f"from {config.data.source} of {data} into {folder}",
+            f"{place.world_size} processes on {place.device.type}, micro-batches of "
+            f"{train.micro_batch}, ZeRO {zero.stage}, {zero.precision}, offload {zero.offload}",
+            "memory of each device, estimated:",
+            plan_of(config, place).table(),
+        ]
+    )
+
+
+def share_cores(num_workers: int, place: Place) -> None:
+    """Compute on the cores that the loader's workers leave, unless OMP_NUM_THREADS says more.
+
+    Threads that share a core wait for each other in a loop: twice the threads, a tenth the speed.
+    """
+    if place.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) // _neighbours(place)
+        torch.set_num_threads(max(1, cores - num_workers))
+
+
+def claim_run(folder: Path, resume: str, config: Training, place: Place) -> None:
+    """Make the run's folder and write its settings there.
+
+    Raises:
+        ValueError: when it holds another run that was not to be resumed.
+        OSError: when it cannot be written.
+    """
+    if resume == "never" and checkpoints(folder).is_dir() and any(checkpoints(folder).iterdir()):
+        raise ValueError(
+            f"{folder} holds checkpoints already, and --resume=never would overwrite them: "
+            "choose another --output, or --resume=auto to go on"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written: choose another --output")
+    if place.rank == 0:
+        settings = scrubbed(asdict(config))
+        (folder / "config.yaml").write_text(yaml.safe_dump(_plain(settings), sort_keys=False))
+    torch.distributed.barrier()
+
+
+def _plain(settings: object) -> object:
+    """Turn tuples into lists, which YAML can read again."""
+    if isinstance(settings, dict):
+        return {key: _plain(value) for key, value in settings.items()}
+    return [_plain(one) for one in settings] if isinstance(settings, (list, tuple)) else settings

@@ -1,0 +1,112 @@
+"""Train the ContextAnyone model on a dataset of samples.
+
+    deepspeed trainer/train.py --preset wan-1.3b --data dataset/ --output runs/first
+    python trainer/train.py --preset tiny --data dataset/ --output runs/tiny
+
+Run the same command again to go on after an interruption. Exit codes: 0 done, or stopped on request
+with everything saved; 2 wrong arguments or data that cannot be used; 130 interrupted twice.
+"""
+
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from trainer.config import Training, preset_path
+
+
+def parse(arguments: list[str]) -> Namespace:
+    """Read flags, the preset and a YAML file; unknown keys are refused by name."""
+    parser = ArgumentParser(
+        prog="train.py",
+        usage="train.py --preset NAME --data DATASET --output RUN [--set a.b=value] …",
+        description=(__doc__ or "").split("\n\n")[0],
+    )
+    parser.add_argument("--config", action="config", help="settings as YAML, over the preset's")
+    dataset = "the dataset, also --data: a folder or an fsspec URL"
+    parser.add_argument("--dataset", required=True, help=dataset)
+    parser.add_argument("--output", required=True, type=Path, help="the folder of the run")
+    parser.add_argument(
+        "--resume", default="auto", help="auto: the newest complete checkpoint; never; or a folder"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and train nothing")
+    parser.add_argument("--local_rank", type=int, default=0, help="set by the deepspeed launcher")
+    parser.add_class_arguments(Training, nested_key=None)
+    return parser.instantiate(parser.parse_args(expand(arguments)))
+
+
+def expand(arguments: list[str]) -> list[str]:
+    """Turn `--preset name` into its file, `--set a.b=c` into `--a.b=c`.
+
+    `--data dataset` becomes `--dataset`, because `--data` names a section of the settings.
+    """
+    words, expanded = iter(arguments), []
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag == "--data":
+            expanded += ["--dataset", value or next(words, "")]
+        elif flag == "--preset":
+            preset = preset_path(value or next(words, ""))
+            expanded[:0] = ["--config", str(preset)]
+        else:
+            expanded.append(f"--{next(words, '')}" if word == "--set" else word)
+    return expanded
+
+
+def run(arguments: Namespace) -> int:
+    config = Training(**{field.name: arguments[field.name] for field in fields(Training)})
+    from trainer.inputs import open_inputs
+    from trainer.loop import Place, Trainer
+    from trainer.measures.metrics import RunLog
+    from trainer.plan import check_fits, claim_run, describe, share_cores
+    from trainer.saving.checkpoint import find_newest
+    from trainer.stopping import StopRequest
+    from trainer.zero import init_process_group
+
+    place = Place(*init_process_group())
+    share_cores(config.data.num_workers, place)
+    folder, resume = arguments.output, arguments.resume
+    if place.rank == 0:
+        print(describe(config, arguments.dataset, folder, place), flush=True)
+    warning = check_fits(config, place)
+    if arguments.dry_run:
+        return 0
+    claim_run(folder, resume, config, place)
+    checkpoint = None
+    if resume != "never":
+        checkpoint = find_newest(folder) if resume == "auto" else Path(resume)
+    inputs = open_inputs(config, arguments.dataset, place.device)
+    trainer = Trainer(config, inputs, folder, place)
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+    step = trainer.counters.step
+    settings: dict[str, Any] = asdict(config)
+    with (
+        RunLog(folder, config.log, step=step, rank=place.rank, settings=settings) as log,
+        StopRequest() as stop,
+    ):
+        if warning:
+            log.message(warning)
+        if checkpoint is not None:
+            log.message(f"going on after step {step} of {config.train.steps} ({checkpoint})")
+        finished = trainer.train(log, stop)
+        done = "trained" if finished else "stopped on request after"
+        log.message(f"{done} {trainer.counters.step} steps; export with: python trainer/export.py")
+    return 0
+
+
+def main() -> int:
+    try:
+        return run(parse(sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

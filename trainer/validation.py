@@ -1,0 +1,156 @@
+"""What is measured and shown on the way: held-out losses at fixed sigmas, generated videos.
+
+Per-step losses are noise: each has another sigma. Here samples, noise and sigmas never change.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainer.batch import LatentBatch
+from trainer.draws import generator_of
+from trainer.encoders.interfaces import VideoCodec
+from trainer.flow import HELD_OUT_SIGMAS, Flow, Losses, Noising, losses
+from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.sampling.sampler import Conditions, Sampling, sample
+from trainer.sampling.video_file import picture_strip, write_video
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Losses on the held-out samples, without dropout."""
+
+    diffusion: dict[float, float]  # of every fixed sigma
+    reference: float
+
+    @property
+    def mean(self) -> float:
+        """The diffusion loss over all sigmas."""
+        return sum(self.diffusion.values()) / len(self.diffusion)
+
+
+@dataclass(frozen=True)
+class Show:
+    """How many videos are generated, and where they go."""
+
+    count: int
+    folder: Path
+    fps: float
+
+
+class Validator:
+    """Measures and shows a model on the same samples every time.
+
+    Every process runs the same number of forward passes, which ZeRO-3 needs; batches are shared
+    out in turn.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[LatentBatch],
+        null_text: torch.Tensor,
+        flow: Flow,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Take batches of one sample each."""
+        self._batches, self._null_text, self._flow, self._seed = batches, null_text, flow, seed
+        self._rank, self._world_size = rank, world_size
+
+    @property
+    def num_samples(self) -> int:
+        return len(self._batches)
+
+    @torch.no_grad()
+    def held_out(
+        self, model: ContextAnyoneTransformer3DModel, precision: AbstractContextManager
+    ) -> HeldOut:
+        """Return the losses at nine fixed sigmas, over all processes."""
+        sums = torch.zeros(len(HELD_OUT_SIGMAS) + 1, dtype=torch.float64)
+        rounds = -(-len(self._batches) // self._world_size)
+        for turn in range(rounds):
+            index = turn * self._world_size + self._rank
+            counted = index < len(self._batches)  # the others run along, so that nobody waits
+            batch = self._batches[index % len(self._batches)]
+            for place, sigma in enumerate(HELD_OUT_SIGMAS):
+                with precision:
+                    got = self._losses(model, batch, index, sigma)
+                if counted:
+                    sums[place] += got.diffusion.sum().double().cpu()
+                    sums[-1] += got.reference.sum().double().cpu() / len(HELD_OUT_SIGMAS)
+        if torch.distributed.is_initialized():
+            sums = sums.to(self._null_text.device)
+            torch.distributed.all_reduce(sums)
+        *diffusion, reference = (sums / sum(len(b.places) for b in self._batches)).tolist()
+        return HeldOut(dict(zip(HELD_OUT_SIGMAS, diffusion, strict=True)), reference)
+
+    def _losses(
+        self,
+        model: ContextAnyoneTransformer3DModel,
+        batch: LatentBatch,
+        index: int,
+        sigma: float,
+    ) -> Losses:
+        device = self._null_text.device
+        batch = batch.to(device)
+        rows = len(batch.places)
+        source = generator_of(self._seed, "held-out", index, f"{sigma:g}")
+        noising = Noising(
+            sigma=torch.full((rows,), sigma, device=device),
+            video_noise=torch.randn(batch.video.shape, generator=source).to(device),
+            reference_noise=torch.randn(batch.reference.shape, generator=source).to(device),
+            keep_text=(True,) * rows,
+            keep_reference=(True,) * rows,
+            keep_image=(True,) * rows,
+        )
+        return losses(model, batch, noising, self._null_text, self._flow)
+
+    def videos(
+        self,
+        model: ContextAnyoneTransformer3DModel,
+        codec: VideoCodec,
+        sampling: Sampling,
+        show: Show,
+        precision: AbstractContextManager,
+    ) -> list[Path]:
+        """Generate a video and a strip for the first samples; return the strips of this rank."""
+        strips = []
+        for turn in range(-(-show.count // self._world_size)):
+            index = turn * self._world_size + self._rank
+            batch = self._batches[index % show.count].to(self._null_text.device)
+            conditions = Conditions(batch.text, self._null_text, batch.reference, batch.image)
+            source = generator_of(self._seed, "video", index % show.count)
+            with precision:
+                _, channels, frames, rows, columns = batch.video.shape
+                shape = (1, channels, frames, rows, columns)
+                latents = sample(model, conditions, shape, sampling, generator=source)
+            if index < show.count:
+                strips.append(_show(batch, latents, codec, show, index))
+        return strips
+
+
+def _show(
+    batch: LatentBatch, latents: torch.Tensor, codec: VideoCodec, show: Show, index: int
+) -> Path:
+    """Write the video, and its strip with the real clip below, both through the codec."""
+    name = f"{index:02d}-{batch.sample_ids[0]}"
+    frames = _pixels(codec.decode(latents))[0].numpy()
+    references = [
+        _pixels(codec.decode(batch.reference[:1, :, at : at + 1]))[0, 0].numpy()
+        for at in range(batch.reference.shape[2])
+    ]
+    write_video(show.folder / f"{name}.mp4", frames, show.fps)
+    strip = show.folder / f"{name}.jpg"
+    real = _pixels(codec.decode(batch.video[:1]))[0].numpy()
+    picture_strip(references, frames, strip, truth=real)
+    return strip
+
+
+def _pixels(video: torch.Tensor) -> torch.Tensor:
+    """(B, 3, F, H, W) in [-1, 1] to (B, F, H, W, 3) uint8 on the CPU."""
+    scaled = ((video.float() + 1) * 127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 4, 1).cpu()
