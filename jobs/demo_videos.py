@@ -1,20 +1,24 @@
 """Write the sample videos of the demo, drawn from public-domain pictures in scikit-image.
 
-python jobs/demo_videos.py folder/
+python jobs/demo_videos.py folder/ --reference astronaut.jpg
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from pipeline.show.demo_video import write_demo_videos
+from pipeline.show.demo_video import write_demo_reference, write_demo_videos
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="demo_videos.py", description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--reference", type=Path, help="also write a picture of the character here")
+    arguments = parser.parse_args()
     try:
-        print(f"wrote {write_demo_videos(parser.parse_args().folder)}")
+        print(f"wrote {write_demo_videos(arguments.folder)}")
+        if arguments.reference:
+            write_demo_reference(arguments.reference)
     except (ImportError, OSError) as error:
         print(f"demo_videos: {error}", file=sys.stderr)
         return 2

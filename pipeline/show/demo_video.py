@@ -103,6 +103,12 @@ def write_demo_videos(folder: Path, height: int = 720) -> Path:
     return manifest
 
 
+def write_demo_reference(path: Path) -> None:
+    """Write a picture of the astronaut, as a user would give one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(_picture("astronaut"), cv2.COLOR_RGB2BGR))
+
+
 def _picture(name: str) -> np.ndarray:
     """Return one of the pictures that lie inside the scikit-image package, as RGB."""
     try:

@@ -190,7 +190,7 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Continue from a checkpoint: parameters, moments, schedule, EMA and random states.
 
-    Another number of processes, or another ZeRO stage of 1 to 3, is converted to. Returns what
+    Another number of processes is converted to, stages 1 and 2 into each other. Returns what
     `save_checkpoint` was given, with `step`. Raises ValueError, before anything is read into the
     engine, when a file is missing, not the one that was saved (verify), or could run code, and
     when a section of the state differs from its counterpart in `same`.
