@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from distributed import Team
 from runs import curate, draw_video
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
@@ -44,3 +45,19 @@ def golden(videos, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("golden")
     curate(output, videos)
     return output
+
+
+@pytest.fixture(scope="module")
+def one():
+    """One training process."""
+    team = Team(1)
+    yield team
+    team.stop()
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Two training processes that form a group."""
+    team = Team(2)
+    yield team
+    team.stop()

@@ -5,7 +5,6 @@ import shutil
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from distributed import Team
 from tiny_model import IMAGE_DIM, WAN, tiny_model
 
 from trainer.build import build_model
@@ -46,13 +45,9 @@ def built_whole(folder: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.deepspeed
-def test_pretrained_weights_are_the_same_when_no_process_holds_them_all(wan):
+def test_pretrained_weights_are_the_same_when_no_process_holds_them_all(wan, two):
     expected = build_model(Model(pretrained=str(wan), image_dim=IMAGE_DIM), FP32, 0)
-    team = Team(2)
-    try:
-        ranks = team.run(built_whole, str(wan))
-    finally:
-        team.stop()
+    ranks = two.run(built_whole, str(wan))
     random = ("image_embedder", "add_k_proj", "emphasize.gate")
     for name, value in expected.named_parameters():
         for whole in ranks:

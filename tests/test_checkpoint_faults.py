@@ -26,20 +26,6 @@ BOUNDARIES = [
 
 
 @pytest.fixture(scope="module")
-def one():
-    team = Team(1)
-    yield team
-    team.stop()
-
-
-@pytest.fixture(scope="module")
-def two():
-    team = Team(2)
-    yield team
-    team.stop()
-
-
-@pytest.fixture(scope="module")
 def saved(two, tmp_path_factory) -> Path:
     """A run with checkpoints of steps 1 and 2; tests copy it."""
     run = tmp_path_factory.mktemp("saved") / "run"

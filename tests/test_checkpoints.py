@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed import Team
 from tiny_engine import Training, save_twice
 
 from trainer.saving.checkpoint import check_same, find_newest
@@ -24,20 +23,6 @@ OTHERS = [
     Zero(3, precision="autocast"),
     Zero(3, "optimizer+parameters", "fp32"),
 ]
-
-
-@pytest.fixture(scope="module")
-def one():
-    team = Team(1)
-    yield team
-    team.stop()
-
-
-@pytest.fixture(scope="module")
-def two():
-    team = Team(2)
-    yield team
-    team.stop()
 
 
 @pytest.fixture(scope="module")

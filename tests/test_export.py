@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed import Team
 from safetensors.torch import save_file
 from tiny_engine import Training
 from tiny_model import tiny_inputs, tiny_model
@@ -21,13 +20,6 @@ from trainer.saving.weights import MAX_HEADER_BYTES, Weights, load_weights
 from trainer.zero import Zero
 
 STAGES = [Zero(stage, precision="fp32", persist_elements=100) for stage in range(4)]
-
-
-@pytest.fixture(scope="module")
-def two():
-    team = Team(2)
-    yield team
-    team.stop()
 
 
 @pytest.fixture(scope="module")

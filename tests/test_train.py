@@ -47,7 +47,7 @@ def arguments(data: Path, run: Path, *extra: str, **changes) -> list[str]:
 
 
 def run_main(words: list[str]) -> Outcome:
-    """Run the command in this process, which is one of a team's."""
+    """Run the command in this process, which is one of a one's."""
     from trainer.train import main
 
     sys.argv = ["train.py", *words]
@@ -61,29 +61,22 @@ def run_main(words: list[str]) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def team():
-    alone = Team(1)
-    yield alone
-    alone.stop()
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"), size=(96, 64), frames=9)
 
 
-def train(team: Team, data: Path, run: Path, *extra: str, code: int = 0, **changes) -> str:
-    """Train in the team, assert the exit code, return what was said."""
-    [outcome] = team.run(run_main, arguments(data, run, *extra, **changes))
+def train(one: Team, data: Path, run: Path, *extra: str, code: int = 0, **changes) -> str:
+    """Train in the one, assert the exit code, return what was said."""
+    [outcome] = one.run(run_main, arguments(data, run, *extra, **changes))
     assert outcome.code == code, outcome.errors
     return outcome.errors
 
 
 @pytest.fixture(scope="module")
-def run(team, data, tmp_path_factory) -> Path:
+def run(one, data, tmp_path_factory) -> Path:
     """Four steps, saved and validated after two and four."""
     folder = tmp_path_factory.mktemp("run")
-    train(team, data, folder, train__steps=4, checkpoint__every=2, validation__every=2)
+    train(one, data, folder, train__steps=4, checkpoint__every=2, validation__every=2)
     return folder
 
 
@@ -112,9 +105,9 @@ def test_a_run_holds_what_its_owner_looks_for(run):
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["gap"] == 30
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(team, data, run, tmp_path):
-    train(team, data, tmp_path, train__steps=2, validation__every=2)
-    said = train(team, data, tmp_path, train__steps=4, validation__every=2)
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(one, data, run, tmp_path):
+    train(one, data, tmp_path, train__steps=2, validation__every=2)
+    said = train(one, data, tmp_path, train__steps=4, validation__every=2)
     assert "going on after step 2" in said
     theirs = [line for line in metrics(run) if "loss/total" in line]
     ours = [line for line in metrics(tmp_path) if "loss/total" in line]
@@ -126,14 +119,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(team, data, run, t
         assert torch.equal(weights(tmp_path, 4)[name], value), name
 
 
-def test_a_finished_run_has_nothing_to_do(team, data, run):
+def test_a_finished_run_has_nothing_to_do(one, data, run):
     before = (run / "metrics.jsonl").read_bytes()
-    train(team, data, run, train__steps=4, checkpoint__every=2, validation__every=2)
+    train(one, data, run, train__steps=4, checkpoint__every=2, validation__every=2)
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_another_seed_trains_on_other_draws(team, data, run, tmp_path):
-    train(team, data, tmp_path, train__steps=1, train__seed=1, validation__videos=0)
+def test_another_seed_trains_on_other_draws(one, data, run, tmp_path):
+    train(one, data, tmp_path, train__steps=1, train__seed=1, validation__videos=0)
     assert metrics(tmp_path)[1]["loss/diffusion"] != metrics(run)[1]["loss/diffusion"]
 
 
@@ -149,13 +142,13 @@ def test_another_seed_trains_on_other_draws(team, data, run, tmp_path):
     ],
     ids=lambda change: ",".join(change),
 )
-def test_every_choice_of_the_method_trains_and_generates(team, data, tmp_path, change):
-    train(team, data, tmp_path, train__steps=1, **change)
+def test_every_choice_of_the_method_trains_and_generates(one, data, tmp_path, change):
+    train(one, data, tmp_path, train__steps=1, **change)
     assert list((tmp_path / "validation" / "step-00000001").glob("*.mp4"))
 
 
-def test_adapters_train_while_the_backbone_stays(team, data, tmp_path):
-    train(team, data, tmp_path, train__steps=2, checkpoint__every=1, model__lora__rank=2)
+def test_adapters_train_while_the_backbone_stays(one, data, tmp_path):
+    train(one, data, tmp_path, train__steps=2, checkpoint__every=1, model__lora__rank=2)
     before, after = weights(tmp_path, 1), weights(tmp_path, 2)
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert any("lora_B" in name for name in changed)
@@ -163,10 +156,10 @@ def test_adapters_train_while_the_backbone_stays(team, data, tmp_path):
     assert not any("base_layer" in name for name in changed)
 
 
-def test_latents_made_before_train_as_well(team, tmp_path):
+def test_latents_made_before_train_as_well(one, tmp_path):
     data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
     encode(data)
-    train(team, data, tmp_path / "run", train__steps=2, data__source="latents")
+    train(one, data, tmp_path / "run", train__steps=2, data__source="latents")
     assert [line["step"] for line in metrics(tmp_path / "run")][-1] == 2
     assert list((tmp_path / "run" / "validation" / "step-00000002").glob("*.mp4"))
 
@@ -183,9 +176,9 @@ def encode(root: Path) -> None:
     write_latents(root, rows, snapshot=source.snapshot, data=data, encoders=encoders)
 
 
-def test_updates_that_are_not_finite_stop_the_run_with_its_samples(team, data, tmp_path):
+def test_updates_that_are_not_finite_stop_the_run_with_its_samples(one, data, tmp_path):
     said = train(
-        *(team, data, tmp_path),
+        *(one, data, tmp_path),
         train__steps=9,
         code=2,
         optimizer__lr=1e30,
@@ -198,13 +191,13 @@ def test_updates_that_are_not_finite_stop_the_run_with_its_samples(team, data, t
     assert "last saw samples " in said
 
 
-def test_an_unreadable_clip_is_counted_and_named(team, tmp_path):
+def test_an_unreadable_clip_is_counted_and_named(one, tmp_path):
     data = write_dataset(tmp_path / "data", size=(96, 64), frames=9, broken={1: b"no video"})
-    train(team, data, tmp_path / "run", train__steps=3, validation__videos=0)
+    train(one, data, tmp_path / "run", train__steps=3, validation__videos=0)
     state = json.loads(next((tmp_path / "run").glob("checkpoints/*/state.json")).read_text())
     [broken] = state["unreadable"]
     assert metrics(tmp_path / "run")[-1]["step"] == 3
-    said = train(*(team, data, tmp_path / "strict"), code=2, train__steps=3, data__max_skipped=0)
+    said = train(*(one, data, tmp_path / "strict"), code=2, train__steps=3, data__max_skipped=0)
     assert broken in said
     assert "data.max_skipped allows 0" in said
 
@@ -221,43 +214,43 @@ def test_an_unreadable_clip_is_counted_and_named(team, tmp_path):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_settings_that_cannot_be_are_named(team, data, tmp_path, change, message):
-    assert message in train(team, data, tmp_path, code=2, train__steps=1, **change)
+def test_settings_that_cannot_be_are_named(one, data, tmp_path, change, message):
+    assert message in train(one, data, tmp_path, code=2, train__steps=1, **change)
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_missing_dataset_is_named(team, tmp_path):
-    assert "no dataset at" in train(team, tmp_path / "nothing", tmp_path / "run", code=2)
+def test_a_missing_dataset_is_named(one, tmp_path):
+    assert "no dataset at" in train(one, tmp_path / "nothing", tmp_path / "run", code=2)
 
 
-def test_an_unknown_preset_is_named(team, tmp_path):
-    [outcome] = team.run(run_main, ["--preset", "huge", "--data", "x", "--output", str(tmp_path)])
+def test_an_unknown_preset_is_named(one, tmp_path):
+    [outcome] = one.run(run_main, ["--preset", "huge", "--data", "x", "--output", str(tmp_path)])
     assert outcome.code == 2
     assert "preset must be one of tiny, wan-1.3b, wan-1.3b-lora, wan-14b, got 'huge'" in (
         outcome.errors
     )
 
 
-def test_an_output_that_cannot_be_written_is_named(team, data, tmp_path):
+def test_an_output_that_cannot_be_written_is_named(one, data, tmp_path):
     (tmp_path / "file").write_text("")
-    assert str(tmp_path / "file") in train(team, data, tmp_path / "file" / "run", code=2)
+    assert str(tmp_path / "file") in train(one, data, tmp_path / "file" / "run", code=2)
 
 
-def test_a_checkpoint_of_another_model_is_refused_by_its_difference(team, data, run):
-    said = train(team, data, run, code=2, train__steps=6, model__gap=7)
+def test_a_checkpoint_of_another_model_is_refused_by_its_difference(one, data, run):
+    said = train(one, data, run, code=2, train__steps=6, model__gap=7)
     assert "model.gap: 30 -> 7" in said
-    said = train(team, data, run, code=2, train__steps=6, train__seed=3)
+    said = train(one, data, run, code=2, train__steps=6, train__seed=3)
     assert "training.train.seed: 0 -> 3" in said
 
 
-def test_a_run_is_not_overwritten(team, data, run):
-    said = train(team, data, run, "--resume", "never", code=2)
+def test_a_run_is_not_overwritten(one, data, run):
+    said = train(one, data, run, "--resume", "never", code=2)
     assert "holds checkpoints already" in said
 
 
-def test_what_cannot_fit_is_refused_with_advice(team, data, tmp_path):
+def test_what_cannot_fit_is_refused_with_advice(one, data, tmp_path):
     said = train(
-        *(team, data, tmp_path),
+        *(one, data, tmp_path),
         code=2,
         model__layers=400,
         model__heads=64,
@@ -282,11 +275,11 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.deepspeed
-def test_two_processes_under_the_launcher_train_as_one_does(team, data, run, tmp_path):
+def test_two_processes_under_the_launcher_train_as_one_does(one, data, run, tmp_path):
     launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", "2"]
     launcher += ["--master_addr", "127.0.0.1", "--master_port", "29731"]
     words = arguments(
-        data, tmp_path, train__steps=4, checkpoint__every=2, validation__every=2, zero__stage=2
+        data, tmp_path, train__steps=4, checkpoint__every=2, validation__every=2, zero__stage=3
     )
     done = subprocess.run(
         [*launcher, SCRIPT, *words],
@@ -303,7 +296,7 @@ def test_two_processes_under_the_launcher_train_as_one_does(team, data, run, tmp
 
 
 @pytest.mark.faults
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(team, data, tmp_path):
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(one, data, tmp_path):
     words = arguments(data, tmp_path, train__steps=4000, validation__videos=0, log__every=1)
     process = subprocess.Popen(
         [sys.executable, SCRIPT, *words], env=environment(), stderr=subprocess.DEVNULL
@@ -317,5 +310,5 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(team, data, tmp_pat
     assert process.wait(60) == 0
     last = metrics(tmp_path)[-1]["step"]
     assert (tmp_path / "checkpoints" / f"step-{last:08d}" / "COMPLETE.json").exists()
-    said = train(team, data, tmp_path, train__steps=last + 1, validation__videos=0)
+    said = train(one, data, tmp_path, train__steps=last + 1, validation__videos=0)
     assert f"going on after step {last}" in said

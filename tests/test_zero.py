@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch
-from distributed import Team
 from tiny_engine import Training
 
 from trainer.optimizer import Optimizer, lr_at, parameter_groups
@@ -22,20 +21,6 @@ OFFLOADED = [
 ]
 # bf16 has 8 bits of mantissa: losses of about 2.5 differ by 2^-9 of them before they are averaged.
 LOW_PRECISION = 5e-3
-
-
-@pytest.fixture(scope="module")
-def one():
-    team = Team(1)
-    yield team
-    team.stop()
-
-
-@pytest.fixture(scope="module")
-def two():
-    team = Team(2)
-    yield team
-    team.stop()
 
 
 @pytest.fixture(scope="module")
