@@ -22,6 +22,10 @@ from typing import Any
 from schemas.reasons import Failure
 
 _POLL_S = 0.05  # how often memory and deadline are looked at
+# Sent from outside, so no fault of the call: by the kernel when memory is short, or by Ray, which
+# kills the children of a worker that is about to end, a moment before the worker itself.
+_FROM_OUTSIDE = (signal.SIGKILL.name, signal.SIGTERM.name)
+_PAUSE_S = 1.0  # before the second attempt at such a call; a worker that is ending is gone by then
 _MEBIBYTE = 2**20
 Announce = Callable[[str], None]  # called by the handler with the name of the stage it enters
 Handler = Callable[[Any, Announce], Any]
@@ -67,7 +71,17 @@ class Child:
         self._calls = 0
 
     def call(self, argument: Any, seconds_of_video: float = 0.0) -> Any | Died:
-        """Return what the handler returns for `argument`, or how the child died."""
+        """Return what the handler returns for `argument`, or how the child died.
+
+        A call whose child was killed from outside is made once more.
+        """
+        result = self._call_once(argument, seconds_of_video)
+        if isinstance(result, Died) and result.detail in _FROM_OUTSIDE:
+            time.sleep(_PAUSE_S)
+            result = self._call_once(argument, seconds_of_video)
+        return result
+
+    def _call_once(self, argument: Any, seconds_of_video: float) -> Any | Died:
         if self._process is None or self._calls >= self._limits.calls:
             self._respawn()
         assert self._connection is not None

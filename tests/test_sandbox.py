@@ -29,7 +29,17 @@ def _grow_past_address_space() -> None:
     bytearray(1 << 50)
 
 
+def _be_killed(counter: Path, times: int) -> str:
+    """End as if by the kernel or by Ray, the first `times` times."""
+    before = counter.read_text() if counter.exists() else ""
+    if len(before) < times:
+        counter.write_text(before + "x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
 _ACTIONS = {
+    "killed": _be_killed,
     "echo": lambda value: value,
     "pid": os.getpid,
     "exit": os._exit,
@@ -68,6 +78,13 @@ def test_a_dying_call_is_named_and_the_next_one_works(child, argument, failure, 
     assert died.stage == "handling"
     assert says in died.detail
     assert child.call(("echo", "alive")) == "alive"
+
+
+def test_a_call_whose_process_is_killed_from_outside_is_made_once_more(child, tmp_path):
+    assert child.call(("killed", tmp_path / "first", 1)) == "survived"
+    died = child.call(("killed", tmp_path / "always", 9))
+    assert died == Died(Failure.CRASH, "handling", "SIGKILL")
+    assert (tmp_path / "always").read_text() == "xx"
 
 
 def test_a_hanging_call_ends_at_the_deadline():
