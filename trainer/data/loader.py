@@ -200,9 +200,10 @@ def _next(
         return next(parcels, None)
     # torch's own timeout does not cover fetching a tensor from a worker that hangs meanwhile.
     late = threading.Timer(timeout_s, kill)
-    late.start()
+    late.daemon = True  # a Ctrl-C inside start() leaves it running; the exit must not wait for it
     started = time.monotonic()
     try:
+        late.start()
         return next(parcels, None)
     except (RuntimeError, OSError, EOFError) as error:
         if time.monotonic() - started >= timeout_s:
