@@ -3,11 +3,11 @@
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.engines.attributes import NUMBERS, AttributeCaptioner
-from pipeline.engines.interfaces import Captioner, CaptionFacts
+from pipeline.engines.interfaces import Captioner, CaptionFacts, CheckedCaptioner
 
 GIVEN = "given"  # caption_engine of captions that came with the user's manifest
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
@@ -57,10 +57,12 @@ def write_captions(
     given: Sequence[str],
     captioner: Captioner,
     config: Captions | None = None,
+    look: Callable[[CaptionFacts], CaptionFacts] | None = None,
 ) -> list[Caption]:
     """Return one caption per input. `given` holds the manifest's captions, '' where none.
 
-    A given caption replaces the clip's text only: the description stays the captioner's.
+    A given caption replaces the clip's text only: the description stays the captioner's. A
+    captioner that looks gets its facts through `look`, which adds frames, batch by batch.
     """
     config = config or Captions()
     if len(facts) != len(given):
@@ -68,14 +70,9 @@ def write_captions(
     written: list[Caption] = []
     for top in range(0, len(facts), config.batch_size):
         batch = facts[top : top + config.batch_size]
-        answers = captioner.caption(batch)
-        if len(answers) != len(batch):
-            raise ValueError(
-                f"captioner {captioner.info.id} returned {len(answers)} captions for "
-                f"{len(batch)} clips; it must return one per clip"
-            )
-        for row, answer in zip(batch, answers, strict=True):
-            written.append(_checked(row, answer, captioner.info.id, config))
+        if look is not None and getattr(captioner, "looks", False):
+            batch = [look(row) for row in batch]
+        written += _ask(captioner, batch, config)
     if not config.prefer_given:
         return written
     texts = [clean(text, config.max_length) for text in given]
@@ -83,6 +80,27 @@ def write_captions(
         Caption(text, caption.description, GIVEN) if text else caption
         for text, caption in zip(texts, written, strict=True)
     ]
+
+
+def _ask(captioner: Captioner, batch: Sequence[CaptionFacts], config: Captions) -> list[Caption]:
+    """Ask for a batch. One that checks its own answers says who wrote each, and what was wrong."""
+    if isinstance(captioner, CheckedCaptioner):
+        outcomes = captioner.outcomes(batch)
+        answers = [(each.text, each.description) for each in outcomes]
+        authors = [(each.engine, each.problem) for each in outcomes]
+    else:
+        answers = captioner.caption(batch)
+        authors = [(captioner.info.id, "")] * len(answers)
+    if len(answers) != len(batch):
+        raise ValueError(
+            f"captioner {captioner.info.id} returned {len(answers)} captions for "
+            f"{len(batch)} clips; it must return one per clip"
+        )
+    captions = []
+    for row, answer, (engine, problem) in zip(batch, answers, authors, strict=True):
+        caption = _checked(row, answer, engine, config)
+        captions.append(replace(caption, problem=caption.problem or problem))
+    return captions
 
 
 def _checked(

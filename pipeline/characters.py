@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.engines.spaces import Space, deciding
 from pipeline.pairing.linkage import link
 from pipeline.pairing.overlaps import Constraints, constraints
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
@@ -141,6 +142,54 @@ def find_characters(
         rejected=rejected,
         memberships=memberships,
         suspects=cohesion.suspects(memberships, windows, config.suspect_band),
+    )
+
+
+def find_in_spaces(
+    tracks: Iterable[Track],
+    clips: Mapping[str, Clip],
+    embeddings: Iterable[Embedding],
+    spaces: Sequence[Space],
+    config: Characters | None = None,
+) -> tuple[CharacterResult, dict[str, SimilarityWindows]]:
+    """Find characters in each space of a recogniser apart; also say whose windows hold for whom.
+
+    A track that shows a face and one that shows only a body do not compare, so they never share a
+    character. Returns the windows by track_id.
+    """
+    rows, embeddings = list(tracks), list(embeddings)
+    vectors = identity_vectors(embeddings).tracks
+    place = {track.track_id: 0 for track in rows}
+    known = [track.track_id for track in rows if track.track_id in vectors]
+    if known:
+        stacked = np.stack([vectors[track_id] for track_id in known])
+        place |= dict(zip(known, deciding(stacked, spaces).tolist(), strict=True))
+    results = [
+        find_characters(
+            [track for track in rows if place[track.track_id] == index],
+            clips,
+            [
+                row
+                for row in embeddings
+                if not row.reference_id and place.get(row.track_id) == index
+            ],
+            space.windows,
+            config,
+        )
+        for index, space in enumerate(spaces)
+    ]
+    windows = {track_id: spaces[index].windows for track_id, index in place.items()}
+    return _together(results), windows
+
+
+def _together(results: Sequence[CharacterResult]) -> CharacterResult:
+    tracks = [track for result in results for track in result.tracks]
+    suspects = [suspect for result in results for suspect in result.suspects]
+    return CharacterResult(
+        tracks=tuple(sorted(tracks, key=lambda track: track.track_id)),
+        rejected={key: why for result in results for key, why in result.rejected.items()},
+        memberships={key: fit for result in results for key, fit in result.memberships.items()},
+        suspects=tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id))),
     )
 
 

@@ -45,7 +45,7 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
     receipts = _observe(units, store, config, workers)
 
     observed = read_observed(plan.receipts_of(videos, receipts), store)
-    paired = pair(observed, videos, plan.video_ids, config)
+    paired = pair(observed, videos, plan.video_ids, store, config)
     manifest = release(paired, videos, plan, store, config, workers)
     return Outcome(manifest, changed=True, new_units=receipts)
 

@@ -1,24 +1,32 @@
 """Second phase: from everything observed to samples.
 
-No video is decoded here, so it is cheap to run again with other thresholds.
+No source video is decoded here, so it is cheap to run again with other thresholds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from pipeline.captions import Caption, write_captions
 from pipeline.config import Curate
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
-from pipeline.dataset.shards import Ingredients
+from pipeline.dataset.shards import Ingredients, read_clip_bytes
+from pipeline.dataset.store import Store
 from pipeline.engines import load_captioner, load_engine
 from pipeline.engines.interfaces import CaptionFacts
+from pipeline.engines.spaces import spaces_of
+from pipeline.media import read_clip
 from pipeline.pairing.gates import Kept, apply_gates, describe_videos
 from pipeline.samples import Plans, plan_samples
 from pipeline.stage import Ledger, Rejected
 from schemas.columns import Row
 from schemas.reasons import Reason
 from schemas.tables import Clip, Embedding, Reject, Track, Video
+
+_CAPTION_FRAMES = 16  # decoded for a captioner that looks; it takes fewer if it wants
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,11 @@ class Paired:
 
 
 def pair(
-    observed: Observed, inputs: Sequence[InputVideo], video_ids: Mapping[str, str], config: Curate
+    observed: Observed,
+    inputs: Sequence[InputVideo],
+    video_ids: Mapping[str, str],
+    store: Store,
+    config: Curate,
 ) -> Paired:
     """Gate, find characters, choose references, caption. `video_ids` is by uri."""
     given, copies = _first_of_each(inputs, video_ids)
@@ -43,10 +55,10 @@ def pair(
         kept.tracks,
         [row for row in observed.candidates if row.track_id in light],
         [row for row in observed.embeddings if row.track_id in light],
-        load_engine("recogniser", config.engines.recogniser).windows,
+        spaces_of(load_engine("recogniser", config.engines.recogniser)),
         config.pairing,
     )
-    samples = _ingredients(kept, plans, observed.unit_of_clip, config)
+    samples = _ingredients(kept, plans, observed.unit_of_clip, store, config)
     ledger = Ledger(list(observed.rejects), dict(observed.counts))
     for each in (copies, kept.ledger, plans.ledger):
         ledger.merge(each)
@@ -70,7 +82,7 @@ def _first_of_each(
 
 
 def _ingredients(
-    kept: Kept, plans: Plans, unit_of_clip: Mapping[str, str], config: Curate
+    kept: Kept, plans: Plans, unit_of_clip: Mapping[str, str], store: Store, config: Curate
 ) -> list[Ingredients]:
     clips = {clip.clip_id: clip for clip in kept.clips}
     tracks = {track.track_id: track for track in plans.characters.tracks}
@@ -81,6 +93,7 @@ def _ingredients(
     captions = _captions(
         [(clips[p.clip_id], tracks[p.track_id], videos[p.video_id]) for p in order],
         kept.tracks,
+        functools.partial(_with_frames, unit_of_clip, store),
         config,
     )
     return [
@@ -100,14 +113,28 @@ def _ingredients(
 
 
 def _captions(
-    shown: Sequence[tuple[Clip, Track, Video]], tracks: Iterable[Track], config: Curate
+    shown: Sequence[tuple[Clip, Track, Video]],
+    tracks: Iterable[Track],
+    look: Callable[[CaptionFacts], CaptionFacts],
+    config: Curate,
 ) -> list[Caption]:
     seen: dict[str, list[Track]] = {}
     for track in tracks:
         seen.setdefault(track.clip_id, []).append(track)
     facts = [CaptionFacts(clip, tuple(seen[clip.clip_id]), track) for clip, track, _ in shown]
     given = [video.given_caption for _, _, video in shown]
-    return write_captions(facts, given, load_captioner(config.engines), config.captions)
+    return write_captions(facts, given, load_captioner(config.engines), config.captions, look)
+
+
+def _with_frames(
+    unit_of_clip: Mapping[str, str], store: Store, facts: CaptionFacts
+) -> CaptionFacts:
+    """Add frames of the clip, evenly spread, for a captioner that looks."""
+    clip = facts.clip
+    mp4 = read_clip_bytes(clip.clip_id, unit_of_clip[clip.clip_id], store)
+    places = np.linspace(0, clip.num_frames - 1, _CAPTION_FRAMES).round().astype(int)
+    _, pictures = read_clip(mp4, indices=[int(place) for place in places])
+    return replace(facts, frames=tuple(pictures))
 
 
 def _tables(

@@ -18,8 +18,9 @@ from pipeline.augment import (
     recipe_to_json,
 )
 from pipeline.captions import Caption
-from pipeline.characters import CharacterResult, Characters, find_characters
+from pipeline.characters import CharacterResult, Characters, find_in_spaces
 from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.engines.spaces import Space
 from pipeline.media import decode_image, encode_jpeg, encode_png_mask
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.reference_pool import CandidatePool
@@ -88,7 +89,7 @@ def plan_samples(
     tracks: Iterable[Track],
     candidates: Iterable[Candidate],
     embeddings: Iterable[Embedding],
-    windows: SimilarityWindows,
+    windows: SimilarityWindows | Sequence[Space],
     config: Pairing | None = None,
 ) -> Plans:
     """Find characters, choose references for each of their clips, draw recipes and splits.
@@ -101,7 +102,8 @@ def plan_samples(
     tracks = sorted(tracks, key=lambda track: track.track_id)
     _check_clips(tracks, by_clip)
     embeddings = list(embeddings)
-    found = find_characters(tracks, by_clip, embeddings, windows, config.characters)
+    spaces = [Space.whole(windows)] if isinstance(windows, SimilarityWindows) else windows
+    found, own = find_in_spaces(tracks, by_clip, embeddings, spaces, config.characters)
     ledger = _character_ledger(tracks, found)
     light = {row.reference_id: replace(row, image=b"", mask=b"") for row in candidates}
     vectors = identity_vectors(embeddings)
@@ -109,7 +111,9 @@ def plan_samples(
     refused: Counter[str] = Counter()
     for track, pool in _pools(found, light, vectors):
         clip = by_clip[track.clip_id]
-        choice = choose_references(track, clip, pool, vectors, windows, config.references)
+        choice = choose_references(
+            track, clip, pool, vectors, own[track.track_id], config.references
+        )
         for line in choice.refused:
             refused[str(line.rejected.reason)] += line.number
         if choice.rejected:

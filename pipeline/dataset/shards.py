@@ -102,7 +102,7 @@ def build_shard(plan: ShardPlan, store: Store) -> DataFile:
 
 def _build(sample: Ingredients, store: Store) -> Sample:
     clip_id = sample.clip.clip_id
-    [media] = _read(sample.units[clip_id], "media", "clip_id", {clip_id}, store)
+    mp4 = read_clip_bytes(clip_id, sample.units[clip_id], store)
     wanted: dict[str, set[str]] = {}
     for reference in sample.plan.references:
         wanted.setdefault(sample.units[reference.clip_id], set()).add(reference.reference_id)
@@ -117,9 +117,15 @@ def _build(sample: Ingredients, store: Store) -> Sample:
         sample.track,
         sample.video,
         sample.caption,
-        media["mp4"],
+        mp4,
         candidates,
     )
+
+
+def read_clip_bytes(clip_id: str, unit_id: str, store: Store) -> bytes:
+    """Return an encoded clip, as it lies in its unit."""
+    [media] = _read(unit_id, "media", "clip_id", {clip_id}, store)
+    return media["mp4"]
 
 
 def read_samples(manifest: Manifest, store: Store) -> Iterator[dict]:

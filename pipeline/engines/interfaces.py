@@ -6,7 +6,7 @@ Boxes are xyxy float32 in pixels of the picture that they were found in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class PersonImage:
     picture: Picture
     box: np.ndarray  # (4,)
     face: np.ndarray | None = None  # (4,)
-    landmarks: np.ndarray | None = None  # (5, 2)
+    landmarks: np.ndarray | None = None  # (5, 2); face networks see no face without all five
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,11 @@ class FaceDetector(Protocol):
 
 
 class Recogniser(Protocol):
-    """Turns a person into a unit vector whose cosine says how alike two people are."""
+    """Turns a person into a unit vector whose cosine says how alike two people are.
+
+    One that knows faces and bodies also has `spaces` (see `pipeline.engines.spaces`): `windows`
+    are then those of the first, and vectors of two spaces are orthogonal.
+    """
 
     info: EngineInfo
     windows: SimilarityWindows
@@ -113,10 +117,37 @@ class Segmenter(Protocol):
 
 
 class Captioner(Protocol):
-    """Says what a clip shows and what the character looks like."""
+    """Says what a clip shows and what the character looks like.
+
+    One that needs frames has an attribute `looks` that is true.
+    """
 
     info: EngineInfo
 
     def caption(self, facts: Sequence[CaptionFacts]) -> list[tuple[str, str]]:
         """Return (caption of the clip, description of the character) per input."""
+        ...
+
+
+class CaptionOutcome(Protocol):
+    """The two texts of one clip, who wrote them, and what went wrong on the way."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def problem(self) -> str: ...
+
+
+@runtime_checkable
+class CheckedCaptioner(Protocol):
+    """A captioner that checks its own answers, and falls back by itself."""
+
+    info: EngineInfo
+
+    def outcomes(self, facts: Sequence[CaptionFacts]) -> Sequence[CaptionOutcome]:
+        """Return one outcome per input."""
         ...
