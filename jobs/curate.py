@@ -8,24 +8,32 @@ Run the same command again to go on after an interruption. Exit codes: 0 done, 1
 """
 
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pipeline.config import Curate
+from pipeline.engines import engine_infos, engines_preset
+from pipeline.engines.weights import POLICIES, check_licences
 
 
 def parse(arguments: list[str]) -> Namespace:
     """Read flags and the YAML file; unknown keys are refused by name."""
     parser = ArgumentParser(
         prog="curate.py",
-        usage="curate.py --input VIDEOS … --output DATASET [--config FILE] [--set a.b=value] …",
+        usage="curate.py --input VIDEOS … --output DATASET [--engines PRESET] [--set a.b=value] …",
         description=(__doc__ or "").split("\n\n")[0],
     )
     sources = "videos, folders, globs, or a manifest (.csv, .jsonl, .parquet) with a column uri"
     parser.add_argument("--input", nargs="+", action="extend", required=True, help=sources)
     parser.add_argument("--output", required=True, help="the dataset: a folder or an fsspec URL")
     parser.add_argument("--config", action="config", help="settings as YAML")
+    parser.add_argument(
+        "--licence-policy",
+        choices=POLICIES,
+        default="research",
+        help="commercial refuses engines whose weights may not be used commercially",
+    )
     parser.add_argument("--limit", type=int, default=None, help="take only the first n videos")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
     parser.add_argument("--retry-failed", action="store_true", help="look again at failed videos")
@@ -36,9 +44,16 @@ def parse(arguments: list[str]) -> Namespace:
 
 
 def expand_settings(arguments: list[str]) -> list[str]:
-    """Turn `--set a.b=c` into `--a.b=c`."""
-    words = iter(arguments)
-    return [f"--{next(words, '')}" if word == "--set" else word for word in words]
+    """Turn `--set a.b=c` into `--a.b=c`, and `--engines NAME` into the preset's five engines."""
+    words, expanded = iter(arguments), []
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag == "--engines":
+            preset = asdict(engines_preset(value or next(words, "")))
+            expanded += [f"--engines.{task}={name}" for task, name in preset.items()]
+        else:
+            expanded.append(f"--{next(words, '')}" if word == "--set" else word)
+    return expanded
 
 
 def run(arguments: Namespace) -> int:
@@ -47,6 +62,8 @@ def run(arguments: Namespace) -> int:
     from pipeline.show import command
 
     config = Curate(**{field.name: arguments[field.name] for field in fields(Curate)})
+    if arguments.licence_policy != "research":
+        check_licences(engine_infos(config.engines), arguments.licence_policy)
     videos = list_inputs(arguments.input)[: arguments.limit]
     store = open_store(arguments.output)
     if arguments.dry_run:
@@ -62,9 +79,8 @@ def run(arguments: Namespace) -> int:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
     try:
-        return run(arguments)
+        return run(parse(sys.argv[1:]))
     except (ValueError, OSError) as error:
         print(f"curate: {error}", file=sys.stderr)
         return 2

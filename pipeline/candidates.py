@@ -251,7 +251,11 @@ def _crop(shown: _Shown, config: Candidates) -> PersonImage:
         return clip_to((boxes - corner) * scale, size[0], size[1])
 
     face = None if shown.face_box is None else place(shown.face_box)
-    return PersonImage(np.ascontiguousarray(picture), place(box), face)
+    landmarks = None
+    if shown.face is not None and shown.face.landmarks:
+        points = to_still(np.asarray(shown.face.landmarks, np.float32), still)
+        landmarks = (points.reshape(5, 2) - corner[:2]) * scale
+    return PersonImage(np.ascontiguousarray(picture), place(box), face, landmarks)
 
 
 def _garment(part: str, people: Sequence[PersonImage], masks: Sequence[np.ndarray]) -> str:

@@ -1,0 +1,68 @@
+"""List, fetch and check the weights of the production engines.
+
+    python jobs/models.py list
+    python jobs/models.py fetch det_10g w600k_r50 --folder ~/models
+    python jobs/models.py check --engines production
+
+Exit codes: 0 all is well, 1 something is missing, 2 wrong arguments, a wrong file, no network.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from pipeline.engines import PRESETS, engines_preset
+from pipeline.engines.weights import FOLDERS, POLICIES
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="models.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument("--folder", type=Path, help=f"a folder of weights, before {FOLDERS}")
+    acts = parser.add_subparsers(dest="act", required=True)
+    acts.add_parser("list", parents=[folder], help="every entry, and whether it is here")
+    fetch = acts.add_parser("fetch", parents=[folder], help="get weights from their sources")
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    fetch.add_argument("--trust", action="store_true", help="accept pickled weights without a hash")
+    check = acts.add_parser("check", parents=[folder], help="is everything here and right")
+    check.add_argument("--engines", choices=sorted(PRESETS), default="production")
+    check.add_argument("--licence-policy", choices=POLICIES, default="research")
+    check.add_argument("--trust", metavar="NAME", help="pin the file that lies here under NAME")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pipeline.show import weights
+
+    if arguments.folder is not None:
+        named = [str(arguments.folder), os.environ.get(FOLDERS, "")]
+        os.environ[FOLDERS] = os.pathsep.join(part for part in named if part)
+    if arguments.act == "list":
+        return weights.list_weights()
+    if arguments.act == "fetch":
+        return weights.fetch_weights(arguments.names, arguments.folder, arguments.trust)
+    if arguments.trust:
+        return weights.trust_weights(arguments.trust)
+    return weights.check_engines(engines_preset(arguments.engines), arguments.licence_policy)
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    try:
+        return run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"models: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("models: interrupted; nothing incomplete was kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""One recogniser of a face network and a body network; see `pipeline.engines.spaces`."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.engines.arcface import ArcFace
+from pipeline.engines.interfaces import EngineInfo, PersonImage, SimilarityWindows
+from pipeline.engines.osnet import OsNet
+from pipeline.engines.spaces import Space, join
+
+
+class _Part(Protocol):
+    info: EngineInfo
+    windows: SimilarityWindows
+    size: int
+
+    def embed(self, people: Sequence[PersonImage]) -> np.ndarray: ...
+
+
+class ArcfaceOsnet:
+    """Faces by ArcFace; bodies by OSNet, which decide only where no face is known.
+
+    `windows` are those of faces. Whoever compares rows that a body decided takes that space's
+    windows from `spaces`: a body's cosine of 0.5 is a stranger's, a face's is a friend's.
+    """
+
+    def __init__(self, face: _Part | None = None, body: _Part | None = None) -> None:
+        self._face: _Part = face or ArcFace()
+        self._body: _Part = body or OsNet()
+        middle, last = self._face.size, self._face.size + self._body.size
+        self.spaces = (
+            Space("face", 0, middle, self._face.windows),
+            Space("body", middle, last, self._body.windows),
+        )
+        self.windows = self._face.windows
+        self.info = _joined(self._face.info, self._body.info)
+
+    def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
+        """Return (N, D) float32, rows of unit length."""
+        return join([self._face.embed(people), self._body.embed(people)])
+
+
+def _joined(face: EngineInfo, body: EngineInfo) -> EngineInfo:
+    digests = f"{face.weights_digest} {body.weights_digest}"
+    licences = dict.fromkeys((face.licence, body.licence))
+    return EngineInfo(
+        id=f"{face.id.removesuffix('/1')}+{body.id.removesuffix('/1')}/1",
+        task="recognition",
+        licence=" AND ".join(licences),
+        commercial=face.commercial and body.commercial,
+        weights_digest=hashlib.sha256(digests.encode()).hexdigest(),
+        gpu=face.gpu or body.gpu,
+    )
