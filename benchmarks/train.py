@@ -15,6 +15,7 @@ record of every allocation); on a GPU both are the device's.
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler reports its every start and stop
 
 import torch  # noqa: E402
 from train_variants import (  # noqa: E402
