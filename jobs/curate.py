@@ -8,13 +8,14 @@ Run the same command again to go on after an interruption. Exit codes: 0 done, 1
 """
 
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pipeline.config import Curate
-from pipeline.engines import engine_infos, engines_preset
-from pipeline.engines.weights import POLICIES, check_licences
+from pipeline.engines import engine_infos
+from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
+from pipeline.show.flags import expand_settings
 
 
 def parse(arguments: list[str]) -> Namespace:
@@ -34,6 +35,7 @@ def parse(arguments: list[str]) -> Namespace:
         default="research",
         help="commercial refuses engines whose weights may not be used commercially",
     )
+    parser.add_argument("--models", help=f"a folder of weights, before those of {FOLDERS}")
     parser.add_argument("--limit", type=int, default=None, help="take only the first n videos")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
     parser.add_argument("--retry-failed", action="store_true", help="look again at failed videos")
@@ -43,24 +45,13 @@ def parse(arguments: list[str]) -> Namespace:
     return parser.instantiate(parser.parse_args(expand_settings(arguments)))
 
 
-def expand_settings(arguments: list[str]) -> list[str]:
-    """Turn `--set a.b=c` into `--a.b=c`, and `--engines NAME` into the preset's five engines."""
-    words, expanded = iter(arguments), []
-    for word in words:
-        flag, _, value = word.partition("=")
-        if flag == "--engines":
-            preset = asdict(engines_preset(value or next(words, "")))
-            expanded += [f"--engines.{task}={name}" for task, name in preset.items()]
-        else:
-            expanded.append(f"--{next(words, '')}" if word == "--set" else word)
-    return expanded
-
-
 def run(arguments: Namespace) -> int:
     from pipeline.dataset.inputs import list_inputs
     from pipeline.dataset.store import open_store
     from pipeline.show import command
 
+    if arguments.models:
+        use_folder(arguments.models)
     config = Curate(**{field.name: arguments[field.name] for field in fields(Curate)})
     if arguments.licence_policy != "research":
         check_licences(engine_infos(config.engines), arguments.licence_policy)

@@ -8,12 +8,11 @@ Exit codes: 0 all is well, 1 something is missing, 2 wrong arguments, a wrong fi
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from pipeline.engines import PRESETS, engines_preset
-from pipeline.engines.weights import FOLDERS, POLICIES
+from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -41,8 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.show import weights
 
     if arguments.folder is not None:
-        named = [str(arguments.folder), os.environ.get(FOLDERS, "")]
-        os.environ[FOLDERS] = os.pathsep.join(part for part in named if part)
+        if arguments.act == "fetch":
+            arguments.folder.mkdir(parents=True, exist_ok=True)
+        use_folder(arguments.folder)
     if arguments.act == "list":
         return weights.list_weights()
     if arguments.act == "fetch":

@@ -169,6 +169,7 @@ class ProposeReferences:
             whole_body=_whole_body(shown),
             mask_area=mask_area,
             mask_engine=self.segmenter.info.id,
+            mask_digest=self.segmenter.info.weights_digest,
             perceptual_hash=f"{difference_hash(small):016x}",
             quality=combined_quality(measured),
             image=encode_jpeg(person.picture, self.config.jpeg_quality),

@@ -49,6 +49,7 @@ class Caption:
     text: str
     description: str
     engine: str
+    digest: str = ""  # of the engine's weights, 'none' without weights, '' when given
     problem: str = ""  # why the captioner's own answer was not used
 
 
@@ -69,21 +70,32 @@ def write_captions(
         raise ValueError(f"facts of {len(facts)} clips came with {len(given)} given captions")
     written: list[Caption] = []
     for top in range(0, len(facts), config.batch_size):
-        batch = facts[top : top + config.batch_size]
-        if look is not None and getattr(captioner, "looks", False):
-            batch = [look(row) for row in batch]
-        written += _ask(captioner, batch, config)
+        written += ask(captioner, facts[top : top + config.batch_size], config, look)
+    return chosen_texts(written, given, config)
+
+
+def chosen_texts(
+    written: Sequence[Caption], given: Sequence[str], config: Captions
+) -> list[Caption]:
+    """Return the captions to be used: those that were given go before those that were written."""
     if not config.prefer_given:
-        return written
+        return list(written)
     texts = [clean(text, config.max_length) for text in given]
     return [
-        Caption(text, caption.description, GIVEN) if text else caption
+        replace(caption, text=text, engine=GIVEN, digest="") if text else caption
         for text, caption in zip(texts, written, strict=True)
     ]
 
 
-def _ask(captioner: Captioner, batch: Sequence[CaptionFacts], config: Captions) -> list[Caption]:
+def ask(
+    captioner: Captioner,
+    batch: Sequence[CaptionFacts],
+    config: Captions,
+    look: Callable[[CaptionFacts], CaptionFacts] | None = None,
+) -> list[Caption]:
     """Ask for a batch. One that checks its own answers says who wrote each, and what was wrong."""
+    if look is not None and getattr(captioner, "looks", False):
+        batch = [look(row) for row in batch]
     if isinstance(captioner, CheckedCaptioner):
         outcomes = captioner.outcomes(batch)
         answers = [(each.text, each.description) for each in outcomes]
@@ -99,6 +111,9 @@ def _ask(captioner: Captioner, batch: Sequence[CaptionFacts], config: Captions) 
     captions = []
     for row, answer, (engine, problem) in zip(batch, answers, authors, strict=True):
         caption = _checked(row, answer, engine, config)
+        mine = caption.engine == captioner.info.id
+        digest = captioner.info.weights_digest if mine else "none"
+        caption = replace(caption, digest=digest)
         captions.append(replace(caption, problem=caption.problem or problem))
     return captions
 
@@ -113,7 +128,7 @@ def _checked(
         return Caption(text, description, engine)
     fallback = AttributeCaptioner()
     text, description = fallback.caption([facts])[0]
-    return Caption(text, description, fallback.info.id, problem)
+    return Caption(text, description, fallback.info.id, problem=problem)
 
 
 def caption_problem(text: str, facts: CaptionFacts, config: Captions) -> str:

@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.engines.device import DEVICE
+
 _PAYLOAD = "payload"
 # A worker that is killed by the machine is replaced; a row that kills its worker each time must not
 # be retried for ever. Restarts below retries would hang (seen on Ray 2.60).
 _RETRIES: dict[str, Any] = {"max_task_retries": 2, "max_restarts": 16}
 _NO_PROGRESS_S = 1800
+_SETTINGS = "CONTEXTANYONE_"  # begins the names of all our environment variables
+_STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
 
 
 class Budget(ValueError):
@@ -29,11 +33,36 @@ class Cluster:
 
     Attributes:
         workers: processes that curate, 0 for one per CPU of the cluster.
+        gpus_per_worker: share of a GPU that a worker with engines that want one takes, where the
+            cluster has GPUs; 0 keeps all engines on the CPUs.
+        gpu_workers: workers that run engines on GPUs, 0 for as many as fit, at most half of all.
         no_progress_s: seconds without any finished row after which the run gives up.
     """
 
     workers: int = 0
+    gpus_per_worker: float = 0.25
+    gpu_workers: int = 0
     no_progress_s: int = _NO_PROGRESS_S
+
+    def __post_init__(self) -> None:
+        share = self.gpus_per_worker
+        if share < 0 or (share > 1 and share != int(share)):
+            raise ValueError(
+                f"cluster.gpus_per_worker must be 0 to 1 or a whole number, got {share:g}"
+            )
+        if self.workers < 0 or self.gpu_workers < 0:
+            raise ValueError(
+                f"cluster.workers and cluster.gpu_workers must be >= 0, got {self.workers} and "
+                f"{self.gpu_workers}"
+            )
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a cluster has."""
+
+    cpus: float
+    gpus: float
 
 
 @dataclass(frozen=True)
@@ -58,20 +87,44 @@ def connect(cluster: Cluster) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
         return
-    ray.init(
-        address="local",
-        num_cpus=cluster.workers or None,
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
+    _start(cluster)
+
+
+def _start(cluster: Cluster) -> None:
+    """Start Ray on this machine, again when it was too slow."""
+    import ray
+
+    for _ in range(_STARTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cluster.workers or None,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:  # Ray raises the bare class
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+    raise Budget(
+        f"Ray did not start within 30 s, {_STARTS} times: the machine is too busy; try again when "
+        "it is not, or set RAY_ADDRESS to a running cluster"
     )
+
+
+def resources() -> Resources:
+    """Return what the connected cluster has."""
+    import ray
+
+    present = ray.cluster_resources()
+    return Resources(present.get("CPU", 0.0), present.get("GPU", 0.0))
 
 
 def num_workers(cluster: Cluster) -> int:
     """Return how many processes may work at once."""
-    import ray
-
-    available = int(ray.cluster_resources().get("CPU", 0))
+    available = int(resources().cpus)
     if available < 1:
         raise Budget("the cluster has no CPU: start a node with --num-cpus")
     return min(cluster.workers or available, available)
@@ -79,13 +132,10 @@ def num_workers(cluster: Cluster) -> int:
 
 def check_budget(pools: Iterable[Pool]) -> None:
     """Refuse pools that together want more than the cluster has: they would wait for ever."""
-    import ray
-
-    pools = list(pools)
-    resources = ray.cluster_resources()
-    for kind, wants in (("CPU", lambda p: p.cpus), ("GPU", lambda p: p.gpus)):
+    pools, have = list(pools), resources()
+    kinds = (("CPU", lambda p: p.cpus, have.cpus), ("GPU", lambda p: p.gpus, have.gpus))
+    for kind, wants, present in kinds:
         needed = sum(pool.size * wants(pool) for pool in pools)
-        present = resources.get(kind, 0.0)
         if needed > present + 1e-9:
             each = " + ".join(f"{pool.name}({pool.size} x {wants(pool):g})" for pool in pools)
             raise Budget(
@@ -94,16 +144,22 @@ def check_budget(pools: Iterable[Pool]) -> None:
             )
 
 
-def _worker(make: Callable[[], Callable[[Any], Any]]) -> type:
+def _worker(make: Callable[[], Callable[[Any], Any]], pool: Pool) -> type:
     """Return an actor class that calls, on every pickled row, the function that `make` makes.
 
     `make` is closed over: as a constructor argument it would live in the object store, and an actor
-    could not be restarted once it is gone.
+    could not be restarted once it is gone. It is called with the first row, so that an engine that
+    cannot be built ends the run instead of being built again and again.
     """
+    environment = _environment()
 
     class Worker:
         def __init__(self) -> None:
-            self._function = make()
+            for name, value in environment.items():
+                os.environ.setdefault(name, value)  # what the node itself says goes first
+            if not pool.gpus:
+                os.environ.update({DEVICE: "cpu", "CUDA_VISIBLE_DEVICES": ""})
+            self._function: Callable[[Any], Any] | None = None
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
             results = [self._call(pickle.loads(each)) for each in batch[_PAYLOAD]]
@@ -111,11 +167,21 @@ def _worker(make: Callable[[], Callable[[Any], Any]]) -> type:
 
         def _call(self, row: Any) -> Any:
             try:
+                self._function = self._function or make()
                 return self._function(row)
             except Exception as error:  # travels as a value: Ray would bury it in its own frames
                 return _Raised(error, traceback.format_exc())
 
     return Worker
+
+
+def _environment() -> dict[str, str]:
+    """Return the driver's settings for its workers, on whatever node; no key is among them."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_SETTINGS) and not name.endswith("_KEY") and name != DEVICE
+    }
 
 
 @dataclass(frozen=True)
@@ -163,7 +229,7 @@ def run(
     data = ray.data.from_items(payloads, override_num_blocks=len(payloads))
     for pool, make in steps:
         data = data.map_batches(
-            _worker(make),
+            _worker(make, pool),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=pool.size),
             num_cpus=pool.cpus,

@@ -9,7 +9,7 @@ from pipeline.clips import Clips
 from pipeline.cluster import Cluster
 from pipeline.dataset.commit import digest_of
 from pipeline.dataset.shards import Shards
-from pipeline.engines import Engines
+from pipeline.engines import Engines, weights_in_use
 from pipeline.faces import Faces
 from pipeline.media import ProbeLimits
 from pipeline.pairing.duplicates import Duplicates
@@ -17,6 +17,7 @@ from pipeline.pairing.gates import Gates, Licences
 from pipeline.quality import QualityGate
 from pipeline.samples import Pairing
 from pipeline.sandbox import Sandbox
+from pipeline.scores import ScoreGate
 from pipeline.shots import Shots
 from pipeline.tracks import TrackGate, Tracks
 
@@ -38,6 +39,7 @@ class Curate:
         part_s: longer videos are cut into parts of this length, in seconds, worked on in parallel.
         licences: late threshold on the owner's terms.
         quality: late thresholds on clips.
+        scores: late thresholds on what engines.scorers say of clips.
         duplicates: late threshold on copies.
         people: late thresholds on tracks.
         pairing: characters, references, augmentation, splits.
@@ -58,6 +60,7 @@ class Curate:
     part_s: float = 600.0
     licences: Licences = field(default_factory=Licences)
     quality: QualityGate = field(default_factory=QualityGate)
+    scores: ScoreGate = field(default_factory=ScoreGate)
     duplicates: Duplicates = field(default_factory=Duplicates)
     people: TrackGate = field(default_factory=TrackGate)
     pairing: Pairing = field(default_factory=Pairing)
@@ -79,13 +82,16 @@ class Curate:
     @property
     def gates(self) -> Gates:
         """The late thresholds."""
-        return Gates(self.licences, self.quality, self.duplicates, self.people)
+        return Gates(self.licences, self.quality, self.duplicates, self.people, self.scores)
 
     def observing(self) -> dict[str, Any]:
         """Return the settings that decide what is measured; units are made with exactly these."""
         names = ("engines", "probe", "shots", "clips", "tracks", "faces", "candidates", "part_s")
         settings = {name: value for name, value in asdict(self).items() if name in names}
         settings["engines"].pop("captions")
+        weights = weights_in_use(self.engines)
+        if weights:
+            settings["weights"] = weights
         return settings | {"observe_version": OBSERVE_VERSION}
 
     def deciding(self) -> dict[str, Any]:
@@ -93,6 +99,9 @@ class Curate:
         settings = asdict(self)
         for name in ("sandbox", "cluster", "max_failed"):
             settings.pop(name)
+        weights = weights_in_use(self.engines) | weights_in_use(self.engines, late=True)
+        if weights:
+            settings["weights"] = weights
         return settings | {"observe_version": OBSERVE_VERSION}
 
 

@@ -12,8 +12,10 @@ from pipeline.dataset.plan import Plan, remember
 from pipeline.dataset.release import release
 from pipeline.dataset.store import Store
 from pipeline.dataset.units import Identified, Receipt, Unit, plan_units
+from pipeline.engines import engine_infos
 from pipeline.observe import identify, observe
 from pipeline.pair import pair
+from pipeline.placement import Placement, place_observing
 from pipeline.show.funnel import Progress
 from schemas.manifest import Manifest
 
@@ -38,11 +40,15 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
         return Outcome(plan.manifest, changed=False)
     cluster.connect(config.cluster)
     workers = cluster.num_workers(config.cluster)
+    infos = engine_infos(config.engines)
+    placement = place_observing(config.cluster, cluster.resources(), infos, workers)
+    if placement.note:
+        print(placement.note, flush=True)
 
     identified = _identify(plan.pending, config, workers)
     plan = remember(plan, identified, store, config)
     units = [unit for unit in plan_units(identified, config.part_s) if plan.lacks(unit)]
-    receipts = _observe(units, store, config, workers)
+    receipts = _observe(units, store, config, placement)
 
     observed = read_observed(plan.receipts_of(videos, receipts), store)
     paired = pair(observed, videos, plan.video_ids, store, config)
@@ -61,11 +67,13 @@ def _identify(pending: Sequence[InputVideo], config: Curate, workers: int) -> li
     return identified
 
 
-def _observe(units: Sequence[Unit], store: Store, config: Curate, workers: int) -> list[Receipt]:
+def _observe(
+    units: Sequence[Unit], store: Store, config: Curate, placement: Placement
+) -> list[Receipt]:
     durations = {unit.unit_id: unit.duration_s for unit in units}
     receipts = []
     with Progress("observe", sum(durations.values())) as progress:
-        for receipt in observe(units, store.url, config, workers):
+        for receipt in observe(units, store.url, config, placement):
             receipts.append(receipt)
             progress.advance(durations[receipt.unit_id], **_came_out(receipt))
     return receipts

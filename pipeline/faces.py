@@ -72,12 +72,17 @@ class FindFaces:
         tracks, embeddings = [], []
         for track in row.tracks:
             own = matches[track.track_id]
-            tracks.append(_with_faces(track, row.clip, row.stills, own))
+            track = _with_faces(track, row.clip, row.stills, own)
+            tracks.append(self._signed(track))
             embedding = self._embed(track, row.stills, pictures, own)
             if embedding is not None:
                 embeddings.append(embedding)
         found = (*row.embeddings, *embeddings)
         return replace(row, tracks=tuple(tracks), embeddings=found)
+
+    def _signed(self, track: Track) -> Track:
+        info = self.detector.info
+        return replace(track, face_detector=info.id, face_detector_digest=info.weights_digest)
 
     def _search(
         self, tracks: Sequence[Track], stills: Sequence[Still], pictures: Sequence[Picture]

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.candidates import ProposeReferences
@@ -20,8 +21,10 @@ from pipeline.dataset.store import open_store
 from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
 from pipeline.engines import load_engines
 from pipeline.faces import FindFaces
+from pipeline.placement import Placement
 from pipeline.probe import probe
-from pipeline.sandbox import Announce, Child, Died, Handler
+from pipeline.sandbox import Announce, Child, Died, Handler, Sandbox
+from pipeline.scores import ScoreClips
 from pipeline.stage import Ledger, Rejected, VideoRow, failed_entry
 from pipeline.tracks import TrackPeople
 from schemas.ids import bytes_id, content_id
@@ -105,24 +108,52 @@ def _make_prober(config: Curate) -> Handler:
     return prober
 
 
-def observe(units: Iterable[Unit], output: str, config: Curate, workers: int) -> Iterator[Receipt]:
+def observe(
+    units: Iterable[Unit], output: str, config: Curate, placement: Placement
+) -> Iterator[Receipt]:
     """Observe and commit every unit; yields receipts as units are finished."""
-    pool = Pool("observe", workers)
-    make = functools.partial(_make_committer, output, config)
-    yield from run(units, [(pool, make)], config.cluster)
+    last = placement.pools[-1]
+    limits = config.sandbox
+    if last.gpus:
+        limits = replace(limits, address_space_mib=0)
+    if placement.apart:
+        first = (placement.pools[0], functools.partial(_make_cutter, config))
+        second = (last, functools.partial(_make_committer, output, config, limits, make_looker))
+        yield from run(units, [first, second], config.cluster)
+    else:
+        make = functools.partial(_make_committer, output, config, limits, make_observer)
+        yield from run(units, [(last, make)], config.cluster)
 
 
-def _make_committer(output: str, config: Curate) -> Callable[[Unit], Receipt]:
-    child = Child(functools.partial(make_observer, config), config.sandbox)
+@dataclass(frozen=True)
+class CutUnit:
+    """A unit on its way from the workers that decode to those that hold the engines."""
+
+    unit: Unit
+    video: VideoRow
+
+
+def _make_cutter(config: Curate) -> Callable[[Unit], CutUnit]:
+    child = Child(functools.partial(make_observer, config, with_engines=False), config.sandbox)
+    return lambda unit: CutUnit(unit, _cut_in(child, unit))
+
+
+def _make_committer(
+    output: str, config: Curate, limits: Sandbox, make: Callable[[Curate], Handler]
+) -> Callable[[Any], Receipt]:
+    """Return what observes and commits a Unit, or looks at and commits a CutUnit."""
+    child = Child(functools.partial(make, config), limits)
     store = open_store(output)
 
-    def observe_and_commit(unit: Unit) -> Receipt:
-        return commit_unit(unit, _observe_in(child, unit), store)
+    def observe_and_commit(work: Unit | CutUnit) -> Receipt:
+        if isinstance(work, CutUnit):
+            return commit_unit(work.unit, _look_in(child, work), store)
+        return commit_unit(work, _cut_in(child, work), store)
 
     return observe_and_commit
 
 
-def _observe_in(child: Child, unit: Unit) -> VideoRow:
+def _cut_in(child: Child, unit: Unit) -> VideoRow:
     if unit.video is None:
         return VideoRow(video=None, ledger=unit.ledger)
     with local_copy(unit.uri) as path:
@@ -131,6 +162,17 @@ def _observe_in(child: Child, unit: Unit) -> VideoRow:
         observed = _dead(unit, observed)
     observed.ledger.merge(unit.ledger)
     return observed
+
+
+def _look_in(child: Child, cut: CutUnit) -> VideoRow:
+    if not cut.video.clips:
+        return cut.video
+    seen = child.call(cut.video, seconds_of_video=cut.unit.duration_s)
+    if not isinstance(seen, Died):
+        return seen
+    dead = _dead(cut.unit, seen)
+    dead.ledger.merge(cut.unit.ledger)
+    return dead
 
 
 def _dead(unit: Unit, died: Died) -> VideoRow:
@@ -148,9 +190,12 @@ def _dead(unit: Unit, died: Died) -> VideoRow:
     return VideoRow(video=None, ledger=ledger)
 
 
-def make_observer(config: Curate) -> Handler:
-    """Build the stages and their engines once; the handler takes (path, unit)."""
-    stages = observing_stages(config)
+def make_observer(config: Curate, with_engines: bool = True) -> Handler:
+    """Build the stages and their engines once; the handler takes (path, unit).
+
+    Without engines it only cuts: `make_looker` does the rest.
+    """
+    stages = observing_stages(config) if with_engines else ()
 
     def observer(argument: tuple[str, Unit], announce: Announce) -> VideoRow:
         path, unit = argument
@@ -162,10 +207,22 @@ def make_observer(config: Curate) -> Handler:
     return observer
 
 
-def observing_stages(config: Curate) -> tuple[TrackPeople, FindFaces, ProposeReferences]:
-    """Build what looks at the people of a clip, in order; loads the engines."""
+def make_looker(config: Curate) -> Handler:
+    """Build the stages and their engines once; the handler takes a video that was cut."""
+    stages = observing_stages(config)
+
+    def looker(video: VideoRow, announce: Announce) -> VideoRow:
+        return apply_stages(video, stages, announce)
+
+    return looker
+
+
+def observing_stages(config: Curate) -> tuple[Any, ...]:
+    """Build what looks at clips and the people in them, in order; loads the engines."""
     engines = load_engines(config.engines)
+    scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
     return (
+        *scoring,
         TrackPeople(engines.people, config.tracks),
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates),

@@ -3,30 +3,24 @@
 No source video is decoded here, so it is cheap to run again with other thresholds.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from pipeline.captions import Caption, write_captions
+from pipeline.caption_pool import caption_clips
 from pipeline.config import Curate
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
-from pipeline.dataset.shards import Ingredients, read_clip_bytes
+from pipeline.dataset.shards import Ingredients
 from pipeline.dataset.store import Store
-from pipeline.engines import load_captioner, load_engine
+from pipeline.engines import load_engine
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.engines.spaces import spaces_of
-from pipeline.media import read_clip
 from pipeline.pairing.gates import Kept, apply_gates, describe_videos
 from pipeline.samples import Plans, plan_samples
 from pipeline.stage import Ledger, Rejected
 from schemas.columns import Row
 from schemas.reasons import Reason
 from schemas.tables import Clip, Embedding, Reject, Track, Video
-
-_CAPTION_FRAMES = 16  # decoded for a captioner that looks; it takes fewer if it wants
 
 
 @dataclass(frozen=True)
@@ -90,12 +84,10 @@ def _ingredients(
     order = sorted(
         plans.samples, key=lambda p: (p.video_id, clips[p.clip_id].start_s, p.clip_id, p.track_id)
     )
-    captions = _captions(
-        [(clips[p.clip_id], tracks[p.track_id], videos[p.video_id]) for p in order],
-        kept.tracks,
-        functools.partial(_with_frames, unit_of_clip, store),
-        config,
-    )
+    shown = [(clips[p.clip_id], tracks[p.track_id]) for p in order]
+    given = [videos[p.video_id].given_caption for p in order]
+    facts = _facts(shown, kept.tracks)
+    captions = caption_clips(facts, given, unit_of_clip, store, config)
     return [
         Ingredients(
             plan,
@@ -112,29 +104,11 @@ def _ingredients(
     ]
 
 
-def _captions(
-    shown: Sequence[tuple[Clip, Track, Video]],
-    tracks: Iterable[Track],
-    look: Callable[[CaptionFacts], CaptionFacts],
-    config: Curate,
-) -> list[Caption]:
+def _facts(shown: Sequence[tuple[Clip, Track]], tracks: Iterable[Track]) -> list[CaptionFacts]:
     seen: dict[str, list[Track]] = {}
     for track in tracks:
         seen.setdefault(track.clip_id, []).append(track)
-    facts = [CaptionFacts(clip, tuple(seen[clip.clip_id]), track) for clip, track, _ in shown]
-    given = [video.given_caption for _, _, video in shown]
-    return write_captions(facts, given, load_captioner(config.engines), config.captions, look)
-
-
-def _with_frames(
-    unit_of_clip: Mapping[str, str], store: Store, facts: CaptionFacts
-) -> CaptionFacts:
-    """Add frames of the clip, evenly spread, for a captioner that looks."""
-    clip = facts.clip
-    mp4 = read_clip_bytes(clip.clip_id, unit_of_clip[clip.clip_id], store)
-    places = np.linspace(0, clip.num_frames - 1, _CAPTION_FRAMES).round().astype(int)
-    _, pictures = read_clip(mp4, indices=[int(place) for place in places])
-    return replace(facts, frames=tuple(pictures))
+    return [CaptionFacts(clip, tuple(seen[clip.clip_id]), track) for clip, track in shown]
 
 
 def _tables(
@@ -149,7 +123,10 @@ def _tables(
     captions = {each.clip.clip_id: each.caption for each in samples}
     clips = [
         replace(
-            clip, caption=captions[clip.clip_id].text, caption_engine=captions[clip.clip_id].engine
+            clip,
+            caption=captions[clip.clip_id].text,
+            caption_engine=captions[clip.clip_id].engine,
+            caption_digest=captions[clip.clip_id].digest,
         )
         if clip.clip_id in captions
         else clip

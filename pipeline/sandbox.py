@@ -38,8 +38,9 @@ class Sandbox:
     Attributes:
         deadline_s: wall-clock seconds for one call, whatever it does.
         deadline_per_video_s: further seconds for every second of video in the call.
-        memory_mib: resident memory at which the child is killed.
-        address_space_mib: address space (RLIMIT_AS) at which its allocations fail.
+        memory_mib: resident memory, beyond what its engines take, at which the child is killed.
+        address_space_mib: address space (RLIMIT_AS) at which its allocations fail; 0 for no limit,
+            as a child with a GPU needs, whose driver maps the memory of the whole machine.
         calls: calls after which the child is replaced, which bounds leaks of native code.
     """
 
@@ -59,6 +60,10 @@ class Died:
     detail: str
 
 
+class StartFailed(ValueError):
+    """Raised when the child cannot build its handler: no call can succeed."""
+
+
 class Child:
     """A process that holds a handler and answers one call after the other."""
 
@@ -69,11 +74,13 @@ class Child:
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
         self._calls = 0
+        self._idle_mib = 0  # resident when the handler was built
 
     def call(self, argument: Any, seconds_of_video: float = 0.0) -> Any | Died:
         """Return what the handler returns for `argument`, or how the child died.
 
-        A call whose child was killed from outside is made once more.
+        A call whose child was killed from outside is made once more. Raises StartFailed when the
+        handler cannot be built.
         """
         result = self._call_once(argument, seconds_of_video)
         if isinstance(result, Died) and result.detail in _FROM_OUTSIDE:
@@ -85,6 +92,7 @@ class Child:
         if self._process is None or self._calls >= self._limits.calls:
             self._respawn()
         assert self._connection is not None
+        assert self._process is not None
         self._calls += 1
         limits = self._limits
         deadline_s = limits.deadline_s + limits.deadline_per_video_s * seconds_of_video
@@ -102,6 +110,12 @@ class Child:
                 if kind == "stage":
                     stage = value
                     continue
+                if kind == "ready":
+                    self._idle_mib = value
+                    continue
+                if kind == "unusable":
+                    self.close()
+                    raise StartFailed(value)
                 died = Died(Failure(kind), stage, value)
                 break
         except (EOFError, ConnectionError):
@@ -117,9 +131,12 @@ class Child:
                 detail = f"no result after {deadline_s:.0f} s; raise sandbox.deadline_s"
                 return Died(Failure.TIMEOUT, stage, detail)
             used = resident_mib(self._process.pid)
-            if used > self._limits.memory_mib:
-                allowed = self._limits.memory_mib
-                detail = f"{used} MiB resident, {allowed} allowed; raise sandbox.memory_mib"
+            allowed = self._limits.memory_mib
+            if self._idle_mib and used > self._idle_mib + allowed:
+                detail = (
+                    f"{used} MiB resident, {allowed} allowed beyond the {self._idle_mib} of its "
+                    "engines; raise sandbox.memory_mib"
+                )
                 return Died(Failure.MEMORY, stage, detail)
         return None
 
@@ -143,7 +160,7 @@ class Child:
             )
         self._connection = Connection(ours.detach())
         self._connection.send((self._make_handler, self._limits.address_space_mib))
-        self._calls = 0
+        self._calls = self._idle_mib = 0
 
     def close(self) -> None:
         """End the child. A later call starts a new one."""
@@ -168,10 +185,16 @@ def resident_mib(pid: int) -> int:
 def _serve(connection: Connection) -> None:
     """Run in the child: build the handler, then answer until the caller is gone."""
     make_handler, address_space_mib = connection.recv()
-    limit = address_space_mib * _MEBIBYTE
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if address_space_mib:
+        limit = address_space_mib * _MEBIBYTE
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    handler = make_handler()
+    try:
+        handler = make_handler()
+    except Exception as error:  # whatever a library says of missing weights or of its device
+        connection.send(("unusable", str(error) or type(error).__name__))
+        return
+    connection.send(("ready", resident_mib(os.getpid())))
     while True:
         argument = connection.recv()
         try:

@@ -107,6 +107,7 @@ class TrackPeople:
             video_id=clip.video_id,
             shot_id=clip.shot_id,
             detector=detector,
+            detector_digest=self.detector.info.weights_digest,
             first_frame=frames[0],
             boxes=[[round(float(value), 2) for value in box] for box in boxes],
             detected=[frames[0] + i in seen for i in range(len(boxes))],

@@ -41,6 +41,10 @@ class Reason(StrEnum):
     TOO_FAST = "too_fast"
     BURNED_IN_TEXT = "burned_in_text"
     DUPLICATE_CLIP = "duplicate_clip"
+    # scores
+    UNPLEASING = "unpleasing"  # aesthetic score too low
+    NOT_SAFE = "not_safe"  # for work
+    WATERMARK = "watermark"
     # tracks and faces
     NO_PERSON = "no_person"
     TOO_MANY_PEOPLE = "too_many_people"

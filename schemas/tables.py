@@ -76,6 +76,15 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Scorer:
+    """Who gave a clip one of its scores."""
+
+    score: str = column(_TEXT, "column of the clip: aesthetic | nsfw | watermark | text")
+    engine: str = column(_TEXT, "id of the engine")
+    weights_digest: str = column(_TEXT, "SHA-256 of its weights, 'none' without weights")
+
+
+@dataclass(frozen=True)
 class Clip:
     """A trimmed, re-encoded piece of one shot, with its measured quality."""
 
@@ -114,6 +123,12 @@ class Clip:
     num_people: int = column(_INT, "median number of people in a frame", default=0)
     caption: str = column(_TEXT, "what the clip shows", default="")
     caption_engine: str = column(_TEXT, "engine that wrote the caption", default="")
+    caption_digest: str = column(_TEXT, "SHA-256 of its weights, or 'none'", default="")
+    aesthetic: float | None = column(_FLOAT, "how pleasing, 1 to 10; null unasked", default=None)
+    nsfw: float | None = column(_FLOAT, "probability of not safe for work", default=None)
+    watermark: float | None = column(_FLOAT, "probability of a watermark", default=None)
+    text: float | None = column(_FLOAT, "share of the picture that is text", default=None)
+    scorers: list[Scorer] = rows_column(Scorer, "who gave those four", default=())
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,7 @@ class Track:
     shot_id: str = column(_TEXT, "the shot")
     character_id: str = column(_TEXT, "the identity; '' before pairing or when dropped", default="")
     detector: str = column(_TEXT, "id of the engine that found the person", default="")
+    detector_digest: str = column(_TEXT, "SHA-256 of its weights, or 'none'", default="")
     first_frame: int = column(_INT, "first frame of the clip with a box", default=0)
     boxes: list[list[float]] = column(
         pa.list_(BOX), "one box per frame from first_frame on", unit="px", default=()
@@ -153,6 +169,8 @@ class Track:
     shot_size: str = column(_TEXT, "close-up | medium | full | wide", default="")
     faces: list[FaceBox] = rows_column(FaceBox, "faces in time order", default=())
     face_rate: float = column(_FLOAT, "share of examined frames with a face", default=0.0)
+    face_detector: str = column(_TEXT, "id of the engine that found the faces", default="")
+    face_detector_digest: str = column(_TEXT, "SHA-256 of its weights, or 'none'", default="")
     top_colour: str = column(_TEXT, "named colour of the upper garment, '' if unseen", default="")
     bottom_colour: str = column(_TEXT, "the same for the lower garment", default="")
     description: str = column(_TEXT, "what the person looks like, as measured", default="")
@@ -186,6 +204,7 @@ class Candidate:
     quality: float = column(_FLOAT, "all of the above in one number, 0 to 1, for ranking")
     image: bytes = column(_BYTES, "the crop, JPEG")
     mask: bytes = column(_BYTES, "the person in the crop, 8-bit PNG, 255 is person")
+    mask_digest: str = column(_TEXT, "SHA-256 of the mask engine's weights, or 'none'", default="")
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,12 @@ class FastMasks:
         return masks
 
 
+class GpuMasks(FastMasks):
+    """The same, in the way of an engine that wants a GPU."""
+
+    info = EngineInfo("fast-segmentation/1", "segmentation", "Apache-2.0", True, gpu=True)
+
+
 def _exhaust():
     hoard = []
     while True:

@@ -1,14 +1,20 @@
 """Engines by name, or as "module:Class". A module is imported only when its engine is chosen."""
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from pipeline.engines.device import DEVICE
 from pipeline.engines.interfaces import (
     Captioner,
     EngineInfo,
     FaceDetector,
     PersonDetector,
+    PictureScorer,
     Recogniser,
     Segmenter,
 )
@@ -41,8 +47,14 @@ REGISTRY: dict[str, dict[str, str]] = {
         "vlm": "pipeline.engines.vlm_captions:VlmCaptioner",
         "server": "pipeline.engines.server_captions:ServerCaptioner",
     },
+    "scorers": {
+        "aesthetic": "pipeline.engines.clip_scores:AestheticScorer",
+        "nsfw": "pipeline.engines.clip_scores:NsfwScorer",
+        "watermark": "pipeline.engines.clip_scores:WatermarkScorer",
+        "text": "pipeline.engines.text_score:TextScorer",
+    },
 }
-
+_LATE = ("captions",)  # tasks that measure nothing of a video
 
 # engine of a task -> the (engine, task) in models.yaml whose weights it reads; others read none
 READS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
@@ -72,6 +84,7 @@ class Engines:
         recogniser: turns a person into a vector whose cosine tells how alike two people are.
         masks: cuts a person out.
         captions: says what a clip shows.
+        scorers: give a clip's stills a number each; of aesthetic, nsfw, watermark, text.
     """
 
     people: str = "opencv"
@@ -79,21 +92,31 @@ class Engines:
     recogniser: str = "appearance"
     masks: str = "grabcut"
     captions: str = "attributes"
+    scorers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for task, engines in REGISTRY.items():
-            chosen = getattr(self, task)
-            if chosen not in engines and ":" not in chosen:
-                known = ", ".join(sorted(engines))
+        for task, name in self.chosen():
+            if name not in REGISTRY[task] and ":" not in name:
+                known = ", ".join(sorted(REGISTRY[task]))
                 raise ValueError(
-                    f"engines.{task} must be one of {known}, or module:Class, got {chosen!r}"
+                    f"engines.{task} must be one of {known}, or module:Class, got {name!r}"
                 )
+        if len(set(self.scorers)) < len(self.scorers):
+            raise ValueError(f"engines.scorers names one twice: {', '.join(self.scorers)}")
         if ("recogniser", self.recogniser) in READS and self.faces == "opencv":
             raise ValueError(
                 f"engines.recogniser={self.recogniser} needs five points of every face, which "
                 f"engines.faces=opencv does not find; set engines.faces to one of "
                 f"{', '.join(_FIVE_POINTS)}"
             )
+
+    def chosen(self) -> list[tuple[str, str]]:
+        """Return (task, name) of every engine, in the order of the registry."""
+        found = []
+        for task in REGISTRY:
+            value = getattr(self, task)
+            found += [(task, name) for name in ((value,) if isinstance(value, str) else value)]
+        return found
 
 
 PRESETS: dict[str, Engines] = {
@@ -121,14 +144,26 @@ class Loaded:
     faces: FaceDetector
     recogniser: Recogniser
     masks: Segmenter
-    infos: tuple[EngineInfo, ...] = field(default=())
+    scorers: tuple[PictureScorer, ...] = field(default=())
 
 
 def load_engine(task: str, name: str) -> Any:
     """Import and build one engine. Raises ValueError saying which and why when it cannot."""
+    with _explained(task, name):
+        return engine_class(task, name)()
+
+
+def engine_class(task: str, name: str) -> Any:
+    """Import an engine's class, which imports neither its library nor its weights."""
     module, _, attribute = REGISTRY[task].get(name, name).partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@contextmanager
+def _explained(task: str, name: str) -> Iterator[None]:
+    """Turn whatever goes wrong with an engine into one ValueError that names it."""
     try:
-        return getattr(importlib.import_module(module), attribute)()
+        yield
     except ModuleNotFoundError as error:
         raise ValueError(
             f"engines.{task}={name} cannot be loaded: {error}; "
@@ -147,6 +182,7 @@ def load_engines(chosen: Engines) -> Loaded:
         faces=load_engine("faces", chosen.faces),
         recogniser=load_engine("recogniser", chosen.recogniser),
         masks=load_engine("masks", chosen.masks),
+        scorers=tuple(load_engine("scorers", name) for name in chosen.scorers),
     )
 
 
@@ -160,15 +196,69 @@ def missing_weights(chosen: Engines) -> list[str]:
     from pipeline.engines.weights import find_for
 
     wrong = []
-    for task in REGISTRY:
-        for engine, kind in READS.get((task, getattr(chosen, task)), ()):
+    for task, name in chosen.chosen():
+        for engine, kind in READS.get((task, name), ()):
             try:
                 find_for(engine, kind)
             except (ValueError, OSError) as error:
-                wrong.append(f"engines.{task}={getattr(chosen, task)}: {error}")
+                wrong.append(f"engines.{task}={name}: {error}")
     return wrong
 
 
-def engine_infos(chosen: Engines) -> list[EngineInfo]:
-    """Return who would compute what, in the order of the registry."""
-    return [load_engine(task, getattr(chosen, task)).info for task in REGISTRY]
+def weights_in_use(chosen: Engines, late: bool = False) -> dict[str, str]:
+    """Return, by task, which weights the observing engines would read; builds no engine.
+
+    So that a unit is never measured with other weights than its neighbours because another file
+    has come to lie in the folder. `late` asks for the engines of pairing instead. Raises
+    ValueError where weights are missing or wrong.
+    """
+    from pipeline.engines.weights import find_for
+
+    used: dict[str, list[str]] = {}
+    for task, name in chosen.chosen():
+        if (task in _LATE) != late:
+            continue
+        with _explained(task, name):
+            own = getattr(engine_class(task, name), "weights_identity", None)
+            found = [own()] if own else []
+            if not own:
+                reads = (find_for(*read) for read in READS.get((task, name), ()))
+                found = [f"{each.weights.name} {each.sha256}" for each in reads]
+        used.setdefault(task, []).extend(found)
+    return {task: ", ".join(each) for task, each in used.items() if each}
+
+
+def engine_infos(chosen: Engines) -> tuple[EngineInfo, ...]:
+    """Return who would compute what, in the order of the registry.
+
+    Every engine is built once, on the CPU, so that one that cannot be built stops a run before it
+    starts; one that is too large for that has a method `describe`, which is asked instead.
+    """
+    ours = {name: value for name, value in os.environ.items() if name.startswith("CONTEXTANYONE_")}
+    return _infos(chosen, tuple(sorted(ours.items())))
+
+
+@lru_cache(maxsize=4)
+def _infos(chosen: Engines, environment: tuple[tuple[str, str], ...]) -> tuple[EngineInfo, ...]:
+    del environment  # part of the cache's key: it says which weights, and where
+    with _on_cpu():
+        return tuple(_info(task, name) for task, name in chosen.chosen())
+
+
+def _info(task: str, name: str) -> EngineInfo:
+    with _explained(task, name):
+        describe = getattr(engine_class(task, name), "describe", None)
+    if describe is None:
+        return load_engine(task, name).info
+    with _explained(task, name):
+        return describe()
+
+
+@contextmanager
+def _on_cpu() -> Iterator[None]:
+    before = os.environ.get(DEVICE)
+    os.environ[DEVICE] = "cpu"
+    try:
+        yield
+    finally:
+        os.environ.pop(DEVICE) if before is None else os.environ.update({DEVICE: before})

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.engines.interfaces import EngineInfo, PersonImage
 from pipeline.engines.landmarks import complete
-from pipeline.engines.onnx_session import on_gpu, providers, session_options
+from pipeline.engines.onnx_session import providers, session_options, wants_gpu
 from pipeline.engines.weights import find_for
 
 _BATCH = 32
@@ -42,7 +42,7 @@ class ArcFace:
             licence=found.weights.licence,
             commercial=found.weights.commercial,
             weights_digest=found.sha256,
-            gpu=on_gpu(self._model.session),
+            gpu=wants_gpu(),
         )
 
     def embed(self, people: Sequence[PersonImage]) -> np.ndarray:

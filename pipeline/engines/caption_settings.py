@@ -60,6 +60,12 @@ class VlmSettings:
         if self.server:
             check_server_url(self.server)
 
+    @property
+    def asked(self) -> str:
+        """Return what changes the answers, on one line; not where, nor how fast, they are given."""
+        names = ("model", "frames", "frame_px", "max_tokens", "temperature")
+        return " ".join(f"{name}={getattr(self, name)}" for name in names)
+
 
 def check_server_url(url: str) -> None:
     """Refuse what is not a plain http(s) address; the message never repeats a password."""

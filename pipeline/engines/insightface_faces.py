@@ -9,7 +9,7 @@ from pipeline.engines.boxes import clip_to, suppress
 from pipeline.engines.interfaces import EngineInfo, Faces, Picture
 from pipeline.engines.landmarks import yaw_of
 from pipeline.engines.letterbox import letterbox
-from pipeline.engines.onnx_session import on_gpu, providers, session_options
+from pipeline.engines.onnx_session import providers, session_options, wants_gpu
 from pipeline.engines.weights import find_for
 
 _SCORE = 0.5  # the library's own
@@ -41,7 +41,7 @@ class ScrfdFaces:
             licence=found.weights.licence,
             commercial=found.weights.commercial,
             weights_digest=found.sha256,
-            gpu=on_gpu(self._model.session),
+            gpu=wants_gpu(),
         )
 
     def detect(self, pictures: Sequence[Picture]) -> list[Faces]:

@@ -116,6 +116,16 @@ class Segmenter(Protocol):
         ...
 
 
+class PictureScorer(Protocol):
+    """Gives every picture one number. `info.task` is its column in `clips`, with "_scoring"."""
+
+    info: EngineInfo
+
+    def score(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Return (N,) float32."""
+        ...
+
+
 class Captioner(Protocol):
     """Says what a clip shows and what the character looks like.
 

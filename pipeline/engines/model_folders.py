@@ -13,13 +13,6 @@ MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; real ones have below 1 MB
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 
 
-def choose_device() -> str:
-    """Return "cuda" when torch sees a GPU, else "cpu"."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def find_model_folder(name: str, purpose: str) -> Path:
     """Return the checked folder of a model given by path, by name in the models' folder, or by hub.
 

@@ -4,15 +4,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.engines.device import DEVICE
+
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+def wants_gpu() -> bool:
+    """Say whether this onnxruntime could use a GPU: the wheel `onnxruntime-gpu` can."""
+    import onnxruntime
+
+    return _CUDA in onnxruntime.get_available_providers()
+
 
 def providers() -> list[str]:
     """Return onnxruntime's execution providers in order of preference."""
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider",) if name in available] + [
-        "CPUExecutionProvider"
-    ]
+    if os.environ.get(DEVICE) == "cpu" or not wants_gpu():
+        return [_CPU]
+    return [_CUDA, _CPU]
 
 
 def session_options() -> Any:
@@ -32,8 +40,3 @@ def open_session(path: Path) -> Any:
     import onnxruntime
 
     return onnxruntime.InferenceSession(str(path), session_options(), providers=providers())
-
-
-def on_gpu(session: Any) -> bool:
-    """Say whether a session really runs on a GPU."""
-    return session.get_providers()[0] != "CPUExecutionProvider"

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.engines.boxes import padded_crop
 from pipeline.engines.interfaces import EngineInfo, PersonImage
-from pipeline.engines.onnx_session import on_gpu, open_session
+from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import find_for
 
 _BATCH = 32
@@ -36,7 +36,7 @@ class OsNet:
             licence=found.weights.licence,
             commercial=found.weights.commercial,
             weights_digest=found.sha256,
-            gpu=on_gpu(self._session),
+            gpu=wants_gpu(),
         )
 
     def embed(self, people: Sequence[PersonImage]) -> np.ndarray:

@@ -11,9 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipeline.engines.device import choose_device
 from pipeline.engines.edits import Edited, EditRequest
 from pipeline.engines.interfaces import EngineInfo, Picture
-from pipeline.engines.model_folders import choose_device, find_model_folder, folder_digest
+from pipeline.engines.model_folders import find_model_folder, folder_digest
 
 PREFIX = "CONTEXTANYONE_EDIT_"
 SIDE_STEP = 32  # pixels; sides that both families take without resizing
@@ -89,25 +90,17 @@ class DiffusersEditor:
     _options: dict[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.settings.folder:
-            raise ValueError(
-                "edit.folder names no pipeline, e.g. Qwen/Qwen-Image-Edit (Apache-2.0) or "
-                "black-forest-labs/FLUX.1-Kontext-dev (no commercial use); set "
-                f"{PREFIX}FOLDER. {_INSTEAD}"
-            )
-        folder = find_model_folder(self.settings.folder, _INSTEAD)
-        kind = pipeline_kind(folder)
+        folder, kind = _find(self.settings)
         self._options = PIPELINES[kind]
         self.device = self.device or choose_device()
         self._pipeline = self._load(folder, kind)
-        self.info = EngineInfo(
-            id=f"diffusers-edit/1:{kind}:{folder.name}:{self.settings.steps}",
-            task="reference_editing",
-            licence=self.settings.licence,
-            commercial=self.settings.commercial,
-            weights_digest=folder_digest(folder),
-            gpu=True,
-        )
+        self.info = _info(folder, kind, self.settings)
+
+    @classmethod
+    def describe(cls) -> EngineInfo:
+        """Return who would edit, without loading what fills a GPU."""
+        settings = edit_settings_from_env()
+        return _info(*_find(settings), settings)
 
     def _load(self, folder: Path, kind: str) -> Any:
         os.environ.setdefault("DIFFUSERS_DISABLE_REMOTE_CODE", "1")
@@ -160,6 +153,28 @@ class DiffusersEditor:
         """Return the area for pipelines that would else scale our canvas to their own."""
         takes = "_auto_resize" in self._options
         return {"max_area": canvas.shape[0] * canvas.shape[1]} if takes else {}
+
+
+def _find(settings: EditSettings) -> tuple[Path, str]:
+    if not settings.folder:
+        raise ValueError(
+            "edit.folder names no pipeline, e.g. Qwen/Qwen-Image-Edit (Apache-2.0) or "
+            "black-forest-labs/FLUX.1-Kontext-dev (no commercial use); set "
+            f"{PREFIX}FOLDER. {_INSTEAD}"
+        )
+    folder = find_model_folder(settings.folder, _INSTEAD)
+    return folder, pipeline_kind(folder)
+
+
+def _info(folder: Path, kind: str, settings: EditSettings) -> EngineInfo:
+    return EngineInfo(
+        id=f"diffusers-edit/1:{kind}:{folder.name}:{settings.steps}",
+        task="reference_editing",
+        licence=settings.licence,
+        commercial=settings.commercial,
+        weights_digest=folder_digest(folder),
+        gpu=True,
+    )
 
 
 def pipeline_kind(folder: Path) -> str:

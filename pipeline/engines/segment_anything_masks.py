@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipeline.engines.device import choose_device
 from pipeline.engines.interfaces import EngineInfo, PersonImage, Picture
 from pipeline.engines.mask_cleaning import box_fit, clean_mask
-from pipeline.engines.model_folders import choose_device
 from pipeline.engines.weights import Found, Weights, digest_of_file, find, find_for, registry
 
 CHECKPOINT_ENV = "CONTEXTANYONE_SAM"  # a name in the registry, or a path
@@ -70,6 +70,12 @@ class SegmentAnything:
             weights_digest=found.sha256,
             gpu=True,
         )
+
+    @classmethod
+    def weights_identity(cls) -> str:
+        """Return which checkpoint would be read."""
+        found = find_checkpoint(os.environ.get(CHECKPOINT_ENV, ""))
+        return f"{found.weights.name} {found.sha256}"
 
     def segment(self, people: Sequence[PersonImage]) -> list[np.ndarray]:
         """Return one (H, W) uint8 mask per person, 255 on the person."""

@@ -57,6 +57,11 @@ class ServerCaptioner:
             gpu=False,  # of this machine
         )
 
+    @classmethod
+    def weights_identity(cls) -> str:
+        """Return which settings change the answers; the server's weights are its own affair."""
+        return settings_from_env().asked
+
     def caption(self, facts: Sequence[CaptionFacts]) -> list[tuple[str, str]]:
         """Return (caption, description of the character), ('', '') where no answer was good."""
         return texts_of(self.outcomes(facts), self.info.id)

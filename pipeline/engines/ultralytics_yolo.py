@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.engines.boxes import clip_to, iou
+from pipeline.engines.device import choose_device
 from pipeline.engines.interfaces import Detections, EngineInfo, PersonImage, Picture
 from pipeline.engines.mask_cleaning import clean_mask
-from pipeline.engines.model_folders import choose_device
+from pipeline.engines.onnx_session import wants_gpu
 from pipeline.engines.weights import Found, find_for
 
 PERSON = 0  # of the COCO classes
@@ -54,7 +55,8 @@ class _Yolo:
     def __init__(self, task: str) -> None:
         found = find_for("ultralytics", task)
         self.model = load_yolo(found)
-        self.device = choose_device()
+        exported = found.path.suffix == ".onnx"  # runs in onnxruntime, whatever torch can do
+        self.device = "cpu" if exported and not wants_gpu() else choose_device()
         self.batch = 1 if one_at_a_time(found.path) else _BATCH
         self.info = EngineInfo(
             id=f"ultralytics-{found.weights.name}/1",
@@ -62,7 +64,7 @@ class _Yolo:
             licence=found.weights.licence,
             commercial=found.weights.commercial,
             weights_digest=found.sha256,
-            gpu=True,
+            gpu=wants_gpu() if exported else True,
         )
 
     def predict(self, pictures: Sequence[Picture], **how: Any) -> list[Any]:

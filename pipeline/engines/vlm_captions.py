@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.engines.asked_captions import (
@@ -13,8 +14,9 @@ from pipeline.engines.asked_captions import (
     texts_of,
 )
 from pipeline.engines.caption_settings import VlmSettings, settings_from_env
+from pipeline.engines.device import choose_device
 from pipeline.engines.interfaces import CaptionFacts, EngineInfo
-from pipeline.engines.model_folders import choose_device, find_model_folder, folder_digest
+from pipeline.engines.model_folders import find_model_folder, folder_digest
 
 _INSTEAD = "Or use engines.captions=attributes, which needs no weights."
 
@@ -34,12 +36,7 @@ class VlmCaptioner:
     _processor: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.settings.folder:
-            raise ValueError(
-                "captions.folder names no model, e.g. Qwen/Qwen2.5-VL-7B-Instruct (Apache-2.0); "
-                f"set CONTEXTANYONE_CAPTION_FOLDER. {_INSTEAD}"
-            )
-        folder = find_model_folder(self.settings.folder, _INSTEAD)
+        folder = _find(self.settings)
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -53,14 +50,19 @@ class VlmCaptioner:
             folder, dtype=dtype, use_safetensors=True, **kwargs
         )
         self._model = model.to(self.device).eval()
-        self.info = EngineInfo(
-            id=f"vlm/1:{folder.name}",
-            task="captioning",
-            licence=self.settings.licence,
-            commercial=self.settings.commercial,
-            weights_digest=folder_digest(folder),
-            gpu=True,
-        )
+        self.info = _info(folder, self.settings)
+
+    @classmethod
+    def describe(cls) -> EngineInfo:
+        """Return who would answer, without loading what may fill a GPU."""
+        settings = settings_from_env()
+        return _info(_find(settings), settings)
+
+    @classmethod
+    def weights_identity(cls) -> str:
+        """Return which weights would be read, and which settings change the answers."""
+        settings = settings_from_env()
+        return f"{folder_digest(_find(settings))} {settings.asked}"
 
     def caption(self, facts: Sequence[CaptionFacts]) -> list[tuple[str, str]]:
         """Return (caption, description of the character), ('', '') where no answer was good."""
@@ -103,6 +105,26 @@ class VlmCaptioner:
             pictures.append([Image.fromarray(frame) for frame in question.frames])
         inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")
         return inputs.to(self.device)
+
+
+def _find(settings: VlmSettings) -> Path:
+    if not settings.folder:
+        raise ValueError(
+            "captions.folder names no model, e.g. Qwen/Qwen2.5-VL-7B-Instruct (Apache-2.0); "
+            f"set CONTEXTANYONE_CAPTION_FOLDER. {_INSTEAD}"
+        )
+    return find_model_folder(settings.folder, _INSTEAD)
+
+
+def _info(folder: Path, settings: VlmSettings) -> EngineInfo:
+    return EngineInfo(
+        id=f"vlm/1:{folder.name}",
+        task="captioning",
+        licence=settings.licence,
+        commercial=settings.commercial,
+        weights_digest=folder_digest(folder),
+        gpu=True,
+    )
 
 
 # What a model's own generation settings may hold, and greedy search warns of.

@@ -108,6 +108,15 @@ def folders() -> list[Path]:
     return [Path(part).expanduser() for part in named] + [default_folder()]
 
 
+def use_folder(folder: str | os.PathLike) -> None:
+    """Look into this folder first, here and in the workers. ValueError when there is none."""
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise ValueError(f"the folder of weights {str(folder)!r} does not exist")
+    others = os.environ.get(FOLDERS, "")
+    os.environ[FOLDERS] = os.pathsep.join(part for part in (str(path), others) if part)
+
+
 def default_folder() -> Path:
     cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache_home).expanduser() / "contextanyone" / "models"

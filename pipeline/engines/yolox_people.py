@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.engines.interfaces import Detections, EngineInfo, Picture
 from pipeline.engines.letterbox import Letterboxed, letterbox, thin_out
-from pipeline.engines.onnx_session import on_gpu, open_session
+from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import find_for
 
 PERSON = 0  # of the COCO classes
@@ -32,7 +32,7 @@ class YoloxPeople:
             licence=found.weights.licence,
             commercial=found.weights.commercial,
             weights_digest=found.sha256,
-            gpu=on_gpu(self._session),
+            gpu=wants_gpu(),
         )
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:

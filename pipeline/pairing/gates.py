@@ -4,13 +4,14 @@ A changed threshold runs this again, and never decodes a video.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
 from pipeline.pairing.duplicates import Duplicates, find_duplicates
 from pipeline.quality import QualityGate
+from pipeline.scores import ScoreGate
 from pipeline.stage import Ledger, Rejected
 from pipeline.tracks import TrackGate
 from schemas.reasons import Reason
@@ -41,12 +42,13 @@ class Licences:
 
 @dataclass(frozen=True)
 class Gates:
-    """All late thresholds, in the order in which a row meets them."""
+    """All late thresholds, from the licence on."""
 
     licences: Licences
     quality: QualityGate
     duplicates: Duplicates
     people: TrackGate
+    scores: ScoreGate = field(default_factory=ScoreGate)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _video_check(
 
 def _clip_check(clips: list[Clip], gates: Gates) -> Callable[[Clip], Rejected | None]:
     """Check quality first: only a clip that passes it can be the original of a copy."""
-    bad = {clip.clip_id: gates.quality.check(clip) for clip in clips}
+    bad = {clip.clip_id: gates.quality.check(clip) or gates.scores.check(clip) for clip in clips}
     good = (clip for clip in clips if bad[clip.clip_id] is None)
     copies = find_duplicates(good, gates.duplicates)
 
