@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from pipeline.engines.boxes import clip_to
 from pipeline.engines.colours import colour_name, most_named
-from pipeline.engines.interfaces import PersonImage, Picture, Recogniser, Segmenter
+from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser, Segmenter
 from pipeline.engines.regions import regions_of
 from pipeline.faces import box_in_still, embedding_row, to_still
 from pipeline.media import decode_image, encode_jpeg, encode_png_mask
@@ -21,6 +21,8 @@ from pipeline.pictures.image_measures import (
     sharpness_of,
     truncation_of,
 )
+from pipeline.pictures.looks import look_of
+from pipeline.pictures.traits import other_face_share, search_size, traits_of
 from pipeline.quality import difference_hash
 from pipeline.stage import ClipRow, Still
 from schemas.ids import content_id
@@ -81,12 +83,13 @@ class ProposeReferences:
     """Choose, crop and cut out the best images of every track.
 
     Reads  tracks with faces, stills
-    Adds   candidates; one embedding each; tracks: top_colour, bottom_colour
+    Adds   candidates; one embedding each; tracks: top_colour, bottom_colour, looks
     """
 
     segmenter: Segmenter
     recogniser: Recogniser
     config: Candidates = field(default_factory=Candidates)
+    faces: FaceDetector | None = None  # looks for other people's faces in the crops
     name = "candidates"
 
     def process(self, row: ClipRow) -> ClipRow:
@@ -98,7 +101,7 @@ class ProposeReferences:
             shown = self._shown(row, track, pictures)
             chosen = choose(shown, self.config.per_track)
             track, own, vectors = self._propose(row.clip, track, chosen)
-            tracks.append(track)
+            tracks.append(replace(track, looks=_looks(track, row.stills, pictures)))
             candidates += own
             embeddings += vectors
         return replace(
@@ -128,8 +131,10 @@ class ProposeReferences:
         people = [_crop(shown, self.config) for shown in chosen]
         masks = self.segmenter.segment(people)
         vectors = self.recogniser.embed(people)
+        others = other_faces(self.faces, people, masks)
         candidates = [
-            self._candidate(clip, track, *each) for each in zip(chosen, people, masks, strict=True)
+            self._candidate(clip, track, *each)
+            for each in zip(chosen, people, masks, others, strict=True)
         ]
         embeddings = [
             embedding_row(track, candidate.reference_id, self.recogniser, vector, 1)
@@ -139,15 +144,19 @@ class ProposeReferences:
         return replace(track, top_colour=top, bottom_colour=bottom), candidates, embeddings
 
     def _candidate(
-        self, clip: Clip, track: Track, shown: _Shown, person: PersonImage, mask: np.ndarray
+        self,
+        clip: Clip,
+        track: Track,
+        shown: _Shown,
+        person: PersonImage,
+        mask: np.ndarray,
+        other_face: float,
     ) -> Candidate:
         height, width = person.picture.shape[:2]
         x0, y0, x1, y1 = np.round(person.box).astype(int)
         inside = mask[y0:y1, x0:x1] > 127
         mask_area, reach = float(inside.mean()), float(inside.any(axis=1).mean())
         measured = replace(shown.measured, mask_area=mask_area, mask_reach=reach)
-        grey = cv2.cvtColor(person.picture, cv2.COLOR_RGB2GRAY)
-        small = cv2.resize(grey, (_HASH_PX, _HASH_PX), interpolation=cv2.INTER_AREA)
         return Candidate(
             reference_id=content_id("reference", track.track_id, round(shown.still.time_s, 6)),
             track_id=track.track_id,
@@ -170,11 +179,43 @@ class ProposeReferences:
             mask_area=mask_area,
             mask_engine=self.segmenter.info.id,
             mask_digest=self.segmenter.info.weights_digest,
-            perceptual_hash=f"{difference_hash(small):016x}",
+            perceptual_hash=hash_of(person.picture),
             quality=combined_quality(measured),
             image=encode_jpeg(person.picture, self.config.jpeg_quality),
             mask=encode_png_mask(mask),
+            other_face=other_face,
+            **asdict(traits_of(person, mask)),
         )
+
+
+def hash_of(picture: Picture) -> str:
+    """Return the difference hash of a crop, in hex."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (_HASH_PX, _HASH_PX), interpolation=cv2.INTER_AREA)
+    return f"{difference_hash(small):016x}"
+
+
+def other_faces(
+    faces: FaceDetector | None, people: Sequence[PersonImage], masks: Sequence[np.ndarray]
+) -> list[float]:
+    """Return, for every picture, how much of somebody else's face its mask covers; see Candidate."""
+    if faces is None:
+        return [0.0] * len(people)
+    small = [search_size(person.picture) for person in people]
+    found = faces.detect([picture for picture, _ in small])
+    return [
+        other_face_share(each, scale, person, mask)
+        for each, (_, scale), person, mask in zip(found, small, people, masks, strict=True)
+    ]
+
+
+def _looks(track: Track, stills: Sequence[Still], pictures: Sequence[Picture]) -> list[bytes]:
+    boxes = [box_in_still(track, still) for still in stills]
+    return [
+        look_of(picture, box)
+        for picture, box in zip(pictures, boxes, strict=True)
+        if box is not None
+    ]
 
 
 def choose(shown: Sequence[_Shown], number: int) -> list[_Shown]:

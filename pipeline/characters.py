@@ -7,15 +7,15 @@ import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.engines.spaces import Space, deciding
+from pipeline.pairing.cohesion import Cohesion, Membership
 from pipeline.pairing.linkage import link
 from pipeline.pairing.overlaps import Constraints, constraints
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from pipeline.stage import Rejected
 from schemas.ids import content_id
 from schemas.reasons import Reason
-from schemas.tables import Clip, Embedding, Track
+from schemas.tables import Clip, Embedding, Suspect, Track
 
-BLOCK_FLOATS = 1 << 24  # cosines of tracks to characters held at once: 64 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -58,33 +58,6 @@ class Characters:
         """Return the recogniser's windows with those set here in their place."""
         own = {"same_video": self.same_video, "cross_video": self.cross_video}
         return replace(recogniser, **{name: own[name] for name in own if own[name] is not None})
-
-
-@dataclass(frozen=True)
-class Membership:
-    """How surely a track belongs to its character; cosines, NaN where nothing compares."""
-
-    own: float  # mean to the character's other tracks
-    second: float  # mean to the next best character
-    second_character_id: str = ""
-    confusable: bool = False  # second is at or above the window that links characters
-
-    @property
-    def margin(self) -> float:
-        return self.own - self.second
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A clustering decision that a person should look at."""
-
-    kind: str  # merge: one character may be two people | split: two may be one person
-    character_id: str
-    other_character_id: str  # '' for a merge suspect
-    track_id: str  # the member that fits worst, '' for a split suspect
-    similarity: float
-    threshold: float
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -132,7 +105,7 @@ def find_characters(
     groups = _across_videos(_inside_videos(known, vectors, bound, windows), vectors, bound, windows)
     names = {member: content_id("character", min(group)) for group in groups for member in group}
     named = [replace(track, character_id=names[track.track_id]) for track in known]
-    cohesion = _Cohesion(named, vectors)
+    cohesion = Cohesion(named, vectors)
     memberships = cohesion.memberships(windows)
     for track_id, fit in memberships.items():
         if fit.confusable and fit.margin < config.min_margin:
@@ -257,95 +230,3 @@ def _across_videos(
 def _direction(group: Sequence[str], vectors: IdentityVectors) -> np.ndarray:
     mean = np.mean([vectors.tracks[track_id] for track_id in group], axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-6)
-
-
-class _Cohesion:
-    """Mean cosines between tracks and characters, computed a block of tracks at a time."""
-
-    def __init__(self, tracks: Sequence[Track], vectors: IdentityVectors) -> None:
-        self._tracks = tracks
-        self._ids = sorted({track.character_id for track in tracks})
-        place = {character_id: index for index, character_id in enumerate(self._ids)}
-        self._own = np.array([place[track.character_id] for track in tracks], dtype=int)
-        size = vectors.tracks[tracks[0].track_id].size if tracks else 0
-        self._rows = np.array(
-            [vectors.tracks[track.track_id] for track in tracks], dtype=np.float32
-        ).reshape(len(tracks), size)
-        self._sums = np.zeros((len(self._ids), size), dtype=np.float32)
-        np.add.at(self._sums, self._own, self._rows)
-        self._counts = np.bincount(self._own, minlength=len(self._ids)).astype(np.float32)
-
-    def memberships(self, windows: SimilarityWindows) -> dict[str, Membership]:
-        """Compare every track with its own character and with the next best one."""
-        found = {}
-        homes = self._homes()
-        for rows in self._blocks(len(self._tracks)):
-            cosines = self._rows[rows] @ self._sums.T  # (block, characters), not yet means
-            for track, own, line in zip(self._tracks[rows], self._own[rows], cosines, strict=True):
-                window = np.full(len(line), windows.cross_video, dtype=np.float32)
-                window[homes[track.video_id]] = windows.same_video
-                found[track.track_id] = self._membership(own, line, window)
-        return found
-
-    def _blocks(self, number: int) -> Iterable[slice]:
-        height = max(1, BLOCK_FLOATS // max(1, len(self._ids)))
-        return (slice(top, top + height) for top in range(0, number, height))
-
-    def _homes(self) -> dict[str, list[int]]:
-        """Return the characters that appear in each video."""
-        homes: dict[str, set[int]] = {}
-        for track, own in zip(self._tracks, self._own, strict=True):
-            homes.setdefault(track.video_id, set()).add(int(own))
-        return {video_id: sorted(members) for video_id, members in homes.items()}
-
-    def _membership(self, own: int, line: np.ndarray, window: np.ndarray) -> Membership:
-        others = self._counts[own] - 1
-        inside = float(line[own] - 1) / float(others) if others else float("nan")
-        means = line / self._counts
-        means[own] = -np.inf
-        if len(means) < 2:
-            return Membership(inside, float("nan"))
-        linked = means >= window
-        second = int(np.argmax(np.where(linked, means, -np.inf) if linked.any() else means))
-        return Membership(inside, float(means[second]), self._ids[second], bool(linked.any()))
-
-    def suspects(
-        self, memberships: Mapping[str, Membership], windows: SimilarityWindows, band: float
-    ) -> tuple[Suspect, ...]:
-        """List at most one merge and one split suspect per character."""
-        found = [*self._merge_suspects(memberships, windows.reference_floor)]
-        found += self._split_suspects(windows.cross_video - band)
-        return tuple(sorted(found, key=lambda row: (row.kind, row.character_id)))
-
-    def _merge_suspects(
-        self, memberships: Mapping[str, Membership], floor: float
-    ) -> Iterable[Suspect]:
-        worst: dict[str, tuple[float, str]] = {}
-        for track in self._tracks:
-            own = memberships[track.track_id].own
-            if own < floor:
-                entry = (own, track.track_id)
-                worst[track.character_id] = min(worst.get(track.character_id, entry), entry)
-        for character_id, (own, track_id) in worst.items():
-            detail = "a member is further from the others than a reference may be"
-            yield Suspect("merge", character_id, "", track_id, own, floor, detail)
-
-    def _split_suspects(self, window: float) -> Iterable[Suspect]:
-        lengths = np.maximum(np.linalg.norm(self._sums, axis=1, keepdims=True), 1e-6)
-        directions = self._sums / lengths
-        for rows in self._blocks(len(directions)):
-            cosines = directions[rows] @ directions.T
-            for row, line in enumerate(cosines, start=rows.start):
-                line[: row + 1] = -np.inf  # each pair once
-                other = int(np.argmax(line))
-                if line[other] >= window:
-                    detail = "two characters are nearly as alike as one"
-                    yield Suspect(
-                        "split",
-                        self._ids[row],
-                        self._ids[other],
-                        "",
-                        float(line[other]),
-                        window,
-                        detail,
-                    )

@@ -225,7 +225,7 @@ def observing_stages(config: Curate) -> tuple[Any, ...]:
         *scoring,
         TrackPeople(engines.people, config.tracks),
         FindFaces(engines.faces, engines.recogniser, config.faces),
-        ProposeReferences(engines.masks, engines.recogniser, config.candidates),
+        ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),
     )
 
 

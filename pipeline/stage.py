@@ -19,8 +19,8 @@ class Rejected:
     threshold: float | None = None
     detail: str = ""
 
-    def entry(self, stage: str, level: str, id: str, video_id: str) -> Reject:
-        """Return the line that the reject ledger keeps."""
+    def entry(self, stage: str, level: str, id: str, video_id: str, number: int = 1) -> Reject:
+        """Return the line that the reject ledger keeps, for `number` rows."""
         return Reject(
             stage=stage,
             level=level,
@@ -31,6 +31,7 @@ class Rejected:
             value=self.value,
             threshold=self.threshold,
             detail=self.detail,
+            number=number,
         )
 
 
@@ -110,7 +111,7 @@ class Ledger:
     def reject(self, entry: Reject) -> None:
         """Write one row off, as rejected or as failed."""
         self.rejects.append(entry)
-        lost = Count(failed=1) if entry.failed else Count(rejected=1)
+        lost = Count(failed=entry.number) if entry.failed else Count(rejected=entry.number)
         self._add(entry.stage, entry.level, lost)
 
     def merge(self, other: "Ledger") -> None:

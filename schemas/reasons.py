@@ -58,6 +58,17 @@ class Reason(StrEnum):
     LOW_QUALITY_REFERENCE = "low_quality_reference"
     NEAR_DUPLICATE_REFERENCE = "near_duplicate_reference"
     IDENTITY_AMBIGUOUS = "identity_ambiguous"
+    FROZEN_PICTURE = "frozen_picture"  # a poster, a photograph, a screen: it never moves
+    BODY_PART = "body_part"  # neither a face nor a whole body
+    OTHER_FACE = "other_face"  # the mask holds somebody else's face
+    COLOUR_DIFFERS = "colour_differs"  # black and white beside colour
+    # edited references (pipeline.engines.edit_gate)
+    WRONG_SIZE = "wrong_size"
+    NEAR_COPY = "near_copy"  # the editor changed too little
+    NO_FACE = "no_face"
+    OTHER_PEOPLE = "other_people"
+    SKIN_CHANGED = "skin_changed"
+    CLOTHES_CHANGED = "clothes_changed"
 
 
 class Failure(StrEnum):
@@ -76,6 +87,7 @@ class PairKind(StrEnum):
     CROSS_VIDEO = "cross_video"
     SAME_VIDEO_OTHER_SHOT = "same_video_other_shot"
     SAME_SHOT_OTHER_CLIP = "same_shot_other_clip"
+    EDITED = "edited"
     IN_CLIP_AUGMENTED = "in_clip_augmented"
 
 

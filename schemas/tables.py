@@ -4,6 +4,7 @@ Ids are content hashes (`schemas.ids`). Frame indices of a clip count its own fr
 own rate; boxes are xyxy in pixels of the clip's picture. Names mean the same everywhere.
 """
 
+import math
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -174,6 +175,16 @@ class Track:
     top_colour: str = column(_TEXT, "named colour of the upper garment, '' if unseen", default="")
     bottom_colour: str = column(_TEXT, "the same for the lower garment", default="")
     description: str = column(_TEXT, "what the person looks like, as measured", default="")
+    looks: list[bytes] = column(
+        pa.list_(_BYTES), "per still with a box: pipeline.pictures.looks, to find copies", default=()
+    )
+    own_similarity: float = column(
+        _FLOAT, "mean cosine to the character's other tracks, NaN if alone", default=math.nan
+    )
+    next_similarity: float = column(
+        _FLOAT, "mean cosine to the next best character, NaN without one", default=math.nan
+    )
+    next_character_id: str = column(_TEXT, "that character", default="")
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,23 @@ class Candidate:
     image: bytes = column(_BYTES, "the crop, JPEG")
     mask: bytes = column(_BYTES, "the person in the crop, 8-bit PNG, 255 is person")
     mask_digest: str = column(_TEXT, "SHA-256 of the mask engine's weights, or 'none'", default="")
+    look: bytes = column(_BYTES, "pipeline.pictures.looks of the person's box", default=b"")
+    place: bytes = column(_BYTES, "colours of the background (looks.place_of)", default=b"")
+    brightness: float = column(_FLOAT, "mean luma of the person, 0 to 1", default=math.nan)
+    warmth: float = column(
+        _FLOAT, "red against blue light of the person", unit="stop", default=math.nan
+    )
+    chroma: float = column(
+        _FLOAT, "mean distance of the crop's colours from grey, of 128", default=math.nan
+    )
+    smile: float = column(
+        _FLOAT, "width of the mouth over the distance of the eyes, NaN unknown", default=math.nan
+    )
+    other_face: float = column(
+        _FLOAT, "largest share of somebody else's face that the mask covers", default=0.0
+    )
+    source_reference_id: str = column(_TEXT, "image that it was edited from, or ''", default="")
+    edit: str = column(_TEXT, "JSON of the edit: prompt, seed, engine, checks; or ''", default="")
 
 
 @dataclass(frozen=True)
@@ -233,7 +261,7 @@ class Reject:
     """One thing that was dropped or could not be looked at."""
 
     stage: str = column(_TEXT, "stage that dropped it")
-    level: str = column(_TEXT, "video | clip | track | sample")
+    level: str = column(_TEXT, "video | part | clip | track | candidate | edit | sample")
     id: str = column(_TEXT, "id at that level")
     video_id: str = column(_TEXT, "the source video")
     reason: str = column(_TEXT, "schemas.reasons.Reason, or Failure when failed is true")
@@ -241,6 +269,62 @@ class Reject:
     value: float | None = column(_DOUBLE, "what was measured", default=None)
     threshold: float | None = column(_DOUBLE, "what was allowed", default=None)
     detail: str = column(_TEXT, "one line for a person", default="")
+    number: int = column(_LONG, "rows that this line stands for; id is the nearest miss", default=1)
+
+
+@dataclass(frozen=True)
+class Character:
+    """One identity: the tracks that show the same person."""
+
+    character_id: str = column(_TEXT, "hash of its smallest track_id")
+    num_tracks: int = column(_INT, "tracks, those refused as ambiguous left out")
+    num_clips: int = column(_INT, "clips")
+    num_shots: int = column(_INT, "shots")
+    num_videos: int = column(_INT, "source videos")
+    cohesion: float = column(_FLOAT, "mean cosine between its tracks, NaN for one track")
+    weakest: float = column(_FLOAT, "least mean cosine of a track to the others, NaN for one track")
+    next_similarity: float = column(_FLOAT, "highest mean cosine of a track to another character")
+    next_character_id: str = column(_TEXT, "that character, '' without one")
+    recogniser: str = column(_TEXT, "id of the engine behind the cosines")
+    space: str = column(_TEXT, "face | body | '' for a recogniser of one space")
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A decision about identity that a person should look at."""
+
+    kind: str = column(_TEXT, "merge: may be two people | split: two characters may be one person")
+    character_id: str = column(_TEXT, "the character")
+    other_character_id: str = column(_TEXT, "of a split suspect, else ''")
+    track_id: str = column(_TEXT, "of a merge suspect: the member that fits worst, else ''")
+    similarity: float = column(_FLOAT, "cosine")
+    threshold: float = column(_FLOAT, "cosine that it was held against")
+    detail: str = column(_TEXT, "one line for a person", default="")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edited reference as the editor made it and as it was checked; kept in `edits/`.
+
+    It depends on the source, the prompt, the seed and the engines only: other thresholds judge it
+    again and never edit again.
+    """
+
+    edit_id: str = column(_TEXT, "hash of source, prompt, seed, editor and checking engines")
+    source_reference_id: str = column(_TEXT, "image that it was edited from")
+    track_id: str = column(_TEXT, "the track that the source shows")
+    video_id: str = column(_TEXT, "the source video")
+    prompt_id: str = column(_TEXT, "pipeline.engines.edit_prompts")
+    prompt: str = column(_TEXT, "what the editor was told, '' for one without words")
+    seed: int = column(_LONG, "seed")
+    engine: str = column(_TEXT, "id of the editor")
+    weights_digest: str = column(_TEXT, "SHA-256 of its weights, 'none' without")
+    refusal: str = column(_TEXT, "what cannot be measured: wrong_size | no_face | other_people, or ''")
+    measured: str = column(_TEXT, "JSON of every check's value: pipeline.engines.edit_gate")
+    recogniser: str = column(_TEXT, "id of the engine behind similarity and vector")
+    recogniser_digest: str = column(_TEXT, "SHA-256 of its weights")
+    vector: list[float] = column(pa.list_(_FLOAT), "identity vector, or empty")
+    candidate: list[Candidate] = rows_column(Candidate, "the edit as a candidate, or empty")
 
 
 @dataclass(frozen=True)
@@ -260,14 +344,56 @@ class Reference:
     yaw: float = column(_FLOAT, "0 frontal, NaN unknown", unit="degree")
     whole_body: bool = column(_FLAG, "head and feet both seen")
     augmentation: str = column(_TEXT, "JSON of every parameter, '' when unchanged")
+    edit: str = column(_TEXT, "JSON of the edit: prompt, seed, engine, checks; '' when not edited")
+    source_reference_id: str = column(_TEXT, "image that it was edited from, or ''")
+    near_duplicate: float = column(
+        _FLOAT,
+        "copy risk: cosine of the stored picture's look to the nearest moment of the clip; 1 is a "
+        "copy, 0.85 is suspicious, strangers have 0.5 at most; NaN unknown",
+    )
+    hash_distance: int = column(
+        _INT, "copy risk: bits of 64 that differ from the clip's nearest candidate; -1 unknown",
+        unit="bit",
+    )
+    pose_gap: float = column(
+        _FLOAT, "copy risk: least difference of yaw to the clip's faces, NaN unknown", unit="degree"
+    )
+    place_similarity: float = column(
+        _FLOAT,
+        "copy risk: Bhattacharyya coefficient of the background's colours to those of the clip; "
+        "1 is one place, NaN when either shows no background",
+    )
+    review: str = column(
+        _TEXT, "why a person should look at the pair: near_duplicate | same_view, or ''"
+    )
     sha256: str = column(_TEXT, "SHA-256 of the image bytes")
     image: dict = column(MEDIA, "the crop, JPEG")
     mask: dict = column(MEDIA, "the person in it, PNG")
 
 
 @dataclass(frozen=True)
+class CastMember:
+    """A further character of a clip, in a sample of several characters."""
+
+    track_id: str = column(_TEXT, "the character's track in the clip")
+    character_id: str = column(_TEXT, "the identity")
+    description: str = column(_TEXT, "what the character looks like")
+    shot_size: str = column(_TEXT, "close-up | medium | full | wide")
+    purity: float = column(_FLOAT, "as in tracks")
+    coverage: float = column(_FLOAT, "as in tracks")
+    area: float = column(_FLOAT, "as in tracks")
+    face_rate: float = column(_FLOAT, "as in tracks")
+    first_frame: int = column(_INT, "first frame with the character")
+    boxes: list[list[float]] = column(pa.list_(BOX), "the character, one box a frame", unit="px")
+    references: list[Reference] = rows_column(Reference, "best first")
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One training row: clip, character, references, caption."""
+    """One training row: clip, character, references, caption.
+
+    With several characters in one sample, the columns speak of the largest; `others` has the rest.
+    """
 
     sample_id: str = column(_TEXT, "hash of clip_id, track_id and references")
     clip_id: str = column(_TEXT, "the clip")
@@ -301,3 +427,6 @@ class Sample:
     boxes: list[list[float]] = column(pa.list_(BOX), "the character, one box a frame", unit="px")
     references: list[Reference] = rows_column(Reference, "best first")
     video: dict = column(MEDIA, "the clip, H.264 in MP4")
+    others: list[CastMember] = rows_column(
+        CastMember, "further characters; empty when each has a sample of its own", default=()
+    )

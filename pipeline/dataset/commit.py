@@ -13,7 +13,7 @@ from pipeline.dataset.store import Store
 from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
 
 STAGING = "_staging"
-FOLDERS = ("videos", "clips", "tracks", "samples", "embeddings", "rejects")
+FOLDERS = ("videos", "clips", "tracks", "characters", "suspects", "samples", "embeddings", "rejects")
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:

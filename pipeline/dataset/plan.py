@@ -138,6 +138,6 @@ def remember(plan: Plan, identified: Iterable[Identified], store: Store, config:
 def restart(store: Store) -> None:
     """Remove every version and every unit, pointer first, so that all is made again."""
     store.delete(POINTER)
-    for folder in ("manifests", STAGING, *FOLDERS, "units"):
+    for folder in ("manifests", STAGING, *FOLDERS, "edits", "units"):
         for path in store.list(folder):
             store.delete(path)

@@ -16,12 +16,14 @@ from pipeline.pair import Paired
 from pipeline.show.funnel import Progress, funnel
 from schemas.manifest import DataFile, FunnelRow, Manifest
 from schemas.reasons import Split
-from schemas.tables import Clip, Embedding, Reject, Track, Video
+from schemas.tables import Character, Clip, Embedding, Reject, Suspect, Track, Video
 
 _FOLDERS = {
     Video: "videos",
     Clip: "clips",
     Track: "tracks",
+    Character: "characters",
+    Suspect: "suspects",
     Embedding: "embeddings",
     Reject: "rejects",
 }

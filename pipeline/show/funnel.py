@@ -13,8 +13,8 @@ from schemas.tables import Reject
 
 # the order in which a video meets the stages
 STAGES = ("probe", "shots", "clips", "tracks", "faces", "candidates")
-STAGES += ("videos", "quality", "people", "characters", "references")
-LEVELS = ("video", "part", "clip", "track", "sample")
+STAGES += ("videos", "quality", "people", "characters", "edits", "references")
+LEVELS = ("video", "part", "clip", "track", "candidate", "edit", "sample")
 _LINE_EVERY_S = 10.0
 _ETA_FROM = 0.05  # share of the work that an estimate needs: workers start up first
 
@@ -23,7 +23,7 @@ def funnel(counts: dict[tuple[str, str], Count], rejects: Iterable[Reject]) -> l
     """Return one row per stage and level, in the order of the stages, with reasons counted."""
     reasons: dict[tuple[str, str], Counter] = {}
     for reject in rejects:
-        reasons.setdefault((reject.stage, reject.level), Counter())[reject.reason] += 1
+        reasons.setdefault((reject.stage, reject.level), Counter())[reject.reason] += reject.number
     rows = []
     for stage, level in sorted(counts, key=_order):
         count = counts[stage, level]
