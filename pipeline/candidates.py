@@ -198,7 +198,7 @@ def hash_of(picture: Picture) -> str:
 def other_faces(
     faces: FaceDetector | None, people: Sequence[PersonImage], masks: Sequence[np.ndarray]
 ) -> list[float]:
-    """Return, for every picture, how much of somebody else's face its mask covers; see Candidate."""
+    """Return, per picture, how much of somebody else's face its mask covers; see Candidate."""
     if faces is None:
         return [0.0] * len(people)
     small = [search_size(person.picture) for person in people]

@@ -1,7 +1,8 @@
 """Find out which tracks show the same person: inside each video first, then across videos."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from pipeline.stage import Rejected
 from schemas.ids import content_id
 from schemas.reasons import Reason
-from schemas.tables import Clip, Embedding, Suspect, Track
-
+from schemas.tables import Character, Clip, Embedding, Suspect, Track
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class CharacterResult:
     rejected: Mapping[str, Rejected]  # by track_id
     memberships: Mapping[str, Membership]  # by track_id
     suspects: tuple[Suspect, ...]
+    spaces: Mapping[str, str] = field(default_factory=dict)  # by character_id: what decided it
 
     @property
     def members(self) -> dict[str, list[Track]]:
@@ -152,10 +153,10 @@ def find_in_spaces(
         for index, space in enumerate(spaces)
     ]
     windows = {track_id: spaces[index].windows for track_id, index in place.items()}
-    return _together(results), windows
+    return _together(results, spaces), windows
 
 
-def _together(results: Sequence[CharacterResult]) -> CharacterResult:
+def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> CharacterResult:
     tracks = [track for result in results for track in result.tracks]
     suspects = [suspect for result in results for suspect in result.suspects]
     return CharacterResult(
@@ -163,7 +164,59 @@ def _together(results: Sequence[CharacterResult]) -> CharacterResult:
         rejected={key: why for result in results for key, why in result.rejected.items()},
         memberships={key: fit for result in results for key, fit in result.memberships.items()},
         suspects=tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id))),
+        spaces={
+            track.character_id: space.name
+            for result, space in zip(results, spaces, strict=True)
+            for track in result.tracks
+        },
     )
+
+
+def describe_characters(found: CharacterResult, recogniser: str) -> list[Character]:
+    """Return one row per character, sorted by id: how large it is, and how pure."""
+    return [
+        _describe(character_id, members, found, recogniser)
+        for character_id, members in found.members.items()
+    ]
+
+
+def _describe(
+    character_id: str, members: Sequence[Track], found: CharacterResult, recogniser: str
+) -> Character:
+    fits = [found.memberships[track.track_id] for track in members]
+    own = [fit.own for fit in fits if not math.isnan(fit.own)]
+    rivals = [fit for fit in fits if not math.isnan(fit.second)]
+    rival = max(rivals, key=lambda fit: (fit.second, fit.second_character_id), default=None)
+    return Character(
+        character_id=character_id,
+        num_tracks=len(members),
+        num_clips=len({track.clip_id for track in members}),
+        num_shots=len({track.shot_id for track in members}),
+        num_videos=len({track.video_id for track in members}),
+        cohesion=sum(own) / len(own) if own else math.nan,
+        weakest=min(own, default=math.nan),
+        next_similarity=rival.second if rival else math.nan,
+        next_character_id=rival.second_character_id if rival else "",
+        recogniser=recogniser,
+        space=found.spaces.get(character_id, ""),
+    )
+
+
+def with_fit(tracks: Iterable[Track], found: CharacterResult) -> list[Track]:
+    """Return the tracks with their characters, and how surely they belong to them."""
+    names = {kept.track_id: kept.character_id for kept in found.tracks}
+    nothing = Membership(math.nan, math.nan)
+    fits = ((track, found.memberships.get(track.track_id, nothing)) for track in tracks)
+    return [
+        replace(
+            track,
+            character_id=names.get(track.track_id, ""),
+            own_similarity=fit.own,
+            next_similarity=fit.second,
+            next_character_id=fit.second_character_id,
+        )
+        for track, fit in fits
+    ]
 
 
 def _ambiguous(fit: Membership, min_margin: float) -> Rejected:

@@ -88,7 +88,8 @@ class Curate:
         """Return the settings that decide what is measured; units are made with exactly these."""
         names = ("engines", "probe", "shots", "clips", "tracks", "faces", "candidates", "part_s")
         settings = {name: value for name, value in asdict(self).items() if name in names}
-        settings["engines"].pop("captions")
+        for later in ("captions", "editor"):
+            settings["engines"].pop(later)
         weights = weights_in_use(self.engines)
         if weights:
             settings["weights"] = weights

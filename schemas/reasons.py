@@ -58,7 +58,6 @@ class Reason(StrEnum):
     LOW_QUALITY_REFERENCE = "low_quality_reference"
     NEAR_DUPLICATE_REFERENCE = "near_duplicate_reference"
     IDENTITY_AMBIGUOUS = "identity_ambiguous"
-    FROZEN_PICTURE = "frozen_picture"  # a poster, a photograph, a screen: it never moves
     BODY_PART = "body_part"  # neither a face nor a whole body
     OTHER_FACE = "other_face"  # the mask holds somebody else's face
     COLOUR_DIFFERS = "colour_differs"  # black and white beside colour

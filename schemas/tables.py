@@ -176,7 +176,9 @@ class Track:
     bottom_colour: str = column(_TEXT, "the same for the lower garment", default="")
     description: str = column(_TEXT, "what the person looks like, as measured", default="")
     looks: list[bytes] = column(
-        pa.list_(_BYTES), "per still with a box: pipeline.pictures.looks, to find copies", default=()
+        pa.list_(_BYTES),
+        "per still with a box: pipeline.pictures.looks, to find copies",
+        default=(),
     )
     own_similarity: float = column(
         _FLOAT, "mean cosine to the character's other tracks, NaN if alone", default=math.nan
@@ -319,7 +321,9 @@ class Edit:
     seed: int = column(_LONG, "seed")
     engine: str = column(_TEXT, "id of the editor")
     weights_digest: str = column(_TEXT, "SHA-256 of its weights, 'none' without")
-    refusal: str = column(_TEXT, "what cannot be measured: wrong_size | no_face | other_people, or ''")
+    refusal: str = column(
+        _TEXT, "what cannot be measured: wrong_size | no_face | other_people, or ''"
+    )
     measured: str = column(_TEXT, "JSON of every check's value: pipeline.engines.edit_gate")
     recogniser: str = column(_TEXT, "id of the engine behind similarity and vector")
     recogniser_digest: str = column(_TEXT, "SHA-256 of its weights")
@@ -352,7 +356,8 @@ class Reference:
         "copy, 0.85 is suspicious, strangers have 0.5 at most; NaN unknown",
     )
     hash_distance: int = column(
-        _INT, "copy risk: bits of 64 that differ from the clip's nearest candidate; -1 unknown",
+        _INT,
+        "copy risk: bits of 64 that differ from the clip's nearest candidate; -1 unknown",
         unit="bit",
     )
     pose_gap: float = column(

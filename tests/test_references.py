@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rows import WINDOWS, candidate, clip, embedding, hash_of, looks_like, person, track
 
+from pipeline.pairing.kinds import Kind, Kinds
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
@@ -93,7 +94,7 @@ def test_an_overlapping_clip_at_the_same_time_counts_as_the_own_clip():
 
 def test_same_shot_needs_the_time_gap():
     gallery = Gallery().add("inside", 11.0, of=ME).add("too-near", 16.9).add("far", 17.0)
-    choice = gallery.choose(References(min_gap_s=5.0))
+    choice = gallery.choose(References(kinds=Kinds(same_shot_other_clip=Kind(min_gap_s=5.0))))
     assert names(choice) == ["far"]
     (refused,) = choice.refused
     assert refused.rejected.reason == Reason.NEAR_DUPLICATE_REFERENCE
@@ -140,7 +141,7 @@ def test_across_videos_the_floor_is_the_cross_video_window():
     gallery = Gallery().add("other-video", 5.0, 0.6, video_id="else")
     gallery.add("other-shot", 40.0, 0.6, shot_id="other")
     assert names(gallery.choose()) == ["other-shot"]
-    assert len(gallery.choose(References(cross_video_floor=0.5)).references) == 2
+    assert len(gallery.choose(References(kinds=Kinds(cross_video=Kind(0.5, 0.5)))).references) == 2
 
 
 def test_a_picture_that_is_in_the_clip_is_no_reference_of_it():

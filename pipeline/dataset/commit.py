@@ -13,7 +13,16 @@ from pipeline.dataset.store import Store
 from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
 
 STAGING = "_staging"
-FOLDERS = ("videos", "clips", "tracks", "characters", "suspects", "samples", "embeddings", "rejects")
+FOLDERS = (
+    "videos",
+    "clips",
+    "tracks",
+    "characters",
+    "suspects",
+    "samples",
+    "embeddings",
+    "rejects",
+)
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
@@ -88,9 +97,9 @@ def table_path(table: str, version: int, number: int) -> str:
 
 
 def digest_of(values: Iterable[object]) -> str:
-    """Return a SHA-256 over JSON values in the order given."""
+    """Return a SHA-256 over JSON values, and bytes among them, in the order given."""
     digest = hashlib.sha256()
     for value in values:
-        digest.update(json.dumps(value, sort_keys=True).encode())
+        digest.update(json.dumps(value, sort_keys=True, default=bytes.hex).encode())
         digest.update(b"\n")
     return digest.hexdigest()

@@ -53,8 +53,15 @@ REGISTRY: dict[str, dict[str, str]] = {
         "watermark": "pipeline.engines.clip_scores:WatermarkScorer",
         "text": "pipeline.engines.text_score:TextScorer",
     },
+    "editor": {
+        "none": "",
+        "relight": "pipeline.engines.relight_editor:RelightEditor",
+        "diffusers": "pipeline.engines.reference_editor:DiffusersEditor",
+    },
 }
-_LATE = ("captions",)  # tasks that measure nothing of a video
+NO_EDITOR = "none"
+_LATE = ("captions", "editor")  # tasks that measure nothing of a video
+
 
 # engine of a task -> the (engine, task) in models.yaml whose weights it reads; others read none
 READS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
@@ -85,6 +92,7 @@ class Engines:
         masks: cuts a person out.
         captions: says what a clip shows.
         scorers: give a clip's stills a number each; of aesthetic, nsfw, watermark, text.
+        editor: makes references of another light, pose or place; none makes none.
     """
 
     people: str = "opencv"
@@ -93,6 +101,7 @@ class Engines:
     masks: str = "grabcut"
     captions: str = "attributes"
     scorers: tuple[str, ...] = ()
+    editor: str = NO_EDITOR
 
     def __post_init__(self) -> None:
         for task, name in self.chosen():
@@ -115,7 +124,8 @@ class Engines:
         found = []
         for task in REGISTRY:
             value = getattr(self, task)
-            found += [(task, name) for name in ((value,) if isinstance(value, str) else value)]
+            names = (value,) if isinstance(value, str) else value
+            found += [(task, name) for name in names if name != NO_EDITOR]
         return found
 
 

@@ -10,6 +10,7 @@ searched, 16 bytes per near pair; see docs/pairs.md for what was measured.
 """
 
 import heapq
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -123,7 +124,7 @@ def _merge_near(clusters: _Clusters, threshold: float) -> list[list[int]]:
     near = _by_row(np.concatenate([pairs, pairs[:, ::-1]]), size)
     borders = np.searchsorted(labels[order], np.arange(number + 1))
     merged = []
-    for first, last in zip(borders, borders[1:], strict=False):
+    for first, last in itertools.pairwise(borders.tolist()):
         component = order[first:last].tolist()
         if len(component) <= DENSE:
             merged += _agglomerate(component, clusters, threshold)
@@ -254,8 +255,7 @@ def _agglomerate_sparsely(
     mean = clusters.means[list(component)]
     weight = clusters.weights[list(component)]
     foes = [
-        {int(local[foe]) for foe in clusters.apart[index] if local[foe] >= 0}
-        for index in component
+        {int(local[foe]) for foe in clusters.apart[index] if local[foe] >= 0} for index in component
     ]
     close = [local[near[index]] for index in component]
     members = [[index] for index in component]

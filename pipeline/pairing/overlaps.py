@@ -32,7 +32,7 @@ def constraints(
     for first, second in _neighbours(tracks, clips):
         pair = tuple(sorted((first.track_id, second.track_id)))
         if first.clip_id == second.clip_id:
-            if _frames(first) & _frames(second):
+            if _share_a_frame(first, second):
                 apart.add(pair)
             continue
         overlap = _overlap(first, clips[first.clip_id], second, clips[second.clip_id])
@@ -62,8 +62,9 @@ def _neighbours(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> list[tupl
     return pairs
 
 
-def _frames(track: Track) -> set[int]:
-    return set(range(track.first_frame, track.first_frame + len(track.boxes)))
+def _share_a_frame(first: Track, second: Track) -> bool:
+    last = min(each.first_frame + len(each.boxes) for each in (first, second))
+    return max(first.first_frame, second.first_frame) < last
 
 
 def _overlap(first: Track, clip: Clip, second: Track, other: Clip) -> float | None:

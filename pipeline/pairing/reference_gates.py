@@ -1,10 +1,13 @@
-"""Which candidates may stand beside a clip at all: its kind, and every gate with its threshold."""
+"""Which candidates may stand beside a clip at all: every gate with its value and threshold."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.pairing.copy_risk import CopyRisk
+from pipeline.pairing.kinds import Kinds, gap_s
 from pipeline.pairing.reference_pool import HASH_BITS, CandidatePool
 from pipeline.stage import Rejected
 from schemas.reasons import PairKind, Reason
@@ -12,9 +15,13 @@ from schemas.tables import Clip, Track
 
 _DUPLICATE, _QUALITY = Reason.NEAR_DUPLICATE_REFERENCE, Reason.LOW_QUALITY_REFERENCE
 _NO_VECTOR = "the image has no identity vector"
-_TOO_NEAR = "seconds outside the clip, in its own shot"
+_CUT_FACE = "face cut by the side of the picture"
+_SMALL = "pixels of the person in the source"
+_TOO_NEAR = "seconds outside the clip, in its own video"
 _ALIKE = "cosine to a picture of the clip"
 _BITS = "bits that differ from a picture of the clip"
+_LOOKS = "likeness of looks to a moment of the clip"
+_GREY = 6.0  # mean distance from grey below which a picture is black and white
 
 MOST_REFERENCES = 10  # the widest galleries keep 8 to 10 images an identity (MAGREF)
 
@@ -23,41 +30,53 @@ MOST_REFERENCES = 10  # the widest galleries keep 8 to 10 images an identity (MA
 class References:
     """Choose up to `max_references` images of a character for one of its clips.
 
-    Reads    candidates of the character, identity vectors, clip times
+    Reads    candidates of the character, identity vectors, clip times, looks
     Rejects  no_reference               the character has no candidate at all
-             low_quality_reference      quality < min_quality
-             low_similarity             cosine to the clip's track < the kind's floor
-             near_duplicate_reference   the same picture as one in the clip, or too near in time
              unconfirmed_person         the candidate has no identity vector
+             body_part                  neither a face nor a whole body
+             low_quality_reference      too small, half a face, quality < min_quality
+             other_face                 the mask holds somebody else's face
+             low_similarity             cosine to the clip's track < the kind's floor
+             colour_differs             black and white beside colour
+             near_duplicate_reference   the same picture as one in the clip, or too near in time
 
     Attributes:
         max_references: at most so many a sample, 1 to 10.
+        kinds: window, gap and share of every kind of pair.
         min_quality: least quality of a candidate, 0 to 1.
-        min_gap_s: seconds by which a reference of the clip's own shot lies outside the clip.
-        floor: least cosine to the clip's track, same video; null: the recogniser's.
-        cross_video_floor: the same for another video; null: the recogniser's cross-video window.
-        duplicate: cosine to a picture of the clip that makes a copy; null: the recogniser's.
+        min_px: square root of the person's area in the source; Phantom-Data asks for 128 x 128.
+        body_parts: whether hands and backs cut off by the picture may be references.
+        max_other_face: share of another face on the mask; MAGREF drops objects from 0.25 on.
+        match_colour: whether a black and white picture must not stand beside a coloured clip.
         max_hash_distance: bits of 64; two crops that differ in no more are one picture.
+        max_place_similarity: of backgrounds; above it the background is replaced by augmentation.
+            Stills of one clip had 0.96 and more in 95 %, other videos at most 0.86.
+        review_near_duplicate: likeness of looks from which a person should look at the pair.
         min_difference: to the references already chosen, 0 to 1; less adds nothing.
         primary_yaw: degrees; the first reference is turned no further if there is such a one.
         variety: share of the score that is drawn per clip, so that clips get different references.
+        copy_aversion: share of the score that a copy of the clip loses.
         tiers: kinds in order of preference; the first tier with a survivor is used alone. Before
             the clip's own pictures are used, near-duplicates from elsewhere are, augmented.
         augmented: kinds whose references are augmented; in_clip_augmented always is.
     """
 
     max_references: int = 4  # OpenS2V: at most 4 edited ones; MAGREF keeps 10
+    kinds: Kinds = field(default_factory=Kinds)
     min_quality: float = 0.2  # ours: below it, crops are blurred or cut off
-    min_gap_s: float = 5.0  # HunyuanCustom trains on 5 s and takes the reference from after it
-    floor: float | None = None
-    cross_video_floor: float | None = None
-    duplicate: float | None = None
+    min_px: float = 128.0
+    body_parts: bool = False
+    max_other_face: float = 0.25
+    match_colour: bool = True
     max_hash_distance: int = 6
+    max_place_similarity: float = 0.9
+    review_near_duplicate: float = 0.85
     min_difference: float = 0.04
     primary_yaw: float = 45.0
     variety: float = 0.1
+    copy_aversion: float = 0.3
     tiers: tuple[tuple[PairKind, ...], ...] = (
-        (PairKind.CROSS_VIDEO, PairKind.SAME_VIDEO_OTHER_SHOT),
+        (PairKind.CROSS_VIDEO, PairKind.SAME_VIDEO_OTHER_SHOT, PairKind.EDITED),
         (PairKind.SAME_SHOT_OTHER_CLIP,),
         (PairKind.IN_CLIP_AUGMENTED,),
     )
@@ -79,6 +98,11 @@ class References:
                 "references.augmented must name in_clip_augmented, or clips are paired with "
                 f"pictures of themselves, got {list(map(str, self.augmented))}"
             )
+        for name in ("variety", "copy_aversion"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"references.{name} must be in [0, 1), got {getattr(self, name):g}"
+                )
         kinds = [kind for tier in self.tiers for kind in tier]
         if len(kinds) != len(set(kinds)) or not kinds:
             raise ValueError(f"references.tiers must name kinds once each, got {kinds}")
@@ -91,26 +115,6 @@ class Refused:
     rejected: Rejected
     number: int
     reference_id: str
-
-
-def pair_kinds(clip: Clip, pool: CandidatePool) -> np.ndarray:
-    """Name every candidate's kind as seen from the clip.
-
-    The clip's own time range counts as inside the clip, whichever overlapping clip the image was
-    taken from. Returns (N,) strings.
-    """
-    kinds = np.full(len(pool), str(PairKind.CROSS_VIDEO), dtype=object)
-    here = pool.videos == clip.video_id
-    kinds[here] = str(PairKind.SAME_VIDEO_OTHER_SHOT)
-    kinds[here & (pool.shots == clip.shot_id)] = str(PairKind.SAME_SHOT_OTHER_CLIP)
-    inside = (pool.times >= clip.start_s) & (pool.times < clip.end_s)
-    kinds[here & (inside | (pool.clips == clip.clip_id))] = str(PairKind.IN_CLIP_AUGMENTED)
-    return kinds
-
-
-def gap_s(clip: Clip, times: np.ndarray) -> np.ndarray:
-    """Return how far outside the clip each time of the same video lies, 0 inside."""
-    return np.maximum(np.maximum(clip.start_s - times, times - clip.end_s), 0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,12 @@ class Gate:
         miss = np.nan_to_num(self.values[indices] - self.thresholds[indices], nan=-np.inf)
         nearest = indices[int(np.argmax(miss) if self.higher_passes else np.argmin(miss))]
         value, threshold = float(self.values[nearest]), float(self.thresholds[nearest])
-        rejected = Rejected(self.reason, round(value, 6), round(threshold, 6), self.detail)
+        rejected = Rejected(self.reason, _known(value), _known(threshold), self.detail)
         return [Refused(rejected, len(indices), pool.rows[nearest].reference_id)]
+
+
+def _known(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def refusals(
@@ -143,45 +151,62 @@ def refusals(
     pool: CandidatePool,
     similarity: np.ndarray,
     kinds: np.ndarray,
+    risk: CopyRisk,
     windows: SimilarityWindows,
     config: References,
 ) -> list[Gate]:
     """Return the gates in the order in which a candidate meets them."""
-    ceiling = windows.duplicate if config.duplicate is None else config.duplicate
-    floor = np.where(
-        kinds == str(PairKind.CROSS_VIDEO),
-        windows.cross_video if config.cross_video_floor is None else config.cross_video_floor,
-        windows.reference_floor if config.floor is None else config.floor,
-    )
-    outside = kinds != str(PairKind.IN_CLIP_AUGMENTED)
-    near = (kinds == str(PairKind.SAME_SHOT_OTHER_CLIP)) & (
-        gap_s(clip, pool.times) < config.min_gap_s
-    )
-    alike, bits = _nearest_own(track, pool, similarity)
+    floor = config.kinds.values(kinds, "floor", windows)
     one = np.ones(len(pool))
-    quality, gap = pool.quality, gap_s(clip, pool.times)
-    bits_left = config.max_hash_distance + 1
+    quality, size, face = pool.quality, pool.size_px, pool.other_face
+    least, covered = config.min_quality * one, config.max_other_face * one
+    part = pool.body_part & (not config.body_parts)
+    grey = _colour_gate(track, pool, config)
     return [
         Gate(Reason.UNCONFIRMED_PERSON, ~pool.confirmed, 0 * one, one, detail=_NO_VECTOR),
-        Gate(_QUALITY, ~(quality >= config.min_quality), quality, config.min_quality * one),
+        Gate(Reason.BODY_PART, part, 0 * one, one, detail="faces, in a picture cut by its edge"),
+        Gate(_QUALITY, pool.half_face, 0 * one, one, detail=_CUT_FACE),
+        Gate(_QUALITY, ~(size >= config.min_px), size, config.min_px * one, detail=_SMALL),
+        Gate(_QUALITY, ~(quality >= config.min_quality), quality, least),
+        Gate(Reason.OTHER_FACE, face > config.max_other_face, face, covered, False),
         Gate(Reason.LOW_SIMILARITY, ~(similarity >= floor), similarity, floor),
-        Gate(_DUPLICATE, near, gap, config.min_gap_s * one, True, _TOO_NEAR, True),
-        Gate(_DUPLICATE, outside & (alike >= ceiling), alike, ceiling * one, False, _ALIKE, True),
-        Gate(_DUPLICATE, outside & (bits < bits_left), bits, bits_left * one, True, _BITS, True),
+        grey,
+        *_copy_gates(clip, pool, kinds, risk, windows, config),
     ]
 
 
-def _nearest_own(
-    track: Track, pool: CandidatePool, similarity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compare every candidate with the clip's own pictures of the character.
+def _colour_gate(track: Track, pool: CandidatePool, config: References) -> Gate:
+    """Refuse black and white beside colour, and colour beside black and white."""
+    own = pool.chroma[(pool.tracks == track.track_id) & ~pool.edited]
+    known = own[np.isfinite(own)]
+    clip_is_grey = bool(len(known)) and float(np.median(known)) < _GREY
+    grey = pool.chroma < _GREY  # an unknown one is not
+    differs = np.isfinite(pool.chroma) & (grey != clip_is_grey)
+    refuses = differs & bool(len(known)) & config.match_colour
+    limit = np.full(len(pool), _GREY)
+    return Gate(Reason.COLOUR_DIFFERS, refuses, pool.chroma, limit, not clip_is_grey)
 
-    Returns the highest cosine, to the track's mean or to one of its pictures, and the fewest
-    differing bits; (N,) each. This measures how much a reference would give the clip away.
-    """
-    alike, bits = similarity.copy(), np.full(len(pool), HASH_BITS, dtype=float)
-    for index in np.flatnonzero(pool.tracks == track.track_id):
-        cosines = np.nan_to_num(pool.vectors @ pool.vectors[index], nan=-1.0)
-        alike = np.fmax(alike, np.round(cosines.astype(np.float64), 6))
-        bits = np.minimum(bits, pool.hash_distance(int(index)))
-    return alike, bits
+
+def _copy_gates(
+    clip: Clip,
+    pool: CandidatePool,
+    kinds: np.ndarray,
+    risk: CopyRisk,
+    windows: SimilarityWindows,
+    config: References,
+) -> list[Gate]:
+    ceiling = config.kinds.values(kinds, "ceiling", windows)
+    most = config.kinds.values(kinds, "max_near_duplicate", windows)
+    least_gap = config.kinds.values(kinds, "min_gap_s", windows)
+    gap = gap_s(clip, pool.times)
+    outside = kinds != str(PairKind.IN_CLIP_AUGMENTED)
+    near = (pool.videos == clip.video_id) & (gap < least_gap)
+    bits_left = np.full(len(pool), float(config.max_hash_distance + 1))
+    few, alike = outside & (risk.bits < bits_left), risk.cosine >= ceiling
+    copies = risk.near_duplicate >= most
+    return [
+        Gate(_DUPLICATE, near, gap, least_gap, True, _TOO_NEAR, True),
+        Gate(_DUPLICATE, alike, risk.cosine, ceiling, False, _ALIKE, True),
+        Gate(_DUPLICATE, few, risk.bits, bits_left, True, _BITS, True),
+        Gate(_DUPLICATE, copies, risk.near_duplicate, most, False, _LOOKS, True),
+    ]

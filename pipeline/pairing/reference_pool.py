@@ -6,14 +6,26 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.pairing.vectors import IdentityVectors
+from pipeline.pictures.looks import looks_array, places_array
 from schemas.tables import Candidate
 
 HASH_BITS = 64  # of one difference hash
+EDGE = 0.01  # of the picture's width: a face this near is cut by its side
 
 # How far apart two candidates are: a weighted sum of differences, each from 0 to 1. Ours, after
 # the expression gallery's 0.75 (1 - cosine) + 0.25 dt, with time replaced by what can be seen.
-LOOK, YAW, SIZE, LIGHT, BODY = 0.40, 0.25, 0.15, 0.10, 0.10
+WEIGHTS = {
+    "identity": 0.25,  # of the vectors: what the recogniser itself finds different
+    "view": 0.15,  # of the looks: pose, framing
+    "yaw": 0.20,  # 1 is a quarter turn
+    "smile": 0.05,  # 1 is from pursed lips to a laugh; needs five points
+    "size": 0.15,  # 1 is four times the size
+    "light": 0.10,  # brightness, warmth, exposure
+    "body": 0.10,  # a whole body or not
+}
 UNKNOWN_YAW = 0.5  # difference between a known and an unknown yaw
+LAUGH = 0.5  # distances of the eyes by which a laugh widens a mouth
+STOP = 1.0  # of warmth: daylight against a lamp is about one
 
 
 class CandidatePool:
@@ -43,6 +55,17 @@ class CandidatePool:
             len(self.rows), HASH_BITS
         )
         self.hashed = np.array([bool(row.perceptual_hash) for row in self.rows], dtype=bool)
+        self.brightness = np.array([row.brightness for row in self.rows])
+        self.warmth = np.array([row.warmth for row in self.rows])
+        self.chroma = np.array([row.chroma for row in self.rows])
+        self.smile = np.array([row.smile for row in self.rows])
+        self.looks = looks_array(row.look for row in self.rows)
+        self.places = places_array(row.place for row in self.rows)
+        self.size_px = np.array([row.size_px for row in self.rows])
+        self.other_face = np.array([row.other_face for row in self.rows])
+        self.body_part = np.array([_is_body_part(row) for row in self.rows], dtype=bool)
+        self.half_face = np.array([_is_half_face(row) for row in self.rows], dtype=bool)
+        self.edited = np.array([bool(row.edit) for row in self.rows], dtype=bool)
         self.tracks = np.array([row.track_id for row in self.rows], dtype=object)
         self.clips = np.array([row.clip_id for row in self.rows], dtype=object)
         self.shots = np.array([row.shot_id for row in self.rows], dtype=object)
@@ -58,15 +81,35 @@ class CandidatePool:
 
     def difference(self, index: int) -> np.ndarray:
         """Return how differently candidate `index` shows the character, (N,), 0 to 1."""
-        look = np.clip(1 - self.vectors @ self.vectors[index], 0, 1)
         known = np.isfinite(self.yaw)
-        turned = np.abs(self.yaw - self.yaw[index]) / 90
+        turned = np.minimum(np.abs(self.yaw - self.yaw[index]) / 90, 1)
         unknown = np.where(known == known[index], 0.0, UNKNOWN_YAW)
-        yaw = np.where(known & known[index], np.minimum(turned, 1), unknown)
-        size = np.minimum(np.abs(self.size - self.size[index]) / 2, 1)  # 1 is four times the size
-        light = np.abs(self.exposure - self.exposure[index])
-        body = self.whole_body != self.whole_body[index]
-        return LOOK * look + YAW * yaw + SIZE * size + LIGHT * light + BODY * body
+        brighter = np.abs(self.brightness - self.brightness[index])
+        warmer = np.abs(self.warmth - self.warmth[index]) / STOP
+        light = np.fmax(np.fmax(brighter, warmer), np.abs(self.exposure - self.exposure[index]))
+        parts = {
+            "identity": np.clip(1 - self.vectors @ self.vectors[index], 0, 1),
+            "view": np.nan_to_num(np.clip(1 - self.looks @ self.looks[index], 0, 1)),
+            "yaw": np.where(known & known[index], turned, unknown),
+            "smile": np.nan_to_num(np.abs(self.smile - self.smile[index]) / LAUGH),
+            "size": np.abs(self.size - self.size[index]) / 2,
+            "light": light,
+            "body": self.whole_body != self.whole_body[index],
+        }
+        return sum(weight * np.minimum(parts[name], 1) for name, weight in WEIGHTS.items())
+
+
+def _is_body_part(row: Candidate) -> bool:
+    """Tell a hand or a back at the picture's edge: no face, and cut off."""
+    return not len(row.face) and not row.whole_body and row.truncation > 0
+
+
+def _is_half_face(row: Candidate) -> bool:
+    """Tell a face that the picture cuts at a side; foreheads and chins may be cut."""
+    if not len(row.face):
+        return False
+    rim = EDGE * row.width
+    return row.face[0] <= rim or row.face[2] >= row.width - rim
 
 
 def _hash_bits(text: str) -> np.ndarray:
