@@ -130,6 +130,13 @@ def num_workers(cluster: Cluster) -> int:
     return min(cluster.workers or available, available)
 
 
+def num_gpus() -> int:
+    """Return how many GPUs the cluster has."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
 def check_budget(pools: Iterable[Pool]) -> None:
     """Refuse pools that together want more than the cluster has: they would wait for ever."""
     pools, have = list(pools), resources()

@@ -3,24 +3,29 @@
 No source video is decoded here, so it is cheap to run again with other thresholds.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.caption_pool import caption_clips
+from pipeline.characters import describe_characters, with_fit
 from pipeline.config import Curate
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
 from pipeline.dataset.shards import Ingredients
 from pipeline.dataset.store import Store
+from pipeline.edit_references import edit_references
 from pipeline.engines import load_engine
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.engines.spaces import spaces_of
 from pipeline.pairing.gates import Kept, apply_gates, describe_videos
-from pipeline.samples import Plans, plan_samples
+from pipeline.pairing.windows import with_own_windows
+from pipeline.sample_rows import Member
+from pipeline.samples import Plans, SamplePlan, find_cast, plan_cast
 from pipeline.stage import Ledger, Rejected
 from schemas.columns import Row
 from schemas.reasons import Reason
-from schemas.tables import Clip, Embedding, Reject, Track, Video
+from schemas.tables import Character, Clip, Embedding, Reject, Suspect, Track, Video
 
 
 @dataclass(frozen=True)
@@ -38,23 +43,32 @@ def pair(
     video_ids: Mapping[str, str],
     store: Store,
     config: Curate,
+    workers: int = 1,
 ) -> Paired:
-    """Gate, find characters, choose references, caption. `video_ids` is by uri."""
+    """Gate, find characters, choose references, edit, caption. `video_ids` is by uri."""
     given, copies = _first_of_each(inputs, video_ids)
     videos = describe_videos(observed.videos, given)
     kept = apply_gates(observed, videos, config.gates)
     light = {track.track_id for track in kept.tracks}
-    plans = plan_samples(
-        kept.clips,
-        kept.tracks,
-        [row for row in observed.candidates if row.track_id in light],
-        [row for row in observed.embeddings if row.track_id in light],
-        spaces_of(load_engine("recogniser", config.engines.recogniser)),
-        config.pairing,
+    candidates = [row for row in observed.candidates if row.track_id in light]
+    embeddings = [row for row in observed.embeddings if row.track_id in light]
+    recogniser = load_engine("recogniser", config.engines.recogniser)
+    spaces = with_own_windows(spaces_of(recogniser), recogniser.info, config.pairing.windows)
+    cast = find_cast(kept.clips, kept.tracks, embeddings, spaces, config.pairing.characters)
+    plans = plan_cast(cast, candidates, embeddings, config.pairing)
+    edited = edit_references(
+        plans, candidates, observed.unit_of_clip, cast.windows, store, config, workers
     )
-    samples = _ingredients(kept, plans, observed.unit_of_clip, store, config)
+    if edited.candidates:
+        plans = plan_cast(
+            cast,
+            [*candidates, *edited.candidates],
+            [*embeddings, *edited.embeddings],
+            config.pairing,
+        )
+    samples = _ingredients(kept, plans, observed.unit_of_clip, edited.paths, store, config)
     ledger = Ledger(list(observed.rejects), dict(observed.counts))
-    for each in (copies, kept.ledger, plans.ledger):
+    for each in (copies, kept.ledger, edited.ledger, plans.ledger):
         ledger.merge(each)
     ledger.check("probe", "video", len(inputs))
     return Paired(samples, _tables(observed, videos, plans, samples, ledger), ledger)
@@ -76,7 +90,12 @@ def _first_of_each(
 
 
 def _ingredients(
-    kept: Kept, plans: Plans, unit_of_clip: Mapping[str, str], store: Store, config: Curate
+    kept: Kept,
+    plans: Plans,
+    unit_of_clip: Mapping[str, str],
+    edits: Mapping[str, str],
+    store: Store,
+    config: Curate,
 ) -> list[Ingredients]:
     clips = {clip.clip_id: clip for clip in kept.clips}
     tracks = {track.track_id: track for track in plans.characters.tracks}
@@ -84,24 +103,40 @@ def _ingredients(
     order = sorted(
         plans.samples, key=lambda p: (p.video_id, clips[p.clip_id].start_s, p.clip_id, p.track_id)
     )
-    shown = [(clips[p.clip_id], tracks[p.track_id]) for p in order]
-    given = [videos[p.video_id].given_caption for p in order]
-    facts = _facts(shown, kept.tracks)
+    members = [member for plan in order for member in plan.members]
+    given = [videos[p.video_id].given_caption for p in members]
+    facts = _facts([(clips[p.clip_id], tracks[p.track_id]) for p in members], kept.tracks)
     captions = caption_clips(facts, given, unit_of_clip, store, config)
+    shown = iter(zip(members, captions, strict=True))
+    cast = [
+        [Member(p, tracks[p.track_id], text) for p, text in itertools.islice(shown, len(s.members))]
+        for s in order
+    ]
     return [
         Ingredients(
             plan,
             clips[plan.clip_id],
-            tracks[plan.track_id],
+            own.track,
             videos[plan.video_id],
-            caption,
-            {
-                clip_id: unit_of_clip[clip_id]
-                for clip_id in sorted({plan.clip_id, *(r.clip_id for r in plan.references)})
-            },
+            own.caption,
+            _units(plan, unit_of_clip),
+            tuple(others),
+            _edited(plan, edits),
         )
-        for plan, caption in zip(order, captions, strict=True)
+        for plan, (own, *others) in zip(order, cast, strict=True)
     ]
+
+
+def _units(plan: SamplePlan, unit_of_clip: Mapping[str, str]) -> dict[str, str]:
+    """Return where the clip and the clips of all references lie."""
+    clips = {row.clip_id for member in plan.members for row in member.references}
+    return {clip_id: unit_of_clip[clip_id] for clip_id in sorted({plan.clip_id, *clips})}
+
+
+def _edited(plan: SamplePlan, edits: Mapping[str, str]) -> dict[str, str]:
+    """Return where the edited references lie."""
+    rows = (row for member in plan.members for row in member.references if row.edit)
+    return {row.reference_id: edits[row.reference_id] for row in rows}
 
 
 def _facts(shown: Sequence[tuple[Clip, Track]], tracks: Iterable[Track]) -> list[CaptionFacts]:
@@ -119,7 +154,7 @@ def _tables(
     ledger: Ledger,
 ) -> dict[type[Row], list]:
     """Return the light tables; clips and tracks that were dropped stay in, with their scores."""
-    characters = {track.track_id: track.character_id for track in plans.characters.tracks}
+    named = {track.track_id for track in plans.characters.tracks}
     captions = {each.clip.clip_id: each.caption for each in samples}
     clips = [
         replace(
@@ -132,14 +167,15 @@ def _tables(
         else clip
         for clip in observed.clips
     ]
-    tracks = [
-        replace(track, character_id=characters.get(track.track_id, "")) for track in observed.tracks
-    ]
-    embeddings = [row for row in observed.embeddings if row.track_id in characters]
+    tracks = with_fit(observed.tracks, plans.characters)
+    embeddings = [row for row in observed.embeddings if row.track_id in named]
+    recognisers = sorted({row.recogniser for row in embeddings})
     return {
         Video: videos,
         Clip: sorted(clips, key=lambda clip: clip.clip_id),
         Track: sorted(tracks, key=lambda track: track.track_id),
+        Character: describe_characters(plans.characters, "".join(recognisers)),
+        Suspect: list(plans.characters.suspects),
         Embedding: sorted(embeddings, key=lambda row: (row.track_id, row.reference_id)),
         Reject: sorted(
             ledger.rejects, key=lambda r: (r.stage, r.level, r.video_id, r.id, r.reason, r.detail)

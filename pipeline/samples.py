@@ -1,47 +1,37 @@
-"""Pair every clip's character with its references, and build the training rows.
+"""Pair every clip's character with its references: which samples there are.
 
-Planning is light: ids and scores of everything observed, no pixels. Building is heavy and knows
-one sample at a time.
+Planning is light: ids and scores of everything observed, no pixels. `pipeline.sample_rows` builds.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-from pipeline.augment import (
-    Augment,
-    apply_recipe,
-    draw_recipe,
-    fit_recipe,
-    recipe_from_json,
-    recipe_to_json,
-)
-from pipeline.captions import Caption
+from pipeline.augment import Augment, draw_recipe, recipe_to_json
 from pipeline.characters import CharacterResult, Characters, find_in_spaces
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.engines.spaces import Space
-from pipeline.media import decode_image, encode_jpeg, encode_png_mask
+from pipeline.pairing.edit_choice import Edits
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.splits import Splits, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
-from pipeline.references import ChosenReference, choose_references
+from pipeline.pairing.windows import OwnWindows
+from pipeline.references import Choice, ChosenReference, choose_references
 from pipeline.stage import Ledger
 from schemas.ids import content_id
-from schemas.tables import (
-    Candidate,
-    Clip,
-    Embedding,
-    Reference,
-    Sample,
-    Track,
-    Video,
-)
+from schemas.tables import Candidate, Clip, Embedding, Track
 
 CHARACTERS, REFERENCES = "characters", "references"  # stages of the ledger
-JPEG_QUALITY = 95  # of an augmented reference; the recipe's own compression comes before
 USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
+
+
+class Layout(StrEnum):
+    """What a sample of a clip with several characters is."""
+
+    PER_CHARACTER = "per_character"  # one sample for each of them
+    MULTI_CHARACTER = "multi_character"  # one sample with all of them
 
 
 @dataclass(frozen=True)
@@ -53,12 +43,18 @@ class Pairing:
         references: which images stand beside a clip.
         augment: how references from the clip's own shot are changed.
         splits: what is kept apart for validation and test.
+        samples: per_character, or multi_character: one sample a clip, the largest person first.
+        edits: which references are edited, when engines.editor names an editor.
+        windows: cosines that replace the recogniser's own, as jobs/calibrate.py writes them.
     """
 
     characters: Characters = field(default_factory=Characters)
     references: References = field(default_factory=References)
     augment: Augment = field(default_factory=Augment)
     splits: Splits = field(default_factory=Splits)
+    samples: Layout = Layout.PER_CHARACTER
+    edits: Edits = field(default_factory=Edits)
+    windows: tuple[OwnWindows, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,12 @@ class SamplePlan:
     character_id: str
     split: str
     references: tuple[ChosenReference, ...]  # best first
+    others: tuple["SamplePlan", ...] = ()  # further characters of the clip, largest first
+
+    @property
+    def members(self) -> tuple["SamplePlan", ...]:
+        """This character and the others."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,32 @@ class Plans:
     ledger: Ledger
     characters: CharacterResult
     refused: Mapping[str, int]  # candidates refused by the gates, by reason, over all tracks
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who is who among everything observed, and what their references may be judged by."""
+
+    clips: Mapping[str, Clip]
+    tracks: tuple[Track, ...]  # all that were asked for, sorted by id
+    found: CharacterResult
+    windows: Mapping[str, SimilarityWindows]  # by track_id
+
+
+def find_cast(
+    clips: Iterable[Clip],
+    tracks: Iterable[Track],
+    embeddings: Iterable[Embedding],
+    windows: SimilarityWindows | Sequence[Space],
+    config: Characters | None = None,
+) -> Cast:
+    """Find characters. Raises ValueError for a track without its clip or mixed recognisers."""
+    by_clip = {clip.clip_id: clip for clip in clips}
+    ordered = sorted(tracks, key=lambda track: track.track_id)
+    _check_clips(ordered, by_clip)
+    spaces = [Space.whole(windows)] if isinstance(windows, SimilarityWindows) else windows
+    found, own = find_in_spaces(ordered, by_clip, embeddings, spaces, config)
+    return Cast(by_clip, tuple(ordered), found, own)
 
 
 def plan_samples(
@@ -98,33 +126,66 @@ def plan_samples(
     order of the input. Raises ValueError for a track without its clip or mixed recognisers.
     """
     config = config or Pairing()
-    by_clip = {clip.clip_id: clip for clip in clips}
-    tracks = sorted(tracks, key=lambda track: track.track_id)
-    _check_clips(tracks, by_clip)
     embeddings = list(embeddings)
-    spaces = [Space.whole(windows)] if isinstance(windows, SimilarityWindows) else windows
-    found, own = find_in_spaces(tracks, by_clip, embeddings, spaces, config.characters)
-    ledger = _character_ledger(tracks, found)
+    cast = find_cast(clips, tracks, embeddings, windows, config.characters)
+    return plan_cast(cast, candidates, embeddings, config)
+
+
+def plan_cast(
+    cast: Cast, candidates: Iterable[Candidate], embeddings: Iterable[Embedding], config: Pairing
+) -> Plans:
+    """Do what `plan_samples` does once it is known who is who."""
+    ledger = _character_ledger(cast.tracks, cast.found)
     light = {row.reference_id: replace(row, image=b"", mask=b"") for row in candidates}
     vectors = identity_vectors(embeddings)
     plans: list[SamplePlan] = []
     refused: Counter[str] = Counter()
-    for track, pool in _pools(found, light, vectors):
-        clip = by_clip[track.clip_id]
-        choice = choose_references(
-            track, clip, pool, vectors, own[track.track_id], config.references
-        )
+    for track, pool in _pools(cast.found, light, vectors):
+        windows = cast.windows[track.track_id]
+        clip = cast.clips[track.clip_id]
+        choice = choose_references(track, clip, pool, vectors, windows, config.references)
         for line in choice.refused:
             refused[str(line.rejected.reason)] += line.number
-        if choice.rejected:
-            lost = choice.rejected.entry(REFERENCES, "sample", track.track_id, track.video_id)
-            ledger.reject(lost)
-        else:
+        _account(track, choice, len(pool), ledger)
+        if not choice.rejected:
             plans.append(_plan(track, choice.references, light, config))
-    ledger.keep(REFERENCES, "sample", len(plans))
-    ledger.check(REFERENCES, "sample", entered=len(found.tracks))
-    samples = _with_splits(plans, by_clip, config.splits)
-    return Plans(samples, ledger, found, dict(sorted(refused.items())))
+    ledger.check(REFERENCES, "sample", entered=len(cast.found.tracks))
+    if config.samples == Layout.MULTI_CHARACTER:
+        plans = _by_clip(plans, {track.track_id: track for track in cast.found.tracks})
+    samples = _with_splits(plans, cast.clips, config.splits)
+    return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
+
+
+def _account(track: Track, choice: Choice, candidates: int, ledger: Ledger) -> None:
+    """Write off every candidate that a gate refused for this clip, one line a gate."""
+    for line in choice.refused:
+        rejected = replace(
+            line.rejected, detail=f"for track {track.track_id}: {line.rejected.detail}".rstrip(": ")
+        )
+        entry = rejected.entry(
+            REFERENCES, "candidate", line.reference_id, track.video_id, line.number
+        )
+        ledger.reject(entry)
+    kept = candidates - sum(line.number for line in choice.refused)
+    ledger.keep(REFERENCES, "candidate", kept)
+    if choice.rejected:
+        ledger.reject(choice.rejected.entry(REFERENCES, "sample", track.track_id, track.video_id))
+    else:
+        ledger.keep(REFERENCES, "sample")
+
+
+def _by_clip(plans: Sequence[SamplePlan], tracks: Mapping[str, Track]) -> list[SamplePlan]:
+    """Join the plans of each clip into one, the largest person first."""
+    clips: dict[str, list[SamplePlan]] = {}
+    for plan in plans:
+        clips.setdefault(plan.clip_id, []).append(plan)
+    joined = []
+    for members in clips.values():
+        members.sort(key=lambda plan: (-tracks[plan.track_id].area, plan.track_id))
+        first, *others = members
+        sample_id = content_id("sample", [plan.sample_id for plan in members]) if others else ""
+        joined.append(replace(first, sample_id=sample_id or first.sample_id, others=tuple(others)))
+    return joined
 
 
 def _check_clips(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> None:
@@ -196,114 +257,12 @@ def _with_splits(
     links = [
         (
             plan.clip_id,
-            plan.character_id,
             plan.video_id,
-            *(row.video_id for row in plan.references),
+            *(member.character_id for member in plan.members),
+            *(row.video_id for member in plan.members for row in member.references),
         )
         for plan in plans
     ]
     groups = split_groups(links, clips, config.copies)
     placed = [replace(plan, split=str(config.draw(groups[plan.clip_id]))) for plan in plans]
     return tuple(sorted(placed, key=lambda plan: plan.sample_id))
-
-
-def build_sample(
-    plan: SamplePlan,
-    clip: Clip,
-    track: Track,
-    video: Video,
-    caption: Caption,
-    mp4: bytes,
-    candidates: Mapping[str, Candidate],
-) -> Sample:
-    """Build the training row; `candidates` holds the plan's references with their pixels.
-
-    Raises ValueError when the parts do not belong together or the clip's bytes have changed.
-    """
-    _check_parts(plan, clip, track, video, mp4)
-    references = [_reference(row, candidates[row.reference_id]) for row in plan.references]
-    return Sample(
-        sample_id=plan.sample_id,
-        clip_id=clip.clip_id,
-        video_id=clip.video_id,
-        shot_id=clip.shot_id,
-        track_id=track.track_id,
-        character_id=plan.character_id,
-        split=plan.split,
-        caption=caption.text,
-        description=caption.description,
-        caption_engine=caption.engine,
-        width=clip.width,
-        height=clip.height,
-        fps=clip.fps,
-        num_frames=clip.num_frames,
-        licence=video.licence,
-        source=video.source,
-        start_s=clip.start_s,
-        end_s=clip.end_s,
-        num_people=clip.num_people,
-        shot_size=track.shot_size,
-        sharpness=clip.sharpness,
-        brightness=clip.brightness,
-        motion=clip.motion,
-        camera_motion=clip.camera_motion,
-        purity=track.purity,
-        coverage=track.coverage,
-        area=track.area,
-        face_rate=track.face_rate,
-        first_frame=track.first_frame,
-        boxes=[list(box) for box in track.boxes],
-        references=references,
-        video={"bytes": mp4, "path": f"{clip.clip_id}.mp4"},
-    )
-
-
-def _check_parts(plan: SamplePlan, clip: Clip, track: Track, video: Video, mp4: bytes) -> None:
-    planned = (plan.clip_id, plan.track_id, plan.video_id)
-    given = (clip.clip_id, track.track_id, clip.video_id)
-    if planned != given or track.clip_id != clip.clip_id or video.video_id != clip.video_id:
-        raise ValueError(f"sample {plan.sample_id} is planned from {planned}, got {given}")
-    sha256 = hashlib.sha256(mp4).hexdigest()
-    if sha256 != clip.sha256:
-        raise ValueError(
-            f"clip {clip.clip_id} has SHA-256 {sha256[:12]}, its row says {clip.sha256[:12]}; "
-            "its unit is damaged: observe the video again"
-        )
-
-
-def _reference(row: ChosenReference, candidate: Candidate) -> Reference:
-    """Take pixels and scores from one candidate; change the pixels if the plan says so."""
-    if (candidate.reference_id, candidate.track_id) != (row.reference_id, row.track_id):
-        raise ValueError(
-            f"reference {row.reference_id} of track {row.track_id} was planned, got "
-            f"{candidate.reference_id} of {candidate.track_id}"
-        )
-    image, mask, augmentation = candidate.image, candidate.mask, row.augmentation
-    if augmentation:
-        image, mask, augmentation = _augmented(candidate, augmentation)
-    return Reference(
-        reference_id=row.reference_id,
-        kind=str(row.kind),
-        track_id=row.track_id,
-        clip_id=row.clip_id,
-        video_id=row.video_id,
-        time_s=row.time_s,
-        time_gap_s=row.time_gap_s,
-        similarity=row.similarity,
-        recogniser=row.recogniser,
-        quality=row.quality,
-        yaw=row.yaw,
-        whole_body=row.whole_body,
-        augmentation=augmentation,
-        sha256=hashlib.sha256(image).hexdigest(),
-        image={"bytes": image, "path": f"{row.reference_id}.jpg"},
-        mask={"bytes": mask, "path": f"{row.reference_id}.png"},
-    )
-
-
-def _augmented(candidate: Candidate, augmentation: str) -> tuple[bytes, bytes, str]:
-    """Return the changed image and mask, and the recipe that was followed in the end."""
-    mask = decode_image(candidate.mask)[..., 0]
-    recipe = fit_recipe(recipe_from_json(augmentation), mask, candidate.face)
-    changed, moved = apply_recipe(decode_image(candidate.image), mask, recipe)
-    return encode_jpeg(changed, JPEG_QUALITY), encode_png_mask(moved), recipe_to_json(recipe)

@@ -29,7 +29,8 @@ from pipeline.media import decode_image
 from pipeline.pairing.duplicates import Duplicates
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.splits import Splits, split_groups
-from pipeline.samples import Pairing, build_sample, plan_samples
+from pipeline.sample_rows import build_sample
+from pipeline.samples import Pairing, plan_samples
 from schemas.columns import schema_of, to_dict
 from schemas.reasons import PairKind, Reason, Split
 from schemas.tables import Sample

@@ -3,16 +3,18 @@
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pipeline.captions import Caption
 from pipeline.cluster import Cluster, Pool, run
 from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
+from pipeline.dataset.edited import read_edited
 from pipeline.dataset.parquet import encode_rows, read_rows, read_rows_by_key
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
 from pipeline.dataset.units import unit_folder
-from pipeline.samples import SamplePlan, build_sample
+from pipeline.sample_rows import Member, build_sample
+from pipeline.samples import SamplePlan
 from schemas.manifest import DataFile, Manifest
 from schemas.tables import Candidate, Clip, Sample, Track, Video
 
@@ -44,6 +46,8 @@ class Ingredients:
     video: Video
     caption: Caption
     units: dict[str, str]  # clip_id -> unit_id, of the clip and of its references' clips
+    others: tuple[Member, ...] = ()
+    edits: dict[str, str] = field(default_factory=dict)  # reference_id -> file, of edited ones
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,7 @@ def build_shard(plan: ShardPlan, store: Store) -> DataFile:
 def _build(sample: Ingredients, store: Store) -> Sample:
     clip_id = sample.clip.clip_id
     mp4 = read_clip_bytes(clip_id, sample.units[clip_id], store)
-    wanted: dict[str, set[str]] = {}
-    for reference in sample.plan.references:
-        wanted.setdefault(sample.units[reference.clip_id], set()).add(reference.reference_id)
-    candidates = {
-        row["reference_id"]: Candidate(**row)
-        for unit_id, ids in wanted.items()
-        for row in _read(unit_id, "candidates", "reference_id", ids, store)
-    }
+    candidates = _candidates(sample, store)
     return build_sample(
         sample.plan,
         sample.clip,
@@ -119,7 +116,30 @@ def _build(sample: Ingredients, store: Store) -> Sample:
         sample.caption,
         mp4,
         candidates,
+        sample.others,
     )
+
+
+def _candidates(sample: Ingredients, store: Store) -> dict[str, Candidate]:
+    """Read the references of all members, with their pixels, from units and edits."""
+    wanted: dict[str, set[str]] = {}
+    edited: dict[str, set[str]] = {}
+    for member in sample.plan.members:
+        for reference in member.references:
+            if reference.edit:
+                path = sample.edits[reference.reference_id]
+                edited.setdefault(path, set()).add(reference.reference_id)
+            else:
+                unit_id = sample.units[reference.clip_id]
+                wanted.setdefault(unit_id, set()).add(reference.reference_id)
+    found = {
+        row["reference_id"]: Candidate(**row)
+        for unit_id, ids in wanted.items()
+        for row in _read(unit_id, "candidates", "reference_id", ids, store)
+    }
+    for path, ids in edited.items():
+        found |= read_edited(path, ids, store)
+    return found
 
 
 def read_clip_bytes(clip_id: str, unit_id: str, store: Store) -> bytes:

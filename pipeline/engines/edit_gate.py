@@ -1,5 +1,6 @@
 """Verify an edited reference: the same person, in the same clothes, and not the same picture."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -94,9 +95,9 @@ class EditVerifier:
             detail = f"{edited.shape} {edited.dtype}, source {source.picture.shape}"
             return EditVerdict(EditRefusal.WRONG_SIZE, detail=detail)
         measured = {"change": change_between(source.picture, edited)}
-        if measured["change"] < self.config.min_change:
-            least = self.config.min_change
-            return EditVerdict(EditRefusal.NEAR_COPY, measured["change"], least, measured=measured)
+        copy = first_failure(measured, self.config, -1.0)
+        if copy is not None:
+            return EditVerdict(copy.refusal, copy.value, copy.limit, measured=measured)
         person = self._find(source, edited, measured)
         if isinstance(person, EditVerdict):
             return person
@@ -128,31 +129,49 @@ class EditVerifier:
     def _judge(
         self, source: PersonImage, person: PersonImage, measured: dict[str, float]
     ) -> EditVerdict:
-        gate = self.config
-        floor = gate.min_similarity
-        floor = self.recogniser.windows.reference_floor if floor is None else floor
-        skin, clothes = EditRefusal.SKIN_CHANGED, EditRefusal.CLOTHES_CHANGED
-        least = {
-            "similarity": (EditRefusal.LOW_SIMILARITY, floor),
-            "signature": (clothes, -1.0 if "top" in measured else gate.min_signature),
-        }
-        most = {
-            "tint": (skin, gate.max_tint),
-            "warmth": (skin, gate.max_warmth),
-            "top": (clothes, gate.max_garment),
-            "bottom": (clothes, gate.max_garment),
-        }
-        checks = [(k, why, measured[k] < limit, limit) for k, (why, limit) in least.items()]
-        checks += [
-            (k, why, measured[k] > limit, limit)
-            for k, (why, limit) in most.items()
-            if k in measured
-        ]
-        for key, refusal, failed, limit in checks:
-            if failed:
-                detail = _detail(key, source, person)
-                return EditVerdict(refusal, measured[key], limit, detail, measured, person)
-        return EditVerdict(None, measured=measured, person=person)
+        floor = self.recogniser.windows.reference_floor
+        failed = first_failure(measured, self.config, floor)
+        if failed is None:
+            return EditVerdict(None, measured=measured, person=person)
+        detail = _detail(failed.key, source, person)
+        return EditVerdict(failed.refusal, failed.value, failed.limit, detail, measured, person)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first check that an edit fails."""
+
+    key: str
+    refusal: EditRefusal
+    value: float
+    limit: float
+
+
+def first_failure(measured: Mapping[str, float], gate: EditGate, floor: float) -> Failure | None:
+    """Hold what was measured against the thresholds; `floor` is the recogniser's own.
+
+    Checks whose value was not measured are passed over.
+    """
+    floor = floor if gate.min_similarity is None else gate.min_similarity
+    skin, clothes = EditRefusal.SKIN_CHANGED, EditRefusal.CLOTHES_CHANGED
+    least = {
+        "change": (EditRefusal.NEAR_COPY, gate.min_change),
+        "similarity": (EditRefusal.LOW_SIMILARITY, floor),
+        "signature": (clothes, -1.0 if "top" in measured else gate.min_signature),
+    }
+    most = {
+        "tint": (skin, gate.max_tint),
+        "warmth": (skin, gate.max_warmth),
+        "top": (clothes, gate.max_garment),
+        "bottom": (clothes, gate.max_garment),
+    }
+    for key, (refusal, limit) in least.items():
+        if measured.get(key, math.inf) < limit:
+            return Failure(key, refusal, measured[key], limit)
+    for key, (refusal, limit) in most.items():
+        if measured.get(key, -math.inf) > limit:
+            return Failure(key, refusal, measured[key], limit)
+    return None
 
 
 def change_between(first: Picture, second: Picture) -> float:

@@ -87,16 +87,19 @@ class CandidatePool:
         brighter = np.abs(self.brightness - self.brightness[index])
         warmer = np.abs(self.warmth - self.warmth[index]) / STOP
         light = np.fmax(np.fmax(brighter, warmer), np.abs(self.exposure - self.exposure[index]))
+        identity = np.clip(1 - self.vectors @ self.vectors[index], 0, 1)
+        view = 1 - self.looks @ self.looks[index]
         parts = {
-            "identity": np.clip(1 - self.vectors @ self.vectors[index], 0, 1),
-            "view": np.nan_to_num(np.clip(1 - self.looks @ self.looks[index], 0, 1)),
+            "identity": identity,
+            "view": np.where(np.isfinite(view), np.maximum(view, 0), identity),
             "yaw": np.where(known & known[index], turned, unknown),
             "smile": np.nan_to_num(np.abs(self.smile - self.smile[index]) / LAUGH),
             "size": np.abs(self.size - self.size[index]) / 2,
             "light": light,
             "body": self.whole_body != self.whole_body[index],
         }
-        return sum(weight * np.minimum(parts[name], 1) for name, weight in WEIGHTS.items())
+        weighted = [weight * np.minimum(parts[name], 1) for name, weight in WEIGHTS.items()]
+        return np.sum(weighted, axis=0)
 
 
 def _is_body_part(row: Candidate) -> bool:

@@ -1,0 +1,72 @@
+"""Windows that were found for one recogniser by calibration, and are for no other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
+from pipeline.engines.spaces import Space
+
+
+@dataclass(frozen=True)
+class OwnWindows:
+    """Cosines of one recogniser, or of one space of it, as `jobs/calibrate.py` writes them.
+
+    Attributes:
+        recogniser: id of the engine that the cosines were measured with.
+        weights_digest: SHA-256 of its weights.
+        space: face | body | '' for a recogniser of one space.
+        same_video: tracks of one video at or above are one character.
+        cross_video: characters of two videos at or above are one.
+        reference_floor: a reference below shows somebody else.
+        duplicate: at or above, two pictures are the same picture.
+    """
+
+    recogniser: str
+    weights_digest: str
+    same_video: float
+    cross_video: float
+    reference_floor: float
+    duplicate: float
+    space: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("same_video", "cross_video", "reference_floor", "duplicate"):
+            value = getattr(self, name)
+            # above 1: nothing is ever as alike as that, as where clothes must join no two videos
+            if not -1 <= value <= 1.1:
+                raise ValueError(f"windows.{name} must be a cosine, got {value:g}")
+
+    @property
+    def values(self) -> SimilarityWindows:
+        return SimilarityWindows(
+            self.same_video, self.cross_video, self.reference_floor, self.duplicate
+        )
+
+
+def with_own_windows(
+    spaces: Sequence[Space], info: EngineInfo, own: Sequence[OwnWindows]
+) -> tuple[Space, ...]:
+    """Return a recogniser's spaces with the windows that were calibrated for them in place.
+
+    Raises ValueError for windows of another recogniser, other weights, or no space of it.
+    """
+    found = {}
+    for each in own:
+        if (each.recogniser, each.weights_digest) != (info.id, info.weights_digest):
+            raise ValueError(
+                f"pairing.windows were calibrated for {each.recogniser} (weights "
+                f"{each.weights_digest[:12]}), this run uses {info.id} (weights "
+                f"{info.weights_digest[:12]}): cosines of two recognisers do not compare. "
+                "Calibrate this one (jobs/calibrate.py), or remove pairing.windows"
+            )
+        found[each.space] = each
+    names = [space.name for space in spaces]
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise ValueError(
+            f"pairing.windows names the space {unknown[0]!r}, {info.id} has {', '.join(names)!r}"
+        )
+    return tuple(
+        replace(space, windows=found[space.name].values) if space.name in found else space
+        for space in spaces
+    )
