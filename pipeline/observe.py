@@ -19,7 +19,7 @@ from pipeline.config import Curate
 from pipeline.dataset.inputs import InputVideo, local_copy
 from pipeline.dataset.store import open_store
 from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
-from pipeline.engines import load_engines
+from pipeline.engines import Loaded, load_engines
 from pipeline.faces import FindFaces
 from pipeline.placement import Placement
 from pipeline.probe import probe
@@ -219,7 +219,11 @@ def make_looker(config: Curate) -> Handler:
 
 def observing_stages(config: Curate) -> tuple[Any, ...]:
     """Build what looks at clips and the people in them, in order; loads the engines."""
-    engines = load_engines(config.engines)
+    return stages_with(load_engines(config.engines), config)
+
+
+def stages_with(engines: Loaded, config: Curate) -> tuple[Any, ...]:
+    """Return the stages around engines that are loaded."""
     scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
     return (
         *scoring,

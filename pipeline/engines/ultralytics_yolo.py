@@ -14,7 +14,7 @@ from pipeline.engines.boxes import clip_to, iou
 from pipeline.engines.device import choose_device
 from pipeline.engines.interfaces import Detections, EngineInfo, PersonImage, Picture
 from pipeline.engines.mask_cleaning import clean_mask
-from pipeline.engines.onnx_session import wants_gpu
+from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import Found, find_for
 
 PERSON = 0  # of the COCO classes
@@ -24,8 +24,8 @@ _OVERLAP = 0.6  # boxes of one person overlap more
 _SAME_PERSON = 0.3  # least overlap of the asked box and the mask's own
 
 
-def load_yolo(found: Found) -> Any:
-    """Return an `ultralytics.YOLO` that never installs, phones home or looks for updates."""
+def quietly() -> Any:
+    """Import `ultralytics.YOLO` so that it never installs, phones home or looks for updates."""
     quiet = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
     os.environ.update(quiet, ORT_DISABLE_TELEMETRY="1")  # read when the library is imported
     from ultralytics import YOLO
@@ -33,7 +33,12 @@ def load_yolo(found: Found) -> Any:
 
     checks.__dict__["AUTOINSTALL"] = False  # if somebody else imported it before
     events.events.enabled = False
-    return YOLO(str(found.path), task=_TASKS[found.weights.task], verbose=False)
+    return YOLO
+
+
+def load_yolo(found: Found) -> Any:
+    """Return the library's model of these weights."""
+    return quietly()(str(found.path), task=_TASKS[found.weights.task], verbose=False)
 
 
 _TASKS = {"person_detection": "detect", "segmentation": "segment"}
@@ -66,6 +71,20 @@ class _Yolo:
             weights_digest=found.sha256,
             gpu=wants_gpu() if exported else True,
         )
+
+        if exported and self.device == "cpu":
+            self._take_few_threads(found.path)
+
+    def _take_few_threads(self, path: Path) -> None:
+        """Give the library a session with as many threads as this worker has.
+
+        Its own takes every CPU, also in each of many workers, and has them spin while they wait:
+        twice the CPU time a picture on two idle cores.
+        """
+        self.predict([np.zeros((32, 32, 3), np.uint8)])  # the library opens its session here
+        backend = self.model.predictor.model.backend
+        assert hasattr(backend, "session"), f"{type(backend).__name__} holds no onnxruntime session"
+        backend.session = open_session(path)
 
     def predict(self, pictures: Sequence[Picture], **how: Any) -> list[Any]:
         """Return Ultralytics' results, one a picture; people only."""

@@ -1,0 +1,45 @@
+"""Say on one screen what would run here and what would not: versions, GPUs, weights, licences.
+
+    python jobs/doctor.py
+    python jobs/doctor.py --engines production --models ~/models --output s3://bucket/dataset
+
+Opens no connection. Exit codes: 0 the chosen engines would run, 1 they would not, 2 wrong
+arguments.
+"""
+
+import argparse
+import sys
+
+from pipeline.engines import PRESETS
+from pipeline.engines.weights import POLICIES, use_folder
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="doctor.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--engines", choices=sorted(PRESETS), default="embedded")
+    parser.add_argument("--models", help="a folder of weights, before CONTEXTANYONE_MODELS")
+    parser.add_argument("--output", default=".", help="where a dataset would go: free disk")
+    parser.add_argument("--licence-policy", choices=POLICIES, default="research")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    from pipeline.show.doctor import examine
+
+    try:
+        if arguments.models:
+            use_folder(arguments.models)
+        return examine(arguments.engines, arguments.output, arguments.licence_policy)
+    except (ValueError, OSError) as error:
+        print(f"doctor: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
