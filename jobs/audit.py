@@ -1,0 +1,73 @@
+"""Say what is in a dataset, what is wrong with it, and what to do.
+
+    python jobs/audit.py dataset/                        # report.html, report.json, findings.parquet
+    python jobs/audit.py dataset/ --fix                  # show what a repair would do; --yes does it
+    python jobs/audit.py dataset/ --compare dataset/manifests/0001.json
+
+Works on any dataset of schemas/tables.py, whoever made it. Exit codes: 0 clean, 1 warnings under
+--strict, 2 errors, 3 wrong arguments or no dataset, 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+NO_DATASET, INTERRUPTED = 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments are not a dataset with errors: they have an exit code of their own."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see --help")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(
+        prog="audit.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", help="a folder, an fsspec URL, or one version's manifests/000N.json")
+    add("--report", type=Path, default=Path("audit"), metavar="FOLDER", help="written to (audit/)")
+    add("--strict", action="store_true", help="exit 1 when there are warnings")
+    add("--baseline", metavar="FILE", help="YAML of waivers: check, id, reason, expires")
+    add("--compare", metavar="OLDER", help="an older dataset, or one of its manifests")
+    add("--sample", type=int, metavar="N", help="decode the media of about N samples only")
+    add("--seed", type=int, default=0, help="of that draw")
+    add("--no-media", action="store_true", help="decode nothing; columns only")
+    add("--workers", type=int, default=os.cpu_count(), help="processes that decode")
+    add("--windows", metavar="JSON", help="cosines of a recogniser that is not one of ours")
+    lists = parser.add_argument_group("lists, one entry a line")
+    lists.add_argument("--opt-out", nargs="+", default=[], metavar="FILE", help="ids, URLs, hashes")
+    lists.add_argument("--held-out", nargs="+", default=[], metavar="FILE", help="64-bit hashes")
+    lists.add_argument("--known-bad", nargs="+", default=[], metavar="FILE", help="SHA-256, hashes")
+    fix = parser.add_argument_group("repair")
+    fix.add_argument("--fix", action="store_true", help="show what would be dropped and moved")
+    fix.add_argument("--yes", action="store_true", help="with --fix: write a new version")
+    fix.add_argument("--tags", metavar="FILE", help="JSON lines: sample_id, tag (veto drops), note")
+    fix.add_argument("--drop-warnings", nargs="+", default=[], metavar="CHECK", help="not only tag")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    try:
+        arguments = parse(sys.argv[1:])
+        from pipeline.audit.command import run
+
+        return run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"audit: {error}", file=sys.stderr)
+        return NO_DATASET
+    except ModuleNotFoundError as error:
+        print(f'audit: {error}; pip install "contextanyone[audit]"', file=sys.stderr)
+        return NO_DATASET
+    except KeyboardInterrupt:
+        print("audit: interrupted; the dataset was not changed", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Rights and safety: licences, origins, people who said no, known bad pictures."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pipeline.audit.book import Query
+from pipeline.audit.dataset import Dataset
+from pipeline.audit.findings import Action, Finding, error, found, note, warning
+from pipeline.audit.index import Index
+
+LICENCE = error(
+    "rights.licence", "The licence is not known",
+    "Whoever uses the dataset cannot tell whether they may.",
+    "Give the licence in the input manifest, or leave the video out.",
+)  # fmt: skip
+SOURCE = error(
+    "rights.source", "The origin is not known",
+    "Nobody can check the licence, or find the video when its owner asks.",
+    "Give the source in the input manifest.",
+)  # fmt: skip
+REFUSED = error(
+    "rights.licence-refused", "The licence is not among those allowed",
+    "The dataset was made under terms that this video does not meet.",
+    "Drop these samples.",
+)  # fmt: skip
+OPT_OUT = error(
+    "rights.opt-out", "A video or person is on the opt-out list",
+    "Somebody asked not to be in here.",
+    "Remove them with jobs/forget.py, from all versions.",
+)  # fmt: skip
+TERMS = warning(
+    "rights.restricted", "A licence forbids commercial use or changes",
+    "NC and ND terms do not allow what training data is mostly used for.",
+    "Keep the dataset to what the licence allows, or leave the video out.",
+)  # fmt: skip
+ENGINE = note(
+    "rights.engine-licence", "An engine's weights are not for commercial use",
+    "What was made with it may inherit the restriction.",
+    "For commercial use, curate with engines whose licence allows it.",
+)  # fmt: skip
+KNOWN_BAD = error(
+    "safety.known-picture", "A picture is on the list of known pictures",
+    "The list names what must not be kept; it is not shown here.",
+    "Stop, keep nobody else from seeing it, and follow the law of your country.", Action.DROP,
+)  # fmt: skip
+
+_UNKNOWN = "('', 'unknown', 'none', 'n/a', 'not stated')"
+
+
+def queries(opt_out: Iterable[str] = ()) -> Iterator[Query]:
+    """Yield the checks of rights that are SQL; `opt_out` holds ids, uris, sources, hashes."""
+    yield Query(LICENCE, "sample", _missing("licence"), ("samples.licence",), "samples")
+    yield Query(SOURCE, "sample", _missing("source"), ("samples.source",), "samples")
+    yield Query(REFUSED, "sample", _refused(), ("samples.licence",), "samples")
+    yield Query(TERMS, "sample", _terms(), ("samples.licence",), "samples")
+    if list(opt_out):
+        yield Query(OPT_OUT, "sample", _opted_out(), ("samples.video_id",), "samples")
+
+
+def _missing(column: str) -> str:
+    return (
+        f"SELECT sample_id AS id, sample_id, '{column} ' || coalesce('''' || {column} || '''',"
+        f" 'missing') || ' of video ' || video_id AS evidence, NULL AS value, NULL AS threshold"
+        f" FROM samples WHERE lower(trim(coalesce({column}, ''))) IN {_UNKNOWN}"
+    )
+
+
+def _refused() -> str:
+    return (
+        "SELECT sample_id AS id, sample_id, 'licence ' || licence AS evidence, NULL AS value,"
+        " NULL AS threshold FROM samples WHERE len(getvariable('licences')) > 0"
+        " AND NOT list_contains(getvariable('licences'), licence)"
+    )
+
+
+def _terms() -> str:
+    return (
+        "SELECT sample_id AS id, sample_id, 'licence ' || licence AS evidence, NULL AS value,"
+        " NULL AS threshold FROM samples"
+        " WHERE regexp_matches(upper(licence), '(^|[-_ ])(NC|ND)($|[-_ ])')"
+    )
+
+
+def _opted_out() -> str:
+    columns = (
+        "s.video_id, s.clip_id, s.track_id, s.character_id, s.sample_id, s.source, v.uri, c.sha256"
+    )
+    return (
+        "SELECT s.sample_id AS id, s.sample_id, 'on the list: ' || array_to_string("
+        f"list_intersect(getvariable('opt_out'), [{columns}]), ', ') AS evidence, NULL AS value,"
+        " NULL AS threshold FROM samples s LEFT JOIN videos v USING (video_id)"
+        f" LEFT JOIN clips c USING (clip_id) WHERE list_has_any(getvariable('opt_out'), [{columns}])"
+    )
+
+
+def read_list(paths: Iterable[str]) -> list[str]:
+    """Read one entry a line; lines that begin with '#' are comments."""
+    lines = (line.strip() for path in paths for line in Path(path).read_text().splitlines())
+    return sorted({line for line in lines if line and not line.startswith("#")})
+
+
+def check_engines(dataset: Dataset, _: Index) -> Iterator[Finding]:
+    """Say which engines are not for commercial use."""
+    for engine in dataset.manifest.engines if dataset.manifest else []:
+        if engine.get("commercial") is False:
+            evidence = f"{engine.get('task')}: {engine.get('licence')}"
+            yield found(ENGINE, "dataset", str(engine.get("id")), evidence)

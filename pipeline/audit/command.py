@@ -1,0 +1,79 @@
+"""What the job does with its arguments: audit, compare, repair, report, print."""
+
+import argparse
+import datetime
+import json
+from dataclasses import fields
+
+from pipeline.audit.compare import compare
+from pipeline.audit.media.stream import Draw
+from pipeline.audit.report.page import verdict, write_report
+from pipeline.audit.run import Audit, Settings, audit, read_lists
+from pipeline.audit.waivers import read_waivers
+from pipeline.engines.interfaces import SimilarityWindows
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Audit and report; with --fix also show or write the repair. Returns the exit code."""
+    settings = settings_of(arguments)
+    with audit(arguments.dataset, settings) as done:
+        change = compare(done, arguments.compare) if arguments.compare else None
+        write_report(done, arguments.report, change)
+        show(done)
+        print(f"report: {arguments.report / 'report.html'}")
+        if arguments.fix:
+            from pipeline.audit.fix import fix
+
+            fix(done, arguments.tags, arguments.drop_warnings, arguments.yes, settings.workers)
+        return done.exit_code(arguments.strict)
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Read files and numbers. Raises ValueError that says which argument is wrong."""
+    if arguments.sample is not None and arguments.sample < 1:
+        raise ValueError(f"--sample must be at least 1, got {arguments.sample}; or use --no-media")
+    if arguments.workers is None or arguments.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {arguments.workers}")
+    if (arguments.yes or arguments.tags or arguments.drop_warnings) and not arguments.fix:
+        raise ValueError("--yes, --tags and --drop-warnings belong to --fix, which was not given")
+    waivers = read_waivers(arguments.baseline) if arguments.baseline else []
+    return Settings(
+        workers=arguments.workers,
+        media=not arguments.no_media,
+        draw=Draw(arguments.sample, arguments.seed),
+        lists=read_lists(arguments.opt_out, arguments.held_out, arguments.known_bad),
+        windows=_windows(arguments.windows) if arguments.windows else None,
+        waivers=tuple(waivers),
+        today=datetime.date.today(),
+    )
+
+
+def _windows(text: str) -> SimilarityWindows:
+    names = [one.name for one in fields(SimilarityWindows)]
+    try:
+        values = json.loads(text)
+        return SimilarityWindows(**{name: float(values[name]) for name in names})
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"--windows must be a JSON object with {', '.join(names)}, all cosines; got {text!r:.80}"
+        ) from None
+
+
+def show(done: Audit) -> None:
+    """Print the verdict and one line per check that found something."""
+    from rich.console import Console
+    from rich.table import Table
+
+    kind, headline, text = verdict(done)
+    counts, order = done.book.counts(), ("error", "warning", "note")
+    table = Table(title=f"{headline}. {text}", title_justify="left")
+    for name in ("", "check", "what", "findings"):
+        table.add_column(name, justify="right" if name == "findings" else "left", overflow="fold")
+    hit = [check for check in done.book.checks.values() if counts.get(check.id)]
+    for check in sorted(hit, key=lambda one: (order.index(one.severity), one.id)):
+        table.add_row(str(check.severity), check.id, check.title, f"{counts[check.id]:,}")
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(table if hit else f"{headline}. {text}")
+    media = done.media
+    if media.looked_at:
+        print(f"media: {media.looked_at} clips at {media.clips_per_s:.1f} clips/s")

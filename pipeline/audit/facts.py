@@ -1,0 +1,216 @@
+"""What is in a dataset, in numbers: the figures behind the report's charts."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.audit.index import Index
+
+BINS = 24
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How one number is spread; the first and last bin also hold what lies beyond."""
+
+    name: str
+    label: str
+    low: float
+    high: float
+    counts: list[int]
+    median: float
+    limits: dict[str, float] = field(default_factory=dict)  # thresholds drawn as lines
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How often each value of a text column occurs, most frequent first."""
+
+    name: str
+    label: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Identities:
+    """How the samples are spread over the characters."""
+
+    characters: int
+    gini: float  # 0: all equal, 1: all samples are one character's
+    top_share: float
+    with_one_sample: int
+    largest: list[tuple[str, int]]  # character, samples
+    lorenz: list[float]  # cumulative share of the samples, fewest first, 0 to 1 in 50 steps
+    per_clip: dict[int, int]  # characters in a clip -> clips
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the report draws and `report.json` holds."""
+
+    totals: dict[str, float]
+    splits: dict[str, int]
+    histograms: list[Histogram]
+    shares: list[Shares]
+    similarity: list[Histogram]  # one per pair kind
+    identities: Identities
+    kinds: dict[str, dict[str, int]]  # pair kind -> references, augmented
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_NUMBERS = (  # name, label, SQL over samples
+    ("duration_s", "Length of a clip, s", "num_frames / nullif(fps, 0)"),
+    ("short_side", "Short side, px", "least(width, height)"),
+    ("fps", "Frames a second", "fps"),
+    ("motion", "Motion, px a frame at 256 px", "motion"),
+    ("sharpness", "Sharpness, variance of the Laplacian", "sharpness"),
+    ("brightness", "Brightness, 0 to 1", "brightness"),
+    ("area", "Person's share of the picture", "area"),
+    ("face_rate", "Share of looks with a face", "face_rate"),
+    ("purity", "Purity of the track", "purity"),
+    ("caption_words", "Words in a caption", "len(string_split(trim(caption), ' '))"),
+    ("num_references", "References of a sample", "num_references"),
+)
+_LIMITS = {
+    "motion": ("min_motion", "max_motion"), "sharpness": ("min_sharpness",),
+    "brightness": ("min_brightness",), "area": ("min_area",), "purity": ("min_purity",),
+}  # fmt: skip
+_TEXTS = (
+    ("split", "Split"), ("shot_size", "Size of shot"), ("licence", "Licence"),
+    ("source", "Source"), ("caption_engine", "Captions by"),
+)  # fmt: skip
+
+
+def gather(index: Index, variables: dict[str, Any], prefix: str = "") -> Facts:
+    """Compute the facts of one dataset in the index."""
+    samples, refs = f"{prefix}samples", f"{prefix}refs"
+    histograms = []
+    for name, label, sql in _NUMBERS:
+        limits = {limit: variables[limit] for limit in _LIMITS.get(name, ())}
+        made = histogram(index, name, label, sql, samples, limits=limits)
+        histograms += [made] if made else []
+    quality = histogram(
+        index, "quality", "Quality of a reference", "quality", refs,
+        limits={"min_quality": variables["min_quality"]},
+    )  # fmt: skip
+    shares = [shares_of(index, name, label, samples) for name, label in _TEXTS]
+    return Facts(
+        totals=_totals(index, prefix),
+        splits=dict(
+            index.rows(f"SELECT split, count(*) FROM {samples} GROUP BY 1 ORDER BY 2 DESC")
+        ),
+        histograms=[*histograms, *([quality] if quality else [])],
+        shares=[one for one in shares if one.counts],
+        similarity=_similarity(index, variables, refs),
+        identities=_identities(index, samples),
+        kinds=_kinds(index, refs),
+    )
+
+
+def _totals(index: Index, prefix: str) -> dict[str, float]:
+    samples, refs = f"{prefix}samples", f"{prefix}refs"
+    sql = (
+        "SELECT count(*), count(DISTINCT clip_id), count(DISTINCT video_id),"
+        " count(DISTINCT character_id), sum(num_frames / nullif(fps, 0)) / 3600 FROM "
+    )
+    row = index.rows_here(sql + samples)[0]
+    names = ("samples", "clips", "videos", "characters", "hours")
+    totals = {name: float(value or 0) for name, value in zip(names, row, strict=True)}
+    totals["references"] = float(index.value(f"SELECT count(*) FROM {refs}"))
+    totals["images"] = float(index.value(f"SELECT count(DISTINCT reference_id) FROM {refs}"))
+    return totals
+
+
+def histogram(
+    index: Index, name: str, label: str, sql: str, table: str, where: str = "true",
+    limits: dict[str, float | None] | None = None, span: tuple[float, float] | None = None,
+) -> Histogram | None:  # fmt: skip
+    """Return a histogram between the outer half percents, None when there is nothing to show."""
+    values = f"(SELECT ({sql})::DOUBLE AS x FROM {table} WHERE {where})"
+    sound = f"FROM {values} WHERE x IS NOT NULL AND NOT isnan(x) AND NOT isinf(x)"
+    row = index.rows_here(
+        f"SELECT quantile_cont(x, 0.005), quantile_cont(x, 0.995), median(x), count(*) {sound}"
+    )[0]
+    if not row[3]:
+        return None
+    low, high = span or (float(row[0]), float(row[1]))
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    step = (high - low) / BINS
+    counted = dict(
+        index.rows_here(
+            f"SELECT least({BINS - 1}, greatest(0, floor((x - {low}) / {step})))::INT AS bin,"
+            f" count(*) {sound} GROUP BY 1"
+        )
+    )
+    drawn = {key: float(value) for key, value in (limits or {}).items() if value is not None}
+    counts = [int(counted.get(bin, 0)) for bin in range(BINS)]
+    return Histogram(name, label, low, high, counts, float(row[2]), drawn)
+
+
+def shares_of(index: Index, name: str, label: str, table: str, most: int = 8) -> Shares:
+    """Return the most frequent values of a text column; the rest together are 'others'."""
+    rows = index.rows_here(
+        f"SELECT coalesce(nullif({name}, ''), '(none)'), count(*) FROM {table}"
+        f" WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    counts = {str(value): int(number) for value, number in rows[:most]}
+    rest = sum(number for _, number in rows[most:])
+    return Shares(name, label, counts | ({"others": rest} if rest else {}))
+
+
+def _similarity(index: Index, variables: dict[str, Any], refs: str) -> list[Histogram]:
+    kinds = [row[0] for row in index.rows_here(
+        f"SELECT kind FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 6"
+    )]  # fmt: skip
+    made = []
+    low = index.value(f"SELECT min(similarity) FROM {refs} WHERE NOT isnan(similarity)")
+    span = (min(0.0, float(low if low is not None else 0.0)), 1.0)
+    for kind in kinds:
+        floor = variables["cross_floor"] if kind == "cross_video" else variables["floor"]
+        quoted = "'" + kind.replace("'", "''") + "'"
+        one = histogram(
+            index, kind, kind.replace("_", " "), "similarity", refs, f"kind = {quoted}",
+            {"floor": floor, "copy": variables["ceiling"]}, span,
+        )  # fmt: skip
+        made += [one] if one else []
+    return made
+
+
+def _kinds(index: Index, refs: str) -> dict[str, dict[str, int]]:
+    rows = index.rows_here(
+        "SELECT kind, count(*), count(*) FILTER (coalesce(augmentation, '') <> '')"
+        f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+    )
+    return {kind: {"references": all_, "augmented": changed} for kind, all_, changed in rows}
+
+
+def _identities(index: Index, samples: str) -> Identities:
+    per = f"(SELECT character_id AS id, count(*) AS n FROM {samples} GROUP BY 1)"
+    row = index.rows_here(
+        "SELECT count(*), coalesce(sum(n), 0), coalesce(max(n), 0), count(*) FILTER (n = 1),"
+        f" coalesce(sum((2 * place - total - 1) * n), 0) FROM (SELECT n,"
+        f" row_number() OVER (ORDER BY n) AS place, count(*) OVER () AS total FROM {per})"
+    )[0]
+    number, total, most, single, weighted = (float(value) for value in row)
+    largest = index.rows_here(f"SELECT id, n FROM {per} ORDER BY n DESC, id LIMIT 12")
+    lorenz = index.rows_here(
+        "SELECT step, max(share) FROM (SELECT ceil(50 * place / total) AS step, share FROM"
+        " (SELECT row_number() OVER w AS place, count(*) OVER () AS total,"
+        f" sum(n) OVER w / sum(n) OVER () AS share FROM {per} WINDOW w AS (ORDER BY n, id"
+        " ROWS UNBOUNDED PRECEDING))) GROUP BY 1 ORDER BY 1"
+    )
+    per_clip = index.rows_here(
+        f"SELECT k, count(*) FROM (SELECT count(DISTINCT character_id) AS k FROM {samples}"
+        " GROUP BY clip_id) GROUP BY 1 ORDER BY 1"
+    )
+    return Identities(
+        characters=int(number),
+        gini=weighted / (number * total) if number and total else 0.0,
+        top_share=most / total if total else 0.0,
+        with_one_sample=int(single),
+        largest=[(str(id), int(n)) for id, n in largest],
+        lorenz=[0.0, *(float(share) for _, share in lorenz)],
+        per_clip={int(k): int(n) for k, n in per_clip},
+    )

@@ -1,0 +1,113 @@
+"""Find a reference's person in a frame of the clip: the same picture there is a copy."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+TALL = 64  # pixels of the person's height at which pictures are compared
+_SCALES = (0.85, 0.92, 1.0, 1.08, 1.17)  # the mask and the tracker see a person of other height
+_MARGIN = 0.35  # of the box, that is looked at around it
+_LEAST_SPREAD = 6.0  # levels; a flatter ground is like any other
+_LEAST_GROUND = 150  # pixels
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The surroundings of the character in one frame, so scaled that the box is TALL high."""
+
+    frame_index: int
+    grey: np.ndarray
+
+    @classmethod
+    def of(cls, frame_index: int, picture: np.ndarray, box: np.ndarray) -> "Shown":
+        width, height = box[2] - box[0], box[3] - box[1]
+        left, top = box[0] - _MARGIN * width, box[1] - _MARGIN * height
+        right, bottom = box[2] + _MARGIN * width, box[3] + _MARGIN * height
+        tall, wide = picture.shape[:2]
+        x0, y0 = max(0, int(left)), max(0, int(top))
+        x1, y1 = min(wide, int(right) + 1), min(tall, int(bottom) + 1)
+        grey = cv2.cvtColor(np.ascontiguousarray(picture[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+        return cls(frame_index, _resized(grey, TALL / max(height, 1)))
+
+
+@dataclass(frozen=True)
+class Template:
+    """A reference, so scaled that the person is TALL high."""
+
+    grey: np.ndarray
+    mask: np.ndarray  # bool
+    box: tuple[int, int, int, int]  # the person's, xyxy
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where the person of a template is most alike in a frame."""
+
+    shown: Shown
+    likeness: float  # normalised correlation, -1 to 1
+    scale: float
+    left: int
+    top: int
+
+
+def _resized(grey: np.ndarray, scale: float) -> np.ndarray:
+    size = (max(2, round(grey.shape[1] * scale)), max(2, round(grey.shape[0] * scale)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+
+
+def person_of(picture: np.ndarray, mask: np.ndarray) -> Template:
+    """Return the template of a reference; the mask must hold something."""
+    rows, columns = np.nonzero(mask > 127)
+    scale = TALL / max(1, int(rows.max() - rows.min()) + 1)
+    grey = _resized(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), scale)
+    small = cv2.resize(mask, grey.shape[::-1], interpolation=cv2.INTER_AREA) > 127
+    found = np.nonzero(small)
+    if not len(found[0]):
+        return Template(grey, small, (0, 0, grey.shape[1], grey.shape[0]))
+    top, bottom = int(found[0].min()), int(found[0].max()) + 1
+    left, right = int(found[1].min()), int(found[1].max()) + 1
+    return Template(grey, small, (left, top, right, bottom))
+
+
+def locate(template: Template, shown: Shown) -> Located:
+    """Return the place and scale at which the person is most alike in the frame."""
+    left, top, right, bottom = template.box
+    person = template.grey[top:bottom, left:right]
+    best = Located(shown, -1.0, 1.0, 0, 0)
+    for scale in _SCALES:
+        piece = _resized(person, scale)
+        if piece.shape[0] > shown.grey.shape[0] or piece.shape[1] > shown.grey.shape[1]:
+            continue
+        if piece.std() < _LEAST_SPREAD:
+            continue
+        likeness = cv2.matchTemplate(shown.grey, piece, cv2.TM_CCOEFF_NORMED)
+        _, value, _, (x, y) = cv2.minMaxLoc(likeness)
+        if np.isfinite(value) and value > best.likeness:
+            best = Located(shown, float(value), scale, x, y)
+    return best
+
+
+def background_likeness(template: Template, found: Located) -> float:
+    """Return the correlation of what surrounds the person, NaN where little of it is in both."""
+    left, top, _, _ = template.box
+    grey = _resized(template.grey, found.scale)
+    outside = ~_grown(template.mask, grey.shape)
+    x, y = found.left - round(left * found.scale), found.top - round(top * found.scale)
+    there = found.shown.grey
+    x0, y0 = max(0, x), max(0, y)
+    x1, y1 = min(there.shape[1], x + grey.shape[1]), min(there.shape[0], y + grey.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return float("nan")
+    mine = (slice(y0 - y, y1 - y), slice(x0 - x, x1 - x))
+    kept = outside[mine]
+    one, other = grey[mine][kept].astype(float), there[y0:y1, x0:x1][kept].astype(float)
+    if len(one) < _LEAST_GROUND or min(one.std(), other.std()) < _LEAST_SPREAD:
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _grown(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the mask at another size, two pixels larger: edges belong to the person."""
+    small = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return cv2.dilate(small, np.ones((5, 5), np.uint8)) > 0

@@ -1,0 +1,284 @@
+"""What is wrong with a sample's media, given what looking found and what its row says."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pipeline.audit.checks.clips import GATES, Gate
+from pipeline.audit.checks.leakage import nearest
+from pipeline.audit.checks.rights import KNOWN_BAD
+from pipeline.audit.findings import Check, Finding, error, found, warning
+from pipeline.audit.media.look import Looked, LookedClip, LookedReference, all_hashes, is_plain
+from pipeline.audit.thresholds import Thresholds
+from pipeline.quality import QualityGate
+from pipeline.sandbox import Died
+
+UNDECODABLE = error(
+    "media.undecodable", "A clip cannot be decoded",
+    "The trainer fails on it, or silently trains on something else.",
+    "Drop the sample, or observe the video again.",
+)  # fmt: skip
+FRAME_COUNT = error(
+    "media.frame-count", "A clip has other frames than its row says",
+    "A truncated clip: boxes and times beyond its end point to nothing.",
+    "Drop the sample, or observe the video again.",
+)  # fmt: skip
+SIZE = error(
+    "media.picture-size", "A clip has another size than its row says",
+    "Boxes lie elsewhere, and buckets mix sizes.",
+    "Drop the sample, or observe the video again.",
+)  # fmt: skip
+RATE = error(
+    "media.frame-rate", "A clip has another or an uneven frame rate",
+    "Motion is learned at the wrong speed.", "Encode the clip again at its constant rate.",
+)  # fmt: skip
+DAMAGED = error(
+    "media.damaged", "A clip decodes with errors",
+    "Patched frames show smear and blocks.", "Drop the sample, or observe the video again.",
+)  # fmt: skip
+CLIP_HASH = error(
+    "media.clip-hash", "A clip's bytes are not those of its row in clips/",
+    "The clip was exchanged or edited after it was measured.",
+    "Drop the sample, or curate again.",
+)  # fmt: skip
+REFERENCE_HASH = error(
+    "media.reference-hash", "A reference's bytes are not those of its row",
+    "The image was exchanged or edited after it was measured.",
+    "Drop the sample, or pair again.",
+)  # fmt: skip
+REFERENCE_UNDECODABLE = error(
+    "media.reference-undecodable", "A reference cannot be decoded",
+    "The trainer fails on it.", "Drop the sample, or pair again.",
+)  # fmt: skip
+MASK_UNDECODABLE = error(
+    "media.mask-undecodable", "A mask cannot be decoded",
+    "The trainer fails on it.", "Drop the sample, or pair again.",
+)  # fmt: skip
+MASK_SIZE = error(
+    "media.mask-size", "A mask has another size than its image",
+    "The person is cut out at the wrong place.", "Drop the sample, or pair again.",
+)  # fmt: skip
+MASK_EMPTY = warning(
+    "media.mask-empty", "A mask covers nothing or everything",
+    "Nobody is cut out; background leaks into the reference.", "Segment again.",
+)  # fmt: skip
+MASK_SHIFTED = warning(
+    "media.mask-shifted", "A mask lies beside the person",
+    "The outline fits the picture's edges better elsewhere: mask and frame do not belong together.",
+    "Look at the picture; segment again.",
+)  # fmt: skip
+MASK_SOFT = warning(
+    "media.mask-soft", "A mask has a wide soft rim",
+    "Background shines through it: half transparent pixels are copied.",
+    "Segment again, or set the threshold at half.",
+)  # fmt: skip
+MEASURES = warning(
+    "media.measures-differ", "The pixels are not what the columns say",
+    "Scores were computed from another clip: every filter on them is wrong.",
+    "Observe the video again.",
+)  # fmt: skip
+HIDDEN_CUT = warning(
+    "clip.hidden-cut", "A clip holds a cut",
+    "The model learns to jump to another scene.", "Lower shots.adaptive_threshold and cut again.",
+)  # fmt: skip
+FADED = warning(
+    "clip.fade", "A clip holds a fade", "The model learns to fade out.",
+    "Observe the video again; fades belong to no shot.",
+)  # fmt: skip
+PLAIN = warning(
+    "clip.black-and-white", "A clip is black and white",
+    "The style is carried over into results that should be in colour.", "Drop the clip.",
+)  # fmt: skip
+OVERLAY = warning(
+    "clip.watermark", "Something stands still before a moving picture",
+    "A watermark or logo is learned as part of the world.", "Look at the clip; crop or drop it.",
+)  # fmt: skip
+COPY = warning(
+    "pair.copy-picture", "A reference is a picture of the clip",
+    "The person is there in the same pose, light and expression: copying is enough.",
+    "Take the reference from another shot, or augment it.",
+)  # fmt: skip
+BACKGROUND = warning(
+    "pair.background", "Reference and clip share their background",
+    "The model learns to copy the place along with the person.",
+    "Mask the reference or replace its background.",
+)  # fmt: skip
+CHECKS: tuple[Check, ...] = (
+    UNDECODABLE, FRAME_COUNT, SIZE, RATE, DAMAGED, CLIP_HASH, REFERENCE_HASH,
+    REFERENCE_UNDECODABLE, MASK_UNDECODABLE, MASK_SIZE, MASK_EMPTY, MASK_SHIFTED, MASK_SOFT,
+    MEASURES, HIDDEN_CUT, FADED, PLAIN, OVERLAY, COPY, BACKGROUND,
+)  # fmt: skip
+
+# Beside each number: what it was on good and on spoiled data (benchmarks/audit_faults.py).
+_FIT, _SHIFT = 0.85, 0.03  # good masks 0.96 to 1.00; moved by a tenth of the width 0.24 to 0.78
+_SOFT = 0.25  # hard masks 0.00; a rim of a tenth of the width above 0.4
+_PERSON = 0.95  # other moments at most 0.88; a crop of the clip itself 0.98 and more
+_GROUND = 0.95  # other places at most 0.89
+_OVERLAY = 0.0015  # none 0.000; a small logo 0.003 and more
+_MASK_AREA = (0.005, 0.98)
+_FADED_SHARE = 0.02  # of a clip's frames
+_RATIO = 2.0  # between a column and the pixels, after encoding
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the tables say of one sample; None where they do not."""
+
+    clip_id: str
+    width: int | None
+    height: int | None
+    fps: float | None
+    num_frames: int | None
+    clip_sha256: str
+    columns: Mapping[str, float | None]  # sharpness, brightness, motion
+    reference_sha256: Mapping[int, str]  # by place
+    augmented: Mapping[int, bool]
+
+
+def judge(
+    looked: Looked | Died, sample_id: str, told: Told, limits: Thresholds, known: "KnownBad"
+) -> Iterator[Finding]:
+    """Yield what is wrong with one sample's media."""
+    if isinstance(looked, Died):
+        evidence = f"the decoder ended in {looked.stage}: {looked.failure}, {looked.detail}"
+        yield found(UNDECODABLE, "sample", sample_id, evidence)
+        return
+    yield from _judge_clip(looked.clip, sample_id, told, limits)
+    for place, reference in enumerate(looked.references):
+        yield from _judge_reference(reference, place, sample_id, told)
+    yield from known.judge(looked, sample_id)
+
+
+def _judge_clip(
+    clip: LookedClip, sample_id: str, told: Told, limits: Thresholds
+) -> Iterator[Finding]:
+    def say(check: Check, evidence: str, *numbers: float | None) -> Finding:
+        return found(check, "clip", told.clip_id, evidence, sample_id, *numbers)
+
+    if told.clip_sha256 and clip.sha256 != told.clip_sha256:
+        yield say(CLIP_HASH, f"SHA-256 {clip.sha256[:12]}…, {told.clip_sha256[:12]}… in clips/")
+    if clip.problem:
+        yield say(UNDECODABLE, clip.problem)
+        return
+    if told.num_frames is not None and clip.num_frames != told.num_frames:
+        evidence = f"{clip.num_frames} frames decode, {told.num_frames} are told"
+        yield say(FRAME_COUNT, evidence, clip.num_frames, told.num_frames)
+    if None not in (told.width, told.height) and (clip.width, clip.height) != (
+        told.width,
+        told.height,
+    ):
+        yield say(SIZE, f"{clip.width}x{clip.height}, {told.width}x{told.height} is told")
+    if told.fps is not None and abs(clip.fps - told.fps) > 0.01 * max(told.fps, 1):
+        yield say(RATE, f"{clip.fps:.3f}/s, {told.fps:.3f}/s is told", clip.fps, told.fps)
+    elif clip.uneven:
+        yield say(RATE, "its frames are not evenly spaced")
+    if clip.damaged:
+        yield say(DAMAGED, f"{clip.damaged} packets or frames were patched", clip.damaged, 0)
+    if clip.cuts:
+        frames = ", ".join(map(str, clip.cuts[:5]))
+        yield say(HIDDEN_CUT, f"another shot begins at frame {frames}", len(clip.cuts), 0)
+    if clip.faded > max(1, _FADED_SHARE * clip.num_frames):
+        yield say(FADED, f"{clip.faded} frames are dark or blended", clip.faded, 0)
+    if is_plain(clip):
+        yield say(PLAIN, f"mean distance from grey {clip.colour:.1f} of 255", clip.colour)
+    if clip.overlay > _OVERLAY:
+        evidence = f"{100 * clip.overlay:.2f} % of the picture"
+        yield say(OVERLAY, evidence, clip.overlay, _OVERLAY)
+    yield from _judge_measures(clip, sample_id, told, limits.quality)
+
+
+def _judge_measures(
+    clip: LookedClip, sample_id: str, told: Told, gate: QualityGate
+) -> Iterator[Finding]:
+    """Hold the pixels against the gate, and against the columns that passed it."""
+    assert clip.quality is not None, "a clip that decodes is measured"
+    for each in GATES:
+        value, limit = float(getattr(clip.quality, each.measure)), _limit(each, gate)
+        fails = value < 0.8 * limit if each.too_low else value > 1.2 * limit
+        if fails:
+            evidence = f"{each.measure} {value:.4f} in the pixels"
+            yield found(each.check, "clip", told.clip_id, evidence, sample_id, value, limit)
+    for name, column in told.columns.items():
+        value = float(getattr(clip.quality, name))
+        if column is not None and not _alike(value, column, name):
+            evidence = f"{name} {value:.3f} in the pixels, {column:.3f} in the column"
+            yield found(MEASURES, "clip", told.clip_id, evidence, sample_id, value, column)
+
+
+def _limit(gate: Gate, quality: QualityGate) -> float:
+    return float(getattr(quality, gate.setting))
+
+
+_SLACK = {"sharpness": 15.0, "brightness": 0.05, "motion": 0.15}  # below, encoding decides
+
+
+def _alike(one: float, other: float, name: str) -> bool:
+    low, high = sorted((one + _SLACK[name], other + _SLACK[name]))
+    return math.isfinite(high) and low > 0 and high <= _RATIO * low
+
+
+def _judge_reference(
+    reference: LookedReference, place: int, sample_id: str, told: Told
+) -> Iterator[Finding]:
+    def say(check: Check, evidence: str, *numbers: float | None) -> Finding:
+        id = reference.reference_id
+        return found(check, "reference", id, evidence, sample_id, *numbers)
+
+    listed = told.reference_sha256.get(place, "")
+    if listed and reference.sha256 != listed:
+        yield say(REFERENCE_HASH, f"SHA-256 {reference.sha256[:12]}…, {listed[:12]}… in the row")
+    if reference.problem:
+        yield say(REFERENCE_UNDECODABLE, reference.problem)
+        return
+    if reference.mask_problem:
+        yield say(MASK_UNDECODABLE, reference.mask_problem)
+        return
+    size = (reference.width, reference.height)
+    if (reference.mask_width, reference.mask_height) != size:
+        mask = f"{reference.mask_width}x{reference.mask_height}"
+        yield say(MASK_SIZE, f"mask {mask}, image {size[0]}x{size[1]}")
+        return
+    low, high = _MASK_AREA
+    if not low <= reference.mask_area <= high:
+        yield say(MASK_EMPTY, f"{100 * reference.mask_area:.1f} % of the image")
+    if reference.soft > _SOFT:
+        evidence = f"{100 * reference.soft:.0f} % of it is half transparent"
+        yield say(MASK_SOFT, evidence, reference.soft, _SOFT)
+    if reference.fit < _FIT and reference.shift > _SHIFT:
+        evidence = (
+            f"its outline fits {1 / max(reference.fit, 0.01):.1f} times better"
+            f" {100 * reference.shift:.0f} % of the image away"
+        )
+        yield say(MASK_SHIFTED, evidence, reference.fit, _FIT)
+    if reference.person_likeness >= _PERSON:
+        evidence = f"correlation {reference.person_likeness:.3f} with frame {reference.frame_index}"
+        yield say(COPY, evidence, reference.person_likeness, _PERSON)
+    elif reference.ground_likeness >= _GROUND and not told.augmented.get(place, False):
+        evidence = f"correlation {reference.ground_likeness:.3f} around the person"
+        yield say(BACKGROUND, evidence, reference.ground_likeness, _GROUND)
+
+
+class KnownBad:
+    """A list of pictures that must not be kept, as SHA-256 or as 64-bit difference hashes."""
+
+    def __init__(self, entries: tuple[str, ...] = (), bits: int = 4) -> None:
+        lines = [line.lower() for line in entries]
+        wrong = [e for e in lines if len(e) not in (16, 64) or set(e) - set("0123456789abcdef")]
+        if wrong:
+            raise ValueError(
+                "an entry of the list of known pictures is a SHA-256 (64 hex digits) or a "
+                f"difference hash (16), got {wrong[0][:80]!r}"
+            )
+        self._digests = {entry for entry in lines if len(entry) == 64}
+        self._hashes = [int(entry, 16) for entry in lines if len(entry) == 16]
+        self._bits = bits
+
+    def judge(self, looked: Looked, sample_id: str) -> Iterator[Finding]:
+        """Yield one finding when anything of the sample is on the list."""
+        digests = {looked.clip.sha256, *(one.sha256 for one in looked.references)}
+        bits = min((nearest(int(h, 16), self._hashes) for h in all_hashes(looked)), default=64)
+        if digests & self._digests:
+            yield found(KNOWN_BAD, "sample", sample_id, "its SHA-256 is on the list")
+        elif self._hashes and bits <= self._bits:
+            evidence = f"a picture differs in {bits} bits from one on the list"
+            yield found(KNOWN_BAD, "sample", sample_id, evidence, "", bits, self._bits)

@@ -1,0 +1,295 @@
+"""Look at one sample's media. Runs in the sandbox's child: whatever the bytes do, only it dies."""
+
+import hashlib
+import itertools
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from pipeline.audit.media.compare import Shown, background_likeness, locate, person_of
+from pipeline.audit.media.masks import mask_fit, soft_share
+from pipeline.media import ProbeLimits, Refused, VideoReader, decode_image
+from pipeline.quality import Quality, QualityMeter, difference_hash
+from pipeline.sandbox import Announce, Handler
+from pipeline.shots import ShotDetector, Shots
+
+EXAMINED = 8  # frames of a clip that are compared with its references
+_SMALL = 160  # pixels of the long side at which cuts and overlays are looked for
+MOST_FRAMES = 20_000
+# Wider than for source videos: what is wrong with a clip is to be named, not refused unseen.
+LIMITS = ProbeLimits(
+    max_size_bytes=2**30, min_side=2, min_duration_s=0, max_frames=MOST_FRAMES,
+    min_fps=0, integrity="flag", max_expansion=200_000,
+)  # fmt: skip
+_PLAIN = 2.0  # of 255, mean distance from grey below which a clip is black and white
+_STEADY, _STRONG, _MOVING = 3.0, 40.0, 6.0  # levels: still pixels, strong edges, moving pixels
+_RIM_MOVES = 0.7  # of the picture's outer eighth, so that the camera is known to move
+
+
+@dataclass(frozen=True)
+class LookedReference:
+    """What the pictures of one reference are."""
+
+    reference_id: str
+    problem: str = ""  # why the image cannot be decoded
+    mask_problem: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    mask_width: int = 0
+    mask_height: int = 0
+    mask_area: float = 0.0  # share of the picture
+    soft: float = 0.0  # share of the mask's pixels that are neither on nor off
+    fit: float = 1.0  # how well the outline lies on edges, over the best place for it
+    shift: float = 0.0  # that place's distance, as a share of the long side
+    person_likeness: float = float("nan")  # to the nearest examined frame of the clip
+    ground_likeness: float = float("nan")  # around the person, in that frame
+    frame_index: int = -1  # that frame
+    difference_hash: str = ""
+
+
+@dataclass(frozen=True)
+class LookedClip:
+    """What a clip's bytes are, and what its pictures show."""
+
+    sha256: str
+    problem: str = ""  # why it cannot be decoded
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    num_frames: int = 0
+    damaged: int = 0  # packets refused and frames patched by the decoder
+    uneven: bool = False  # frame times are not evenly spaced
+    quality: Quality | None = None
+    cuts: tuple[int, ...] = ()  # frames that begin another shot
+    faded: int = 0  # frames that are dark or blended
+    colour: float = 255.0  # mean distance from grey, of 255
+    overlay: float = 0.0  # share of the picture that stands still before a moving picture
+    hashes: tuple[str, ...] = ()  # difference hashes of the examined frames
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What looking at one sample found."""
+
+    sample_id: str
+    clip: LookedClip
+    references: tuple[LookedReference, ...] = ()
+
+
+@dataclass(frozen=True)
+class MediaRow:
+    """A sample as it is sent to the child."""
+
+    sample_id: str
+    mp4: bytes = field(repr=False)
+    num_frames: int
+    first_frame: int
+    boxes: tuple[tuple[float, ...], ...] = field(repr=False)
+    references: tuple[tuple[str, bytes, bytes], ...] = field(repr=False)  # id, image, mask
+
+
+def media_row(row: Mapping[str, Any]) -> MediaRow:
+    """Take what is looked at from a row of samples/; what is missing is empty."""
+    references = [
+        (str(one.get("reference_id") or ""), _bytes(one.get("image")), _bytes(one.get("mask")))
+        for one in row.get("references") or ()
+    ]
+    boxes = tuple(tuple(box) for box in row.get("boxes") or ())
+    return MediaRow(
+        str(row.get("sample_id") or ""), _bytes(row.get("video")), int(row.get("num_frames") or 0),
+        int(row.get("first_frame") or 0), boxes, tuple(references),
+    )  # fmt: skip
+
+
+def _bytes(media: Mapping[str, Any] | None) -> bytes:
+    return (media or {}).get("bytes") or b""
+
+
+def make_handler() -> Handler:
+    """Return the function that the child calls on every row."""
+
+    def handle(row: MediaRow, announce: Announce) -> Looked:
+        announce("clip")
+        clip, shown = look_at_clip(row)
+        announce("references")
+        return Looked(
+            row.sample_id,
+            clip,
+            tuple(look_at_reference(*reference, shown) for reference in row.references),
+        )
+
+    return handle
+
+
+def look_at_clip(row: MediaRow) -> tuple[LookedClip, list[Shown]]:
+    """Decode a clip once, from first to last frame, and measure it."""
+    digest = hashlib.sha256(row.mp4).hexdigest()
+    if not row.mp4:
+        return LookedClip(digest, problem="there are no bytes"), []
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(row.mp4)
+        file.flush()
+        try:
+            with VideoReader(file.name, LIMITS) as reader:
+                return _decode(reader, row, digest)
+        except Refused as refused:
+            return LookedClip(digest, problem=str(refused)), []
+
+
+def _decode(reader: VideoReader, row: MediaRow, digest: str) -> tuple[LookedClip, list[Shown]]:
+    rate = float(reader.stream.average_rate or 0)
+    fps = round(rate) if 0 < rate < 1000 else 25
+    meter, cuts = QualityMeter(max(fps, 1)), _Cuts(fps)
+    wanted = set(np.linspace(0, max(row.num_frames - 1, 0), EXAMINED).round().astype(int).tolist())
+    times: list[int] = []
+    shown: list[Shown] = []
+    examined: list[np.ndarray] = []
+    colour: list[float] = []
+    for number, frame in enumerate(reader.frames()):
+        times.append(frame.pts)
+        meter.add(_luma(frame.picture))
+        small = _small(frame.picture)
+        cuts.add(number, frame.pts, small)
+        if number in wanted:
+            examined.append(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+            colour.append(_distance_from_grey(small))
+            box = _box_at(row, number)
+            picture = frame.picture.to_ndarray(format="rgb24") if box is not None else None
+            if box is not None and picture is not None:
+                shown.append(Shown.of(number, picture, box))
+    if not times:
+        return LookedClip(digest, problem="no frame decodes"), []
+    count, picture = reader.count, reader.stream.codec_context
+    steps = set(np.diff(times).tolist())
+    return LookedClip(
+        digest, "", picture.width, picture.height, rate, len(times), count.errors + count.corrupt,
+        len(steps) > 2 or max(steps, default=1) > 1.5 * min(steps, default=1), meter.finish(),
+        *cuts.finish(), float(np.median(colour)) if colour else 255.0, overlay_share(examined),
+        tuple(f"{difference_hash(one):016x}" for one in examined),
+    ), shown  # fmt: skip
+
+
+def _luma(picture: av.VideoFrame) -> np.ndarray:
+    if picture.format.name not in ("yuv420p", "yuvj420p", "yuv422p", "yuv444p", "gray"):
+        picture = picture.reformat(format="yuv420p")
+    plane = picture.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return np.ascontiguousarray(rows[:, : plane.width])
+
+
+def _small(picture: av.VideoFrame) -> np.ndarray:
+    scale = min(1.0, _SMALL / max(picture.width, picture.height))
+    width, height = (max(2, round(side * scale)) for side in (picture.width, picture.height))
+    return picture.to_ndarray(format="bgr24", width=width, height=height)
+
+
+def _distance_from_grey(bgr: np.ndarray) -> float:
+    spread = bgr.max(axis=2).astype(int) - bgr.min(axis=2)
+    return float(spread.mean())
+
+
+def _box_at(row: MediaRow, frame: int) -> np.ndarray | None:
+    place = frame - row.first_frame
+    if not 0 <= place < len(row.boxes):
+        return None
+    box = np.asarray(row.boxes[place], float)
+    sound = box.shape == (4,) and np.isfinite(box).all() and (box[2:] - box[:2] >= 8).all()
+    return box if sound else None
+
+
+class _Cuts:
+    """Collects where the detector of shots sees another shot begin."""
+
+    def __init__(self, fps: float) -> None:
+        self._detector = ShotDetector(Shots(), fps)
+        self._first: list[int] = []
+        self._faded = 0
+
+    def add(self, number: int, pts: int, picture: np.ndarray) -> None:
+        self._take(self._detector.add(number, pts, picture))
+
+    def _take(self, verdicts: Any) -> None:
+        for verdict in verdicts:
+            self._faded += not verdict.inside
+            if verdict.opened_by and verdict.index:
+                self._first.append(verdict.index)
+
+    def finish(self) -> tuple[tuple[int, ...], int]:
+        self._take(self._detector.finish())
+        return tuple(self._first), self._faded
+
+
+def overlay_share(greys: Sequence[np.ndarray]) -> float:
+    """Return the share of the picture that is drawn over it: strong edges that never move.
+
+    Only where the picture's rim moves: before a still camera everything stands still.
+    """
+    if len(greys) < 4:
+        return 0.0
+    stack = np.stack(greys).astype(np.float32)
+    spread = stack.std(axis=0)
+    rim = np.ones(spread.shape, bool)
+    height, width = (max(1, side // 8) for side in spread.shape)
+    rim[height:-height, width:-width] = False
+    if (spread[rim] > _MOVING).mean() < _RIM_MOVES:
+        return 0.0
+    mean = stack.mean(axis=0)
+    edges = np.hypot(cv2.Sobel(mean, cv2.CV_32F, 1, 0), cv2.Sobel(mean, cv2.CV_32F, 0, 1))
+    drawn = ((spread < _STEADY) & (edges > _STRONG)).astype(np.uint8)
+    joined = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    return float(sizes.max() / drawn.size) if len(sizes) and labels.any() else 0.0
+
+
+def look_at_reference(
+    reference_id: str, image: bytes, mask: bytes, shown: Sequence[Shown]
+) -> LookedReference:
+    """Open a reference and its mask, and compare the person with the clip's frames."""
+    digest = hashlib.sha256(image).hexdigest()
+    try:
+        picture = decode_image(image)
+    except ValueError as problem:
+        return LookedReference(reference_id, problem=str(problem), sha256=digest)
+    height, width = picture.shape[:2]
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    looked: dict[str, Any] = {
+        "reference_id": reference_id, "sha256": digest, "width": width, "height": height,
+        "difference_hash": f"{difference_hash(grey):016x}",
+    }  # fmt: skip
+    try:
+        person = decode_image(mask)[..., 0]
+    except ValueError as problem:
+        return LookedReference(**looked, mask_problem=str(problem))
+    looked |= {
+        "mask_width": person.shape[1], "mask_height": person.shape[0],
+        "mask_area": float((person > 127).mean()), "soft": soft_share(person),
+    }  # fmt: skip
+    if person.shape != grey.shape or not 0.001 < looked["mask_area"] < 0.999:
+        return LookedReference(**looked)
+    looked["fit"], looked["shift"] = mask_fit(grey, person)
+    template = person_of(picture, person)
+    nearest = max((locate(template, one) for one in shown), key=lambda f: f.likeness, default=None)
+    if nearest is not None:
+        looked |= {
+            "person_likeness": nearest.likeness, "frame_index": nearest.shown.frame_index,
+            "ground_likeness": background_likeness(template, nearest),
+        }  # fmt: skip
+    return LookedReference(**looked)
+
+
+def is_plain(clip: LookedClip) -> bool:
+    """Tell whether a clip is black and white."""
+    return clip.colour < _PLAIN
+
+
+def all_hashes(looked: Looked) -> list[str]:
+    """Return the difference hashes of everything that was seen."""
+    own = (one.difference_hash for one in looked.references if one.difference_hash)
+    return list(itertools.chain(looked.clip.hashes, own))

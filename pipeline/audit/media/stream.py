@@ -1,0 +1,215 @@
+"""Stream every sample's media through sandboxes: a row group at a time, in threads or on Ray.
+
+A thread only reads Parquet and waits: decoding happens in its child process, so that threads are
+as good as processes and hold one row group each.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.audit.book import Book
+from pipeline.audit.checks import files as file_checks
+from pipeline.audit.checks.rights import KNOWN_BAD
+from pipeline.audit.dataset import Dataset
+from pipeline.audit.findings import Finding, found
+from pipeline.audit.index import Index
+from pipeline.audit.media.judge import CHECKS, KnownBad, Told, judge
+from pipeline.audit.media.look import Looked, make_handler, media_row
+from pipeline.audit.streams import in_order
+from pipeline.audit.thresholds import Thresholds
+from pipeline.dataset.store import Store, open_store
+from pipeline.sandbox import Child, Died, Sandbox
+from schemas.ids import unit_interval
+
+LARGE = 5_000  # row groups from which on Ray shares the work: about 50,000 samples
+LOOKING = Sandbox(deadline_s=60.0, deadline_per_video_s=5.0)
+_COLUMNS = ("sample_id", "num_frames", "fps", "first_frame", "boxes", "references", "video")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The wanted rows of one row group."""
+
+    path: str
+    group: int
+    columns: tuple[str, ...]
+    rows: tuple[int, ...]  # positions within the group
+
+
+@dataclass
+class MediaCount:
+    """How many clips were looked at, of how many, and how fast."""
+
+    looked_at: int = 0
+    of: int = 0
+    seconds: float = 0.0
+
+    @property
+    def clips_per_s(self) -> float:
+        return self.looked_at / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which samples' media are looked at: all, or about `number` of them, drawn by id."""
+
+    number: int | None = None
+    seed: int = 0
+
+
+def check_media(
+    dataset: Dataset, index: Index, book: Book, limits: Thresholds,
+    draw: Draw, known: KnownBad, workers: int, tell: Callable[[int, int], None],
+) -> MediaCount:  # fmt: skip
+    """Look at the media of the drawn samples and write the findings into the book."""
+    book.know((*CHECKS, KNOWN_BAD))
+    if not index.has("samples.sample_id", "samples.video"):
+        book.coverage.skip(CHECKS, "the samples hold no clips (column video)")
+        return MediaCount()
+    tasks = list(plan_tasks(dataset, index, draw))
+    count = MediaCount(of=index.count("samples"))
+    started = time.monotonic()
+    for task, results in _spread(tasks, dataset.store, workers):
+        told = _told(index, dataset, task)
+        for position, looked in results:
+            if isinstance(looked, Finding):
+                book.add([looked])
+                continue
+            sample_id, row = told[position]
+            book.add(judge(looked, sample_id, row, limits, known))
+            count.looked_at += 1
+        tell(count.looked_at, sum(len(one.rows) for one in tasks))
+    count.seconds = time.monotonic() - started
+    book.coverage.ran(CHECKS, count.looked_at)
+    if "safety.known-picture" not in book.coverage.not_checked:
+        book.coverage.ran([KNOWN_BAD], count.looked_at)
+    return count
+
+
+def plan_tasks(dataset: Dataset, index: Index, draw: Draw) -> Iterator[Task]:
+    """Yield the row groups that hold drawn samples, in the order of the files."""
+    files = dataset.tables["samples"]
+    total = index.count("samples")
+    share = 1.0 if draw.number is None else min(1.0, draw.number / max(1, total))
+    key, rows = (-1, -1), []
+    sql = "SELECT file_number, row_group, position, sample_id FROM samples ORDER BY 1, 2, 3"
+    for number, group, position, sample_id in index.rows(sql):
+        if (number, group) != key:
+            if rows:
+                yield _task(files[key[0]], key[1], rows)
+            key, rows = (number, group), []
+        if share >= 1 or unit_interval("audit", draw.seed, sample_id) < share:
+            rows.append(position)
+    if rows:
+        yield _task(files[key[0]], key[1], rows)
+
+
+def _task(file: Any, group: int, rows: Sequence[int]) -> Task:
+    columns = tuple(name for name in _COLUMNS if name in file.columns)
+    return Task(file.path, group, columns, tuple(rows))
+
+
+def _told(index: Index, dataset: Dataset, task: Task) -> dict[int, tuple[str, Told]]:
+    """Return id and row of the task's samples, by position in the group."""
+    number = [file.path for file in dataset.tables["samples"]].index(task.path)
+    sql = (
+        "SELECT s.position, s.sample_id, s.clip_id, s.width, s.height, s.fps, s.num_frames,"
+        " coalesce(c.sha256, ''), s.sharpness, s.brightness, s.motion FROM samples s"
+        " LEFT JOIN (SELECT clip_id, any_value(sha256) AS sha256 FROM clips GROUP BY 1) c"
+        " USING (clip_id) WHERE s.file_number = ? AND s.row_group = ?"
+    )
+    rows = list(index.rows(sql, [number, task.group]))
+    references: dict[str, list[tuple[int, str, bool]]] = {}
+    sql = (
+        "SELECT r.sample_id, r.place, coalesce(r.sha256, ''), coalesce(r.augmentation, '') <> ''"
+        " FROM refs r SEMI JOIN (SELECT sample_id FROM samples WHERE file_number = ?"
+        " AND row_group = ?) USING (sample_id)"
+    )
+    for sample_id, place, sha256, augmented in index.rows(sql, [number, task.group]):
+        references.setdefault(sample_id, []).append((place, sha256, augmented))
+    told = {}
+    for position, sample_id, clip_id, width, height, fps, frames, sha256, *columns in rows:
+        own = references.get(sample_id, [])
+        names = ("sharpness", "brightness", "motion")
+        told[position] = sample_id, Told(
+            clip_id, width, height, fps, frames, sha256,
+            dict(zip(names, columns, strict=True)),
+            {place: digest for place, digest, _ in own},
+            {place: changed for place, _, changed in own},
+        )  # fmt: skip
+    return told
+
+
+Results = list[tuple[int, Looked | Died | Finding]]
+
+
+def _spread(tasks: Sequence[Task], store: Store, workers: int) -> Iterator[tuple[Task, Results]]:
+    if len(tasks) >= LARGE:
+        yield from _on_ray(tasks, store.url, workers)
+        return
+    with _Children(store) as children:
+        yield from zip(tasks, in_order(children.look, tasks, workers), strict=True)
+
+
+def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Task, Results]]:
+    from pipeline import cluster
+
+    config = cluster.Cluster(workers=workers)
+    cluster.connect(config)
+    size = min(cluster.num_workers(config), len(tasks))
+    steps = [(cluster.Pool("look", size), functools.partial(_make_looker, url))]
+    yield from cluster.run(tasks, steps, config)
+
+
+def _make_looker(url: str) -> Callable[[Task], tuple[Task, Results]]:
+    children = _Children(open_store(url))
+    return lambda task: (task, children.look(task))
+
+
+@dataclass
+class _Children:
+    """One child process per thread; a call borrows one."""
+
+    store: Store
+    idle: list[Child] = field(default_factory=list)
+
+    def __enter__(self) -> "_Children":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self.idle:
+            child.close()
+
+    def look(self, task: Task) -> Results:
+        """Read a row group and look at its wanted rows, one after the other."""
+        try:
+            rows = _read(task, self.store)
+        except (pa.ArrowException, OSError, ValueError) as problem:
+            evidence = f"row group {task.group}: {' '.join(str(problem).split())[:200]}"
+            return [(0, found(file_checks.FILE_UNREADABLE, "file", task.path, evidence))]
+        child = self.idle.pop() if self.idle else Child(make_handler, LOOKING)
+        try:
+            return [
+                (position, child.call(media_row(row), _seconds(row)))
+                for position, row in zip(task.rows, rows, strict=True)
+            ]
+        finally:
+            self.idle.append(child)
+
+
+def _read(task: Task, store: Store) -> Iterator[Mapping[str, Any]]:
+    with store.open(task.path) as file:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        group = parquet.read_row_group(task.group, columns=list(task.columns), use_threads=False)
+    return (group.slice(position, 1).to_pylist()[0] for position in task.rows)
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    frames, fps = row.get("num_frames") or 0, row.get("fps") or 0
+    return min(600.0, frames / fps) if fps > 0 else 0.0

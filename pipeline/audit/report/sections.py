@@ -1,0 +1,397 @@
+"""The sections of the report, each a function from the audit to HTML, '' when there is nothing."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from pipeline.audit.compare import Change
+from pipeline.audit.findings import Check, Finding, Severity
+from pipeline.audit.report import charts
+from pipeline.audit.report.pictures import PER_CHECK, Pictures, other_character, sample_of
+from pipeline.audit.report.thumbnails import Strip
+from pipeline.audit.run import Audit
+from schemas.manifest import FunnelRow
+
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+_ROWS = 12  # findings of a check in the page
+_KINDS = {
+    "cross_video": "from another video: the best kind",
+    "same_video_other_shot": "from another shot of the same video",
+    "same_shot_other_clip": "from another clip of the same shot",
+    "in_clip_augmented": "from inside the clip, changed so that it cannot be copied",
+}
+
+
+def amount(count: int, noun: str) -> str:
+    """Return "1 error", "2 errors", "No errors"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def badge(kind: str) -> str:
+    return f'<span class="badge {kind}">{kind}</span>'
+
+
+def strip(one: Strip | None, what: str, caption: str = "") -> str:
+    """Draw the pictures of one thing side by side."""
+    if one is None:
+        return ""
+    parts = [
+        _images(one.references, "reference", what),
+        _images(one.cutouts, "by its mask", what),
+        _images(one.frames, "clip", what),
+    ]
+    if not any(parts):
+        return f'<p class="soft">No picture: {escape(one.problem)}</p>' if one.problem else ""
+    told = f'<div class="soft">{caption}</div>' if caption else ""
+    return f'<div class="example"><div class="strip">{"".join(parts)}</div>{told}</div>'
+
+
+def _images(pictures: Sequence[bytes], label: str, what: str) -> str:
+    if not pictures:
+        return ""
+    drawn = "".join(
+        f'<img alt="{escape(label)} of {escape(what)}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(one).decode()}">'
+        for one in pictures
+    )
+    return (
+        f'<figure><div class="part">{drawn}</div><figcaption>{escape(label)}</figcaption></figure>'
+    )
+
+
+def first_steps(audit: Audit) -> str:
+    """List what matters most: every check with errors, then the largest warnings."""
+    counts = audit.book.counts()
+    ranked = sorted(
+        (check for check in audit.book.checks.values() if counts.get(check.id)),
+        key=lambda check: (_ORDER[check.severity], -counts[check.id]),
+    )
+    urgent = [check for check in ranked if check.severity is not Severity.NOTE][:8]
+    if not urgent:
+        return ""
+    lines = "".join(
+        f'<li>{badge(check.severity)} <a href="#{check.id}">{escape(check.title)}</a> '
+        f'<span class="soft">({counts[check.id]:,})</span>. {escape(check.remedy)}</li>'
+        for check in urgent
+    )
+    return f'<h3>What to do first</h3><ol class="first">{lines}</ol>'
+
+
+def funnel(audit: Audit, pictures: Pictures) -> str:
+    """Draw what came into every stage and what left it, with reasons and pictures."""
+    manifest = audit.dataset.manifest
+    if manifest is None or not manifest.funnel:
+        return ""
+    lead = (
+        "<p>Every row that enters a stage is kept, rejected with a reason, or failed; nothing may "
+        "vanish between. Bars show what was kept (blue) and what was not (red).</p>"
+    )
+    stages = "".join(_stage(row) for row in manifest.funnel)
+    reasons = "".join(_reasons(row, pictures) for row in manifest.funnel if row.reasons)
+    why = ""
+    if pictures.why_no_rejects and reasons:
+        why = f'<p class="soft">No pictures of what was dropped: {pictures.why_no_rejects}.</p>'
+    return f"{lead}{stages}<h3>Why rows were dropped</h3>{why}{reasons}"
+
+
+def _stage(row: FunnelRow) -> str:
+    whole = max(1, row.entered)
+    kept, lost = 100 * row.kept / whole, 100 * (row.rejected + row.failed) / whole
+    return (
+        f'<div class="stage"><span>{escape(row.stage)} <span class="of">{escape(row.level)}s</span>'
+        f'</span><span class="track"><span class="kept" style="width:{kept:.1f}%"></span>'
+        f'<span class="lost" style="width:{lost:.1f}%"></span></span>'
+        f'<span class="figures">{row.kept:,} of {row.entered:,}</span></div>'
+    )
+
+
+def _reasons(row: FunnelRow, pictures: Pictures) -> str:
+    lines = []
+    for reason, count in sorted(row.reasons.items(), key=lambda pair: -pair[1]):
+        shown = pictures.rejects.get((row.stage, reason), [])
+        drawn = "".join(
+            strip(one, id, f'<span class="id">{escape(id)}</span>') for id, one in shown
+        )
+        lines.append(
+            f"<details{' open' if drawn else ''}><summary><span class='title'>"
+            f"{escape(reason.replace('_', ' '))}</span><span class='count'>{amount(count, row.level)} "
+            f"at stage {escape(row.stage)}</span></summary>"
+            f'<div class="body"><div class="shots">{drawn or "<p class=soft>no picture</p>"}</div>'
+            "</div></details>"
+        )
+    return "".join(lines)
+
+
+def examples(audit: Audit, pictures: Pictures) -> str:
+    """Show a few samples as a person sees them."""
+    parts = []
+    sql = "SELECT caption, split, licence FROM samples WHERE sample_id = ?"
+    for sample_id, one in list(pictures.samples.items())[-6:]:
+        row = audit.index.rows_here(sql, [sample_id])
+        if not row or not one.frames:
+            continue
+        caption, split, licence = (escape(str(value or "")[:300]) for value in row[0])
+        told = f"{caption}<br><span class='id'>{escape(sample_id)}</span> · {split} · {licence}"
+        parts.append(strip(one, sample_id, told))
+    if not parts:
+        return ""
+    lead = (
+        "<p>The model is given the reference and the caption, and learns to film that person. The "
+        "orange box is the character in the clip.</p>"
+    )
+    return f'{lead}<div class="shots">{"".join(parts)}</div>'
+
+
+def distributions(audit: Audit) -> str:
+    """Draw every histogram and every share."""
+    drawn = "".join(
+        f'<figure class="card"><figcaption>{escape(one.label)}</figcaption>'
+        f"{charts.histogram(one)}</figure>"
+        for one in audit.facts.histograms
+    )
+    shares = "".join(
+        f'<figure class="card"><figcaption>{escape(one.label)}</figcaption>'
+        f"{charts.shares(one.counts)}</figure>"
+        for one in audit.facts.shares
+    )
+    lead = "<p>Dashed red lines are the thresholds of the dataset's own settings.</p>"
+    return f'{lead}<div class="grid">{drawn}{shares}</div>' if drawn or shares else ""
+
+
+def identities(audit: Audit, pictures: Pictures) -> str:
+    """Say how the samples are spread over the characters, and who may be merged or split."""
+    facts = audit.facts.identities
+    if not facts.characters:
+        return ""
+    tiles = [
+        (f"{facts.characters:,}", "characters"),
+        (f"{facts.gini:.2f}", "Gini: 0 all equal, 1 one has all"),
+        (f"{100 * facts.top_share:.0f} %", "of the samples are the most frequent one's"),
+        (f"{facts.with_one_sample:,}", "have a single sample"),
+    ]
+    drawn = "".join(f'<div class="tile"><b>{a}</b><span>{b}</span></div>' for a, b in tiles)
+    largest = {f"{id[:10]}…": count for id, count in facts.largest}
+    per_clip = {f"{k} in a clip": count for k, count in facts.per_clip.items()}
+    cards = (
+        f'<figure class="card"><figcaption>Most frequent characters</figcaption>'
+        f"{charts.shares(largest, 12)}</figure>"
+        f'<figure class="card"><figcaption>Clips by number of characters</figcaption>'
+        f"{charts.shares(per_clip)}</figure>"
+        f'<figure class="card"><figcaption>Share of samples by character</figcaption>'
+        f"{charts.lorenz(facts.lorenz)}</figure>"
+    )
+    suspects = _suspects(audit, pictures)
+    faces = "".join(
+        strip(pictures.samples.get(sample_of(audit, id)), id,
+              f'<span class="id">{escape(id)}</span>: {amount(count, "sample")}')
+        for id, count in facts.largest[:3]
+    )  # fmt: skip
+    return (
+        f'<div class="tiles">{drawn}</div><div class="grid">{cards}</div>'
+        f'<h3>The most frequent</h3><div class="shots">{faces}</div>{suspects}'
+    )
+
+
+def _suspects(audit: Audit, pictures: Pictures) -> str:
+    parts = []
+    for check in ("identity.split-suspect", "identity.merge-suspect"):
+        for finding in audit.book.examples(check, PER_CHECK):
+            other = other_character(finding)
+            shown = [finding.sample_id or sample_of(audit, finding.id)]
+            shown += [sample_of(audit, other)] if other else []
+            drawn = "".join(strip(pictures.samples.get(one), one) for one in shown)
+            title = audit.book.checks[check].title
+            parts.append(
+                f'<p>{badge(finding.severity)} {escape(title)}: <span class="id">'
+                f"{escape(finding.id)}</span>, {escape(finding.evidence)}</p>"
+                f'<div class="shots">{drawn}</div>'
+            )
+    return f"<h3>Merge and split suspects</h3>{''.join(parts)}" if parts else ""
+
+
+def copies(audit: Audit, pictures: Pictures) -> str:
+    """Say where references come from, how alike they are, and which are copies."""
+    kinds = audit.facts.kinds
+    if not kinds:
+        return ""
+    total = sum(row["references"] for row in kinds.values())
+    lines = "".join(
+        f"<tr><td>{escape(kind.replace('_', ' '))}</td><td>{_KINDS.get(kind, '')}</td>"
+        f'<td class="n">{row["references"]:,}</td>'
+        f'<td class="n">{100 * row["references"] / max(1, total):.0f} %</td>'
+        f'<td class="n">{row["augmented"]:,}</td></tr>'
+        for kind, row in kinds.items()
+    )
+    table = (
+        '<div class="scroll"><table><tr><th>kind</th><th>where the reference comes from</th>'
+        '<th class="n">references</th><th class="n">share</th><th class="n">changed</th></tr>'
+        f"{lines}</table></div>"
+    )
+    drawn = "".join(
+        f'<figure class="card"><figcaption>Similarity, {escape(one.label)}</figcaption>'
+        f"{charts.histogram(one)}</figure>"
+        for one in audit.facts.similarity
+    )
+    window = (
+        f"<p>Cosine of identity vectors between reference and clip. Below the floor it is somebody "
+        f"else; at the copy line it is the same picture. {escape(audit.limits.why_no_windows)}</p>"
+    )
+    found = _by_checks(audit, pictures, ("pair.copy", "pair.background", "pair.inside"))
+    lead = (
+        "<p>A reference that is a picture of its own clip teaches copying. Those from other shots "
+        "and videos teach what the person looks like.</p>"
+    )
+    return f'{lead}{table}{window}<div class="grid">{drawn}</div>{found}'
+
+
+def leakage(audit: Audit, pictures: Pictures) -> str:
+    """Show the splits and what lies across them."""
+    splits = audit.facts.splits
+    if not splits:
+        return ""
+    bars = charts.shares({str(name): count for name, count in splits.items()})
+    found = _by_checks(audit, pictures, ("leak.",))
+    clean = "" if found else f"<p>{badge('clean')} Nothing connects two splits.</p>"
+    lead = (
+        "<p>Characters, source videos and near-duplicates belong to one split as a whole; else the "
+        "held-out score measures memory.</p>"
+    )
+    return f'{lead}<figure class="card">{bars}</figure>{clean}{found}'
+
+
+def _by_checks(audit: Audit, pictures: Pictures, beginnings: Iterable[str]) -> str:
+    counts, begin = audit.book.counts(), tuple(beginnings)
+    checks = [c for c in audit.book.checks.values() if c.id.startswith(begin) and counts.get(c.id)]
+    parts = []
+    for check in sorted(checks, key=lambda check: _ORDER[check.severity]):
+        shown = [
+            strip(pictures.of_finding(one), one.id, escape(one.evidence))
+            for one in audit.book.examples(check.id, PER_CHECK)
+        ]
+        parts.append(
+            f'<p>{badge(check.severity)} <a href="#{check.id}">{escape(check.title)}</a> '
+            f'<span class="soft">({counts[check.id]:,})</span></p>'
+            f'<div class="shots">{"".join(shown)}</div>'
+        )
+    return "".join(parts)
+
+
+def change(change: Change | None) -> str:
+    """Say what is different from the older version."""
+    if change is None:
+        return ""
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td class="n">{old}</td><td class="n">{new}</td></tr>'
+        for name, old, new in change.lines()
+    )
+    parts = [
+        f"<p>Against {escape(change.against)}.</p>",
+        '<div class="scroll"><table><tr><th>what</th><th class="n">then</th>'
+        f'<th class="n">now</th></tr>{rows}</table></div>',
+    ]
+    for title, lines in change.lists():
+        if lines:
+            parts.append(f"<h3>{escape(title)}</h3><ul>")
+            parts += [f"<li>{escape(line)}</li>" for line in lines[:_ROWS]]
+            more = len(lines) - _ROWS
+            parts.append(f"</ul>{f'<p class=soft>and {more:,} more</p>' if more > 0 else ''}")
+    return "".join(parts)
+
+
+def findings(audit: Audit, pictures: Pictures) -> str:
+    """List every check that found something: evidence, why it matters, what to do."""
+    counts = audit.book.counts()
+    hit = [check for check in audit.book.checks.values() if counts.get(check.id)]
+    hit.sort(key=lambda check: (_ORDER[check.severity], check.id))
+    waived = audit.index.rows_here(
+        "SELECT \"check\", waived, count(*) FROM findings WHERE waived <> '' GROUP BY 1, 2 ORDER BY 1"
+    )
+    parts = [_check(check, counts[check.id], audit, pictures) for check in hit]
+    if not parts:
+        parts = [f"<p>{badge('clean')} No check found anything.</p>"]
+    if waived:
+        lines = "".join(
+            f'<tr><td class="id">{escape(check)}</td><td>{escape(why)}</td>'
+            f'<td class="n">{count:,}</td></tr>'
+            for check, why, count in waived
+        )
+        parts.append(
+            "<h3>Waived</h3><p>Known and accepted; not counted above.</p>"
+            f'<div class="scroll"><table><tr><th>check</th><th>reason</th><th class="n">findings'
+            f"</th></tr>{lines}</table></div>"
+        )
+    return "".join(parts)
+
+
+def _check(check: Check, count: int, audit: Audit, pictures: Pictures) -> str:
+    examples_ = audit.book.examples(check.id, _ROWS)
+    rows = "".join(_row(one) for one in examples_)
+    more = f'<p class="soft">and {count - len(examples_):,} more in findings.parquet</p>'
+    shown = "".join(
+        strip(pictures.of_finding(one), one.id, escape(one.evidence))
+        for one in examples_[:PER_CHECK]
+    )
+    opened = " open" if check.severity is Severity.ERROR else ""
+    return (
+        f'<details id="{check.id}"{opened}><summary>{badge(check.severity)}'
+        f'<span class="title">{escape(check.title)}</span><span class="id">{check.id}</span>'
+        f'<span class="count">{count:,}</span></summary><div class="body">'
+        f"<p><b>Why it matters.</b> {escape(check.why)}</p>"
+        f"<p><b>What to do.</b> {escape(check.remedy)}</p>"
+        f'<div class="shots">{shown}</div>'
+        '<div class="scroll"><table><tr><th>of</th><th>id</th><th>evidence</th><th>sample</th></tr>'
+        f"{rows}</table></div>{more if count > len(examples_) else ''}</div></details>"
+    )
+
+
+def _row(one: Finding) -> str:
+    return (
+        f'<tr><td>{escape(one.level)}</td><td class="id">{escape(one.id[:80])}</td>'
+        f'<td>{escape(one.evidence[:300])}</td><td class="id">{escape(one.sample_id[:24])}</td></tr>'
+    )
+
+
+def coverage(audit: Audit) -> str:
+    """List the checks that ran, and for the others why not."""
+    book, counts = audit.book, audit.book.counts()
+    skipped = "".join(
+        f'<tr><td class="id">{escape(id)}</td><td>{escape(why)}</td></tr>'
+        for id, why in sorted(book.coverage.not_checked.items())
+    )
+    ran = "".join(
+        f'<tr><td class="id">{escape(check.id)}</td><td>{escape(check.title)}</td>'
+        f'<td class="n">{book.coverage.looked_at[check.id]:,}</td>'
+        f'<td class="n">{counts.get(check.id, 0):,}</td></tr>'
+        for check in sorted(book.checks.values(), key=lambda check: check.id)
+        if check.id in book.coverage.looked_at
+    )
+    return (
+        "<h3>Not checked</h3>"
+        '<div class="scroll"><table><tr><th>check</th><th>because</th></tr>'
+        f"{skipped}</table></div><details><summary><span class='title'>Checked</span>"
+        f"<span class='count'>{len(book.coverage.looked_at)} checks</span></summary>"
+        '<div class="body scroll"><table><tr><th>check</th><th>what it looks for</th>'
+        f'<th class="n">rows</th><th class="n">findings</th></tr>{ran}</table></div></details>'
+    )
+
+
+def origin(audit: Audit) -> str:
+    """Say by which engines, libraries and settings the dataset was made."""
+    manifest = audit.dataset.manifest
+    if manifest is None:
+        return ""
+    engines = "".join(
+        f"<tr><td>{escape(str(one.get('task', '')).replace('_', ' '))}</td>"
+        f"<td class='id'>{escape(str(one.get('id', '')))}</td>"
+        f"<td>{escape(str(one.get('licence', '')))}</td>"
+        f"<td>{'yes' if one.get('commercial') else 'no'}</td></tr>"
+        for one in manifest.engines
+    )
+    libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
+    parent = manifest.parent[:16] + "…" if manifest.parent else "none: the first version"
+    return (
+        '<div class="scroll"><table><tr><th>task</th><th>engine</th><th>licence</th>'
+        f"<th>commercial use of weights</th></tr>{engines}</table></div>"
+        f'<p class="soft">Settings <span class="id">{manifest.config_digest[:16]}…</span> · parent '
+        f'version <span class="id">{escape(parent)}</span> · {escape(libraries)}</p>'
+    )

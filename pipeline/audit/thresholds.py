@@ -1,0 +1,130 @@
+"""What is allowed: the dataset's own settings where its manifest names them, else the defaults."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from pipeline.audit.dataset import Dataset
+from pipeline.engines import READS, REGISTRY, load_engine
+from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.engines.spaces import Space, spaces_of
+from pipeline.engines.weights import registry
+from pipeline.pairing.reference_gates import References
+from pipeline.pairing.splits import Splits
+from pipeline.quality import QualityGate
+from pipeline.tracks import TrackGate
+
+_Gate = TypeVar("_Gate", QualityGate, TrackGate, References, Splits)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Every number against which something is measured.
+
+    Attributes:
+        quality: of clips. tracks: of tracks. references: of pairs. splits: what is a copy.
+        windows: cosines of the dataset's recogniser; None where they are not known.
+        why_no_windows: said in the report when `windows` is None.
+    """
+
+    quality: QualityGate = field(default_factory=QualityGate)
+    tracks: TrackGate = field(default_factory=TrackGate)
+    references: References = field(default_factory=References)
+    splits: Splits = field(default_factory=Splits)
+    windows: SimilarityWindows | None = None
+    spaces: tuple[Space, ...] = ()
+    recogniser: str = ""
+    licences: tuple[str, ...] = ()
+    why_no_windows: str = ""
+
+    def variables(self) -> dict[str, Any]:
+        """Return what queries ask for by name."""
+        floor = ceiling = cross = None
+        if self.windows:
+            floor, ceiling, cross = (
+                _first(self.references.floor, self.windows.reference_floor),
+                _first(self.references.duplicate, self.windows.duplicate),
+                _first(self.references.cross_video_floor, self.windows.cross_video),
+            )
+        named = {"floor": floor, "ceiling": ceiling, "cross_floor": cross}
+        named |= {"min_gap_s": self.references.min_gap_s}
+        named |= {"min_quality": self.references.min_quality}
+        named |= {"min_purity": self.tracks.min_purity, "min_coverage": self.tracks.min_coverage}
+        named |= {"min_area": self.tracks.min_area, "max_people": self.tracks.max_people}
+        named |= {"licences": list(self.licences)}
+        return named | asdict(self.quality)
+
+
+def _first(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def thresholds_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Thresholds:
+    """Read the thresholds that the dataset was made with; `windows` overrules the recogniser's."""
+    config: Mapping[str, Any] = dataset.manifest.config if dataset.manifest else {}
+    pairing = _mapping(config, "pairing")
+    recogniser = _recogniser(dataset)
+    limits = Thresholds(
+        quality=_gate(QualityGate, _mapping(config, "quality")),
+        tracks=_gate(TrackGate, _mapping(config, "people")),
+        references=_gate(References, _mapping(pairing, "references")),
+        splits=_gate(Splits, _mapping(pairing, "splits")),
+        recogniser=recogniser,
+        licences=tuple(map(str, _mapping(config, "licences").get("allowed") or ())),
+    )
+    if windows:
+        return replace(limits, windows=windows, spaces=(Space.whole(windows),))
+    known, spaces = known_windows(
+        str(_mapping(config, "engines").get("recogniser", "")), recogniser
+    )
+    if known is None:
+        why = (
+            f"the similarity windows of recogniser {recogniser or 'unknown'!r} are not known here; "
+            "give them with --windows"
+        )
+        return replace(limits, why_no_windows=why)
+    return replace(limits, windows=known, spaces=spaces)
+
+
+def _mapping(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = settings.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _gate(kind: type[_Gate], settings: Mapping[str, Any]) -> _Gate:
+    """Build a gate from the manifest's plain numbers; anything odd leaves the default."""
+    gate = kind()
+    for one in fields(kind):
+        value = settings.get(one.name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError, TypeError):
+                gate = replace(gate, **{one.name: value})
+    return gate
+
+
+def _recogniser(dataset: Dataset) -> str:
+    engines = dataset.manifest.engines if dataset.manifest else []
+    ids = [str(e.get("id", "")) for e in engines if e.get("task") == "recognition"]
+    return ids[0] if ids else ""
+
+
+def known_windows(name: str, recogniser: str) -> tuple[SimilarityWindows | None, tuple[Space, ...]]:
+    """Return a recogniser's windows; only engines of our own registry are ever imported.
+
+    Where its weights are not here, the registry of weights still knows them.
+    """
+    names = [name] if name in REGISTRY["recogniser"] else []
+    if recogniser == "opencv-appearance/1":
+        names = ["appearance"]
+    for each in names:
+        with contextlib.suppress(ValueError):
+            engine = load_engine("recogniser", each)
+            if not recogniser or engine.info.id == recogniser:
+                return engine.windows, spaces_of(engine)
+        if len(READS.get(("recogniser", each), ())) == 1:
+            for weights in registry().values():
+                if weights.windows and f"-{weights.name}/" in recogniser:
+                    windows = SimilarityWindows(**weights.windows)
+                    return windows, (Space.whole(windows),)
+    return None, ()
