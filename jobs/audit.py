@@ -1,7 +1,7 @@
 """Say what is in a dataset, what is wrong with it, and what to do.
 
-    python jobs/audit.py dataset/                        # report.html, report.json, findings.parquet
-    python jobs/audit.py dataset/ --fix                  # show what a repair would do; --yes does it
+    python jobs/audit.py dataset/             # audit/: report.html, report.json, findings.parquet
+    python jobs/audit.py dataset/ --fix       # show what a repair would do; --yes does it
     python jobs/audit.py dataset/ --compare dataset/manifests/0001.json
 
 Works on any dataset of schemas/tables.py, whoever made it. Exit codes: 0 clean, 1 warnings under

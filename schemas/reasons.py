@@ -68,6 +68,9 @@ class Reason(StrEnum):
     OTHER_PEOPLE = "other_people"
     SKIN_CHANGED = "skin_changed"
     CLOTHES_CHANGED = "clothes_changed"
+    # audit
+    AUDIT_ERROR = "audit_error"  # detail names the check
+    VETOED = "vetoed"  # by a person
 
 
 class Failure(StrEnum):

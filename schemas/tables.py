@@ -435,3 +435,12 @@ class Sample:
     others: list[CastMember] = rows_column(
         CastMember, "further characters; empty when each has a sample of its own", default=()
     )
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A mark on a sample, by a person or by a check of the audit."""
+
+    sample_id: str = column(_TEXT, "the sample")
+    tag: str = column(_TEXT, "id of a check, or a word of the person's own")
+    note: str = column(_TEXT, "why", default="")

@@ -1,1 +1,1 @@
-"""What is in a dataset and why: checks, report, repair, comparison. Reads any dataset of our schema."""
+"""What is in a dataset and why: checks, report, repair, comparison."""

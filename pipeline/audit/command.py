@@ -55,7 +55,7 @@ def _windows(text: str) -> SimilarityWindows:
         return SimilarityWindows(**{name: float(values[name]) for name in names})
     except (ValueError, KeyError, TypeError):
         raise ValueError(
-            f"--windows must be a JSON object with {', '.join(names)}, all cosines; got {text!r:.80}"
+            f"--windows must be a JSON object with {', '.join(names)}; got {text!r:.80}"
         ) from None
 
 
@@ -64,7 +64,7 @@ def show(done: Audit) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    kind, headline, text = verdict(done)
+    _, headline, text = verdict(done)
     counts, order = done.book.counts(), ("error", "warning", "note")
     table = Table(title=f"{headline}. {text}", title_justify="left")
     for name in ("", "check", "what", "findings"):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.audit.book import Book, Query
@@ -120,14 +120,14 @@ def compare(audit: Audit, target: str) -> Change:
     )
     if not index.count("old_samples"):
         note_ = "the older version's samples are gone; manifests were compared"
-        change = Change(**asdict(change) | {"note": note_})
+        change = replace(change, note=note_)
         book.add(_recogniser(then, now))
         return change
     change = _with_rows(change, index)
     book.add(_recogniser(then, now))
     book.add(_drifted(change))
     book.ask(_queries(), {})
-    return Change(**asdict(change) | {"identities": _identity_lines(book)})
+    return replace(change, identities=_identity_lines(book))
 
 
 def _totals(
@@ -211,7 +211,7 @@ def _with_rows(change: Change, index: Index) -> Change:
     counts = {
         name: int(index.value(f"SELECT count(*) FROM ({sql})")) for name, sql in queries.items()
     }
-    return Change(**asdict(change) | lists | {"counts": counts, "drift": _drift(index)})
+    return replace(change, **lists, counts=counts, drift=_drift(index))
 
 
 def _drift(index: Index) -> dict[str, float]:

@@ -248,7 +248,7 @@ _NEEDED = ("sample_id", "clip_id", "character_id", "caption", "split", "referenc
 
 
 def _missing_columns(dataset: Dataset) -> list[Finding]:
-    """Report columns of the samples that a trainer cannot do without, and tables that are absent."""
+    """Report columns that a trainer cannot do without, and that there are no samples."""
     problems = []
     for file in dataset.tables.get("samples", []):
         missing = [name for name in _NEEDED if name not in file.columns]

@@ -54,7 +54,7 @@ class Index:
 
     def __init__(self, folder: str | Path | None = None, threads: int = 2) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="contextanyone-audit-", dir=folder)
-        options = {
+        options: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{MEMORY_MIB}MiB",
             "threads": str(threads),
             "temp_directory": f"{self._folder.name}/spill",
@@ -91,9 +91,9 @@ class Index:
         return self.db.execute(sql, list(parameters)).fetchall()
 
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """Return the first column of the first row."""
-        row = self.db.execute(sql, list(parameters)).fetchone()
-        return row[0] if row else None
+        """Return the first column of the first row of a query that has few."""
+        rows = self.db.execute(sql, list(parameters)).fetchall()
+        return rows[0][0] if rows else None
 
     def count(self, table: str) -> int:
         return int(self.value(f"SELECT count(*) FROM {table}"))
@@ -227,9 +227,7 @@ def _store(index: Index, prefix: str, table: str, number: int, part: Part) -> No
         columns |= _reduce_vectors(batch)
     if table == "samples" and "references" in batch.schema.names:
         references = _unnest(batch)
-        columns["num_references"] = pa.array(
-            np.diff(batch.column("references").offsets), pa.int32()
-        )
+        columns["num_references"] = pa.array(_counts(batch.column("references")), pa.int32())
         index.insert(f"{prefix}refs", references)
     size = batch.num_rows
     columns["file_number"] = pa.array(np.full(size, number, np.int32))
@@ -241,7 +239,7 @@ def _store(index: Index, prefix: str, table: str, number: int, part: Part) -> No
 def _unnest(batch: pa.RecordBatch) -> pa.Table:
     """Return one row per reference of the samples in a batch."""
     lists = batch.column("references")
-    counts = np.diff(np.asarray(lists.offsets))
+    counts = _counts(lists)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     flat = lists.flatten()
     columns = {name: flat.field(name) for name in _REFERENCE_COLUMNS if name in _names(flat.type)}
@@ -252,6 +250,11 @@ def _unnest(batch: pa.RecordBatch) -> pa.Table:
     return pa.table(columns)
 
 
+def _counts(lists: pa.ListArray) -> np.ndarray:
+    """Return how many values each list holds."""
+    return np.diff(np.asarray(lists.offsets).astype(np.int64))
+
+
 def _names(type_: pa.StructType) -> list[str]:
     return [field.name for field in type_]
 
@@ -259,7 +262,7 @@ def _names(type_: pa.StructType) -> list[str]:
 def _reduce_boxes(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """Say of every row's boxes how many there are, whether they are sound, and how they move."""
     lists = batch.column("boxes")
-    counts = np.diff(np.asarray(lists.offsets))
+    counts = _counts(lists)
     flat = lists.flatten()
     values = np.asarray(flat.flatten(), np.float32)
     if len(values) != 4 * len(flat):  # a row whose boxes are no quadruples
@@ -306,7 +309,7 @@ def _greatest(values: np.ndarray, owner: np.ndarray, size: int) -> np.ndarray:
 
 def _reduce_vectors(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     lists = batch.column("vector")
-    counts = np.diff(np.asarray(lists.offsets))
+    counts = _counts(lists)
     values = np.asarray(lists.flatten(), np.float64)
     owner = np.repeat(np.arange(batch.num_rows), counts)
     squares = np.zeros(batch.num_rows)

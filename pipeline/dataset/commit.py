@@ -22,6 +22,7 @@ FOLDERS = (
     "samples",
     "embeddings",
     "rejects",
+    "tags",
 )
 
 

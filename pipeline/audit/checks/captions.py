@@ -1,4 +1,4 @@
-"""Captions: empty, repeated, refused, echoed, counting people who are not there, naming somebody."""
+"""Captions: empty, repeated, refused, echoed, miscounting people, naming somebody."""
 
 import functools
 from collections.abc import Iterator

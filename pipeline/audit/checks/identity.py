@@ -66,7 +66,7 @@ SPLIT = warning(
 LEAKED = warning(
     "leak.same-person", "Characters of two splits may be one person",
     "The held-out person has been trained on under another id.",
-    "Compare the pictures; --fix joins them when --join-suspects is given.",
+    "Compare the pictures; if they are one person, put both into one split.",
 )  # fmt: skip
 VECTOR_CHECKS = (MERGE, SPLIT, LEAKED)
 
@@ -74,7 +74,8 @@ VECTOR_CHECKS = (MERGE, SPLIT, LEAKED)
 def queries() -> Iterator[Query]:
     """Yield the checks of characters that are SQL."""
     yield Query(TWICE_IN_FRAME, "character", _twice(),
-                ("tracks.character_id", "tracks.boxes", "tracks.first_frame"), "tracks")  # fmt: skip
+                ("tracks.character_id", "tracks.boxes", "tracks.first_frame"),
+                "tracks")  # fmt: skip
     yield Query(DOUBLE_TRACK, "track", _double(), ("tracks.boxes", "tracks.clip_id"), "tracks")
     yield Query(IMPURE, "sample", _below("purity", "min_purity"), ("samples.purity",), "samples")
     yield Query(
@@ -227,13 +228,10 @@ def check_centres(index: Index, limits: Thresholds, centres: Centres) -> Iterato
             evidence = f"track {track_id}: mean cosine {cosine:.3f} to the others"
             sample_id = index.value(sample_of, [track_id]) or ""
             yield found(MERGE, "character", character_id, evidence, sample_id, cosine, floor)
-    splits = {
-        character_id: split
-        for character_id, split in index.rows(
-            "SELECT character_id, min(split) FROM samples GROUP BY 1 HAVING"
-            " count(DISTINCT split) = 1"
-        )
-    }
+    one_split = (
+        "SELECT character_id, min(split) FROM samples GROUP BY 1 HAVING count(DISTINCT split) = 1"
+    )
+    splits = dict(index.rows(one_split))
     for one, other, cosine in centres.alike(window - SPLIT_BAND):
         evidence = f"cosine {cosine:.3f} to character {other}"
         limit = window - SPLIT_BAND

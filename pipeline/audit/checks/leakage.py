@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Action, Finding, error, found, note
@@ -77,7 +78,8 @@ def _references() -> str:
 def _sources() -> str:
     return (
         "SELECT source AS id, '' AS sample_id, count(*) || ' samples of ' || count(DISTINCT"
-        " video_id) || ' videos in ' || string_agg(DISTINCT split, ', ' ORDER BY split) AS evidence,"
+        " video_id) || ' videos in ' || string_agg(DISTINCT split, ', ' ORDER BY split)"
+        " AS evidence,"
         " count(DISTINCT split) AS value, 1 AS threshold FROM samples WHERE coalesce(source, '')"
         " <> '' GROUP BY source HAVING count(DISTINCT split) > 1"
     )
@@ -100,7 +102,7 @@ def hashed_clips(index: Index) -> list[Clip]:
 
 
 def _bare(clip_id: str, video_id: str, perceptual_hash: str) -> Clip:
-    blank = dict.fromkeys(Clip.__dataclass_fields__, None)
+    blank: dict[str, Any] = dict.fromkeys(Clip.__dataclass_fields__)
     return Clip(**blank | {"clip_id": clip_id, "video_id": video_id,
                            "perceptual_hash": perceptual_hash})  # fmt: skip
 

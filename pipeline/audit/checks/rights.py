@@ -89,7 +89,8 @@ def _opted_out() -> str:
         "SELECT s.sample_id AS id, s.sample_id, 'on the list: ' || array_to_string("
         f"list_intersect(getvariable('opt_out'), [{columns}]), ', ') AS evidence, NULL AS value,"
         " NULL AS threshold FROM samples s LEFT JOIN videos v USING (video_id)"
-        f" LEFT JOIN clips c USING (clip_id) WHERE list_has_any(getvariable('opt_out'), [{columns}])"
+        " LEFT JOIN clips c USING (clip_id)"
+        f" WHERE list_has_any(getvariable('opt_out'), [{columns}])"
     )
 
 

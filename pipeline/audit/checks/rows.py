@@ -213,8 +213,8 @@ def _unknown_kind() -> Query:
 def _durations() -> Query:
     return Query(
         DURATION, "sample",
-        "SELECT sample_id AS id, sample_id, num_frames || ' frames at ' || round(fps, 3) || '/s for '"
-        " || round(end_s - start_s, 3) || ' s' AS evidence, num_frames AS value,"
+        "SELECT sample_id AS id, sample_id, num_frames || ' frames at ' || round(fps, 3)"
+        " || '/s for ' || round(end_s - start_s, 3) || ' s' AS evidence, num_frames AS value,"
         " (end_s - start_s) * fps AS threshold FROM samples"
         " WHERE fps > 0 AND abs(num_frames - (end_s - start_s) * fps)"
         " > greatest(3, 0.1 * num_frames)",

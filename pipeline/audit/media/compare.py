@@ -58,7 +58,7 @@ def _resized(grey: np.ndarray, scale: float) -> np.ndarray:
 
 def person_of(picture: np.ndarray, mask: np.ndarray) -> Template:
     """Return the template of a reference; the mask must hold something."""
-    rows, columns = np.nonzero(mask > 127)
+    rows = np.flatnonzero((mask > 127).any(axis=1))
     scale = TALL / max(1, int(rows.max() - rows.min()) + 1)
     grey = _resized(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), scale)
     small = cv2.resize(mask, grey.shape[::-1], interpolation=cv2.INTER_AREA) > 127

@@ -116,7 +116,8 @@ def report_html(audit: Audit, pictures: Pictures, change: Change | None = None) 
         " img-src data:; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         f"<header>{_header(audit, title)}<nav>{links}</nav></header>"
-        f"<main>{sections.first_steps(audit)}{body}</main>{_footer(audit, pictures)}</body></html>\n"
+        f"<main>{sections.first_steps(audit)}{body}</main>"
+        f"{_footer(audit, pictures)}</body></html>\n"
     )
 
 
@@ -128,7 +129,8 @@ def _header(audit: Audit, title: str) -> str:
     tiles = [
         (number(totals["samples"]), "samples"), (_length(totals["hours"]), "of clips"),
         (number(totals["characters"]), "characters"), (number(totals["videos"]), "source videos"),
-        (number(totals["references"]), "references"), (number(totals["images"]), "different images"),
+        (number(totals["references"]), "references"),
+        (number(totals["images"]), "different images"),
     ]  # fmt: skip
     drawn = "".join(
         f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in tiles
@@ -136,7 +138,8 @@ def _header(audit: Audit, title: str) -> str:
     return (
         f'<p class="kicker">Dataset of reference and clip pairs · {escape(version)}</p>'
         f"<h1>{escape(title)}</h1>"
-        f'<div class="verdict {kind}"><strong>{escape(headline)}</strong><p>{escape(text)}</p></div>'
+        f'<div class="verdict {kind}"><strong>{escape(headline)}</strong>'
+        f"<p>{escape(text)}</p></div>"
         f'<div class="tiles">{drawn}</div>'
     )
 

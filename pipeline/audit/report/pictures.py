@@ -208,7 +208,7 @@ def _rejected_row(audit: Audit, level: str, id: str, video_id: str) -> StripRow 
 def _unit_rows(
     store: Store, folders: Sequence[str], table: str, key: str, wanted: set[str]
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield rows of a table of some units; the units are ours, their schema is checked all the same."""
+    """Yield rows of a table of some units; a foreign schema is passed over."""
     for folder in folders:
         path = f"{folder}/{table}.parquet"
         if not store.exists(path):

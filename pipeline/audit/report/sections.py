@@ -114,8 +114,9 @@ def _reasons(row: FunnelRow, pictures: Pictures) -> str:
         )
         lines.append(
             f"<details{' open' if drawn else ''}><summary><span class='title'>"
-            f"{escape(reason.replace('_', ' '))}</span><span class='count'>{amount(count, row.level)} "
-            f"at stage {escape(row.stage)}</span></summary>"
+            f"{escape(reason.replace('_', ' '))}</span>"
+            f"<span class='count'>{amount(count, row.level)} at stage {escape(row.stage)}</span>"
+            "</summary>"
             f'<div class="body"><div class="shots">{drawn or "<p class=soft>no picture</p>"}</div>'
             "</div></details>"
         )
@@ -304,7 +305,8 @@ def findings(audit: Audit, pictures: Pictures) -> str:
     hit = [check for check in audit.book.checks.values() if counts.get(check.id)]
     hit.sort(key=lambda check: (_ORDER[check.severity], check.id))
     waived = audit.index.rows_here(
-        "SELECT \"check\", waived, count(*) FROM findings WHERE waived <> '' GROUP BY 1, 2 ORDER BY 1"
+        "SELECT \"check\", waived, count(*) FROM findings WHERE waived <> ''"
+        " GROUP BY 1, 2 ORDER BY 1"
     )
     parts = [_check(check, counts[check.id], audit, pictures) for check in hit]
     if not parts:
@@ -347,7 +349,8 @@ def _check(check: Check, count: int, audit: Audit, pictures: Pictures) -> str:
 def _row(one: Finding) -> str:
     return (
         f'<tr><td>{escape(one.level)}</td><td class="id">{escape(one.id[:80])}</td>'
-        f'<td>{escape(one.evidence[:300])}</td><td class="id">{escape(one.sample_id[:24])}</td></tr>'
+        f"<td>{escape(one.evidence[:300])}</td>"
+        f'<td class="id">{escape(one.sample_id[:24])}</td></tr>'
     )
 
 

@@ -1,0 +1,352 @@
+"""Repair a dataset: leave out what failed, mark what is doubtful, mend the splits.
+
+A repair is planned from the audit's findings and shown; written, it is a new version of the
+dataset whose parent is the audited one. Nothing else is invented: bytes that differ from the
+manifest are never blessed, and a sample that is dropped becomes a line in rejects/.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.audit.checks import files
+from pipeline.audit.checks.leakage import hashed_clips
+from pipeline.audit.checks.rows import DUPLICATE_KEY
+from pipeline.audit.findings import Action, Severity
+from pipeline.audit.index import Index
+from pipeline.audit.run import Audit
+from pipeline.audit.tags import VETO, read_tags
+from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
+from pipeline.dataset.parquet import encode_rows, encode_table, read_columns
+from pipeline.dataset.store import Store
+from pipeline.pairing.splits import split_groups
+from schemas.columns import from_table
+from schemas.manifest import DataFile, FunnelRow, Manifest
+from schemas.reasons import Reason, Split
+from schemas.tables import Reject, Tag
+
+STAGE, LEVEL = "audit", "sample"  # of the ledger
+_BROKEN = (
+    files.MANIFEST_DAMAGED, files.FILE_MISSING, files.FILE_HASH, files.FILE_UNREADABLE,
+    files.SCHEMA_FOREIGN,
+)  # fmt: skip
+_WHOSE = {  # level of a finding -> the samples that it concerns, by the finding's id
+    "clip": "clip_id", "track": "track_id", "vector": "track_id", "video": "video_id",
+    "character": "character_id", "sample": "sample_id",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What would be done. Empty when there is nothing to do."""
+
+    dropped: Mapping[str, tuple[Reason, str]] = field(default_factory=dict)  # sample -> why
+    moved: Mapping[str, str] = field(default_factory=dict)  # sample -> its new split
+    tags: tuple[Tag, ...] = ()
+    repeated: int = 0  # further rows of a sample_id that is there already
+    left: Mapping[str, int] = field(default_factory=dict)  # check -> errors that stay
+    unknown: tuple[str, ...] = ()  # tagged sample ids that are not in the dataset
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether samples files must be written again."""
+        return bool(self.dropped or self.moved or self.repeated)
+
+    def __bool__(self) -> bool:
+        return self.rewrites or bool(self.tags)
+
+
+def fix(
+    audit: Audit, tags: str | None, drop_warnings: Sequence[str], write: bool, workers: int
+) -> Manifest | None:
+    """Show the repair; with `write`, also publish it as the next version and return it.
+
+    Raises ValueError when the audited version is not the current one, or has no manifest.
+    """
+    _check_repairable(audit)
+    repair = plan(audit, read_tags(tags) if tags else [], drop_warnings)
+    show(repair, audit)
+    if not repair:
+        return None
+    if not write:
+        print("nothing was written; add --yes to publish this as the next version")
+        return None
+    _check_whole(audit)
+    with audit.dataset.store.lock():
+        manifest = apply(repair, audit)
+    print(
+        f"wrote version {manifest.version} of {audit.dataset.store.url}: "
+        f"{sum(manifest.splits.values())} samples"
+    )
+    return manifest
+
+
+def _check_repairable(audit: Audit) -> None:
+    if audit.dataset.manifest is None:
+        raise ValueError(
+            f"--fix writes a new version on top of a manifest, and {audit.dataset.store.url} has "
+            "none that can be read; curate again"
+        )
+    if not audit.dataset.current:
+        raise ValueError(
+            "--fix repairs the current version only; name the dataset's folder, not an older "
+            "manifest"
+        )
+
+
+def _check_whole(audit: Audit) -> None:
+    """Refuse to publish on top of lost or changed files: that would hide what happened."""
+    counts = audit.book.counts()
+    broken = [check.id for check in _BROKEN if counts.get(check.id)]
+    if broken:
+        raise ValueError(
+            f"{audit.dataset.store.url} has files that are lost or changed ({', '.join(broken)}); "
+            "restore them first, or curate again: nothing was written"
+        )
+
+
+def plan(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] = ()) -> Repair:
+    """Decide what happens to every sample, from findings that are not waived, and from tags."""
+    _check_names(drop_warnings, audit)
+    dropped: dict[str, tuple[Reason, str]] = {}
+    marks: dict[tuple[str, str], str] = {}
+    left: Counter[str] = Counter()
+    for check_id, severity, level, id, sample_id, evidence in _open_findings(audit.index):
+        check = audit.book.checks[check_id]
+        samples = _concerned(audit.index, level, id, sample_id)
+        drops = severity == Severity.ERROR or check_id in drop_warnings
+        if check is DUPLICATE_KEY and level == "sample":
+            continue  # one row of it stays
+        if check.action is Action.SPLIT:
+            continue
+        if drops and check.action is not Action.NONE and samples:
+            why = f"{check_id}: {evidence}"[:300]
+            dropped |= {one: (Reason.AUDIT_ERROR, why) for one in samples if one not in dropped}
+        elif severity == Severity.ERROR:
+            left[check_id] += 1
+        elif check.action is Action.TAG:
+            marks |= {(one, check_id): evidence[:300] for one in samples}
+    known = {row[0] for row in audit.index.rows("SELECT sample_id FROM samples")}
+    for tag in tags:
+        if tag.tag == VETO and tag.sample_id in known:
+            dropped[tag.sample_id] = (Reason.VETOED, tag.note)
+        elif tag.sample_id in known:
+            marks[tag.sample_id, tag.tag] = tag.note
+    kept = (Tag(id, tag, note) for (id, tag), note in sorted(marks.items()) if id not in dropped)
+    return Repair(
+        dropped, _moves(audit, set(dropped)), tuple(kept), _repeats(audit.index), dict(left),
+        tuple(sorted({tag.sample_id for tag in tags} - known)),
+    )  # fmt: skip
+
+
+def _check_names(names: Sequence[str], audit: Audit) -> None:
+    unknown = sorted(set(names) - audit.book.checks.keys())
+    if unknown:
+        raise ValueError(f"--drop-warnings names no check of this audit: {', '.join(unknown)}")
+
+
+def _open_findings(index: Index) -> list[tuple]:
+    return index.rows_here(
+        'SELECT "check", severity, level, id, sample_id, evidence FROM findings'
+        " WHERE waived = '' AND severity <> 'note' ORDER BY 1, 4, 5"
+    )
+
+
+def _concerned(index: Index, level: str, id: str, sample_id: str) -> list[str]:
+    """Return the samples that a finding is about."""
+    if sample_id:
+        return [sample_id]
+    column = _WHOSE.get(level)
+    if column is None or level == "character":
+        return []
+    sql = f"SELECT sample_id FROM samples WHERE {column} = ? ORDER BY 1"
+    return [row[0] for row in index.rows(sql, [id])]
+
+
+def _repeats(index: Index) -> int:
+    sql = "SELECT count(*) - count(DISTINCT sample_id) FROM samples"
+    return int(index.value(sql) or 0)
+
+
+def _moves(audit: Audit, dropped: set[str]) -> dict[str, str]:
+    """Give every connected group that lies in several splits one split: that of most samples.
+
+    Groups in one split stay where they are; ties go to train.
+    """
+    index = audit.index
+    sql = (
+        "SELECT s.sample_id, s.split, s.clip_id, s.character_id, s.video_id,"
+        " list(DISTINCT r.video_id) FROM samples s LEFT JOIN refs r USING (sample_id)"
+        " GROUP BY ALL ORDER BY 1"
+    )
+    rows = [row for row in index.rows(sql) if row[0] not in dropped]
+    links = [[one for one in (*row[2:5], *(row[5] or ())) if one] for row in rows]
+    clips = {clip.clip_id: clip for clip in hashed_clips(index)}
+    links += _same_bytes(index)
+    groups = split_groups([link for link in links if link], clips, audit.limits.splits.copies)
+    members: dict[str, list[tuple[str, str]]] = {}
+    for row, link in zip(rows, links, strict=False):
+        if link:
+            members.setdefault(groups[link[0]], []).append((row[0], row[1]))
+    moves = {}
+    for pairs in members.values():
+        counted = Counter(split for _, split in pairs if split in set(Split))
+        order = [str(split) for split in Split]
+        home = max(order, key=lambda split: (counted[split], -order.index(split)))
+        moves |= {sample_id: home for sample_id, split in pairs if split != home}
+    return moves
+
+
+def _same_bytes(index: Index) -> list[list[str]]:
+    """Return the clips that are byte for byte the same, as links."""
+    sql = (
+        "SELECT list(DISTINCT clip_id) FROM clips SEMI JOIN samples USING (clip_id)"
+        " WHERE sha256 <> '' GROUP BY sha256 HAVING count(DISTINCT clip_id) > 1"
+    )
+    return [list(row[0]) for row in index.rows(sql)]
+
+
+def show(repair: Repair, audit: Audit) -> None:
+    """Print what would be dropped, moved and marked, and what no repair can mend."""
+    reasons = Counter(why.split(":")[0] or str(reason) for reason, why in repair.dropped.values())
+    total = int(audit.facts.totals["samples"])
+    print(f"repair: {len(repair.dropped)} of {total} samples are left out")
+    for why, count in reasons.most_common():
+        print(f"  {count:6} {why}")
+    if repair.repeated:
+        print(f"        {repair.repeated} repeated rows are left out, one of each stays")
+    print(f"repair: {len(repair.moved)} samples change split, whole groups at a time")
+    marks = Counter(tag.tag for tag in repair.tags)
+    print(f"repair: {len(repair.tags)} tags are written to tags/")
+    for tag, count in marks.most_common():
+        print(f"  {count:6} {tag}")
+    for check, count in repair.left.items():
+        print(f"not repaired: {count} x {check}: {audit.book.checks[check].remedy}")
+    if repair.unknown:
+        print(f"not found: {len(repair.unknown)} tagged samples, the first {repair.unknown[0]}")
+
+
+def apply(repair: Repair, audit: Audit) -> Manifest:
+    """Write the next version. The old manifest is its parent; files that do not change stay."""
+    store = audit.dataset.store
+    current = read_manifest(store)
+    assert current is not None, "a repairable dataset has a manifest"
+    old, digest = current
+    if digest != audit.dataset.manifest_sha256:
+        raise ValueError(f"{store.url} has a newer version than the audited one; audit it again")
+    version = old.version + 1
+    written = list(_rewrite(repair, old, version, store))
+    written += [*_rejects(repair, audit.index, version, store), *_tags(repair, old, version, store)]
+    splits = {str(split): 0 for split in Split}
+    for split, count in _kept_splits(repair, audit.index).items():
+        splits[split] = count
+    manifest = replace(
+        old, version=version, parent=digest, splits=splits,
+        funnel=[*_other_rows(old), *_funnel_row(repair, old, audit)],
+        files=sorted(written, key=lambda file: file.path),
+    )  # fmt: skip
+    publish(manifest, store)
+    return manifest
+
+
+def _rewrite(repair: Repair, old: Manifest, version: int, store: Store) -> Iterator[DataFile]:
+    """Yield the files of the new version but for what the repair adds."""
+    seen: set[str] = set()
+    number = 0
+    for file in old.files:
+        if not file.path.startswith("samples/") or not repair.rewrites:
+            yield file
+            continue
+        with store.open(file.path) as source:
+            changed, table = _repaired(source, repair, seen)
+        if not changed:
+            yield file
+        elif table.num_rows:
+            path = table_path("samples", version, number)
+            number += 1
+            yield stage_file(path, encode_table(table), table.num_rows, store)
+
+
+def _repaired(source: object, repair: Repair, seen: set[str]) -> tuple[bool, pa.Table]:
+    """Return whether a file changes, and its rows as they shall be."""
+    parquet = pq.ParquetFile(source, page_checksum_verification=True)
+    groups, changed = [], False
+    for number in range(parquet.num_row_groups):
+        group = parquet.read_row_group(number)
+        ids, splits = group["sample_id"].to_pylist(), group["split"].to_pylist()
+        kept = [one not in repair.dropped and not _again(one, seen) for one in ids]
+        moved = [repair.moved.get(one, split) for one, split in zip(ids, splits, strict=True)]
+        changed = changed or not all(kept) or moved != splits
+        place = group.schema.get_field_index("split")
+        group = group.set_column(place, group.schema.field(place), pa.array(moved, pa.string()))
+        groups.append(group.filter(pa.array(kept, pa.bool_())))
+    return changed, pa.concat_tables(groups) if groups else parquet.schema_arrow.empty_table()
+
+
+def _again(sample_id: str, seen: set[str]) -> bool:
+    if sample_id in seen:
+        return True
+    seen.add(sample_id)
+    return False
+
+
+def _rejects(repair: Repair, index: Index, version: int, store: Store) -> Iterator[DataFile]:
+    if not repair.dropped:
+        return
+    videos = dict(index.rows("SELECT sample_id, any_value(video_id) FROM samples GROUP BY 1"))
+    rows = [
+        Reject(
+            stage=STAGE, level=LEVEL, id=sample_id, video_id=videos.get(sample_id) or "",
+            reason=str(reason), failed=False, detail=why,
+        )
+        for sample_id, (reason, why) in sorted(repair.dropped.items())
+    ]  # fmt: skip
+    path = table_path("rejects", version, 0)
+    yield stage_file(path, encode_rows(rows, Reject), len(rows), store)
+
+
+def _tags(repair: Repair, old: Manifest, version: int, store: Store) -> Iterator[DataFile]:
+    """Write the tags that are not there yet; earlier tag files stay."""
+    there: set[tuple[str, str]] = set()
+    for file in old.files:
+        if file.path.startswith("tags/"):
+            with store.open(file.path) as source:
+                tags = from_table(read_columns(source, ["sample_id", "tag"]), Tag)
+            there |= {(tag.sample_id, tag.tag) for tag in tags}
+    new = [tag for tag in repair.tags if (tag.sample_id, tag.tag) not in there]
+    if new:
+        path = table_path("tags", version, 0)
+        yield stage_file(path, encode_rows(new, Tag), len(new), store)
+
+
+def _kept_splits(repair: Repair, index: Index) -> Counter[str]:
+    sql = "SELECT sample_id, any_value(split) FROM samples GROUP BY 1"
+    return Counter(
+        repair.moved.get(sample_id, split)
+        for sample_id, split in index.rows(sql)
+        if sample_id not in repair.dropped
+    )
+
+
+def _other_rows(old: Manifest) -> Iterable[FunnelRow]:
+    return [row for row in old.funnel if (row.stage, row.level) != (STAGE, LEVEL)]
+
+
+def _funnel_row(repair: Repair, old: Manifest, audit: Audit) -> Iterator[FunnelRow]:
+    """Yield the audit's line of the funnel, earlier repairs included."""
+    before = [row for row in old.funnel if (row.stage, row.level) == (STAGE, LEVEL)]
+    reasons = Counter(str(reason) for reason, _ in repair.dropped.values())
+    for row in before:
+        reasons.update(row.reasons)
+    dropped = sum(reasons.values())
+    kept = len({*_ids(audit.index)} - repair.dropped.keys())
+    if dropped:
+        counted = dict(sorted(reasons.items()))
+        yield FunnelRow(STAGE, LEVEL, kept + dropped, kept, dropped, 0, counted)
+
+
+def _ids(index: Index) -> Iterator[str]:
+    return (row[0] for row in index.rows("SELECT DISTINCT sample_id FROM samples"))
