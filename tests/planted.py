@@ -59,6 +59,13 @@ class Copy:
         assert some, "no row is fit for this fault"
         return some[int(self.random.integers(len(some)))]
 
+    def pair(self, wanted: Callable[[dict, dict], bool]) -> tuple[dict, dict]:
+        """Return a sample and one of its references, that together are wanted."""
+        pairs = [(row, one) for row in self.rows("samples") for one in row["references"]]
+        some = [pair for pair in pairs if wanted(*pair)]
+        assert some, "no pair is fit for this fault"
+        return some[int(self.random.integers(len(some)))]
+
     def sample(self, wanted: Callable[[dict], bool] = lambda row: True) -> dict:
         return self.draw(self.rows("samples"), wanted)
 
@@ -86,7 +93,7 @@ class Copy:
             (self.folder / old[0].path).write_bytes(data)
             files.append(DataFile(old[0].path, len(rows), len(data), _sha(data)))
         samples = self.rows("samples")
-        splits = {name: 0 for name in manifest.splits}
+        splits = dict.fromkeys(manifest.splits, 0)
         for row in samples:
             splits[row["split"]] = splits.get(row["split"], 0) + 1
         self.write_manifest(replace(manifest, files=files, splits=splits))
@@ -439,12 +446,13 @@ def reference_inside_its_clip(copy: Copy) -> None:
     sample["references"][0] |= own | {"time_s": middle, "time_gap_s": 0.0}
 
 
+def _same_video(sample: dict, reference: dict) -> bool:
+    return reference["video_id"] == sample["video_id"]
+
+
 @fault("pair.kind")
 def kind_contradicts_the_ids(copy: Copy) -> None:
-    def same(row: dict) -> bool:
-        return row["references"][0]["video_id"] == row["video_id"]
-
-    copy.sample(same)["references"][0]["kind"] = "cross_video"
+    copy.pair(_same_video)[1]["kind"] = "cross_video"
 
 
 @fault("pair.unaugmented")
@@ -458,10 +466,7 @@ def own_picture_unchanged(copy: Copy) -> None:
 
 @fault("pair.time")
 def gap_wrong(copy: Copy) -> None:
-    def same(row: dict) -> bool:
-        return row["references"][0]["video_id"] == row["video_id"]
-
-    copy.sample(same)["references"][0]["time_gap_s"] = 61.0
+    copy.pair(_same_video)[1]["time_gap_s"] = 61.0
 
 
 @fault("pair.time")
@@ -580,8 +585,7 @@ def reference_before_the_clip_s_ground(copy: Copy) -> None:
     ].copy()
     left, top = int(x0) - max(0, int(x0 - 0.3 * width)), int(y0) - max(0, int(y0 - 0.3 * height))
     body = crop[top : top + int(height), left : left + int(width)]
-    noise = copy.random.normal(0, 26, body.shape[:2])
-    body[:] = np.clip(body + cv2.GaussianBlur(noise, (0, 0), 3)[..., None] * 3, 0, 255)
+    body[:] = np.clip(body[:, ::-1].astype(float) * 0.8 + 20, 0, 255).astype(np.uint8)
     mask = np.zeros(crop.shape[:2], np.uint8)
     mask[top : top + int(height), left : left + int(width)] = 255
     sample["references"][0]["augmentation"] = ""

@@ -1,12 +1,17 @@
 """Find a reference's person in a frame of the clip: the same picture there is a copy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 TALL = 64  # pixels of the person's height at which pictures are compared
-_SCALES = (0.85, 0.92, 1.0, 1.08, 1.17)  # the mask and the tracker see a person of other height
+_COARSE = 2  # times smaller, where all frames are gone through
+_SCALES = (0.87, 0.93, 1.0, 1.07, 1.15)  # the mask and the tracker see a person of other height
+_FINER = (0.96, 0.98, 1.0, 1.02, 1.04)  # of the coarse scale
+_REFINED = 3  # frames that are looked at again
+_SHIFTS = (-4, -2, 0, 2, 4)  # pixels by which the ground may lie beside the person
 _MARGIN = 0.35  # of the box, that is looked at around it
 _LEAST_SPREAD = 6.0  # levels; a flatter ground is like any other
 _LEAST_GROUND = 150  # pixels
@@ -70,31 +75,58 @@ def person_of(picture: np.ndarray, mask: np.ndarray) -> Template:
     return Template(grey, small, (left, top, right, bottom))
 
 
-def locate(template: Template, shown: Shown) -> Located:
-    """Return the place and scale at which the person is most alike in the frame."""
+def nearest(template: Template, shown: Sequence[Shown]) -> Located | None:
+    """Return where the person is most alike in any of the frames, None without one that fits."""
+    coarse = [
+        each for one in shown if (each := _locate(template, one, _SCALES, 1 / _COARSE)) is not None
+    ]
+    best = sorted(coarse, key=lambda found: -found.likeness)[:_REFINED]
+    finer = [
+        each
+        for one in best
+        if (each := _locate(template, one.shown, [one.scale * f for f in _FINER], 1.0)) is not None
+    ]
+    return max(finer, key=lambda found: found.likeness, default=None)
+
+
+def _locate(
+    template: Template, shown: Shown, scales: Sequence[float], zoom: float
+) -> Located | None:
     left, top, right, bottom = template.box
     person = template.grey[top:bottom, left:right]
-    best = Located(shown, -1.0, 1.0, 0, 0)
-    for scale in _SCALES:
-        piece = _resized(person, scale)
-        if piece.shape[0] > shown.grey.shape[0] or piece.shape[1] > shown.grey.shape[1]:
+    frame = shown.grey if zoom == 1 else _resized(shown.grey, zoom)
+    best = None
+    for scale in scales:
+        piece = _resized(person, scale * zoom)
+        fits = piece.shape[0] <= frame.shape[0] and piece.shape[1] <= frame.shape[1]
+        if not fits or piece.std() < _LEAST_SPREAD:
             continue
-        if piece.std() < _LEAST_SPREAD:
-            continue
-        likeness = cv2.matchTemplate(shown.grey, piece, cv2.TM_CCOEFF_NORMED)
+        likeness = cv2.matchTemplate(frame, piece, cv2.TM_CCOEFF_NORMED)
         _, value, _, (x, y) = cv2.minMaxLoc(likeness)
-        if np.isfinite(value) and value > best.likeness:
-            best = Located(shown, float(value), scale, x, y)
+        if np.isfinite(value) and (best is None or value > best.likeness):
+            best = Located(shown, float(value), scale, round(x / zoom), round(y / zoom))
     return best
 
 
 def background_likeness(template: Template, found: Located) -> float:
-    """Return the correlation of what surrounds the person, NaN where little of it is in both."""
+    """Return the correlation of what surrounds the person, NaN where little of it is in both.
+
+    The ground is allowed to lie a little beside the person, who may stand otherwise.
+    """
     left, top, _, _ = template.box
     grey = _resized(template.grey, found.scale)
     outside = ~_grown(template.mask, grey.shape)
     x, y = found.left - round(left * found.scale), found.top - round(top * found.scale)
-    there = found.shown.grey
+    likeness = [
+        _correlation(grey, outside, found.shown.grey, x + dx, y + dy)
+        for dx in _SHIFTS
+        for dy in _SHIFTS
+    ]
+    return float(np.nanmax(likeness)) if np.isfinite(likeness).any() else float("nan")
+
+
+def _correlation(grey: np.ndarray, outside: np.ndarray, there: np.ndarray, x: int, y: int) -> float:
+    """Correlate the pixels outside the person with the frame, laid over it at (x, y)."""
     x0, y0 = max(0, x), max(0, y)
     x1, y1 = min(there.shape[1], x + grey.shape[1]), min(there.shape[0], y + grey.shape[0])
     if x1 <= x0 or y1 <= y0:

@@ -11,14 +11,15 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.audit.media.compare import Shown, background_likeness, locate, person_of
+from pipeline.audit.media.compare import Shown, background_likeness, nearest, person_of
 from pipeline.audit.media.masks import mask_fit, soft_share
 from pipeline.media import ProbeLimits, Refused, VideoReader, decode_image
 from pipeline.quality import Quality, QualityMeter, difference_hash
 from pipeline.sandbox import Announce, Handler
 from pipeline.shots import ShotDetector, Shots
 
-EXAMINED = 8  # frames of a clip that are compared with its references
+EXAMINED = 8  # frames of a clip that are looked at for colour, overlays and known pictures
+_COMPARED_PER_S, _MOST_COMPARED = 4, 40  # frames that are compared with its references
 _SMALL = 160  # pixels of the long side at which cuts and overlays are looked for
 MOST_FRAMES = 20_000
 # Wider than for source videos: what is wrong with a clip is to be named, not refused unseen.
@@ -26,7 +27,7 @@ LIMITS = ProbeLimits(
     max_size_bytes=2**30, min_side=2, min_duration_s=0, max_frames=MOST_FRAMES,
     min_fps=0, integrity="flag", max_expansion=200_000,
 )  # fmt: skip
-_PLAIN = 2.0  # of 255, mean distance from grey below which a clip is black and white
+_PLAIN = 4.0  # of 255, mean distance from grey below which a clip is black and white
 _STEADY, _STRONG, _MOVING = 3.0, 40.0, 6.0  # levels: still pixels, strong edges, moving pixels
 _RIM_MOVES = 0.7  # of the picture's outer eighth, so that the camera is known to move
 
@@ -147,6 +148,8 @@ def _decode(reader: VideoReader, row: MediaRow, digest: str) -> tuple[LookedClip
     fps = round(rate) if 0 < rate < 1000 else 25
     meter, cuts = QualityMeter(max(fps, 1)), _Cuts(fps)
     wanted = set(np.linspace(0, max(row.num_frames - 1, 0), EXAMINED).round().astype(int).tolist())
+    step = max(1, fps // _COMPARED_PER_S, row.num_frames // _MOST_COMPARED)
+    compared = range(row.num_frames % step // 2, row.num_frames, step) if row.references else ()
     times: list[int] = []
     shown: list[Shown] = []
     examined: list[np.ndarray] = []
@@ -159,10 +162,9 @@ def _decode(reader: VideoReader, row: MediaRow, digest: str) -> tuple[LookedClip
         if number in wanted:
             examined.append(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
             colour.append(_distance_from_grey(small))
-            box = _box_at(row, number)
-            picture = frame.picture.to_ndarray(format="rgb24") if box is not None else None
-            if box is not None and picture is not None:
-                shown.append(Shown.of(number, picture, box))
+        box = _box_at(row, number) if number in compared else None
+        if box is not None:
+            shown.append(Shown.of(number, frame.picture.to_ndarray(format="rgb24"), box))
     if not times:
         return LookedClip(digest, problem="no frame decodes"), []
     count, picture = reader.count, reader.stream.codec_context
@@ -275,11 +277,11 @@ def look_at_reference(
         return LookedReference(**looked)
     looked["fit"], looked["shift"] = mask_fit(grey, person)
     template = person_of(picture, person)
-    nearest = max((locate(template, one) for one in shown), key=lambda f: f.likeness, default=None)
-    if nearest is not None:
+    place = nearest(template, shown)
+    if place is not None:
         looked |= {
-            "person_likeness": nearest.likeness, "frame_index": nearest.shown.frame_index,
-            "ground_likeness": background_likeness(template, nearest),
+            "person_likeness": place.likeness, "frame_index": place.shown.frame_index,
+            "ground_likeness": background_likeness(template, place),
         }  # fmt: skip
     return LookedReference(**looked)
 
