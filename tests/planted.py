@@ -203,7 +203,7 @@ def shard_cut_in_half(copy: Copy) -> None:
     copy.samples_path().write_bytes(content[: len(content) // 2])
 
 
-@fault("file.unreadable")
+@fault("file.unreadable", saves=False)
 def page_damaged(copy: Copy) -> None:
     """A byte of a column changes, and whoever did it mended the manifest."""
     copy.save()

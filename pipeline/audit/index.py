@@ -26,6 +26,7 @@ from schemas.tables import Reference
 
 MEMORY_MIB = 320  # of DuckDB; beyond it, it works on disk
 BATCH_ROWS = 2048
+_DAMAGE = (pa.ArrowException, OSError, ValueError)
 _AHEAD = 2  # files read at once, while a third is stored
 # Columns that are reduced, or that no query asks for.
 _LEFT_OUT = {
@@ -107,10 +108,10 @@ class Index:
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a file: their row group, and the position of the first within it."""
+    """Some rows of a file, and where each of them lies: its row group and its place in that."""
 
-    group: int
-    top: int
+    groups: np.ndarray
+    positions: np.ndarray
     batch: pa.RecordBatch
 
 
@@ -184,18 +185,53 @@ def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[Part | Fin
     try:
         with dataset.store.open(file.path) as source:
             parquet = pq.ParquetFile(source, page_checksum_verification=True)
-            for group in range(parquet.num_row_groups):
+            for groups in _batches_of_groups(parquet):
                 try:
-                    data = parquet.read_row_group(group, columns=leaves, use_threads=False)
-                except (pa.ArrowException, OSError, ValueError) as problem:
-                    parts.append(_damaged(file, group, problem))
-                    continue
-                top = 0
-                for batch in data.to_batches(BATCH_ROWS):
-                    parts.append(Part(group, top, batch))
-                    top += batch.num_rows
-    except (pa.ArrowException, OSError, ValueError) as problem:
+                    parts += _read_groups(parquet, groups, leaves)
+                except _DAMAGE:
+                    parts += _read_one_by_one(parquet, groups, leaves, file)
+    except _DAMAGE as problem:
         parts.append(_damaged(file, None, problem))
+    return parts
+
+
+def _batches_of_groups(parquet: pq.ParquetFile) -> Iterator[list[int]]:
+    """Yield neighbouring row groups that together hold about BATCH_ROWS: media groups are small."""
+    groups: list[int] = []
+    rows = 0
+    for group in range(parquet.num_row_groups):
+        groups.append(group)
+        rows += parquet.metadata.row_group(group).num_rows
+        if rows >= BATCH_ROWS:
+            yield groups
+            groups, rows = [], 0
+    if groups:
+        yield groups
+
+
+def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) -> list[Part]:
+    sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
+    data = parquet.read_row_groups(groups, columns=leaves, use_threads=False).combine_chunks()
+    places = np.concatenate([np.arange(size) for size in sizes]).astype(np.int32)
+    numbers = np.repeat(groups, sizes).astype(np.int32)
+    parts, top = [], 0
+    for batch in data.to_batches(BATCH_ROWS * 2):
+        rows = slice(top, top + batch.num_rows)
+        parts.append(Part(numbers[rows], places[rows], batch))
+        top = rows.stop
+    return parts
+
+
+def _read_one_by_one(
+    parquet: pq.ParquetFile, groups: list[int], leaves: list[str], file: TableFile
+) -> list[Part | Finding]:
+    """Read groups of which one is damaged: the others' rows are not lost."""
+    parts: list[Part | Finding] = []
+    for group in groups:
+        try:
+            parts += _read_groups(parquet, [group], leaves)
+        except _DAMAGE as problem:
+            parts.append(_damaged(file, group, problem))
     return parts
 
 
@@ -231,8 +267,8 @@ def _store(index: Index, prefix: str, table: str, number: int, part: Part) -> No
         index.insert(f"{prefix}refs", references)
     size = batch.num_rows
     columns["file_number"] = pa.array(np.full(size, number, np.int32))
-    columns["row_group"] = pa.array(np.full(size, part.group, np.int32))
-    columns["position"] = pa.array(np.arange(part.top, part.top + size, dtype=np.int32))
+    columns["row_group"] = pa.array(part.groups)
+    columns["position"] = pa.array(part.positions)
     index.insert(f"{prefix}{table}", pa.table(columns))
 
 

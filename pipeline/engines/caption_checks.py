@@ -1,5 +1,6 @@
 """Tell a description of a clip from what language models write instead of one."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -115,8 +116,12 @@ def _loop_problem(words: Sequence[str]) -> str:
 
 
 def _echo_problem(words: Sequence[str]) -> str:
-    asked = _groups(_words(INSTRUCTION), ECHO_WORDS)
-    return "repeats the request" if _groups(words, ECHO_WORDS) & asked else ""
+    return "repeats the request" if _groups(words, ECHO_WORDS) & _asked() else ""
+
+
+@functools.cache
+def _asked() -> set[tuple[str, ...]]:
+    return _groups(_words(INSTRUCTION), ECHO_WORDS)
 
 
 def _name_problem(text: str) -> str:

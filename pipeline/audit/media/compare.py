@@ -11,7 +11,8 @@ _COARSE = 2  # times smaller, where all frames are gone through
 _SCALES = (0.87, 0.93, 1.0, 1.07, 1.15)  # the mask and the tracker see a person of other height
 _FINER = (0.96, 0.98, 1.0, 1.02, 1.04)  # of the coarse scale
 _REFINED = 3  # frames that are looked at again
-_SHIFTS = (-4, -2, 0, 2, 4)  # pixels by which the ground may lie beside the person
+_GROUND_SCALES = (0.94, 0.97, 1.0, 1.03)  # besides that at which the person was found
+_AROUND = 0.22  # of the person's size, that is compared around him
 _MARGIN = 0.35  # of the box, that is looked at around it
 _LEAST_SPREAD = 6.0  # levels; a flatter ground is like any other
 _LEAST_GROUND = 150  # pixels
@@ -75,8 +76,8 @@ def person_of(picture: np.ndarray, mask: np.ndarray) -> Template:
     return Template(grey, small, (left, top, right, bottom))
 
 
-def nearest(template: Template, shown: Sequence[Shown]) -> Located | None:
-    """Return where the person is most alike in any of the frames, None without one that fits."""
+def nearest(template: Template, shown: Sequence[Shown]) -> list[Located]:
+    """Return where the person is most alike, in the few frames that fit best, best first."""
     coarse = [
         each for one in shown if (each := _locate(template, one, _SCALES, 1 / _COARSE)) is not None
     ]
@@ -86,7 +87,7 @@ def nearest(template: Template, shown: Sequence[Shown]) -> Located | None:
         for one in best
         if (each := _locate(template, one.shown, [one.scale * f for f in _FINER], 1.0)) is not None
     ]
-    return max(finer, key=lambda found: found.likeness, default=None)
+    return sorted(finer, key=lambda found: -found.likeness)
 
 
 def _locate(
@@ -108,35 +109,39 @@ def _locate(
     return best
 
 
-def background_likeness(template: Template, found: Located) -> float:
-    """Return the correlation of what surrounds the person, NaN where little of it is in both.
+def background_likeness(template: Template, shown: Sequence[Shown], zoom: float) -> float:
+    """Return how well what surrounds the person fits somewhere in one of the frames, NaN unknown.
 
-    The ground is allowed to lie a little beside the person, who may stand otherwise.
+    The person itself is left out, who may stand otherwise; `zoom` is the scale at which the person
+    was found. Frames are those in which the person was most alike.
     """
-    left, top, _, _ = template.box
-    grey = _resized(template.grey, found.scale)
-    outside = ~_grown(template.mask, grey.shape)
-    x, y = found.left - round(left * found.scale), found.top - round(top * found.scale)
-    likeness = [
-        _correlation(grey, outside, found.shown.grey, x + dx, y + dy)
-        for dx in _SHIFTS
-        for dy in _SHIFTS
-    ]
+    left, top, right, bottom = template.box
+    wide, tall = round(_AROUND * (right - left)), round(_AROUND * (bottom - top))
+    rows = slice(max(0, top - tall), bottom + tall)
+    columns = slice(max(0, left - wide), right + wide)
+    likeness = [float("nan")]
+    for scale in sorted({*_GROUND_SCALES, round(zoom, 2)}):
+        piece = _resized(template.grey[rows, columns], scale)
+        outside = ~_grown(template.mask[rows, columns], piece.shape)
+        if outside.sum() < _LEAST_GROUND or piece[outside].std() < _LEAST_SPREAD:
+            continue
+        likeness += [_ground_in(one.grey, piece, outside) for one in shown]
     return float(np.nanmax(likeness)) if np.isfinite(likeness).any() else float("nan")
 
 
-def _correlation(grey: np.ndarray, outside: np.ndarray, there: np.ndarray, x: int, y: int) -> float:
-    """Correlate the pixels outside the person with the frame, laid over it at (x, y)."""
-    x0, y0 = max(0, x), max(0, y)
-    x1, y1 = min(there.shape[1], x + grey.shape[1]), min(there.shape[0], y + grey.shape[0])
-    if x1 <= x0 or y1 <= y0:
+def _ground_in(frame: np.ndarray, piece: np.ndarray, outside: np.ndarray) -> float:
+    """Return the best correlation of the pixels outside the person, wherever the piece fits."""
+    if piece.shape[0] > frame.shape[0] or piece.shape[1] > frame.shape[1]:
         return float("nan")
-    mine = (slice(y0 - y, y1 - y), slice(x0 - x, x1 - x))
-    kept = outside[mine]
-    one, other = grey[mine][kept].astype(float), there[y0:y1, x0:x1][kept].astype(float)
-    if len(one) < _LEAST_GROUND or min(one.std(), other.std()) < _LEAST_SPREAD:
+    weights = outside.astype(np.float32)
+    one, other = frame.astype(np.float32), piece.astype(np.float32)
+    found = cv2.matchTemplate(one, other, cv2.TM_CCOEFF_NORMED, mask=weights)
+    place = np.unravel_index(int(np.argmax(np.nan_to_num(found, nan=-1, posinf=-1))), found.shape)
+    row, column = int(place[0]), int(place[1])
+    there = one[row : row + piece.shape[0], column : column + piece.shape[1]][outside]
+    if there.std() < _LEAST_SPREAD:
         return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(other[outside], there)[0, 1])
 
 
 def _grown(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -112,8 +112,8 @@ CHECKS: tuple[Check, ...] = (
 # Beside each number: what it was on good and on spoiled data (benchmarks/audit_faults.py).
 _FIT, _SHIFT = 0.85, 0.03  # good masks 0.96 to 1.00; moved by a tenth of the width 0.24 to 0.78
 _SOFT = 0.25  # hard masks 0.00; a rim of a tenth of the width above 0.4
-_PERSON = 0.95  # other moments at most 0.88; a crop of the clip itself 0.98 and more
-_GROUND = 0.95  # other places at most 0.89
+_PERSON = 0.95  # other moments at most 0.91; a crop of the clip itself 0.98 and more
+_GROUND = 0.93  # other places at most 0.91; the clip's own ground 0.95 and more
 _OVERLAY = 0.0015  # none 0.000; a small logo 0.003 and more
 _MASK_AREA = (0.005, 0.98)
 _FADED_SHARE = 0.02  # of a clip's frames
@@ -253,7 +253,7 @@ def _judge_reference(
     if reference.person_likeness >= _PERSON:
         evidence = f"correlation {reference.person_likeness:.3f} with frame {reference.frame_index}"
         yield say(COPY, evidence, reference.person_likeness, _PERSON)
-    elif reference.ground_likeness >= _GROUND and not told.augmented.get(place, False):
+    if reference.ground_likeness >= _GROUND and not told.augmented.get(place, False):
         evidence = f"correlation {reference.ground_likeness:.3f} around the person"
         yield say(BACKGROUND, evidence, reference.ground_likeness, _GROUND)
 

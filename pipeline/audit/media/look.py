@@ -277,11 +277,12 @@ def look_at_reference(
         return LookedReference(**looked)
     looked["fit"], looked["shift"] = mask_fit(grey, person)
     template = person_of(picture, person)
-    place = nearest(template, shown)
-    if place is not None:
+    places = nearest(template, shown)
+    if places:
+        best, frames = places[0], [place.shown for place in places]
         looked |= {
-            "person_likeness": place.likeness, "frame_index": place.shown.frame_index,
-            "ground_likeness": background_likeness(template, place),
+            "person_likeness": best.likeness, "frame_index": best.shown.frame_index,
+            "ground_likeness": background_likeness(template, frames, best.scale),
         }  # fmt: skip
     return LookedReference(**looked)
 
