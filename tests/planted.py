@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Copy:
     random: np.random.Generator
     tables: dict[str, Rows] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)  # arguments for the audit
+    taken: set[str] = field(default_factory=set)  # samples that hold a fault already
 
     @property
     def manifest(self) -> Manifest:
@@ -67,7 +68,9 @@ class Copy:
         return some[int(self.random.integers(len(some)))]
 
     def sample(self, wanted: Callable[[dict], bool] = lambda row: True) -> dict:
-        return self.draw(self.rows("samples"), wanted)
+        """Return one of the samples that are wanted and hold no fault yet."""
+        free = [row for row in self.rows("samples") if row["sample_id"] not in self.taken]
+        return self.draw(free, wanted)
 
     def clip_of(self, sample: dict) -> dict:
         return next(row for row in self.rows("clips") if row["clip_id"] == sample["clip_id"])
@@ -153,6 +156,19 @@ def plant(name: str, clean: Path, target: Path, seed: int = 0) -> Copy:
     one.plant(copy)
     if one.saves:
         copy.save()
+    return copy
+
+
+def plant_together(names: Sequence[str], clean: Path, target: Path, seed: int = 0) -> Copy:
+    """Plant several faults of pictures into one copy, each into samples of its own."""
+    shutil.copytree(clean, target, ignore=shutil.ignore_patterns("units", "_lock"))
+    copy = Copy(target, np.random.default_rng(seed))
+    before = {row["sample_id"]: repr(row) for row in copy.rows("samples")}
+    for name in names:
+        FAULTS[name].plant(copy)
+        now = {row["sample_id"]: repr(row) for row in copy.rows("samples")}
+        copy.taken |= {sample_id for sample_id in now if now[sample_id] != before[sample_id]}
+    copy.save()
     return copy
 
 
@@ -956,8 +972,8 @@ def clip_without_colour(copy: Copy) -> None:
 
 @fault("clip.watermark", media=True)
 def clip_with_a_watermark(copy: Copy) -> None:
-    """A logo stands in the corner of a picture that moves."""
-    sample = copy.sample()
+    """A logo stands in the corner of a picture that moves; before a plain wall nothing would."""
+    sample = copy.sample(_is_textured)
     pictures = pictures_of(sample)
     height, width = pictures[0].shape[:2]
     wide = np.tile(pictures[0], (1, 3, 1))
@@ -969,6 +985,12 @@ def clip_with_a_watermark(copy: Copy) -> None:
         cv2.putText(picture, "LOGO", at, cv2.FONT_HERSHEY_DUPLEX, scale, (255, 255, 255), 2)
         made.append(picture)
     copy.set_clip(sample, made)
+
+
+def _is_textured(sample: dict) -> bool:
+    grey = cv2.cvtColor(pictures_of(sample)[0], cv2.COLOR_RGB2GRAY).astype(float)
+    rim = np.concatenate([grey[: len(grey) // 8], grey[-len(grey) // 8 :]])
+    return bool((rim.std(axis=1) > 15).mean() > 0.9)
 
 
 @fault("clip.blurry", media=True)

@@ -102,9 +102,9 @@ def hashed_clips(index: Index) -> list[Clip]:
 
 
 def _bare(clip_id: str, video_id: str, perceptual_hash: str) -> Clip:
-    blank: dict[str, Any] = dict.fromkeys(Clip.__dataclass_fields__)
-    return Clip(**blank | {"clip_id": clip_id, "video_id": video_id,
-                           "perceptual_hash": perceptual_hash})  # fmt: skip
+    columns: dict[str, Any] = dict.fromkeys(Clip.__dataclass_fields__)
+    columns.update(clip_id=clip_id, video_id=video_id, perceptual_hash=perceptual_hash)
+    return Clip(**columns)
 
 
 def check_near_duplicates(index: Index, copies: Duplicates) -> Iterator[Finding]:
