@@ -982,7 +982,8 @@ def clip_with_a_watermark(copy: Copy) -> None:
         picture = np.roll(wide, -9 * k, axis=1)[:, :width].copy()
         at = (width * 3 // 4, height // 8)
         scale = height / 260
-        cv2.putText(picture, "LOGO", at, cv2.FONT_HERSHEY_DUPLEX, scale, (255, 255, 255), 2)
+        thick = max(2, height // 120)
+        cv2.putText(picture, "LOGO", at, cv2.FONT_HERSHEY_DUPLEX, scale, (255, 255, 255), thick)
         made.append(picture)
     copy.set_clip(sample, made)
 

@@ -29,6 +29,7 @@ LIMITS = ProbeLimits(
 )  # fmt: skip
 _PLAIN = 4.0  # of 255, mean distance from grey below which a clip is black and white
 _STEADY, _STRONG, _MOVING = 3.0, 40.0, 6.0  # levels: still pixels, strong edges, moving pixels
+_STEADIER = 0.3  # of the rim's own change: noise of coding shimmers over what is drawn
 _RIM_MOVES = 0.7  # of the picture's outer eighth, so that the camera is known to move
 
 
@@ -241,13 +242,21 @@ def overlay_share(greys: Sequence[np.ndarray]) -> float:
     rim[height:-height, width:-width] = False
     if (spread[rim] > _MOVING).mean() < _RIM_MOVES:
         return 0.0
+    steady = spread < max(_STEADY, _STEADIER * float(np.median(spread[rim])))
     mean = stack.mean(axis=0)
-    edges = np.hypot(cv2.Sobel(mean, cv2.CV_32F, 1, 0), cv2.Sobel(mean, cv2.CV_32F, 0, 1))
-    drawn = ((spread < _STEADY) & (edges > _STRONG)).astype(np.uint8)
-    joined = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    # A camera that pans leaves edges along its way in place; what is drawn has edges both ways.
+    across, along = (
+        _joined(steady & (np.abs(cv2.Sobel(mean, cv2.CV_32F, *way)) > _STRONG))
+        for way in ((1, 0), (0, 1))
+    )
+    joined = across & along
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
     sizes = stats[1:, cv2.CC_STAT_AREA]
-    return float(sizes.max() / drawn.size) if len(sizes) and labels.any() else 0.0
+    return float(sizes.max() / joined.size) if len(sizes) and labels.any() else 0.0
+
+
+def _joined(pixels: np.ndarray) -> np.ndarray:
+    return cv2.morphologyEx(pixels.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
 
 
 def look_at_reference(
