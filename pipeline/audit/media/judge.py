@@ -181,7 +181,7 @@ def _judge_clip(
         yield say(FADED, f"{clip.faded} frames are dark or blended", clip.faded, 0)
     if is_plain(clip):
         yield say(PLAIN, f"mean distance from grey {clip.colour:.1f} of 255", clip.colour)
-    if clip.overlay > _OVERLAY:
+    if clip.overlay > _OVERLAY and not clip.cuts:  # across a cut, nothing tells it from a scene
         evidence = f"{100 * clip.overlay:.2f} % of the picture"
         yield say(OVERLAY, evidence, clip.overlay, _OVERLAY)
     yield from _judge_measures(clip, sample_id, told, limits.quality)

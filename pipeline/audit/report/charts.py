@@ -6,7 +6,8 @@ from html import escape
 from pipeline.audit.facts import Histogram
 
 WIDTH, HEIGHT = 300, 110
-_LEFT, _BOTTOM, _TOP = 4, 20, 14
+_LEFT, _BOTTOM, _TOP = 4, 20, 8
+_LABEL = 11  # height of a threshold's label
 
 
 def number(value: float) -> str:
@@ -24,7 +25,8 @@ def histogram(one: Histogram) -> str:
     """Draw bars, the median, and the thresholds that lie within the picture."""
     top, span = max([*one.counts, 1]), one.high - one.low
     wide = (WIDTH - 2 * _LEFT) / len(one.counts)
-    tall = HEIGHT - _BOTTOM - _TOP
+    inside = {name: at for name, at in one.limits.items() if one.low <= at <= one.high}
+    tall = HEIGHT - _BOTTOM - _TOP - _LABEL * len(inside)
     parts = []
     for place, count in enumerate(one.counts):
         if count:
@@ -38,10 +40,9 @@ def histogram(one: Histogram) -> str:
             )
     parts.append(_axis())
     labels: list[float] = []
-    for name, value in one.limits.items():
-        if one.low <= value <= one.high:
-            x = _LEFT + (WIDTH - 2 * _LEFT) * (value - one.low) / span
-            parts.append(_mark(x, f"{name.replace('_', ' ')} {number(value)}", labels))
+    for name, value in inside.items():
+        x = _LEFT + (WIDTH - 2 * _LEFT) * (value - one.low) / span
+        parts.append(_mark(x, f"{name.replace('_', ' ')} {number(value)}", labels))
     parts.append(_text(_LEFT, HEIGHT - 6, number(one.low), "start"))
     parts.append(_text(WIDTH - _LEFT, HEIGHT - 6, number(one.high), "end"))
     parts.append(_text(WIDTH / 2, HEIGHT - 6, f"median {number(one.median)}", "middle"))
@@ -52,7 +53,7 @@ def histogram(one: Histogram) -> str:
 def _mark(x: float, label: str, taken: list[float]) -> str:
     """Draw a threshold; its label stays inside the picture and off another's."""
     anchor = "start" if x < WIDTH / 2 else "end"
-    y = 9.0 + 10 * sum(abs(x - other) < 90 for other in taken)
+    y = 9.0 + _LABEL * len(taken)
     taken.append(x)
     line = f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{HEIGHT - _BOTTOM}"/>'
     shift = 3 if anchor == "start" else -3

@@ -121,12 +121,20 @@ def _of_characters(audit: Audit) -> Iterator[tuple[str, str]]:
 
 
 def _of_examples(audit: Audit) -> Iterator[tuple[str, str]]:
-    sql = (
-        "SELECT * FROM (SELECT min(sample_id) FROM refs GROUP BY kind)"
-        " UNION ALL (SELECT sample_id FROM samples ORDER BY sample_id LIMIT ?)"
-    )
-    for (sample_id,) in audit.index.rows(sql, [EXAMPLES]):
+    for sample_id in good_samples(audit):
         yield sample_id, ""
+
+
+def good_samples(audit: Audit) -> list[str]:
+    """Return a few samples without errors and warnings: one of every pair kind, then any."""
+    sql = (
+        "WITH good AS (SELECT sample_id FROM samples ANTI JOIN (SELECT sample_id FROM findings"
+        " WHERE severity <> 'note') f USING (sample_id)) SELECT sample_id FROM"
+        " (SELECT min(sample_id) AS sample_id, 0 AS place FROM refs SEMI JOIN good USING (sample_id)"
+        " GROUP BY kind UNION ALL (SELECT sample_id, 1 FROM good ORDER BY sample_id LIMIT ?))"
+        " GROUP BY 1 ORDER BY min(place), 1 LIMIT ?"
+    )
+    return [row[0] for row in audit.index.rows_here(sql, [EXAMPLES, EXAMPLES])]
 
 
 def _draw_sample(audit: Audit, child: Child, sample_id: str, reference_id: str) -> Strip | None:

@@ -7,7 +7,13 @@ from html import escape
 from pipeline.audit.compare import Change
 from pipeline.audit.findings import Check, Finding, Severity
 from pipeline.audit.report import charts
-from pipeline.audit.report.pictures import PER_CHECK, Pictures, other_character, sample_of
+from pipeline.audit.report.pictures import (
+    PER_CHECK,
+    Pictures,
+    good_samples,
+    other_character,
+    sample_of,
+)
 from pipeline.audit.report.thumbnails import Strip
 from pipeline.audit.run import Audit
 from schemas.manifest import FunnelRow
@@ -127,9 +133,9 @@ def examples(audit: Audit, pictures: Pictures) -> str:
     """Show a few samples as a person sees them."""
     parts = []
     sql = "SELECT caption, split, licence FROM samples WHERE sample_id = ?"
-    for sample_id, one in list(pictures.samples.items())[-6:]:
-        row = audit.index.rows_here(sql, [sample_id])
-        if not row or not one.frames:
+    for sample_id in good_samples(audit):
+        one, row = pictures.samples.get(sample_id), audit.index.rows_here(sql, [sample_id])
+        if one is None or not row or not one.frames:
             continue
         caption, split, licence = (escape(str(value or "")[:300]) for value in row[0])
         told = f"{caption}<br><span class='id'>{escape(sample_id)}</span> · {split} · {licence}"
