@@ -189,3 +189,23 @@ def test_an_object_store_is_audited_like_a_folder(clean):
     with audited("memory://audited", media=True, draw=Draw(3)) as done:
         assert counted(list(done.book.all()), "error", "warning") == {}
         assert done.media.looked_at > 0
+
+
+@pytest.mark.ray
+def test_a_large_dataset_is_looked_at_on_ray_with_the_same_findings(clean, tmp_path, monkeypatch):
+    import ray
+
+    folder = plant("clip_is_no_video", clean, tmp_path / "copy").folder
+    here = counted(findings(folder, media=True, draw=Draw(6)))
+    monkeypatch.setattr("pipeline.audit.media.stream.LARGE", 1)
+    try:
+        assert counted(findings(folder, media=True, draw=Draw(6))) == here
+    finally:
+        ray.shutdown()
+
+
+def test_every_check_is_in_the_documentation(clean):
+    page = (JOB.parents[1] / "docs" / "audit.md").read_text()
+    with audited(clean) as done:
+        missing = [id for id in done.book.checks if f"`{id}`" not in page]
+    assert missing == []

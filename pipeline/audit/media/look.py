@@ -249,7 +249,7 @@ def overlay_share(greys: Sequence[np.ndarray]) -> float:
         _joined(steady & (np.abs(cv2.Sobel(mean, cv2.CV_32F, *way)) > _STRONG))
         for way in ((1, 0), (0, 1))
     )
-    joined = across & along
+    joined = cv2.bitwise_and(across, along)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
     sizes = stats[1:, cv2.CC_STAT_AREA]
     return float(sizes.max() / joined.size) if len(sizes) and labels.any() else 0.0
