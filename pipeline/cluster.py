@@ -32,7 +32,7 @@ class Cluster:
     """How much of the cluster a run may take.
 
     Attributes:
-        workers: processes that curate, 0 for one per CPU of the cluster.
+        workers: processes that work, 0 for one per CPU of the cluster.
         gpus_per_worker: share of a GPU that a worker with engines that want one takes, where the
             cluster has GPUs; 0 keeps all engines on the CPUs.
         gpu_workers: workers that run engines on GPUs, 0 for as many as fit, at most half of all.

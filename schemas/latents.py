@@ -1,11 +1,12 @@
 """What `latents/` of a dataset holds: samples as the frozen encoders see them.
 
 `latents/index.json` is written last and names every file; without it there are no latents. Tensors
-are stored as bfloat16, row-major, little-endian, with their shape beside them.
+are stored row-major, little-endian, in the number type that the index names, with their shape
+beside them. What the latents depend on is in the index, and in every file's schema metadata.
 """
 
-import base64
 import json
+from base64 import b64decode
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +15,10 @@ import pyarrow as pa
 from schemas.columns import column, rows_column
 from schemas.manifest import DataFile
 
-LATENTS_VERSION = 1
+LATENTS_VERSION = 2
 LATENTS_INDEX = "latents/index.json"
+DEPENDS_ON = b"contextanyone.latents"  # key of a file's schema metadata, JSON
+NUMBER_TYPES = ("bfloat16", "float16", "float32")
 
 _TEXT, _BYTES, _INT, _DOUBLE = pa.string(), pa.binary(), pa.int32(), pa.float64()
 _SHAPE = pa.list_(_INT)
@@ -28,9 +31,9 @@ class LatentReference:
     reference_id: str = column(_TEXT, "the image")
     clip_id: str = column(_TEXT, "clip that it was taken from")
     video_id: str = column(_TEXT, "video that it was taken from")
-    latent: bytes = column(_BYTES, "bfloat16, normalised latents of the letterboxed image")
+    latent: bytes = column(_BYTES, "normalised latents of the letterboxed image")
     latent_shape: list[int] = column(_SHAPE, "channels, height, width")
-    tokens: bytes = column(_BYTES, "bfloat16, image tokens")
+    tokens: bytes = column(_BYTES, "image tokens")
     tokens_shape: list[int] = column(_SHAPE, "tokens, width")
 
 
@@ -51,11 +54,11 @@ class Latent:
     fps: float = column(_DOUBLE, "rate at which frames were taken", unit="1/s")
     caption: str = column(_TEXT, "what the clip shows")
     fingerprint: str = column(_TEXT, "of the encoders, as in the index")
-    video: bytes = column(_BYTES, "bfloat16, normalised latents of the clip")
+    video: bytes = column(_BYTES, "normalised latents of the clip")
     video_shape: list[int] = column(_SHAPE, "channels, frames, height, width")
-    text: bytes = column(_BYTES, "bfloat16, tokens of the caption; zeros at the end left out")
+    text: bytes = column(_BYTES, "tokens of the caption; zeros at the end left out")
     text_shape: list[int] = column(_SHAPE, "tokens, width; zeros at the end included")
-    subject: bytes = column(_BYTES, "bfloat16, share of a cell inside the character, or empty")
+    subject: bytes = column(_BYTES, "share of a cell inside the character, or empty")
     subject_shape: list[int] = column(_SHAPE, "1, frames, height, width, or empty")
     references: list[LatentReference] = rows_column(LatentReference, "best first")
 
@@ -64,12 +67,12 @@ class Latent:
 class NullText:
     """The encoded empty prompt, by which guidance subtracts."""
 
-    bfloat16: str  # base64; zeros at the end left out
+    base64: str  # numbers as in the rows; zeros at the end left out
     shape: list[int]  # tokens, width; zeros at the end included
 
     @property
     def content(self) -> bytes:
-        return base64.b64decode(self.bfloat16, validate=True)
+        return b64decode(self.base64, validate=True)
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,14 @@ class LatentIndex:
     """What was encoded, by what, from which version of the dataset."""
 
     fingerprint: dict[str, str]  # encoder -> what its latents depend on
+    settings: dict[str, Any]  # what else they depend on, as named in a run's settings
     manifest_path: str  # of the dataset's version
     manifest_sha256: str
     buckets: list[str]  # HEIGHTxWIDTHxFRAMES
     splits: dict[str, int]  # samples per split
     null_text: NullText
     files: list[DataFile]
+    number_type: str = "bfloat16"
     latents_version: int = LATENTS_VERSION
 
     def to_json(self) -> bytes:

@@ -8,14 +8,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from encoding import encode
 from tiny_dataset import tiny_sample, write_dataset, write_samples
 
 from schemas.columns import from_table
 from schemas.latents import LATENTS_INDEX, Latent
 from trainer.data.augment import Augment
 from trainer.data.config import Data
-from trainer.data.encode import encode_rows, write_latents
 from trainer.data.heldout import fixed_batches
+from trainer.data.latent_units import Encoding
 from trainer.data.latents import LatentSource
 from trainer.data.loader import make_loader
 from trainer.data.order import Order
@@ -34,21 +35,13 @@ SETTINGS: dict[str, Any] = {
 PIXELS, LATENTS = Data(**SETTINGS), Data(**SETTINGS, source="latents")
 
 
-def encode(root: Path, data: Data = PIXELS, windows: int = 1) -> list:
-    """Encode a dataset with the encoders that need no weights; return what was skipped."""
-    encoders, skipped = load_encoders(EncoderConfig()), []
-    source = SampleSource(root, data)
-    rows = encode_rows(source, data, encoders, windows=windows, skip=skipped.append)
-    write_latents(root, rows, snapshot=source.snapshot, data=data, encoders=encoders)
-    return skipped
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     """A dataset with latents, one sample of which cannot be decoded."""
     root = write_dataset(tmp_path_factory.mktemp("tiny") / "dataset", broken={2: b"no video"})
-    skipped = encode(root)
-    assert [each.sample_id for each in skipped] == [tiny_sample(2).sample_id]
+    _, receipts = encode(root, PIXELS)
+    skipped = [line for receipt in receipts for line in receipt.skipped]
+    assert [sample_id for sample_id, _ in skipped] == [tiny_sample(2).sample_id]
     return root
 
 
@@ -107,7 +100,7 @@ def test_references_are_drawn_anew_at_every_step(dataset):
 
 def test_several_windows_of_a_sample_take_turns(tmp_path):
     root = write_dataset(tmp_path / "dataset", num_samples=3, num_validation=0)
-    encode(root, windows=3)
+    encode(root, PIXELS, Encoding(windows=3))
     rows = [row for path in sorted((root / "latents").glob("*.parquet"))
             for row in from_table(pq.read_table(path), Latent)]  # fmt: skip
     assert sorted(row.start_frame for row in rows) == [0] * 3 + [4] * 3 + [8] * 3
@@ -123,7 +116,7 @@ def test_several_windows_of_a_sample_take_turns(tmp_path):
 
 
 def test_rows_name_everything_that_forgetting_needs(dataset):
-    [path] = (dataset / "latents").glob("*.parquet")
+    path = min((dataset / "latents").glob("*.parquet"))
     [row, *_] = from_table(pq.read_table(path), Latent)
     by_id = {tiny_sample(number).sample_id: tiny_sample(number) for number in range(8)}
     sample = by_id[row.sample_id]
@@ -144,9 +137,9 @@ def test_validation_takes_the_held_out(dataset):
 
 def test_writing_again_gives_the_same_bytes_and_leaves_nothing_behind(tmp_path):
     root = write_dataset(tmp_path / "dataset", num_samples=2, num_validation=0)
-    encode(root)
+    encode(root, PIXELS)
     before = {path.name: path.read_bytes() for path in (root / "latents").iterdir()}
-    encode(root)
+    encode(root, PIXELS)
     assert {path.name: path.read_bytes() for path in (root / "latents").iterdir()} == before
     encode(root, dataclasses.replace(PIXELS, buckets=("96x160x5",)))
     assert len(list((root / "latents").iterdir())) == len(before)
@@ -161,7 +154,7 @@ def test_other_encoders_are_named(dataset):
 def test_another_version_of_the_dataset_is_refused(tmp_path):
     samples = [tiny_sample(number) for number in range(2)]
     root = write_samples(tmp_path / "dataset", samples)
-    encode(root)
+    encode(root, PIXELS)
     other = write_samples(tmp_path / "other", samples[:1])
     for path in ("manifest.json", "manifests/0001.json"):
         (root / path).write_bytes((other / path).read_bytes())

@@ -71,7 +71,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
     holder.start()
     assert ready.wait(30)
     store = LocalStore(str(tmp_path))
-    with pytest.raises(BlockingIOError, match="another curation"), store.lock():
+    with pytest.raises(BlockingIOError, match="another job"), store.lock():
         pass
     holder.kill()
     holder.join()

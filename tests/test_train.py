@@ -15,7 +15,11 @@ import pytest
 import torch
 import yaml
 from distributed import Team
+from encoding import encode
 from tiny_dataset import write_dataset
+
+from trainer.data.config import Data
+from trainer.data.latent_units import Encoding
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = str(ROOT / "trainer" / "train.py")
@@ -158,22 +162,29 @@ def test_adapters_train_while_the_backbone_stays(one, data, tmp_path):
 
 def test_latents_made_before_train_as_well(one, tmp_path):
     data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
-    encode(data)
+    encode(data, Data(buckets=("32x48x5",)))
     train(one, data, tmp_path / "run", train__steps=2, data__source="latents")
     assert [line["step"] for line in metrics(tmp_path / "run")][-1] == 2
     assert list((tmp_path / "run" / "validation" / "step-00000002").glob("*.mp4"))
 
 
-def encode(root: Path) -> None:
-    from trainer.data.config import Data
-    from trainer.data.encode import encode_rows, write_latents
-    from trainer.data.samples import SampleSource
-    from trainer.encoders import EncoderConfig, load_encoders
-
-    data, encoders = Data(buckets=("32x48x5",)), load_encoders(EncoderConfig())
-    source = SampleSource(root, data)
-    rows = encode_rows(source, data, encoders)
-    write_latents(root, rows, snapshot=source.snapshot, data=data, encoders=encoders)
+def test_latents_give_the_losses_that_samples_give(one, tmp_path):
+    data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
+    encode(data, Data(buckets=("32x48x5",)), Encoding(number_type="float32"))
+    changes = ("shrink", "rotation_degrees", "brightness", "contrast", "saturation", "background")
+    unchanged = {f"data__augment__{name}": 0 for name in changes}
+    same = {**unchanged, "data__random_start": "false", "validation__videos": 0, "log__every": 1}
+    for source in ("samples", "latents"):
+        train(one, data, tmp_path / source, train__steps=3, data__source=source, **same)
+    ours, theirs = metrics(tmp_path / "latents"), metrics(tmp_path / "samples")
+    assert len(ours) == len(theirs)
+    for one_line, other in zip(ours, theirs, strict=True):
+        losses = [name for name in other if "loss" in name or "reference" in name]
+        assert losses
+        # A sample is encoded alone or in its batch: the products of the codec round differently.
+        assert {name: one_line[name] for name in losses} == pytest.approx(
+            {name: other[name] for name in losses}, rel=1e-5
+        )
 
 
 def test_updates_that_are_not_finite_stop_the_run_with_its_samples(one, data, tmp_path):

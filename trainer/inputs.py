@@ -7,7 +7,7 @@ import torch
 from trainer.config import Training
 from trainer.data.latents import LatentSource
 from trainer.data.source import Source, open_source
-from trainer.encoders import Encoders, load_codec, load_encoders
+from trainer.encoders import Encoders, known_fingerprint, load_codec, load_encoders
 from trainer.encoders.interfaces import VideoCodec
 
 
@@ -23,9 +23,11 @@ class Inputs:
 
 def open_inputs(config: Training, data: str, device: torch.device) -> Inputs:
     """Open the dataset and load the encoders. Raises ValueError with what is wrong with them."""
-    source = open_source(data, config.data)
-    if isinstance(source, LatentSource):
+    if config.data.source == "latents":
         codec = load_codec(config.encoders, device)
-        return Inputs(source, codec, None, source.null_text[None].to(device))
+        known = known_fingerprint(config.encoders) | {"codec": codec.fingerprint}
+        stored = LatentSource(data, config.data, known)
+        return Inputs(stored, codec, None, stored.null_text[None].to(device))
+    source = open_source(data, config.data)
     encoders = load_encoders(config.encoders, device)
     return Inputs(source, encoders.codec, encoders, encoders.encode_prompts([""]).to(device))

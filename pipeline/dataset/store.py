@@ -138,8 +138,7 @@ class LocalStore:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(
-                    f"another curation writes to {self._root}: wait for it, or choose another "
-                    "--output"
+                    f"another job writes to {self._root}: wait for it, or choose another folder"
                 ) from None
             self._sweep()
             yield

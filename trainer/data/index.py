@@ -1,12 +1,13 @@
 """The light columns of all rows as arrays: where each row is, and what it could be used for."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from schemas.columns import Row
 from schemas.manifest import DataFile
@@ -58,11 +59,18 @@ class Index:
         return np.flatnonzero(same.to_numpy())
 
 
+Check = Callable[[DataFile, pq.ParquetFile], None]
+
+
 def read_index(
-    folder: Folder, files: Sequence[DataFile], table: type[Row], columns: Sequence[str]
+    folder: Folder,
+    files: Sequence[DataFile],
+    table: type[Row],
+    columns: Sequence[str],
+    check: Check = lambda _, __: None,
 ) -> Index:
-    """Check the layout of every file, then read its light columns."""
-    read = functools.partial(_read_file, folder, table, columns)
+    """Check the layout of every file, and what `check` asks of it; read its light columns."""
+    read = functools.partial(_read_file, folder, table, columns, check)
     parts = in_parallel(read, list(files))
     empty = np.zeros(0, np.int32)
     lengths = [len(group) for _, group, _ in parts]
@@ -76,11 +84,12 @@ def read_index(
 
 
 def _read_file(
-    folder: Folder, table: type[Row], columns: Sequence[str], listed: DataFile
+    folder: Folder, table: type[Row], columns: Sequence[str], check: Check, listed: DataFile
 ) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     try:
         with folder.parquet(listed.path) as file:
             check_layout(file, listed, table, columns)
+            check(listed, file)
             sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
             light = file.read(columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError) as error:

@@ -1,20 +1,24 @@
 """Batches of latents that were made before the training."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
+from schemas.manifest import DataFile
 from trainer.batch import LatentBatch
 from trainer.data.config import Data
 from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
 from trainer.data.index import Assigned, Spot, describe_sizes, read_index
+from trainer.data.latent_file import read_depends_on
 from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
 from trainer.data.source import Request, first_readable
@@ -40,19 +44,21 @@ class LatentSource:
         self._folder = Folder(url)
         self.layout = _read_layout(self._folder)
         _check_origin(self._folder, self.layout)
-        if fingerprint is not None:
-            _check_fingerprint(self.layout.fingerprint, dict(fingerprint))
+        _check_fingerprint(self.layout.fingerprint, dict(fingerprint or {}))
+        _check_settings(self.layout.settings, data)
         self.splits = self.layout.splits
         if not self.layout.files:
             raise ValueError(f"{self._folder.url}/{LATENTS_INDEX} lists no files; encode again")
         check_files(self._folder, self.layout.files, data.verify)
-        self.index = read_index(self._folder, self.layout.files, Latent, _LIGHT)
+        check = functools.partial(_check_shard, self.layout)
+        self.index = read_index(self._folder, self.layout.files, Latent, _LIGHT, check)
         self._windows, self._first = _windows(self.index.columns["sample_id"])
 
     @property
     def null_text(self) -> torch.Tensor:
         """The encoded empty prompt, float32 (L, text_dim)."""
-        return from_bytes(self.layout.null_text.content, self.layout.null_text.shape)
+        null = self.layout.null_text
+        return from_bytes(null.content, null.shape, self.layout.number_type)
 
     def assign(self, split: str) -> Assigned:
         """Return the samples of a split by the bucket that they were encoded for."""
@@ -80,7 +86,9 @@ class LatentSource:
     def maker(self, seed: int, training: bool) -> "LatentMaker":
         """Return what reads its batches, in this process or another."""
         reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
-        return LatentMaker(reader, self._data.references, seed, training)
+        maker = LatentMaker(reader, self._data.references, seed, training)
+        maker.number_type = self.layout.number_type
+        return maker
 
 
 def _read_layout(folder: Folder) -> LatentIndex:
@@ -107,16 +115,45 @@ def _check_origin(folder: Folder, layout: LatentIndex) -> None:
 
 
 def _check_fingerprint(theirs: dict[str, str], ours: dict[str, str]) -> None:
+    """Compare encoders by name; of one whose weights are not read only the kind is known."""
     differing = [
-        f"{name}: latents {theirs.get(name)!r}, this run {ours.get(name)!r}"
-        for name in sorted({*theirs, *ours})
-        if theirs.get(name) != ours.get(name)
+        f"{name}: latents {theirs.get(name)!r}, this run {ours[name]!r}"
+        for name in sorted(ours)
+        if theirs.get(name) != ours[name] and not str(theirs.get(name)).startswith(f"{ours[name]}-")
     ]
     if differing:
         raise ValueError(
             f"the latents were made by other encoders than this run uses: {'; '.join(differing)}. "
             "Change the run's encoders, or encode the dataset again"
         )
+
+
+def _check_settings(theirs: dict[str, Any], data: Data) -> None:
+    ours = {"data.fps": data.fps, "data.reference_background": data.reference_background}
+    differing = [
+        f"{name}: latents {theirs.get(name)!r}, this run {value!r}"
+        for name, value in ours.items()
+        if theirs.get(name) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"the latents were made with other settings than this run's: {'; '.join(differing)}. "
+            "Change the run's settings, or encode the dataset again"
+        )
+
+
+def _check_shard(layout: LatentIndex, listed: DataFile, file: pq.ParquetFile) -> None:
+    """Refuse a file of another encoding that lies where one of this was."""
+    said = read_depends_on(file)
+    expected = {"fingerprint": layout.fingerprint, "settings": layout.settings}
+    for part, values in expected.items():
+        stored = said.get(part, {})
+        for name, value in values.items():
+            if stored.get(name) != value:
+                raise ValueError(
+                    f"{listed.path} is of another encoding than its index: {part} {name} is "
+                    f"{stored.get(name)!r}, the index says {value!r}; encode the dataset again"
+                )
 
 
 def _windows(sample_ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,6 +169,7 @@ class LatentMaker:
     def __init__(self, reader: RowReader, references: int, seed: int, training: bool) -> None:
         self._reader, self._references = reader, references
         self._seed, self._training = seed, training
+        self.number_type = "bfloat16"
 
     def make(self, request: Request) -> LatentBatch:
         """Read a micro-batch. Raises ValueError when no stand-in of a place can be read."""
@@ -162,12 +200,11 @@ class LatentMaker:
         row = self._reader.read(spots[window])
         try:
             latents, tokens = self._chosen(row["references"], where)
-            subject = row["subject"]
             return {
                 "sample_id": row["sample_id"],
-                "video": from_bytes(row["video"], row["video_shape"]),
-                "text": from_bytes(row["text"], row["text_shape"]),
-                "subject": from_bytes(subject, row["subject_shape"]) if subject else None,
+                "video": self._tensor(row, "video"),
+                "text": self._tensor(row, "text"),
+                "subject": self._tensor(row, "subject") if row["subject"] else None,
                 "reference": torch.stack(latents, dim=1),  # (C, R, hr, wr)
                 "image": torch.cat(tokens),  # (R * T, image_dim)
             }
@@ -185,6 +222,9 @@ class LatentMaker:
             order = permutation(seed_of(*where, "references"), len(stored))
         chosen = [stored[int(order[n % len(stored)])] for n in range(self._references)]
         return (
-            [from_bytes(each["latent"], each["latent_shape"]) for each in chosen],
-            [from_bytes(each["tokens"], each["tokens_shape"]) for each in chosen],
+            [self._tensor(each, "latent") for each in chosen],
+            [self._tensor(each, "tokens") for each in chosen],
         )
+
+    def _tensor(self, stored: dict[str, Any], name: str) -> torch.Tensor:
+        return from_bytes(stored[name], stored[f"{name}_shape"], self.number_type)

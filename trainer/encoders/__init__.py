@@ -1,6 +1,19 @@
 """Frozen encoders: pixels, prompts and reference images become what the model reads."""
 
 from trainer.encoders.batch import encode_batch
-from trainer.encoders.config import EncoderConfig, Encoders, load_codec, load_encoders
+from trainer.encoders.config import (
+    EncoderConfig,
+    Encoders,
+    known_fingerprint,
+    load_codec,
+    load_encoders,
+)
 
-__all__ = ["EncoderConfig", "Encoders", "encode_batch", "load_codec", "load_encoders"]
+__all__ = [
+    "EncoderConfig",
+    "Encoders",
+    "encode_batch",
+    "known_fingerprint",
+    "load_codec",
+    "load_encoders",
+]

@@ -123,6 +123,19 @@ def load_codec(config: EncoderConfig, device: torch.device | str = "cpu") -> Vid
     return WanCodec(folder, _DTYPES[config.codec_dtype], config.tiling, str(device))
 
 
+def known_fingerprint(config: EncoderConfig) -> dict[str, str]:
+    """Return what can be said of text and image encoder without reading weights.
+
+    That is the whole fingerprint of one that has none, and the kind of one that has.
+    """
+    known = {"text": config.text, "image": config.image}
+    if config.text == "words":
+        known["text"] = _text(config, "cpu").fingerprint
+    if config.image == "pooled":
+        known["image"] = _image(config, "cpu").fingerprint
+    return known
+
+
 def _text(config: EncoderConfig, device: str) -> TextEncoder:
     from trainer.encoders.text import HashedWords, Umt5Encoder
 

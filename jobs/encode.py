@@ -1,0 +1,84 @@
+"""Encode the samples of a dataset once, so that training reads latents and loads no encoder.
+
+    python jobs/encode.py dataset/ --preset wan-1.3b-lora --dry-run
+    RAY_AUTH_MODE=token ray job submit --working-dir . -- python jobs/encode.py s3://… --preset …
+
+Run the same command again to go on after an interruption. Exit codes: 0 done, 2 wrong arguments, or
+data or weights that cannot be used, 130 interrupted.
+"""
+
+import sys
+from dataclasses import fields, replace
+from functools import partial
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pipeline.cluster import Cluster
+from trainer.config import Training
+from trainer.data.latent_units import Encoding, EncodingPlan, Recipe
+from trainer.train import expand
+
+_SHORT = {f"--{name}": f"--encoders.{name}" for name in ("codec", "text", "image", "path")}
+_SHORT |= {"--buckets": "--data.buckets", "--fps": "--data.fps"}
+_SHORT |= {"--number-type": "--encoding.number_type", "--windows": "--encoding.windows"}
+
+
+def parse(arguments: list[str]) -> Namespace:
+    """Read flags, and the preset of the training that the latents are for."""
+    parser = ArgumentParser(
+        prog="encode.py",
+        usage=f"encode.py DATASET [--preset NAME] [{' | '.join(_SHORT)} …] [--set a.b=value] …",
+        description=(__doc__ or "").split("\n\n")[0],
+    )
+    parser.add_argument("dataset", help="a folder or an fsspec URL")
+    parser.add_argument("--config", action="config", help="settings as YAML, over the preset's")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
+    parser.add_class_arguments(Encoding, "encoding")
+    parser.add_class_arguments(Cluster, "cluster")
+    parser.add_class_arguments(Training, nested_key=None)
+    return parser.instantiate(parser.parse_args(expand([_lengthen(word) for word in arguments])))
+
+
+def _lengthen(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return f"{_SHORT.get(flag, flag)}{equals}{value}"
+
+
+def run(arguments: Namespace) -> int:
+    training = Training(**{field.name: arguments[field.name] for field in fields(Training)})
+    data = replace(training.data, source="samples")
+    recipe = Recipe(arguments.dataset, training.encoders, data, arguments.encoding)
+    plan, cluster = EncodingPlan(recipe), arguments.cluster
+    print(plan.describe(), flush=True)
+    if arguments.dry_run:
+        return 0
+    from pipeline.cluster import connect
+    from pipeline.dataset.store import open_store
+    from pipeline.latents import ask_worker, encode_units
+    from trainer.data.unit_encoder import UnitEncoder, make_describer
+
+    store = open_store(arguments.dataset)
+    with store.lock():
+        connect(cluster)
+        described = ask_worker(partial(make_describer, recipe), cluster)
+        index = plan.index(described.fingerprint, described.null_text)
+        units = plan.units(described.fingerprint)
+        make = partial(UnitEncoder, recipe, described.fingerprint)
+        encoded = encode_units(units, index, make, store, cluster)
+    print(encoded.describe())
+    return 0
+
+
+def main() -> int:
+    try:
+        return run(parse(sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        print(f"encode: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("encode: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

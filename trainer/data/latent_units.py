@@ -1,0 +1,205 @@
+"""What encoding a dataset consists of: units that any worker can make, each one file of latents."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from schemas.columns import schema_of
+from schemas.ids import content_id
+from schemas.latents import LATENTS_VERSION, NUMBER_TYPES, Latent, LatentIndex, NullText
+from trainer.batch import Bucket
+from trainer.data.config import Data, bucket_name
+from trainer.data.index import Spot
+from trainer.data.samples import SampleSource
+from trainer.data.tensors import item_bytes
+from trainer.encoders import EncoderConfig
+
+# of the published encoders; those without weights say it themselves
+_WAN_CHANNELS, _UMT5_WIDTH, _CLIP_TOKENS, _CLIP_WIDTH = 16, 4096, 257, 1280
+_TOKENS_PER_WORD = 1.4  # of UMT5, in English
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How samples become latents.
+
+    Attributes:
+        number_type: bfloat16, float16 or float32.
+        windows: stretches of every clip, evenly spread; training draws one of them.
+        unit_samples: samples of a unit, at most; an interruption costs one unit a worker.
+        unit_mib: size of a unit's file, about, at most.
+    """
+
+    number_type: str = "bfloat16"
+    windows: int = 1
+    unit_samples: int = 64
+    unit_mib: int = 256
+
+    def __post_init__(self) -> None:
+        if self.number_type not in NUMBER_TYPES:
+            raise ValueError(
+                f"encoding.number_type must be one of {', '.join(NUMBER_TYPES)}, "
+                f"got {self.number_type!r}"
+            )
+        for name in ("windows", "unit_samples", "unit_mib"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"encoding.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Samples of one file that become one file of latents of one bucket."""
+
+    unit_id: str
+    bucket: Bucket
+    spots: tuple[Spot, ...]
+    size_bytes: int  # of its latents, about
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every worker knows: which dataset, and how its samples are encoded."""
+
+    url: str
+    encoders: EncoderConfig
+    data: Data
+    encoding: Encoding
+
+    def settings(self) -> dict[str, Any]:
+        """Return what latents depend on beside the encoders, as named in a run's settings."""
+        return {
+            "data.fps": self.data.fps,
+            "data.reference_background": self.data.reference_background,
+            "encoding.number_type": self.encoding.number_type,
+            "encoding.windows": self.encoding.windows,
+        }
+
+    def depends_on(self, bucket: Bucket, fingerprint: dict[str, str]) -> dict[str, Any]:
+        """Return what the metadata of a file says."""
+        return {
+            "latents_version": LATENTS_VERSION,
+            "fingerprint": fingerprint,
+            "settings": self.settings(),
+            "bucket": bucket_name(bucket),
+            "columns": schema_of(Latent).names,
+        }
+
+
+class EncodingPlan:
+    """What the encoding of a dataset has to do, before any encoder is loaded."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Open the dataset. Raises ValueError when no sample fits a bucket."""
+        self.recipe, data = recipe, recipe.data
+        self.source = SampleSource(recipe.url, data)
+        if not any(len(rows) for rows in self.assigned().values()):
+            seen = self.source.assign(data.train_split).seen
+            raise ValueError(
+                f"no sample of {recipe.url} fits a bucket of data.buckets "
+                f"({', '.join(data.buckets)}); clips seen: {seen}. Choose buckets nearer to the "
+                "clips, or allow more (data.max_upscale, data.max_crop, data.fps)"
+            )
+
+    def assigned(self) -> dict[Bucket, np.ndarray]:
+        """Return the samples of every bucket, of all splits, in the order of the dataset."""
+        of_splits = [self.source.assign(split).buckets for split in sorted(self.source.splits)]
+        return {
+            bucket: np.sort(np.concatenate([rows[bucket] for rows in of_splits]))
+            for bucket in sorted(self.recipe.data.sizes)
+        }
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many samples fit no bucket, by reason."""
+        total: dict[str, int] = {}
+        for split in self.source.splits:
+            for reason, number in self.source.assign(split).left_out.items():
+                total[reason] = total.get(reason, 0) + number
+        return total
+
+    def units(self, fingerprint: dict[str, str]) -> list[Unit]:
+        """Cut the work into units; an unchanged file of samples gives the same units again."""
+        sha256 = {file.path: file.sha256 for file in self.source.snapshot.manifest.files}
+        units = []
+        for bucket, rows in self.assigned().items():
+            size = sample_bytes(bucket, self.recipe.encoders, self.recipe.encoding)
+            most = max(
+                1,
+                min(
+                    self.recipe.encoding.unit_samples, self.recipe.encoding.unit_mib * 2**20 // size
+                ),
+            )
+            for spots in self._by_file(rows, most):
+                places = [(spot.group, spot.row) for spot in spots]
+                parts = (self.recipe.depends_on(bucket, fingerprint), sha256[spots[0].path], places)
+                units.append(Unit(content_id(*parts), bucket, spots, size * len(spots)))
+        return units
+
+    def _by_file(self, rows: np.ndarray, most: int) -> Iterator[tuple[Spot, ...]]:
+        held: list[Spot] = []
+        for row in rows:
+            spot = self.source.index.spot(int(row))
+            if held and (len(held) == most or held[-1].path != spot.path):
+                yield tuple(held)
+                held = []
+            held.append(spot)
+        if held:
+            yield tuple(held)
+
+    def index(self, fingerprint: dict[str, str], null_text: NullText) -> LatentIndex:
+        """Return the index, without the files that are still to be made."""
+        return LatentIndex(
+            fingerprint=fingerprint,
+            settings=self.recipe.settings(),
+            manifest_path=self.source.snapshot.path,
+            manifest_sha256=self.source.snapshot.sha256,
+            buckets=[bucket_name(bucket) for bucket in self.recipe.data.sizes],
+            splits={},
+            null_text=null_text,
+            files=[],
+            number_type=self.recipe.encoding.number_type,
+        )
+
+    def describe(self) -> str:
+        """Return the plan for a person: samples, buckets, encoders, bytes."""
+        recipe, lines, total = self.recipe, [], 0
+        encoders, encoding = recipe.encoders, recipe.encoding
+        for bucket, rows in self.assigned().items():
+            size = sample_bytes(bucket, encoders, encoding)
+            total += size * len(rows)
+            each = f"{len(rows)} samples of about {_amount(size)}"
+            lines.append(f"  {bucket_name(bucket)}: {each}, {_amount(size * len(rows))}")
+        left_out = ", ".join(f"{number} {why}" for why, number in self.left_out().items())
+        return "\n".join(
+            [
+                f"encoders: codec {encoders.codec}, text {encoders.text}, image {encoders.image}",
+                f"{encoding.number_type}, windows of each clip: {encoding.windows}, "
+                f"frames a second: {recipe.data.fps or 'as in the clip'}",
+                *lines,
+                f"left out: {left_out or 'none'}",
+                f"about {_amount(total)} in {recipe.url}/latents/",
+            ]
+        )
+
+
+def _amount(size_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
+def sample_bytes(bucket: Bucket, encoders: EncoderConfig, encoding: Encoding) -> int:
+    """Estimate the bytes of a sample's latents: one reference, a caption of 40 words."""
+    cells = bucket.height // 8 * (bucket.width // 8)
+    frames = (bucket.frames - 1) // 4 + 1
+    if encoders.text == "umt5":
+        text = round(40 * _TOKENS_PER_WORD) * _UMT5_WIDTH
+    else:
+        text = min(40, encoders.text_tokens or 32) * encoders.text_dim
+    image = _CLIP_TOKENS * _CLIP_WIDTH if encoders.image == "clip" else encoders.image_grid**2 * 32
+    window = _WAN_CHANNELS * frames * cells + frames * cells  # and the subject's share of each cell
+    numbers = encoding.windows * (window + text + _WAN_CHANNELS * cells + image)
+    return numbers * item_bytes(encoding.number_type)
