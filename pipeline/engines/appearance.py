@@ -74,6 +74,12 @@ class Appearance:
         return np.stack([_vector(person) for person in people])
 
 
+def appearance_regions(person: PersonImage) -> dict[str, np.ndarray]:
+    """Return a unit vector of the colours of each part that is seen: face, hair, top, bottom."""
+    described = {name: part for name, part in _describe(person).items() if name != "texture"}
+    return {name: part / max(float(np.linalg.norm(part)), 1e-6) for name, part in described.items()}
+
+
 def _vector(person: PersonImage) -> np.ndarray:
     parts = _describe(person)
     blocks = [

@@ -1,0 +1,50 @@
+"""Make an evaluation set from a curated dataset, of people whom no training sample shows.
+
+python jobs/benchmark.py dataset/ evaluation/ --name my-set-1
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.dataset.store import open_store
+from pipeline.evaluate.benchmark import Choice, build_benchmark
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__)
+    parser.add_argument("dataset", help="a folder or an fsspec URL")
+    parser.add_argument("output", type=Path, help="the folder of the evaluation set")
+    parser.add_argument("--name", default=Choice.name, help="stands in every result")
+    parser.add_argument("--splits", nargs="+", default=list(Choice.splits), help="test validation")
+    parser.add_argument("--limit", type=int, default=0, help="items at most; 0 takes all")
+    parser.add_argument("--per-identity", type=int, default=Choice.per_identity)
+    parser.add_argument("--references", type=int, default=Choice.references)
+    parser.add_argument("--seed", type=int, default=Choice.seed, help="of the draw and the videos")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    try:
+        choice = Choice(
+            arguments.name,
+            tuple(arguments.splits),
+            arguments.limit,
+            arguments.per_identity,
+            arguments.references,
+            arguments.seed,
+        )
+        made = build_benchmark(open_store(arguments.dataset), arguments.output, choice)
+    except (ValueError, OSError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    identities = len({item.main.identity for item in made.items})
+    print(f"{len(made.items)} items of {identities} identities in {arguments.output}")
+    print(f"prompts {made.prompts_sha256[:12]}, from {', '.join(made.splits)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

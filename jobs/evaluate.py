@@ -1,0 +1,80 @@
+"""Measure generated videos against an evaluation set, with controls in every run.
+
+    python jobs/evaluate.py --benchmark evaluation/ --model model/ --output results/
+    python jobs/evaluate.py --benchmark evaluation/ --videos videos/ --protocol consisid --output …
+
+Without --model and --videos the controls alone are measured. Run again to go on: videos that were
+made are kept. Exit codes: 0 done, 2 wrong arguments or files that cannot be used, 130 interrupted.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.evaluate.measurers import FACE_ENGINES
+from pipeline.evaluate.protocols import PRESETS, protocol_named
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--benchmark", type=Path, required=True, help="folder that jobs/benchmark.py wrote")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--model", type=Path, help="folder that trainer/export.py wrote")
+    what.add_argument("--videos", type=Path, help="folder with ITEM.mp4, or with a videos.json")
+    add("--output", type=Path, required=True, help="folder for result.json and report.html")
+    add("--protocol", nargs="+", default=["contextanyone"], metavar="NAME", help=", ".join(PRESETS))
+    add("--engines", default="embedded", help=f"{', '.join(FACE_ENGINES)} (embedded)")
+    add("--dino", default="", help="folder of a DINO model (CONTEXTANYONE_DINO)")
+    add("--clip", default="", help="folder of a CLIP model (CONTEXTANYONE_CLIP)")
+    add("--seed", type=int, default=0, help="of intervals and of who is somebody else (0)")
+    add("--steps", type=int, help="sampling steps of --model (as in training)")
+    add("--device", default="", help="of --model: cpu, cuda, …")
+    add("--encoders", default="", help="where the encoders of --model are on this machine")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    protocols = [protocol_named(name) for name in arguments.protocol]
+    from pipeline.evaluate.benchmark import list_videos, read_benchmark
+    from pipeline.evaluate.command import evaluate_all
+    from pipeline.evaluate.measurers import load_measurers
+
+    benchmark = read_benchmark(arguments.benchmark)
+    by = load_measurers(arguments.engines, arguments.dino, arguments.clip)
+    folder, made_by = arguments.videos, {}
+    if arguments.model is not None:
+        from trainer.sampling.benchmark_videos import Making, make_videos
+
+        folder, bar = (
+            arguments.output / "videos",
+            lambda name, fresh: print(
+                f"{name}: {'made' if fresh else 'kept'}", file=sys.stderr, flush=True
+            ),
+        )
+        making = Making(arguments.steps, arguments.device, arguments.encoders)
+        made_by = make_videos(arguments.model, arguments.benchmark, benchmark, folder, making, bar)
+    videos = {} if folder is None else list_videos(folder, benchmark)
+    where = (arguments.benchmark, benchmark, videos)
+    evaluate_all(*where, protocols, by, arguments.output, arguments.seed, made_by)
+    return 0
+
+
+def main() -> int:
+    try:
+        return run(parse(sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("evaluate: interrupted; videos that were made are kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Ask people which of two systems keeps a character better.
+
+    python jobs/study.py make --benchmark evaluation/ --videos ours=videos/ theirs=others/ \\
+        --output study/ --key key.json
+    python jobs/study.py results --key key.json answers/*.csv --output results.json
+
+`study/` is a page that works without a network; a rater opens index.html and sends a CSV back.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pipeline.evaluate.benchmark import list_videos, read_benchmark
+from pipeline.evaluate.study import Key, Study, make_study
+from pipeline.evaluate.study_results import read_answers, results_of
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="study.py", description=__doc__, formatter_class=raw)
+    acts = parser.add_subparsers(dest="act", required=True)
+    make = acts.add_parser("make", help="write the page and its key")
+    make.add_argument("--benchmark", type=Path, required=True)
+    make.add_argument("--videos", nargs="+", required=True, metavar="NAME=FOLDER")
+    make.add_argument("--output", type=Path, required=True, help="folder for the raters")
+    make.add_argument("--key", type=Path, required=True, help="file that says what is what")
+    make.add_argument("--pairs", type=int, default=Study.pairs, help="of every two systems")
+    make.add_argument("--checks", type=int, default=Study.checks, help="attention checks")
+    make.add_argument("--seed", type=int, default=0)
+    results = acts.add_parser("results", help="win rates from the raters' files")
+    results.add_argument("answers", type=Path, nargs="+", help="CSV files of raters")
+    results.add_argument("--key", type=Path, required=True)
+    results.add_argument("--output", type=Path, help="write all of it as JSON")
+    results.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def make(arguments: argparse.Namespace) -> int:
+    named = dict(word.partition("=")[::2] for word in arguments.videos)
+    if "" in named or "" in named.values() or len(named) < len(arguments.videos):
+        raise ValueError("--videos takes NAME=FOLDER, every name once")
+    benchmark = read_benchmark(arguments.benchmark)
+    systems = {name: list_videos(Path(folder), benchmark) for name, folder in named.items()}
+    study = Study(arguments.pairs, arguments.checks, arguments.seed)
+    where = (arguments.output, arguments.key)
+    key = make_study(arguments.benchmark, benchmark, systems, *where, study)
+    checks = sum(bool(pair.check) for pair in key.pairs)
+    print(f"{len(key.pairs) - checks} pairs and {checks} checks in {arguments.output}/index.html")
+    print(f"keep {arguments.key} from the raters")
+    return 0
+
+
+def results(arguments: argparse.Namespace) -> int:
+    key = Key.from_json(arguments.key.read_bytes())
+    answers = [a for path in arguments.answers for a in read_answers(path.read_bytes(), key, path)]
+    told = results_of(answers, key, arguments.seed)
+    for rater, why in told["left_out"].items():
+        print(f"left out: {rater}: {why}")
+    for each in told["comparisons"]:
+        rate = each["win_rate"]
+        interval = "" if rate["low"] is None else f" [{rate['low']:.2f}, {rate['high']:.2f}]"
+        print(f"{each['question']:12} {each['system']} over {each['against']}: "
+              f"{rate['mean']:.2f}{interval} of {rate['num']} answers")  # fmt: skip
+    if arguments.output:
+        arguments.output.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    try:
+        return make(arguments) if arguments.act == "make" else results(arguments)
+    except (ValueError, OSError) as error:
+        print(f"study: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

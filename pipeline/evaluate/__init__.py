@@ -1,0 +1,1 @@
+"""Measure generated videos: protocols, measures, controls, report; benchmark and user study."""

@@ -1,0 +1,217 @@
+"""Make an evaluation set from a curated dataset: nobody in it was seen in training."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.shards import read_samples
+from pipeline.dataset.store import Store, open_store
+from schemas.benchmark import (
+    BENCHMARK,
+    VIDEOS,
+    Benchmark,
+    Character,
+    Item,
+    MediaFile,
+    read_video_list,
+)
+from schemas.ids import content_id, unit_interval
+from schemas.reasons import PairKind, Split
+
+_NOUNS = "man|woman|boy|girl|lady|gentleman|child|person"
+_SOMEBODY = re.compile(rf"\b(?:an?|one|the)\s+((?:[\w-]+\s+)??)({_NOUNS})\b", re.IGNORECASE)
+_KNOWN = re.compile(rf"\b({_NOUNS})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which samples become items.
+
+    Attributes:
+        name: of the set; it stands in every result.
+        splits: of the dataset; train makes a set for trials only, which the set then says.
+        limit: items at most, 0 for all; drawn by the seed.
+        per_identity: items of one identity at most.
+        references: pictures of a character at most.
+        seed: of the draw, and of the videos.
+    """
+
+    name: str = "evaluation"
+    splits: tuple[str, ...] = (Split.TEST, Split.VALIDATION)
+    limit: int = 0
+    per_identity: int = 4
+    references: int = 3
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        unknown = sorted({*self.splits} - {*Split})
+        if unknown or not self.splits:
+            raise ValueError(
+                f"--splits must be some of {', '.join(Split)}, got {', '.join(unknown) or 'none'}"
+            )
+        if self.limit < 0 or min(self.per_identity, self.references) < 1:
+            raise ValueError("--limit must be >= 0, --per-identity and --references >= 1")
+
+
+def build_benchmark(dataset: Store, output: Path, choice: Choice) -> Benchmark:
+    """Write references, clips and, last, benchmark.json. Raises ValueError when nothing is left."""
+    found = read_manifest(dataset)
+    if found is None:
+        raise ValueError(f"{dataset.url} holds no dataset: manifest.json is missing")
+    manifest, sha256 = found
+    light = [_light(row) for row in read_samples(manifest, dataset)]
+    chosen = choose_samples(light, choice)
+    if not chosen:
+        there = ", ".join(f"{n} {split}" for split, n in manifest.splits.items())
+        raise ValueError(
+            f"no sample of {', '.join(choice.splits)} can be used; the dataset has {there}. Curate "
+            "more video or with larger splits.test, or take --splits train for a trial of the path"
+        )
+    store, made = open_store(output), {}
+    wanted = {row["clip_id"] for row in chosen}
+    for row in read_samples(manifest, dataset):
+        if row["clip_id"] in wanted and row["split"] in choice.splits and row["references"]:
+            made[row["sample_id"]] = (row["clip_id"], _item(row, store, choice))
+    items = [_with_others(row["sample_id"], made) for row in chosen]
+    benchmark = Benchmark(choice.name, sha256, sorted(choice.splits), items)
+    _write_once(benchmark, store)
+    return benchmark
+
+
+def _light(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a sample without its media."""
+    kept = {name: row[name] for name in ("sample_id", "clip_id", "video_id", "character_id")}
+    kept |= {"split": row["split"], "references": len(row["references"])}
+    kept["videos"] = sorted({row["video_id"], *(each["video_id"] for each in row["references"])})
+    return kept
+
+
+def choose_samples(light: Sequence[dict[str, Any]], choice: Choice) -> list[dict[str, Any]]:
+    """Draw samples; identities and videos of training are kept out unless it was asked for."""
+    training = [row for row in light if row["split"] == Split.TRAIN]
+    known = {row["character_id"] for row in training}
+    seen = {video for row in training for video in row["videos"]}
+    if Split.TRAIN in choice.splits:
+        known, seen = set(), set()
+    free = [
+        row
+        for row in light
+        if row["split"] in choice.splits
+        and row["references"]
+        and row["character_id"] not in known
+        and seen.isdisjoint(row["videos"])
+    ]
+    free.sort(key=lambda row: unit_interval("benchmark", choice.seed, row["sample_id"]))
+    kept, of_identity = [], Counter()
+    for row in free:
+        if of_identity[row["character_id"]] < choice.per_identity:
+            of_identity[row["character_id"]] += 1
+            kept.append(row)
+    return kept[: choice.limit or None]
+
+
+def same_person(caption: str, description: str = "") -> str:
+    """Return the prompt: the caption about "the same" man, woman or person, whom it knows already.
+
+    >>> same_person("A woman in a red coat walks.")
+    'The same woman in a red coat walks.'
+    """
+    found = _SOMEBODY.search(caption)
+    if found:
+        the = "The same" if found.start() == 0 else "the same"
+        who = f"{the} {found[1]}{found[2]}"
+        return f"{caption[: found.start()]}{who}{caption[found.end() :]}"
+    named = _KNOWN.search(description)
+    return f"The same {named[1].lower() if named else 'person'}. {caption}".strip()
+
+
+def _item(row: dict[str, Any], store: Store, choice: Choice) -> Item:
+    usable = [one for one in row["references"] if one["kind"] != PairKind.IN_CLIP_AUGMENTED]
+    pictures = (usable or row["references"])[: choice.references]
+    references = [_write(store, "references", one["image"]["bytes"], ".jpg") for one in pictures]
+    return Item(
+        item_id=content_id("item", row["sample_id"]),
+        prompt=same_person(row["caption"], row["description"]),
+        caption=row["caption"],
+        characters=[Character(row["character_id"], references)],
+        clip=_write(store, "clips", row["video"]["bytes"], ".mp4"),
+        width=row["width"],
+        height=row["height"],
+        num_frames=row["num_frames"],
+        fps=row["fps"],
+        seed=choice.seed,
+    )
+
+
+def _with_others(sample_id: str, made: dict[str, tuple[str, Item]]) -> Item:
+    """Add those who are seen in the same clip, so that a mix-up can be noticed."""
+    clip_id, item = made[sample_id]
+    others = [other.main for name, (clip, other) in sorted(made.items())
+              if clip == clip_id and name != sample_id]  # fmt: skip
+    return replace(item, characters=[item.main, *others])
+
+
+def _write(store: Store, folder: str, content: bytes, suffix: str) -> MediaFile:
+    digest = hashlib.sha256(content).hexdigest()
+    path = f"{folder}/{digest[:24]}{suffix}"
+    if not store.exists(path):
+        store.write(path, content)
+    return MediaFile(path, digest)
+
+
+def _write_once(benchmark: Benchmark, store: Store) -> None:
+    content = benchmark.to_json()
+    if store.exists(BENCHMARK) and store.read(BENCHMARK) != content:
+        raise ValueError(
+            f"{store.url} holds another evaluation set, whose results would not compare; choose "
+            "another folder, or remove it"
+        )
+    store.write(BENCHMARK, content)
+
+
+def read_benchmark(folder: Path) -> Benchmark:
+    """Read a set and compare every file with its SHA-256. Raises ValueError."""
+    path = folder / BENCHMARK
+    if not path.is_file():
+        raise ValueError(f"no evaluation set at {folder}: {BENCHMARK} is missing; build one first")
+    benchmark = Benchmark.from_json(path.read_bytes())
+    for item in benchmark.items:
+        files = [item.clip, *(one for each in item.characters for one in each.references)]
+        for file in files:
+            here = folder / file.path
+            if not here.is_file():
+                raise ValueError(f"{here} is missing; build the evaluation set again")
+            if hashlib.sha256(here.read_bytes()).hexdigest() != file.sha256:
+                raise ValueError(f"{here} has other bytes than were built; build the set again")
+    return benchmark
+
+
+def list_videos(folder: Path, benchmark: Benchmark) -> dict[str, Path]:
+    """Return the video of every item, by videos.json or by names ITEM.mp4. Raises ValueError."""
+    if not folder.is_dir():
+        raise ValueError(f"--videos must be a folder of videos, got {folder}")
+    listed = {item.item_id: f"{item.item_id}.mp4" for item in benchmark.items}
+    if (folder / VIDEOS).is_file():
+        try:
+            listed = read_video_list((folder / VIDEOS).read_bytes())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{folder / VIDEOS} is no JSON: {error}") from error
+        strange = sorted({*listed} - {item.item_id for item in benchmark.items})
+        if strange:
+            raise ValueError(
+                f"{folder / VIDEOS} names {len(strange)} items that are not in the evaluation set "
+                f"{benchmark.name!r}, the first {strange[0]!r}: videos of another set?"
+            )
+    found = {name: folder / path for name, path in listed.items() if (folder / path).is_file()}
+    if not found:
+        raise ValueError(
+            f"{folder} has no video of the {len(benchmark.items)} items; name them ITEM.mp4 or "
+            f'list them in {VIDEOS}: {{"videos": {{"item": "file.mp4"}}}}'
+        )
+    return found

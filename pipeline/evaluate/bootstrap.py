@@ -1,0 +1,64 @@
+"""Intervals by resampling what is independent: identities, or raters; videos of one are not."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval. The interval is None where one group alone was measured."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    num: int  # values
+    groups: int  # independent ones
+
+
+def estimate(
+    values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate | None:
+    """Return the mean of the values, its interval by resampling whole groups; None without any."""
+    return crossed([*values], [groups], seed, resamples)
+
+
+def crossed(
+    values: Sequence[float],
+    factors: Sequence[Sequence[Hashable]],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate | None:
+    """Return the mean, resampling each factor by itself: a value counts by the product.
+
+    Raters and identities are crossed: every rater saw many identities, every identity was seen by
+    many raters. Source: Owen, "The pigeonhole bootstrap", 2007.
+    """
+    if not len(values):
+        return None
+    numbers = np.asarray(values, np.float64)
+    mean = float(numbers.mean())
+    codes = [_codes(factor, len(numbers)) for factor in factors]
+    sizes = [int(code.max()) + 1 for code in codes]
+    if min(sizes) < 2:
+        return Estimate(mean, None, None, len(numbers), sizes[0])
+    random = np.random.default_rng(seed)
+    means = []
+    for _ in range(resamples):
+        weights = np.ones(len(numbers))
+        for code, size in zip(codes, sizes, strict=True):
+            weights *= np.bincount(random.integers(0, size, size), minlength=size)[code]
+        if weights.any():
+            means.append(float(weights @ numbers / weights.sum()))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(mean, float(low), float(high), len(numbers), sizes[0])
+
+
+def _codes(factor: Sequence[Hashable], number: int) -> np.ndarray:
+    if len(factor) != number:
+        raise ValueError(f"{number} values come with {len(factor)} groups")
+    places: dict[Hashable, int] = {}
+    return np.array([places.setdefault(each, len(places)) for each in factor])

@@ -1,0 +1,169 @@
+"""Make a user study: a folder that works without a network, and a key that stays at home.
+
+A rater sees a reference and two videos, A and B, and says for face, hair, clothing and accessories
+which of them keeps the character better, from -2 (A, clearly) to +2 (B, clearly). File names tell
+nothing; who is A is drawn for every pair, and the order of pairs for every rater.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.dataset.store import open_store
+from pipeline.evaluate.study_page import study_page
+from pipeline.evaluate.systems import somebody_else
+from schemas.benchmark import Benchmark, Item
+from schemas.ids import content_id, unit_interval
+
+QUESTIONS = ("face", "hair", "clothing", "accessories")
+STUDY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One screen of the study. `check` is the side that any attentive rater prefers, or ''."""
+
+    pair_id: str
+    item_id: str
+    identity: str
+    a: str  # system, or truth and stranger of a check
+    b: str
+    check: str = ""  # a | b | '' when it is no check
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the answers mean; whoever has it knows which system is which."""
+
+    study_id: str
+    questions: list[str]
+    pairs: list[Pair]
+    study_version: int = STUDY_VERSION
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Key":
+        """Read a key. Raises ValueError."""
+        try:
+            raw = json.loads(content)
+            if raw["study_version"] != STUDY_VERSION:
+                raise ValueError(f"study_version is {raw['study_version']}, not {STUDY_VERSION}")
+            return cls(**raw | {"pairs": [Pair(**each) for each in raw["pairs"]]})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"this is no key of a study: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Study:
+    """How large a study is.
+
+    Attributes:
+        pairs: pairs at most of every two systems; 0 takes all items.
+        checks: attention checks, the real clip against a clip of somebody else.
+        seed: of the draws.
+    """
+
+    pairs: int = 20
+    checks: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pairs < 0 or self.checks < 0:
+            raise ValueError(f"pairs and checks must be >= 0, got {self.pairs} and {self.checks}")
+
+
+def make_study(
+    folder: Path,
+    benchmark: Benchmark,
+    systems: Mapping[str, Mapping[str, Path]],
+    output: Path,
+    key_path: Path,
+    study: Study,
+) -> Key:
+    """Write index.html and media/ into `output`, and the key beside it, not inside.
+
+    `systems` gives every system's videos by item id. Raises ValueError for fewer than two systems.
+    """
+    if len(systems) < 2:
+        raise ValueError(
+            f"a study compares at least two systems, got {', '.join(systems) or 'none'}"
+        )
+    if key_path.resolve().is_relative_to(output.resolve()):
+        raise ValueError(
+            f"the key must not lie in {output}, which raters get; choose another --key"
+        )
+    store, media = open_store(output), {}
+    items = {item.item_id: item for item in benchmark.items}
+    sources = {name: dict(videos) for name, videos in systems.items()}
+    sources["truth"] = {name: folder / item.clip.path for name, item in items.items()}
+    strangers = somebody_else(benchmark.items, study.seed)
+    sources["stranger"] = {name: sources["truth"][one.item_id] for name, one in strangers.items()}
+    pairs = [*_comparisons(systems, items, study), *_checks(items, strangers, study)]
+    if not any(not pair.check for pair in pairs):
+        raise ValueError("the systems have no item in common; give videos of the same items")
+    study_id = content_id("study", benchmark.prompts_sha256, [asdict(pair) for pair in pairs])
+
+    def publish(path: Path) -> str:
+        if path not in media:
+            content = path.read_bytes()
+            name = hashlib.sha256(study_id.encode() + content).hexdigest()[:20]
+            media[path] = f"media/{name}{path.suffix.lower()}"
+            store.write(media[path], content)
+        return media[path]
+
+    screens = [
+        {
+            "pair": pair.pair_id,
+            "reference": publish(folder / items[pair.item_id].main.references[0].path),
+            "a": publish(sources[pair.a][pair.item_id]),
+            "b": publish(sources[pair.b][pair.item_id]),
+            "prompt": items[pair.item_id].prompt,
+        }
+        for pair in sorted(pairs, key=lambda pair: pair.pair_id)
+    ]
+    key = Key(study_id, list(QUESTIONS), pairs)
+    store.write("index.html", study_page(study_id, screens, QUESTIONS).encode())
+    open_store(key_path.parent).write(key_path.name, key.to_json())
+    return key
+
+
+def _comparisons(
+    systems: Mapping[str, Mapping[str, Path]], items: Mapping[str, Item], study: Study
+) -> list[Pair]:
+    pairs = []
+    for one, other in itertools.combinations(sorted(systems), 2):
+        both = sorted(
+            (name for name in items if name in systems[one] and name in systems[other]),
+            key=lambda name: unit_interval("pair", study.seed, one, other, name),
+        )
+        for name in both[: study.pairs or None]:
+            pairs.append(_pair(items[name], one, other, study.seed))
+    return pairs
+
+
+def _pair(item: Item, one: str, other: str, seed: int, right: str = "") -> Pair:
+    swapped = unit_interval("side", seed, item.item_id, one, other) < 0.5
+    a, b = (other, one) if swapped else (one, other)
+    pair_id = content_id("pair", seed, item.item_id, one, other)
+    check = "" if not right else "a" if a == right else "b"
+    return Pair(pair_id, item.item_id, item.main.identity, a, b, check)
+
+
+def _checks(
+    items: Mapping[str, Item], strangers: Mapping[str, Item], study: Study
+) -> Sequence[Pair]:
+    usable = sorted(strangers, key=lambda name: unit_interval("check", study.seed, name))
+    if study.checks and not usable:
+        raise ValueError(
+            "attention checks need clips of two identities, the evaluation set shows one; pass "
+            "--checks 0, and say so with the results"
+        )
+    return [
+        _pair(items[name], "truth", "stranger", study.seed, right="truth")
+        for name in usable[: study.checks]
+    ]

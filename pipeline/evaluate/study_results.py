@@ -1,0 +1,144 @@
+"""Turn the answers of a study into win rates with intervals; inattentive raters are left out."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.evaluate.bootstrap import Estimate, crossed
+from pipeline.evaluate.study import Key, Pair
+from pipeline.evaluate.study_page import COLUMNS
+
+_MAX_BYTES = 16 * 2**20
+_CLEARLY = 1  # a check is passed when the mean over all questions prefers the right side by this
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: from -2, A clearly, to 2, B clearly."""
+
+    rater: str
+    pair_id: str
+    question: str
+    value: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems, by one question or by all of them."""
+
+    system: str
+    against: str
+    question: str
+    win_rate: Estimate  # share of answers that prefer `system`; no difference counts half
+    preference: Estimate  # mean answer towards `system`, -2 to 2
+    raters: int
+
+
+def read_answers(content: bytes, key: Key, name: str) -> list[Answer]:
+    """Read a rater's CSV. Raises ValueError that names the file and the line."""
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{name} has {len(content)} bytes, at most {_MAX_BYTES} are read")
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{name} is no CSV in UTF-8: {error}") from error
+    if not rows or not {*COLUMNS[:5]} <= rows[0].keys():
+        raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)} and answers")
+    known = {pair.pair_id for pair in key.pairs}
+    answers = []
+    for line, row in enumerate(rows, 2):
+        problem = _problem(row, key, known)
+        if problem:
+            raise ValueError(f"{name}, line {line}: {problem}")
+        answers.append(Answer(row["rater"], row["pair"], row["question"], int(row["answer"])))
+    return answers
+
+
+def _problem(row: Mapping[str, Any], key: Key, known: set[str]) -> str:
+    if row["study"] != key.study_id:
+        return f"it is of study {row['study']!r}, the key of {key.study_id!r}"
+    if row["pair"] not in known:
+        return f"pair {row['pair']!r} is not in the key"
+    if row["question"] not in key.questions:
+        return f"question must be one of {', '.join(key.questions)}, got {row['question']!r}"
+    if row["answer"] not in ("-2", "-1", "0", "1", "2"):
+        return f"answer must be a whole number from -2 to 2, got {row['answer']!r}"
+    return "" if row["rater"] else "rater is empty"
+
+
+def inattentive(answers: Sequence[Answer], key: Key) -> dict[str, str]:
+    """Return the raters that failed a check, and how."""
+    checks = {pair.pair_id: pair for pair in key.pairs if pair.check}
+    told: dict[str, list[int]] = {}
+    failed: dict[str, str] = {}
+    for answer in answers:
+        if answer.pair_id in checks:
+            right = 1 if checks[answer.pair_id].check == "b" else -1
+            told.setdefault(f"{answer.rater}\0{answer.pair_id}", []).append(right * answer.value)
+    for place, values in told.items():
+        rater, pair_id = place.split("\0")
+        mean = sum(values) / len(values)
+        if mean < _CLEARLY:
+            failed[rater] = f"check {pair_id}: {mean:+.2f} towards the right side, 1 is needed"
+    for rater in {answer.rater for answer in answers}:
+        unseen = [name for name in checks if f"{rater}\0{name}" not in told]
+        if unseen:
+            failed.setdefault(rater, f"{len(unseen)} of {len(checks)} checks were not answered")
+    return failed
+
+
+def compare_systems(answers: Sequence[Answer], key: Key, seed: int = 0) -> list[Comparison]:
+    """Return every two systems by every question, and by all; intervals over raters, identities.
+
+    An answer given twice by a rater counts once, the last time.
+    """
+    pairs = {pair.pair_id: pair for pair in key.pairs if not pair.check}
+    last = {(a.rater, a.pair_id, a.question): a for a in answers if a.pair_id in pairs}
+    found = []
+    for one, other in sorted({_sorted(pair) for pair in pairs.values()}):
+        for question in (*key.questions, "all"):
+            own = [
+                answer
+                for answer in last.values()
+                if _sorted(pairs[answer.pair_id]) == (one, other)
+                and question in (answer.question, "all")
+            ]
+            comparison = _compare(own, pairs, one, other, question, seed)
+            if comparison is not None:
+                found.append(comparison)
+    return found
+
+
+def _sorted(pair: Pair) -> tuple[str, str]:
+    first, second = sorted((pair.a, pair.b))
+    return first, second
+
+
+def _compare(
+    answers: Sequence[Answer], pairs: Mapping[str, Pair], one: str, other: str, question: str,
+    seed: int,
+) -> Comparison | None:  # fmt: skip
+    values = [a.value if pairs[a.pair_id].b == one else -a.value for a in answers]
+    factors = [[a.rater for a in answers], [pairs[a.pair_id].identity for a in answers]]
+    wins = crossed([1.0 if v > 0 else 0.5 if v == 0 else 0.0 for v in values], factors, seed)
+    preference = crossed([float(value) for value in values], factors, seed)
+    if wins is None or preference is None:
+        return None
+    return Comparison(one, other, question, wins, preference, len({*factors[0]}))
+
+
+def results_of(answers: Sequence[Answer], key: Key, seed: int = 0) -> dict[str, Any]:
+    """Return the study's result: who was left out, and every comparison."""
+    failed = inattentive(answers, key)
+    kept = [answer for answer in answers if answer.rater not in failed]
+    compared = compare_systems(kept, key, seed)
+    return {
+        "study": key.study_id,
+        "raters": len({answer.rater for answer in answers}),
+        "left_out": dict(sorted(failed.items())),
+        "seed": seed,
+        "intervals": "95 %, raters and identities resampled",
+        "comparisons": [asdict(each) for each in compared],
+    }

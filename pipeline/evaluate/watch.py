@@ -1,0 +1,216 @@
+"""Look at a video or a picture once, and keep what every measure needs; no pixels but crops."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from pipeline.engines.appearance import appearance_regions
+from pipeline.engines.interfaces import PersonImage, Picture
+from pipeline.evaluate.copying import head_and_shoulders
+from pipeline.evaluate.measurers import Measurers
+from pipeline.evaluate.motion import Motion, MotionMeter
+from pipeline.evaluate.protocols import Protocol
+from pipeline.media import ProbeLimits, Refused, VideoReader
+from pipeline.video.pixels import Scaler
+
+LIMITS = ProbeLimits(
+    max_size_bytes=2 * 2**30, min_side=16, max_duration_s=600, max_frames=20_000, max_fps=240
+)
+_RIM, _GREY = 0.25, 128  # of the border inside which a frame is searched again
+_BODY = (1.9, 0.5, 1.9, 7.6)  # of the face's width: left and right of its middle, above, below
+_AT_ONCE = 64  # pictures held before they are looked at
+_STRIP_FRAMES, _STRIP_HEIGHT = 6, 150  # pictures that a report shows
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face of one picture."""
+
+    box: np.ndarray  # (4,)
+    landmarks: np.ndarray  # (5, 2), NaN where unknown
+    yaw: float
+    vector: np.ndarray  # (D,) unit length, or zeros where the recogniser sees nobody
+    regions: dict[str, np.ndarray]  # colours of hair, top, bottom, where seen
+    head: np.ndarray  # grey crop, see copying
+
+    @property
+    def size(self) -> float:
+        """The area of its box."""
+        return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+    @property
+    def known(self) -> bool:
+        return bool(self.vector.any())
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """A picture."""
+
+    index: int
+    time_s: float
+    faces: tuple[SeenFace, ...]  # the largest first
+    dino: np.ndarray | None = None  # of the person, or of all where no face is found
+    clip: np.ndarray | None = None  # of the whole picture
+
+
+@dataclass(frozen=True)
+class SeenVideo:
+    """A video."""
+
+    width: int
+    height: int
+    fps: float
+    num_frames: int
+    frames: tuple[SeenFrame, ...]  # as the protocol samples them
+    motion: Motion
+    strip: tuple[Picture, ...] = field(default=(), repr=False)
+
+
+def watch_video(path: str, protocol: Protocol, by: Measurers) -> SeenVideo:
+    """Look at a file. Raises ValueError naming it when it is no video."""
+    try:
+        number, fps = _count(path)
+        wanted = protocol.frames.indices(number)
+        shown = np.linspace(0, number - 1, _STRIP_FRAMES).round().astype(int).tolist()
+        meter, held, seen, strip = MotionMeter(), {}, {}, {}
+        width = height = 0
+        for index, picture in _pictures(path):
+            meter.add(picture)
+            height, width = picture.shape[:2]
+            if index in wanted:
+                held[index] = picture
+            if index in shown:
+                strip[index] = _small(picture)
+            if len(held) == _AT_ONCE or index == number - 1:
+                looked = watch_pictures([*held.values()], protocol, by)
+                seen |= dict(zip(held, looked, strict=True))
+                held = {}
+    except Refused as error:
+        raise ValueError(f"{path} cannot be measured: {error}") from error
+    return SeenVideo(
+        width,
+        height,
+        fps,
+        number,
+        tuple(_at(seen[index], index, index / fps) for index in wanted),
+        meter.finish(),
+        tuple(strip[index] for index in sorted(strip)),
+    )
+
+
+def still_video(picture: Picture, like: SeenVideo, protocol: Protocol, by: Measurers) -> SeenVideo:
+    """Return a picture as a video that never moves, as long as another."""
+    [seen] = watch_pictures([picture], protocol, by)
+    frames = [_at(seen, frame.index, frame.time_s) for frame in like.frames]
+    height, width = picture.shape[:2]
+    strip = (_small(picture),) * min(_STRIP_FRAMES, like.num_frames)
+    return SeenVideo(
+        width, height, like.fps, like.num_frames, tuple(frames), Motion(0.0, 0.0), strip
+    )
+
+
+def _at(frame: SeenFrame, index: int, time_s: float) -> SeenFrame:
+    return SeenFrame(index, time_s, frame.faces, frame.dino, frame.clip)
+
+
+def _count(path: str) -> tuple[int, float]:
+    """Return frames that decode, and frames a second by their times."""
+    with VideoReader(path, LIMITS) as reader:
+        times = [frame.pts for frame in reader.frames()]
+        timebase, nominal = reader.timebase, reader.stream.average_rate
+    if not times:
+        raise ValueError(f"{path} cannot be measured: no frame of it decodes")
+    if len(times) > 1:
+        return len(times), float((len(times) - 1) / ((times[-1] - times[0]) * timebase))
+    return 1, float(nominal or 16)
+
+
+def _pictures(path: str) -> Iterator[tuple[int, Picture]]:
+    with VideoReader(path, LIMITS) as reader:
+        scaler = None
+        for index, frame in enumerate(reader.frames()):
+            picture = frame.picture
+            scaler = scaler or Scaler(picture.width, picture.height, "rgb24")
+            yield index, scaler(picture).to_ndarray()
+
+
+def _small(picture: Picture) -> Picture:
+    width = max(1, round(picture.shape[1] * _STRIP_HEIGHT / picture.shape[0]))
+    return cv2.resize(picture, (width, _STRIP_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def watch_pictures(
+    pictures: Sequence[Picture], protocol: Protocol, by: Measurers
+) -> list[SeenFrame]:
+    """Look at pictures: faces, who they are, what they wear, and the whole."""
+    faces = [_faces(picture, protocol, by) for picture in pictures]
+    dino: list[np.ndarray | None] = [None] * len(pictures)
+    clip: list[np.ndarray | None] = [None] * len(pictures)
+    if by.dino is not None:
+        whole = protocol.value == "self"  # VBench looks at whole frames
+        shown = [p if whole else _person(p, f) for p, f in zip(pictures, faces, strict=True)]
+        dino = [*by.dino.embed(shown)]
+    if by.clip is not None:
+        clip = [*by.clip.embed(pictures)]
+    return [SeenFrame(0, 0.0, f, d, c) for f, d, c in zip(faces, dino, clip, strict=True)]
+
+
+def _faces(picture: Picture, protocol: Protocol, by: Measurers) -> tuple[SeenFace, ...]:
+    [found] = by.faces.detect([picture])
+    boxes, landmarks, yaw = found.boxes, found.landmarks, found.yaw
+    if not len(boxes) and protocol.padded_retry:
+        top, left = int(picture.shape[0] * _RIM), int(picture.shape[1] * _RIM)
+        border = (top, top, left, left)
+        rimmed = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=(_GREY,) * 3)
+        [found] = by.faces.detect([rimmed])
+        corner = np.array([left, top], np.float32)
+        boxes, landmarks, yaw = (
+            found.boxes - np.tile(corner, 2),
+            found.landmarks - corner,
+            found.yaw,
+        )
+    if not len(boxes):
+        return ()
+    people = [
+        PersonImage(picture, body_box(box, picture), box, points)
+        for box, points in zip(boxes, landmarks, strict=True)
+    ]
+    vectors = by.recogniser.embed(people)
+    seen = [
+        SeenFace(
+            np.asarray(person.face),
+            np.asarray(person.landmarks),
+            float(turned),
+            vector,
+            appearance_regions(person),
+            head_and_shoulders(picture, np.asarray(person.face)),
+        )
+        for person, vector, turned in zip(people, vectors, yaw, strict=True)
+    ]
+    return tuple(sorted(seen, key=lambda face: -face.size))
+
+
+def body_box(face: np.ndarray, picture: Picture) -> np.ndarray:
+    """Return where a person with this face can be, inside the picture."""
+    side = float(face[2] - face[0])
+    middle = float(face[0] + face[2]) / 2
+    left, above, right, below = (part * side for part in _BODY)
+    limits = np.array([picture.shape[1], picture.shape[0]] * 2, np.float32)
+    box = np.array([middle - left, face[1] - above, middle + right, face[1] + below], np.float32)
+    return np.clip(box, 0, limits)
+
+
+def _person(picture: Picture, faces: Sequence[SeenFace]) -> Picture:
+    """Return the person with the largest face on a white square, or the whole picture on one."""
+    height, width = picture.shape[:2]
+    box = body_box(faces[0].box, picture) if faces else np.array([0, 0, width, height], np.float32)
+    x0, y0, x1, y1 = (round(float(side)) for side in box)
+    crop = picture[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    side = max(crop.shape[:2])
+    square = np.full((side, side, 3), 255, np.uint8)
+    top, left = (side - crop.shape[0]) // 2, (side - crop.shape[1]) // 2
+    square[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+    return square

@@ -1,0 +1,138 @@
+"""What an evaluation set is, and what a folder of videos made for it says of them.
+
+evaluation set/  benchmark.json  references/*.jpg  clips/*.mp4
+videos/          videos.json     *.mp4
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+BENCHMARK_VERSION = 1
+BENCHMARK, VIDEOS = "benchmark.json", "videos.json"
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """A file of an evaluation set, relative to its folder."""
+
+    path: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_inside(self.path)
+
+
+@dataclass(frozen=True)
+class Character:
+    """Someone who is seen in an item, and pictures of them, the best first."""
+
+    identity: str
+    references: list[MediaFile]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video to be made: of whom, doing what, and what the real clip shows."""
+
+    item_id: str
+    prompt: str  # names nobody: "The same woman …"
+    caption: str  # of the real clip
+    characters: list[Character]  # whom the video is about, then others in the picture
+    clip: MediaFile
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.characters or not all(each.references for each in self.characters):
+            raise ValueError(f"item {self.item_id!r} needs a character with a reference")
+
+    @property
+    def main(self) -> Character:
+        """Whom the video is about."""
+        return self.characters[0]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """An evaluation set."""
+
+    name: str
+    manifest_sha256: str  # of the dataset that it was made from
+    splits: list[str]  # that it was taken from
+    items: list[Item]
+    prompts_sha256: str = ""
+    benchmark_version: int = field(default=BENCHMARK_VERSION)
+
+    def __post_init__(self) -> None:
+        names = [item.item_id for item in self.items]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{BENCHMARK} names an item twice")
+        digest = prompts_digest(self.items)
+        if self.prompts_sha256 not in ("", digest):
+            raise ValueError(
+                f"the prompts of {BENCHMARK} were changed: their SHA-256 is {digest[:12]}, the "
+                f"file says {self.prompts_sha256[:12]}; give the set another name and build it anew"
+            )
+        object.__setattr__(self, "prompts_sha256", digest)
+
+    def to_json(self) -> bytes:
+        """Return the file's bytes, the same for equal sets."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Benchmark":
+        """Read a set. Raises ValueError that says what is wrong."""
+        try:
+            raw = json.loads(content)
+            if raw.get("benchmark_version") != BENCHMARK_VERSION:
+                raise ValueError(
+                    f"benchmark_version is {raw.get('benchmark_version')!r}, this code reads "
+                    f"{BENCHMARK_VERSION}; build the evaluation set again"
+                )
+            raw["items"] = [_item(each) for each in raw["items"]]
+            return cls(**raw)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{BENCHMARK} is no evaluation set of ours: {error!r}") from error
+
+
+def _item(raw: dict[str, Any]) -> Item:
+    characters = [
+        Character(each["identity"], [MediaFile(**file) for file in each["references"]])
+        for each in raw["characters"]
+    ]
+    return Item(**raw | {"characters": characters, "clip": MediaFile(**raw["clip"])})
+
+
+def prompts_digest(items: Sequence[Item]) -> str:
+    """Return the SHA-256 over ids, prompts and seeds: two runs compare when it is equal."""
+    told = [[item.item_id, item.prompt, item.seed] for item in items]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def read_video_list(content: bytes) -> dict[str, str]:
+    """Return item -> path from the bytes of a videos.json. Raises ValueError."""
+    raw = json.loads(content)
+    if not isinstance(raw, dict) or not isinstance(raw.get("videos"), dict):
+        raise ValueError(f'{VIDEOS} must read {{"videos": {{"item": "file.mp4", …}}}}')
+    return {str(name): check_inside(str(path)) for name, path in raw["videos"].items()}
+
+
+def write_video_list(videos: dict[str, str], made_by: dict[str, Any]) -> bytes:
+    """Return the bytes of a videos.json."""
+    told = {"videos": videos, "made_by": made_by}
+    return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+
+
+def check_inside(path: str) -> str:
+    """Return a relative path, or raise ValueError for one that leaves its folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path:
+        raise ValueError(f"paths are relative and stay inside their folder, got {path!r}")
+    return path
