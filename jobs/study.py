@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.evaluate.benchmark import list_videos, read_benchmark
 from pipeline.evaluate.study import Key, Study, make_study
-from pipeline.evaluate.study_results import read_answers, results_of
+from pipeline.evaluate.study_results import describe, read_answers, results_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -57,13 +57,7 @@ def results(arguments: argparse.Namespace) -> int:
     key = Key.from_json(arguments.key.read_bytes())
     answers = [a for path in arguments.answers for a in read_answers(path.read_bytes(), key, path)]
     told = results_of(answers, key, arguments.seed)
-    for rater, why in told["left_out"].items():
-        print(f"left out: {rater}: {why}")
-    for each in told["comparisons"]:
-        rate = each["win_rate"]
-        interval = "" if rate["low"] is None else f" [{rate['low']:.2f}, {rate['high']:.2f}]"
-        print(f"{each['question']:12} {each['system']} over {each['against']}: "
-              f"{rate['mean']:.2f}{interval} of {rate['num']} answers")  # fmt: skip
+    print(describe(told))
     if arguments.output:
         arguments.output.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
     return 0

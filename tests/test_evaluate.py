@@ -198,6 +198,7 @@ def test_references_from_trained_videos_keep_a_sample_out():
     [
         ("A woman in a red coat walks.", "The same woman in a red coat walks."),
         ("A medium shot of one person, still.", "A medium shot of the same person, still."),
+        ("Two people, one of them in red.", "Two people, one of them the same person in red."),
         ("A young man runs.", "The same young man runs."),
         ("Rain on a street.", "The same man. Rain on a street."),
     ],

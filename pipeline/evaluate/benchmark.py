@@ -26,6 +26,7 @@ from schemas.reasons import PairKind, Split
 
 _NOUNS = "man|woman|boy|girl|lady|gentleman|child|person"
 _SOMEBODY = re.compile(rf"\b(?:an?|one|the)\s+((?:[\w-]+\s+)??)({_NOUNS})\b", re.IGNORECASE)
+_AMONG = re.compile(r"\bone of them\b", re.IGNORECASE)
 _KNOWN = re.compile(rf"\b({_NOUNS})\b", re.IGNORECASE)
 
 
@@ -122,6 +123,8 @@ def same_person(caption: str, description: str = "") -> str:
     >>> same_person("A woman in a red coat walks.")
     'The same woman in a red coat walks.'
     """
+    if _AMONG.search(caption):
+        return _AMONG.sub("one of them the same person", caption, count=1)
     found = _SOMEBODY.search(caption)
     if found:
         the = "The same" if found.start() == 0 else "the same"

@@ -142,3 +142,16 @@ def results_of(answers: Sequence[Answer], key: Key, seed: int = 0) -> dict[str, 
         "intervals": "95 %, raters and identities resampled",
         "comparisons": [asdict(each) for each in compared],
     }
+
+
+def describe(told: dict[str, Any]) -> str:
+    """Return a result as lines for a person."""
+    lines = [f"left out: {rater}: {why}" for rater, why in told["left_out"].items()]
+    if not told["comparisons"]:
+        lines.append("no answer of an attentive rater is left to be compared")
+    for each in told["comparisons"]:
+        rate = each["win_rate"]
+        interval = "" if rate["low"] is None else f" [{rate['low']:.2f}, {rate['high']:.2f}]"
+        who = f"{each['question']:12} {each['system']} over {each['against']}"
+        lines.append(f"{who}: {rate['mean']:.2f}{interval} of {rate['num']} answers")
+    return "\n".join(lines)
