@@ -132,9 +132,7 @@ def num_workers(cluster: Cluster) -> int:
 
 def num_gpus() -> int:
     """Return how many GPUs the cluster has."""
-    import ray
-
-    return int(ray.cluster_resources().get("GPU", 0))
+    return int(resources().gpus)
 
 
 def check_budget(pools: Iterable[Pool]) -> None:
