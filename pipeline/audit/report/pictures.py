@@ -128,11 +128,12 @@ def _of_examples(audit: Audit) -> Iterator[tuple[str, str]]:
 def good_samples(audit: Audit) -> list[str]:
     """Return a few samples without errors and warnings: one of every pair kind, then any."""
     sql = (
-        "WITH good AS (SELECT sample_id FROM samples ANTI JOIN (SELECT sample_id FROM findings"
-        " WHERE severity <> 'note') f USING (sample_id)) SELECT sample_id FROM"
-        " (SELECT min(sample_id) AS sample_id, 0 AS place FROM refs"
-        " SEMI JOIN good USING (sample_id) GROUP BY kind UNION ALL (SELECT sample_id, 1 FROM good ORDER BY sample_id LIMIT ?))"
-        " GROUP BY 1 ORDER BY min(place), 1 LIMIT ?"
+        "WITH good AS (SELECT sample_id FROM samples ANTI JOIN"
+        " (SELECT sample_id FROM findings WHERE severity <> 'note') f USING (sample_id)),"
+        " shown AS (SELECT min(sample_id) AS sample_id, 0 AS place FROM refs"
+        " SEMI JOIN good USING (sample_id) GROUP BY kind UNION ALL"
+        " (SELECT sample_id, 1 FROM good ORDER BY sample_id LIMIT ?))"
+        " SELECT sample_id FROM shown GROUP BY 1 ORDER BY min(place), 1 LIMIT ?"
     )
     return [row[0] for row in audit.index.rows_here(sql, [EXAMPLES, EXAMPLES])]
 
