@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from drawn_dataset import write_drawn_dataset  # noqa: E402
-from planted import FAULTS, Copy, plant  # noqa: E402
+from faults import FAULTS, Copy, plant  # noqa: E402
 
 from pipeline.audit.run import Settings, audit, read_lists  # noqa: E402
 

@@ -4,7 +4,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-from planted import Copy
+from faults import Copy
 
 from pipeline.audit.findings import Finding
 from pipeline.audit.run import Settings, audit, read_lists

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from audits import audited, counted, findings
 from drawn_dataset import write_drawn_dataset
-from planted import plant
+from faults import plant
 
 from jobs.audit import parse
 from pipeline.audit.command import run

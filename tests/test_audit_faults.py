@@ -7,7 +7,7 @@ cheap ones, one of each subject.
 import pytest
 from audits import counted, findings, of_copy
 from drawn_dataset import write_drawn_dataset
-from planted import FAULTS, plant, plant_together
+from faults import FAULTS, plant, plant_together
 
 IN_COLUMNS = (
     "byte_changed_in_a_shard", "page_damaged", "shard_missing", "shard_not_listed",

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from audits import audited, counted, findings
 from drawn_dataset import write_drawn_dataset
-from planted import plant
+from faults import plant
 
 from pipeline.audit.compare import compare
 from pipeline.audit.fix import fix, plan

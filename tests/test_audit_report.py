@@ -5,7 +5,7 @@ import re
 import pytest
 from audits import audited
 from drawn_dataset import write_drawn_dataset
-from planted import plant
+from faults import plant
 
 from pipeline.audit.report.page import report_html, report_json, write_report
 from pipeline.audit.report.pictures import gather_pictures
