@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.compare import Change
-from pipeline.audit.report import sections
+from pipeline.audit.report import listing, sections
 from pipeline.audit.report.charts import number
+from pipeline.audit.report.parts import amount
 from pipeline.audit.report.pictures import Pictures, gather_pictures
 from pipeline.audit.run import Audit
 from schemas.columns import to_dict
@@ -69,20 +70,16 @@ def verdict(audit: Audit) -> tuple[str, str, str]:
     """Return (error | warning | clean, the headline, a sentence that explains it)."""
     counted, totals = audit.book.by_severity(), audit.facts.totals
     problems = len(audit.book.counts())
-    looked = sections.amount(len(audit.book.coverage.looked_at), "check")
-    size = f"{sections.amount(int(totals['samples']), 'sample')} were audited by {looked}"
+    looked = amount(len(audit.book.coverage.looked_at), "check")
+    size = f"{amount(int(totals['samples']), 'sample')} were audited by {looked}"
     if counted["error"]:
         text = f"{size}; what has to be mended comes first below."
-        return "error", f"Do not train on this yet: {_some(counted['error'], 'error')}", text
+        return "error", f"Do not train on this yet: {amount(counted['error'], 'error')}", text
     if counted["warning"]:
         text = f"{size}. Nothing is broken; a person should look at what is listed below."
-        return "warning", f"Usable, with {_some(counted['warning'], 'warning')}", text
-    rest = f"; {sections.amount(counted['note'], 'note')} for information" if problems else ""
+        return "warning", f"Usable, with {amount(counted['warning'], 'warning')}", text
+    rest = f"; {amount(counted['note'], 'note')} for information" if problems else ""
     return "clean", "No errors and no warnings", f"{size}{rest}."
-
-
-def _some(count: int, noun: str) -> str:
-    return sections.amount(count, noun)
 
 
 def report_html(audit: Audit, pictures: Pictures, change: Change | None = None) -> str:
@@ -97,9 +94,9 @@ def report_html(audit: Audit, pictures: Pictures, change: Change | None = None) 
             ("copies", "Risk of copying", sections.copies(audit, pictures)),
             ("leakage", "Leakage between splits", sections.leakage(audit, pictures)),
             ("change", "What changed", sections.change(change)),
-            ("findings", "All findings", sections.findings(audit, pictures)),
-            ("checked", "What was checked, and what was not", sections.coverage(audit)),
-            ("made", "How it was made", sections.origin(audit)),
+            ("findings", "All findings", listing.findings(audit, pictures)),
+            ("checked", "What was checked, and what was not", listing.coverage(audit)),
+            ("made", "How it was made", listing.origin(audit)),
         )
         if part[2]
     ]
@@ -116,7 +113,7 @@ def report_html(audit: Audit, pictures: Pictures, change: Change | None = None) 
         " img-src data:; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         f"<header>{_header(audit, title)}<nav>{links}</nav></header>"
-        f"<main>{sections.first_steps(audit)}{body}</main>"
+        f"<main>{listing.first_steps(audit)}{body}</main>"
         f"{_footer(audit, pictures)}</body></html>\n"
     )
 

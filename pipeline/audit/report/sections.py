@@ -1,12 +1,12 @@
 """The sections of the report, each a function from the audit to HTML, '' when there is nothing."""
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 
 from pipeline.audit.compare import Change
-from pipeline.audit.findings import Check, Finding, Severity
+from pipeline.audit.findings import Severity
 from pipeline.audit.report import charts
+from pipeline.audit.report.parts import amount, badge, strip
 from pipeline.audit.report.pictures import (
     PER_CHECK,
     Pictures,
@@ -14,73 +14,17 @@ from pipeline.audit.report.pictures import (
     other_character,
     sample_of,
 )
-from pipeline.audit.report.thumbnails import Strip
 from pipeline.audit.run import Audit
 from schemas.manifest import FunnelRow
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
-_ROWS = 12  # findings of a check in the page
+_ROWS = 12  # lines of a list
 _KINDS = {
     "cross_video": "from another video: the best kind",
     "same_video_other_shot": "from another shot of the same video",
     "same_shot_other_clip": "from another clip of the same shot",
     "in_clip_augmented": "from inside the clip, changed so that it cannot be copied",
 }
-
-
-def amount(count: int, noun: str) -> str:
-    """Return "1 error", "2 errors", "No errors"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def badge(kind: str) -> str:
-    return f'<span class="badge {kind}">{kind}</span>'
-
-
-def strip(one: Strip | None, what: str, caption: str = "") -> str:
-    """Draw the pictures of one thing side by side."""
-    if one is None:
-        return ""
-    parts = [
-        _images(one.references, "reference", what),
-        _images(one.cutouts, "by its mask", what),
-        _images(one.frames, "clip", what),
-    ]
-    if not any(parts):
-        return f'<p class="soft">No picture: {escape(one.problem)}</p>' if one.problem else ""
-    told = f'<div class="soft">{caption}</div>' if caption else ""
-    return f'<div class="example"><div class="strip">{"".join(parts)}</div>{told}</div>'
-
-
-def _images(pictures: Sequence[bytes], label: str, what: str) -> str:
-    if not pictures:
-        return ""
-    drawn = "".join(
-        f'<img alt="{escape(label)} of {escape(what)}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(one).decode()}">'
-        for one in pictures
-    )
-    return (
-        f'<figure><div class="part">{drawn}</div><figcaption>{escape(label)}</figcaption></figure>'
-    )
-
-
-def first_steps(audit: Audit) -> str:
-    """List what matters most: every check with errors, then the largest warnings."""
-    counts = audit.book.counts()
-    ranked = sorted(
-        (check for check in audit.book.checks.values() if counts.get(check.id)),
-        key=lambda check: (_ORDER[check.severity], -counts[check.id]),
-    )
-    urgent = [check for check in ranked if check.severity is not Severity.NOTE][:8]
-    if not urgent:
-        return ""
-    lines = "".join(
-        f'<li>{badge(check.severity)} <a href="#{check.id}">{escape(check.title)}</a> '
-        f'<span class="soft">({counts[check.id]:,})</span>. {escape(check.remedy)}</li>'
-        for check in urgent
-    )
-    return f'<h3>What to do first</h3><ol class="first">{lines}</ol>'
 
 
 def funnel(audit: Audit, pictures: Pictures) -> str:
@@ -303,104 +247,3 @@ def change(change: Change | None) -> str:
             more = len(lines) - _ROWS
             parts.append(f"</ul>{f'<p class=soft>and {more:,} more</p>' if more > 0 else ''}")
     return "".join(parts)
-
-
-def findings(audit: Audit, pictures: Pictures) -> str:
-    """List every check that found something: evidence, why it matters, what to do."""
-    counts = audit.book.counts()
-    hit = [check for check in audit.book.checks.values() if counts.get(check.id)]
-    hit.sort(key=lambda check: (_ORDER[check.severity], check.id))
-    waived = audit.index.rows_here(
-        "SELECT \"check\", waived, count(*) FROM findings WHERE waived <> ''"
-        " GROUP BY 1, 2 ORDER BY 1"
-    )
-    parts = [_check(check, counts[check.id], audit, pictures) for check in hit]
-    if not parts:
-        parts = [f"<p>{badge('clean')} No check found anything.</p>"]
-    if waived:
-        lines = "".join(
-            f'<tr><td class="id">{escape(check)}</td><td>{escape(why)}</td>'
-            f'<td class="n">{count:,}</td></tr>'
-            for check, why, count in waived
-        )
-        parts.append(
-            "<h3>Waived</h3><p>Known and accepted; not counted above.</p>"
-            f'<div class="scroll"><table><tr><th>check</th><th>reason</th><th class="n">findings'
-            f"</th></tr>{lines}</table></div>"
-        )
-    return "".join(parts)
-
-
-def _check(check: Check, count: int, audit: Audit, pictures: Pictures) -> str:
-    examples_ = audit.book.examples(check.id, _ROWS)
-    rows = "".join(_row(one) for one in examples_)
-    more = f'<p class="soft">and {count - len(examples_):,} more in findings.parquet</p>'
-    shown = "".join(
-        strip(pictures.of_finding(one), one.id, escape(one.evidence))
-        for one in examples_[:PER_CHECK]
-    )
-    opened = " open" if check.severity is Severity.ERROR else ""
-    return (
-        f'<details id="{check.id}"{opened}><summary>{badge(check.severity)}'
-        f'<span class="title">{escape(check.title)}</span><span class="id">{check.id}</span>'
-        f'<span class="count">{count:,}</span></summary><div class="body">'
-        f"<p><b>Why it matters.</b> {escape(check.why)}</p>"
-        f"<p><b>What to do.</b> {escape(check.remedy)}</p>"
-        f'<div class="shots">{shown}</div>'
-        '<div class="scroll"><table><tr><th>of</th><th>id</th><th>evidence</th><th>sample</th></tr>'
-        f"{rows}</table></div>{more if count > len(examples_) else ''}</div></details>"
-    )
-
-
-def _row(one: Finding) -> str:
-    return (
-        f'<tr><td>{escape(one.level)}</td><td class="id">{escape(one.id[:80])}</td>'
-        f"<td>{escape(one.evidence[:300])}</td>"
-        f'<td class="id">{escape(one.sample_id[:24])}</td></tr>'
-    )
-
-
-def coverage(audit: Audit) -> str:
-    """List the checks that ran, and for the others why not."""
-    book, counts = audit.book, audit.book.counts()
-    skipped = "".join(
-        f'<tr><td class="id">{escape(id)}</td><td>{escape(why)}</td></tr>'
-        for id, why in sorted(book.coverage.not_checked.items())
-    )
-    ran = "".join(
-        f'<tr><td class="id">{escape(check.id)}</td><td>{escape(check.title)}</td>'
-        f'<td class="n">{book.coverage.looked_at[check.id]:,}</td>'
-        f'<td class="n">{counts.get(check.id, 0):,}</td></tr>'
-        for check in sorted(book.checks.values(), key=lambda check: check.id)
-        if check.id in book.coverage.looked_at
-    )
-    return (
-        "<h3>Not checked</h3>"
-        '<div class="scroll"><table><tr><th>check</th><th>because</th></tr>'
-        f"{skipped}</table></div><details><summary><span class='title'>Checked</span>"
-        f"<span class='count'>{len(book.coverage.looked_at)} checks</span></summary>"
-        '<div class="body scroll"><table><tr><th>check</th><th>what it looks for</th>'
-        f'<th class="n">rows</th><th class="n">findings</th></tr>{ran}</table></div></details>'
-    )
-
-
-def origin(audit: Audit) -> str:
-    """Say by which engines, libraries and settings the dataset was made."""
-    manifest = audit.dataset.manifest
-    if manifest is None:
-        return ""
-    engines = "".join(
-        f"<tr><td>{escape(str(one.get('task', '')).replace('_', ' '))}</td>"
-        f"<td class='id'>{escape(str(one.get('id', '')))}</td>"
-        f"<td>{escape(str(one.get('licence', '')))}</td>"
-        f"<td>{'yes' if one.get('commercial') else 'no'}</td></tr>"
-        for one in manifest.engines
-    )
-    libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
-    parent = manifest.parent[:16] + "…" if manifest.parent else "none: the first version"
-    return (
-        '<div class="scroll"><table><tr><th>task</th><th>engine</th><th>licence</th>'
-        f"<th>commercial use of weights</th></tr>{engines}</table></div>"
-        f'<p class="soft">Settings <span class="id">{manifest.config_digest[:16]}…</span> · parent '
-        f'version <span class="id">{escape(parent)}</span> · {escape(libraries)}</p>'
-    )
