@@ -27,7 +27,7 @@ from pipeline.evaluate.command import evaluate_all
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measurers import load_measurers
 from pipeline.evaluate.protocols import PRESETS, protocol_named
-from pipeline.evaluate.watch import watch_pictures, watch_video
+from pipeline.evaluate.watch import watch_picture, watch_video
 from schemas.benchmark import Benchmark
 
 OURS = PRESETS["contextanyone"]
@@ -40,15 +40,15 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def videos(drawn, tmp_path_factory):
-    """Videos of a model that is half wrong: a stranger walks in the second half of each."""
+    """Videos of a model that is partly wrong: a stranger walks in the last third of each."""
     folder, benchmark = drawn
     made = tmp_path_factory.mktemp("videos")
     for number, item in enumerate(benchmark.items):
         own = _frames(folder / item.clip.path)
         stranger = next(o for o in benchmark.items if o.main.identity != item.main.identity)
         other = _frames(folder / stranger.clip.path)
-        half = len(own) // 2
-        pictures = own[:half] + other[half:] if number != 1 else [own[0] * 0 + 90] * len(own)
+        kept = 2 * len(own) // 3
+        pictures = own[:kept] + other[kept:] if number != 1 else [own[0] * 0 + 90] * len(own)
         (made / f"{item.item_id}.mp4").write_bytes(encode_clip(pictures))
     return made
 
@@ -145,16 +145,16 @@ def test_watching_repeats_frames_of_short_videos(drawn, tmp_path):
     folder, benchmark = drawn
     pictures = _frames(folder / benchmark.items[0].clip.path)
     (tmp_path / "one.mp4").write_bytes(encode_clip(pictures[:1]))
-    seen = watch_video(str(tmp_path / "one.mp4"), OURS, drawn_measurers())
+    [seen] = watch_video(str(tmp_path / "one.mp4"), [OURS], drawn_measurers())
     assert (seen.num_frames, len(seen.frames), seen.motion.length) == (1, 32, 0.0)
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match=r"text\.mp4 cannot be measured: not_a_video"):
-        watch_video(str(tmp_path / "text.mp4"), OURS, drawn_measurers())
+        watch_video(str(tmp_path / "text.mp4"), [OURS], drawn_measurers())
 
 
 def test_one_identity_has_no_stranger(tmp_path):
     folder, benchmark = write_set(tmp_path, num=2, characters=1)
-    found = evaluate(folder, benchmark, {}, OURS, drawn_measurers())
+    [found] = evaluate(folder, benchmark, {}, [OURS], drawn_measurers())
     assert {row.system for row in found.rows} == {"ground_truth", "still_reference"}
     assert found.left_out["other_identity"] == "the evaluation set shows one identity only"
     assert found.left_out["model"] == "no model and no videos were given"
@@ -282,11 +282,11 @@ def test_clip_and_dino_of_a_folder_are_used(drawn, tmp_path):
     names = str(save_tiny_dino(tmp_path / "dino")), str(save_tiny_clip(tmp_path / "clip"))
     by = load_measurers("embedded", *names)
     assert [info.id for info in by.infos][2:] == ["dino/1:dino", "clip/1:clip"]
-    [seen] = watch_pictures([np.full((64, 64, 3), 90, np.uint8)], PRESETS["vbench-subject"], by)
+    [seen] = watch_picture(np.full((64, 64, 3), 90, np.uint8), [PRESETS["vbench-subject"]], by)
     assert np.linalg.norm(seen.dino) == pytest.approx(1, abs=1e-5)
     assert np.linalg.norm(seen.clip) == pytest.approx(1, abs=1e-5)
     assert np.linalg.norm(by.clip.embed_texts(["one", "two"]), axis=1) == pytest.approx([1, 1])
-    found = evaluate(folder, benchmark, {}, PRESETS["vbench-subject"], by)
+    [found] = evaluate(folder, benchmark, {}, [PRESETS["vbench-subject"]], by)
     still = [row for row in found.rows if row.system == "still_reference"]
     assert all(row.measures["protocol_value"] == pytest.approx(1, abs=1e-4) for row in still)
     assert all(row.measures["clip_text"] is not None for row in still)
@@ -309,7 +309,7 @@ def test_real_faces_and_real_weights(media, monkeypatch, tmp_path):
     cat = image(media / "images" / "lp-s40.jpg")
     dark = np.clip(jack * 0.6, 0, 255).astype(np.uint8)
     both = np.concatenate([cv2.resize(one, (640, 960)) for one in (jack, rose)], axis=1)
-    seen = watch_pictures([jack, dark, rose, cat, both], OURS, by)
+    seen = [watch_picture(one, [OURS], by)[0] for one in (jack, dark, rose, cat, both)]
     one, again, other = (reference_face(frame).vector for frame in seen[:3])
     assert cosine(one, again) > 0.9
     assert cosine(one, other) < 0.2

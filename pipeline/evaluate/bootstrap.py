@@ -32,10 +32,11 @@ def crossed(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Estimate | None:
-    """Return the mean, resampling each factor by itself: a value counts by the product.
+    """Return the mean, resampling each of one or two factors by itself.
 
     Raters and identities are crossed: every rater saw many identities, every identity was seen by
-    many raters. Source: Owen, "The pigeonhole bootstrap", 2007.
+    many raters. A value counts as often as its rater was drawn times as often as its identity was.
+    Source: Owen, "The pigeonhole bootstrap", 2007.
     """
     if not len(values):
         return None
@@ -46,14 +47,15 @@ def crossed(
     if min(sizes) < 2:
         return Estimate(mean, None, None, len(numbers), sizes[0])
     random = np.random.default_rng(seed)
-    means = []
-    for _ in range(resamples):
-        weights = np.ones(len(numbers))
-        for code, size in zip(codes, sizes, strict=True):
-            weights *= np.bincount(random.integers(0, size, size), minlength=size)[code]
-        if weights.any():
-            means.append(float(weights @ numbers / weights.sum()))
-    low, high = np.percentile(means, [2.5, 97.5])
+    drawn = [random.multinomial(size, np.full(size, 1 / size), resamples) for size in sizes]
+    one = codes[0]
+    other = codes[1] if len(codes) > 1 else np.zeros_like(one)
+    weights = drawn[1] if len(codes) > 1 else np.ones((resamples, 1))
+    sums, counts = np.zeros((2, sizes[0], weights.shape[1]))
+    np.add.at(sums, (one, other), numbers)
+    np.add.at(counts, (one, other), 1)
+    total, number = (((drawn[0] @ table) * weights).sum(1) for table in (sums, counts))
+    low, high = np.percentile(total[number > 0] / number[number > 0], [2.5, 97.5])
     return Estimate(mean, float(low), float(high), len(numbers), sizes[0])
 
 

@@ -30,7 +30,7 @@ def evaluate_all(
     made_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure by every protocol, write both files, print the table; return the result."""
-    evaluations = [evaluate(folder, benchmark, videos, each, by, seed) for each in protocols]
+    evaluations = evaluate(folder, benchmark, videos, protocols, by, seed)
     result = result_of(evaluations, benchmark, by, seed, made_by or {})
     store = open_store(output)
     store.write(RESULT, to_json(result))

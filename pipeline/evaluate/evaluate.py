@@ -1,6 +1,6 @@
 """The whole evaluation on one screen: watch everything once, measure every system on every item."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pipeline.evaluate.systems import (
     somebody_else,
     why_left_out,
 )
-from pipeline.evaluate.watch import SeenFrame, SeenVideo, still_video, watch_pictures, watch_video
+from pipeline.evaluate.watch import SeenFrame, SeenVideo, still_video, watch_picture, watch_video
 from pipeline.media import decode_image
 from pipeline.show.funnel import Progress
 from schemas.benchmark import Benchmark, Item
@@ -57,6 +57,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _Watched:
+    """An item as one protocol sees it."""
+
     item: Item
     picture: np.ndarray
     references: tuple[SeenFrame, ...]  # of each character, the first with a face
@@ -67,31 +69,49 @@ class _Watched:
     def case(self) -> Case:
         return Case(self.references[0], self.references[1:], self.truth, self.text)
 
+    def still(self) -> SeenVideo:
+        return still_video(self.picture, self.references[0], self.truth)
+
 
 def evaluate(
     folder: Path,
     benchmark: Benchmark,
     videos: Mapping[str, Path],
-    protocol: Protocol,
+    protocols: Sequence[Protocol],
     by: Measurers,
     seed: int = 0,
-) -> Evaluation:
-    """Measure the videos (by item id; none for the controls alone) and the controls."""
-    other = somebody_else(benchmark.items, seed)
-    left_out = why_left_out(benchmark.items, other, bool(videos))
-    watched = {}
-    with Progress(protocol.name, len(benchmark.items), unit="items") as progress:
+) -> list[Evaluation]:
+    """Measure the videos (by item id; none for the controls alone) and the controls.
+
+    Every file is looked at once, whatever the number of protocols.
+    """
+    watched: list[list[_Watched]] = []
+    with Progress("evaluate", len(benchmark.items), unit="items") as progress:
         for item in benchmark.items:
-            watched[item.item_id] = _watch(folder, item, videos.get(item.item_id), protocol, by)
+            watched.append(_watch(folder, item, videos.get(item.item_id), protocols, by))
             progress.advance(1)
+    other = somebody_else(benchmark.items, seed)
+    return [
+        _measure({one[place].item.item_id: one[place] for one in watched}, other, protocol, videos)
+        for place, protocol in enumerate(protocols)
+    ]
+
+
+def _measure(
+    watched: Mapping[str, _Watched],
+    other: Mapping[str, Item],
+    protocol: Protocol,
+    videos: Mapping[str, Path],
+) -> Evaluation:
+    """Measure every system on every item by one protocol."""
+    left_out = why_left_out([one.item for one in watched.values()], other, bool(videos))
     rows, shown = [], []
     for item_id, one in watched.items():
         if reference_face(one.references[0]) is None:
             left_out[item_id] = "no face is found in its references: nothing of faces is measured"
         if videos and one.made is None:
             left_out[item_id] = "no video of it was made"
-        still = still_video(one.picture, one.truth, protocol, by)
-        systems = {GROUND_TRUTH: (one.truth, one.case()), STILL: (still, one.case())}
+        systems = {GROUND_TRUTH: (one.truth, one.case()), STILL: (one.still(), one.case())}
         if one.made is not None:
             systems[MODEL] = (one.made, one.case())
         if item_id in other:
@@ -117,33 +137,38 @@ def _row(system: str, item: Item, video: SeenVideo, case: Case, protocol: Protoc
 
 
 def _watch(
-    folder: Path, item: Item, made: Path | None, protocol: Protocol, by: Measurers
-) -> _Watched:
-    pictures, references = [], []
-    for character in item.characters:
-        picture, seen = _reference(folder, [one.path for one in character.references], protocol, by)
-        pictures.append(picture)
-        references.append(seen)
-    return _Watched(
-        item,
-        pictures[0],
-        tuple(references),
-        watch_video(str(folder / item.clip.path), protocol, by),
-        None if made is None else watch_video(str(made), protocol, by),
-        None if by.clip is None else by.clip.embed_texts([item.prompt])[0],
-    )
+    folder: Path, item: Item, made: Path | None, protocols: Sequence[Protocol], by: Measurers
+) -> list[_Watched]:
+    references = [
+        _reference(folder, [one.path for one in character.references], protocols, by)
+        for character in item.characters
+    ]
+    truth = watch_video(str(folder / item.clip.path), protocols, by)
+    videos = watch_video(str(made), protocols, by) if made else [None] * len(protocols)
+    text = None if by.clip is None else by.clip.embed_texts([item.prompt])[0]
+    return [
+        _Watched(
+            item,
+            references[0][0],
+            tuple(seen[place] for _, seen in references),
+            truth[place],
+            videos[place],
+            text,
+        )
+        for place in range(len(protocols))
+    ]
 
 
 def _reference(
-    folder: Path, paths: list[str], protocol: Protocol, by: Measurers
-) -> tuple[np.ndarray, SeenFrame]:
+    folder: Path, paths: Sequence[str], protocols: Sequence[Protocol], by: Measurers
+) -> tuple[np.ndarray, list[SeenFrame]]:
     """Return the first reference in which a face is known, else the first."""
     first = None
     for path in paths:
         picture = decode_image((folder / path).read_bytes())
-        [seen] = watch_pictures([picture], protocol, by)
+        seen = watch_picture(picture, protocols, by)
         first = first or (picture, seen)
-        if reference_face(seen) is not None:
+        if any(reference_face(one) is not None for one in seen):
             return picture, seen
     assert first is not None, "an item has references"
     return first

@@ -1,7 +1,7 @@
 """Look at a video or a picture once, and keep what every measure needs; no pixels but crops."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -69,13 +69,17 @@ class SeenVideo:
     strip: tuple[Picture, ...] = field(default=(), repr=False)
 
 
-def watch_video(path: str, protocol: Protocol, by: Measurers) -> SeenVideo:
-    """Look at a file. Raises ValueError naming it when it is no video."""
+def watch_video(path: str, protocols: Sequence[Protocol], by: Measurers) -> list[SeenVideo]:
+    """Look at a file once, for all protocols; return what each of them sees.
+
+    Raises ValueError naming the file when it is no video.
+    """
     try:
         number, fps = _count(path)
-        wanted = protocol.frames.indices(number)
+        sampled = [protocol.frames.indices(number) for protocol in protocols]
+        wanted = {index for indices in sampled for index in indices}
         shown = np.linspace(0, number - 1, _STRIP_FRAMES).round().astype(int).tolist()
-        meter, held, seen, strip = MotionMeter(), {}, {}, {}
+        meter, held, looks, strip = MotionMeter(), {}, {}, {}
         width = height = 0
         for index, picture in _pictures(path):
             meter.add(picture)
@@ -85,35 +89,26 @@ def watch_video(path: str, protocol: Protocol, by: Measurers) -> SeenVideo:
             if index in shown:
                 strip[index] = _small(picture)
             if len(held) == _AT_ONCE or index == number - 1:
-                looked = watch_pictures([*held.values()], protocol, by)
-                seen |= dict(zip(held, looked, strict=True))
+                looks |= dict(zip(held, _look([*held.values()], protocols, by), strict=True))
                 held = {}
     except Refused as error:
         raise ValueError(f"{path} cannot be measured: {error}") from error
-    return SeenVideo(
-        width,
-        height,
-        fps,
-        number,
-        tuple(_at(seen[index], index, index / fps) for index in wanted),
-        meter.finish(),
-        tuple(strip[index] for index in sorted(strip)),
-    )
+    motion, pictures = meter.finish(), tuple(strip[index] for index in sorted(strip))
+    videos = []
+    for protocol, indices in zip(protocols, sampled, strict=True):
+        frames = tuple(looks[index].seen_by(protocol, index, index / fps) for index in indices)
+        videos.append(SeenVideo(width, height, fps, number, frames, motion, pictures))
+    return videos
 
 
-def still_video(picture: Picture, like: SeenVideo, protocol: Protocol, by: Measurers) -> SeenVideo:
-    """Return a picture as a video that never moves, as long as another."""
-    [seen] = watch_pictures([picture], protocol, by)
-    frames = [_at(seen, frame.index, frame.time_s) for frame in like.frames]
+def still_video(picture: Picture, seen: SeenFrame, like: SeenVideo) -> SeenVideo:
+    """Return a picture, and what was seen in it, as a video that never moves."""
+    frames = [replace(seen, index=frame.index, time_s=frame.time_s) for frame in like.frames]
     height, width = picture.shape[:2]
     strip = (_small(picture),) * min(_STRIP_FRAMES, like.num_frames)
     return SeenVideo(
         width, height, like.fps, like.num_frames, tuple(frames), Motion(0.0, 0.0), strip
     )
-
-
-def _at(frame: SeenFrame, index: int, time_s: float) -> SeenFrame:
-    return SeenFrame(index, time_s, frame.faces, frame.dino, frame.clip)
 
 
 def _count(path: str) -> tuple[int, float]:
@@ -142,41 +137,74 @@ def _small(picture: Picture) -> Picture:
     return cv2.resize(picture, (width, _STRIP_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def watch_pictures(
-    pictures: Sequence[Picture], protocol: Protocol, by: Measurers
+def watch_picture(
+    picture: Picture, protocols: Sequence[Protocol], by: Measurers
 ) -> list[SeenFrame]:
-    """Look at pictures: faces, who they are, what they wear, and the whole."""
-    faces = [_faces(picture, protocol, by) for picture in pictures]
-    dino: list[np.ndarray | None] = [None] * len(pictures)
-    clip: list[np.ndarray | None] = [None] * len(pictures)
+    """Look at a picture once; return what each protocol sees."""
+    [look] = _look([picture], protocols, by)
+    return [look.seen_by(protocol, 0, 0.0) for protocol in protocols]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Everything that any of the protocols wants to know of a picture."""
+
+    faces: tuple[SeenFace, ...]
+    retried: tuple[SeenFace, ...]  # found inside a rim; the same where a face was found without
+    person: np.ndarray | None  # by DINO
+    whole: np.ndarray | None  # by DINO
+    clip: np.ndarray | None
+
+    def seen_by(self, protocol: Protocol, index: int, time_s: float) -> SeenFrame:
+        faces = self.retried if protocol.padded_retry else self.faces
+        dino = self.whole if protocol.value == "self" else self.person  # VBench sees whole frames
+        return SeenFrame(index, time_s, faces, dino, self.clip)
+
+
+def _look(pictures: Sequence[Picture], protocols: Sequence[Protocol], by: Measurers) -> list[_Look]:
+    if not pictures:
+        return []
+    retry = any(protocol.padded_retry for protocol in protocols)
+    faces = [_faces(picture, by) for picture in pictures]
+    retried = [
+        found or (_faces_in_rim(picture, by) if retry else ())
+        for picture, found in zip(pictures, faces, strict=True)
+    ]
+    nothing: list[np.ndarray | None] = [None] * len(pictures)
+    person, whole, clip = nothing, nothing, nothing
     if by.dino is not None:
-        whole = protocol.value == "self"  # VBench looks at whole frames
-        shown = [p if whole else _person(p, f) for p, f in zip(pictures, faces, strict=True)]
-        dino = [*by.dino.embed(shown)]
+        person = [*by.dino.embed([_person(p, f) for p, f in zip(pictures, faces, strict=True)])]
+        if any(protocol.value == "self" for protocol in protocols):
+            whole = [*by.dino.embed(pictures)]
     if by.clip is not None:
         clip = [*by.clip.embed(pictures)]
-    return [SeenFrame(0, 0.0, f, d, c) for f, d, c in zip(faces, dino, clip, strict=True)]
+    return [_Look(*each) for each in zip(faces, retried, person, whole, clip, strict=True)]
 
 
-def _faces(picture: Picture, protocol: Protocol, by: Measurers) -> tuple[SeenFace, ...]:
-    [found] = by.faces.detect([picture])
-    boxes, landmarks, yaw = found.boxes, found.landmarks, found.yaw
-    if not len(boxes) and protocol.padded_retry:
-        top, left = int(picture.shape[0] * _RIM), int(picture.shape[1] * _RIM)
-        border = (top, top, left, left)
-        rimmed = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=(_GREY,) * 3)
-        [found] = by.faces.detect([rimmed])
-        corner = np.array([left, top], np.float32)
-        boxes, landmarks, yaw = (
-            found.boxes - np.tile(corner, 2),
-            found.landmarks - corner,
-            found.yaw,
-        )
-    if not len(boxes):
+def _faces_in_rim(picture: Picture, by: Measurers) -> tuple[SeenFace, ...]:
+    """Look for faces that fill the picture: a detector needs something around them."""
+    top, left = int(picture.shape[0] * _RIM), int(picture.shape[1] * _RIM)
+    border = (top, top, left, left)
+    rimmed = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=(_GREY,) * 3)
+    return _faces(picture, by, rimmed, np.array([left, top], np.float32))
+
+
+def _faces(
+    picture: Picture,
+    by: Measurers,
+    searched: Picture | None = None,
+    corner: np.ndarray | None = None,
+) -> tuple[SeenFace, ...]:
+    """Return the faces of a picture; `searched` has it at `corner`."""
+    [found] = by.faces.detect([picture if searched is None else searched])
+    if not len(found.boxes):
         return ()
+    corner = np.zeros(2, np.float32) if corner is None else corner
     people = [
         PersonImage(picture, body_box(box, picture), box, points)
-        for box, points in zip(boxes, landmarks, strict=True)
+        for box, points in zip(
+            found.boxes - np.tile(corner, 2), found.landmarks - corner, strict=True
+        )
     ]
     vectors = by.recogniser.embed(people)
     seen = [
@@ -188,7 +216,7 @@ def _faces(picture: Picture, protocol: Protocol, by: Measurers) -> tuple[SeenFac
             appearance_regions(person),
             head_and_shoulders(picture, np.asarray(person.face)),
         )
-        for person, vector, turned in zip(people, vectors, yaw, strict=True)
+        for person, vector, turned in zip(people, vectors, found.yaw, strict=True)
     ]
     return tuple(sorted(seen, key=lambda face: -face.size))
 
