@@ -18,8 +18,9 @@ _MAIN = "face_mean_zero_if_missing"
 _STYLE = """
 .strip { display: flex; align-items: center; gap: 10px; margin: 6px 0; }
 .strip .name { width: 11em; flex: none; font-size: 13px; color: var(--soft); }
-.strip img { height: 84px; display: block; border-radius: 3px; }
-.frames { display: flex; gap: 3px; overflow-x: auto; }
+.frames { display: flex; gap: 3px; min-width: 0; }
+.frames img { max-height: 84px; min-width: 0; flex: 0 1 auto; object-fit: contain;
+  border-radius: 3px; }
 .item { border-top: 1px solid var(--line); padding: 16px 0; display: flex; gap: 20px; }
 .item > img { height: 150px; border-radius: 4px; flex: none; }
 .item > div { min-width: 0; flex: 1; }
@@ -76,16 +77,20 @@ def _table(systems: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
     rows = []
     for metric, meaning in metrics.items():
         if any(metric in each["metrics"] for each in systems):
-            cells = "".join(_cell(each["metrics"].get(metric)) for each in systems)
+            cells = "".join(
+                _cell(each["metrics"].get(metric), each["num_videos"]) for each in systems
+            )
             name = f"<code>{escape(metric)}</code><small>{escape(meaning)}</small>"
             rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return f"<div class=wide><table><tr><th></th>{names}</tr>{''.join(rows)}</table></div>"
 
 
-def _cell(found: dict[str, Any] | None) -> str:
+def _cell(found: dict[str, Any] | None, num_videos: int) -> str:
     if found is None:
         return "<td class=number>–</td>"
     interval = "" if found["low"] is None else f"{found['low']:.3f} … {found['high']:.3f}"
+    if found["num"] != num_videos:
+        interval += f"<br>of {found['num']} videos"
     return f"<td class=number>{found['mean']:.3f}<small>{interval}</small></td>"
 
 
