@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> int:
     protocols = [protocol_named(name) for name in arguments.protocol]
     from pipeline.evaluate.benchmark import list_videos, read_benchmark
-    from pipeline.evaluate.command import evaluate_all
+    from pipeline.evaluate.command import evaluate_all, tell
     from pipeline.evaluate.measurers import load_measurers
 
     benchmark = read_benchmark(arguments.benchmark)
@@ -51,14 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         from trainer.sampling.benchmark_videos import Making, make_videos
 
-        folder, bar = (
-            arguments.output / "videos",
-            lambda name, fresh: print(
-                f"{name}: {'made' if fresh else 'kept'}", file=sys.stderr, flush=True
-            ),
-        )
+        folder = arguments.output / "videos"
         making = Making(arguments.steps, arguments.device, arguments.encoders)
-        made_by = make_videos(arguments.model, arguments.benchmark, benchmark, folder, making, bar)
+        made_by = make_videos(arguments.model, arguments.benchmark, benchmark, folder, making, tell)
     videos = {} if folder is None else list_videos(folder, benchmark)
     where = (arguments.benchmark, benchmark, videos)
     evaluate_all(*where, protocols, by, arguments.output, arguments.seed, made_by)

@@ -1,5 +1,6 @@
 """What a person gets of an evaluation: a table, result.json and report.html."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,13 @@ def evaluate_all(
     return result
 
 
+def tell(item_id: str, fresh: bool) -> None:
+    """Say what became of an item's video."""
+    print(f"{item_id}: {'made' if fresh else 'kept'}", file=sys.stderr, flush=True)
+
+
 def print_table(evaluation: Evaluation, told: dict[str, Any]) -> None:
     """Print the main numbers of every system, with their intervals."""
-    import sys
-
     from rich.console import Console
     from rich.table import Table
 
