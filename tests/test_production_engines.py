@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from production import engine, frames, image, six_people, weights_root
 
+from pipeline.config import Curate
 from pipeline.engines import REGISTRY, Engines, engines_preset, load_engine
 from pipeline.engines.arcface import alignment
 from pipeline.engines.boxes import inside, iou
@@ -66,6 +67,24 @@ def test_a_batch_of_unlike_sizes_gives_what_single_pictures_give(name, media):
         assert one.scores.tobytes() == alone.scores.tobytes()
     assert len(together[2].boxes) == 0
     assert engine("people", name).detect([]) == []
+
+
+def test_the_library_takes_no_more_threads_than_its_worker_has():
+    backend = engine("people", "ultralytics")._yolo.model.predictor.model.backend
+    assert backend.session.get_session_options().intra_op_num_threads == 1
+
+
+def test_weights_are_settings_so_that_two_recognisers_never_meet(monkeypatch, tmp_path):
+    settings = Curate(engines=engines_preset("production")).observing()
+    assert settings["weights"]["recogniser"].startswith(
+        f"mobilefacenet_128 {entry('mobilefacenet_128').sha256}"
+    )
+    assert set(settings["weights"]) == {"people", "faces", "recogniser", "masks"}
+    assert "weights" not in Curate().observing()
+    monkeypatch.setenv("CONTEXTANYONE_MODELS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"engines\.people=ultralytics: weights are missing"):
+        Curate(engines=engines_preset("production")).observing()
 
 
 def test_both_detectors_agree_on_boxes():

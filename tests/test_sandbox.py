@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sandbox import Child, Died, Sandbox, resident_mib
+from pipeline.sandbox import Child, Died, Sandbox, StartFailed, resident_mib
 from schemas.reasons import Failure
 
 
@@ -85,6 +85,27 @@ def test_a_call_whose_process_is_killed_from_outside_is_made_once_more(child, tm
     died = child.call(("killed", tmp_path / "always", 9))
     assert died == Died(Failure.CRASH, "handling", "SIGKILL")
     assert (tmp_path / "always").read_text() == "xx"
+
+
+def make_nothing():
+    raise ValueError("weights are missing: none of them is here")
+
+
+def test_a_handler_that_cannot_be_built_ends_the_run_with_its_own_words():
+    child = Child(make_nothing, Sandbox())
+    with pytest.raises(StartFailed, match="weights are missing: none of them is here"):
+        child.call(("echo", "alive"))
+
+
+def make_large():
+    hoard = os.urandom(1 << 20) * 500
+    return lambda argument, announce: len(hoard)
+
+
+def test_memory_is_counted_beyond_what_the_engines_take():
+    child = Child(make_large, Sandbox(memory_mib=300, address_space_mib=0))
+    assert child.call(None) == 500 << 20
+    child.close()
 
 
 def test_a_hanging_call_ends_at_the_deadline():
