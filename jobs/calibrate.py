@@ -1,0 +1,77 @@
+"""Find the similarity windows of a recogniser from pictures of people who are known.
+
+    python jobs/calibrate.py --known people/ --engines production --output calibration/
+
+`--known` is a folder with one folder of pictures per person, or a .csv with path_a, path_b, same.
+Writes windows.yaml, which jobs/curate.py takes with --config, and a plot. Exit codes: 0 done, 2
+wrong arguments or pictures that say too little.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from pipeline.engines import PRESETS, engines_preset, load_engine
+from pipeline.engines.spaces import spaces_of
+
+_NAMED = 5  # files named in a complaint
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--known", type=Path, required=True, help="folder per person, or a .csv")
+    parser.add_argument("--output", type=Path, required=True, help="folder for yaml and plot")
+    parser.add_argument("--engines", choices=PRESETS, default="embedded", help="faces, recogniser")
+    parser.add_argument("--recogniser", help="another recogniser than the preset's")
+    parser.add_argument("--faces", help="another face detector than the preset's")
+    parser.add_argument("--plot", choices=("png", "svg"), default="png", help="format of the plot")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pipeline.pairing.calibration import describe
+    from pipeline.pairing.known_people import calibrations, complaints, read_known, recognise
+    from pipeline.show.roc_plot import draw
+
+    preset = engines_preset(arguments.engines)
+    known = read_known(arguments.known)
+    recogniser = load_engine("recogniser", arguments.recogniser or preset.recogniser)
+    faces = load_engine("faces", arguments.faces or preset.faces)
+    found = recognise(known.paths, faces, recogniser)
+    for text, paths in complaints(known, found).items():
+        names = ", ".join(str(path) for path in paths[:_NAMED])
+        print(f"{text}: {names}{', …' if len(paths) > _NAMED else ''}", file=sys.stderr)
+    results = calibrations(known, found, recogniser)
+    current = {space.name: space.windows for space in spaces_of(recogniser)}
+    print(f"{recogniser.info.id}, weights {recogniser.info.weights_digest[:12]}")
+    for result in results:
+        print("\n".join(describe(result, current[result.space])))
+    told = [result for result in results if result.tells]
+    if not told:
+        raise ValueError(
+            f"too few pairs to suggest windows, see above; add people to {arguments.known}"
+        )
+    own = [asdict(one.own_windows(recogniser.info, current[one.space])) for one in told]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    settings = arguments.output / "windows.yaml"
+    content = yaml.safe_dump({"pairing": {"windows": own}}, sort_keys=False)
+    settings.write_text(content, encoding="utf-8")
+    plot = arguments.output / f"windows.{arguments.plot}"
+    draw([(one, one.windows(current[one.space])) for one in told], recogniser.info.id, plot)
+    print(f"{settings} (jobs/curate.py --config {settings}) and {plot}")
+    return 0
+
+
+def main() -> int:
+    try:
+        return run(parse(sys.argv[1:]))
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
