@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.audit.index import Index
+from schemas.reasons import PairKind
 
 BINS = 24
 
@@ -168,7 +169,8 @@ def _similarity(index: Index, variables: dict[str, Any], refs: str) -> list[Hist
     low = index.value(f"SELECT min(similarity) FROM {refs} WHERE NOT isnan(similarity)")
     span = (min(0.0, float(low if low is not None else 0.0)), 1.0)
     for kind in kinds:
-        floor = variables["cross_floor"] if kind == "cross_video" else variables["floor"]
+        strict = kind in (PairKind.CROSS_VIDEO, PairKind.EDITED)
+        floor = variables["cross_floor" if strict else "floor"]
         quoted = "'" + kind.replace("'", "''") + "'"
         one = histogram(
             index, kind, kind.replace("_", " "), "similarity", refs, f"kind = {quoted}",

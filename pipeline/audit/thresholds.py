@@ -10,12 +10,13 @@ from pipeline.engines import READS, REGISTRY, load_engine
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.engines.spaces import Space, spaces_of
 from pipeline.engines.weights import registry
+from pipeline.pairing.kinds import Kind, Kinds, resolve
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.splits import Splits
 from pipeline.quality import QualityGate
 from pipeline.tracks import TrackGate
 
-_Gate = TypeVar("_Gate", QualityGate, TrackGate, References, Splits)
+_Gate = TypeVar("_Gate", QualityGate, TrackGate, References, Kind, Splits)
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,21 @@ class Thresholds:
 
     def variables(self) -> dict[str, Any]:
         """Return what queries ask for by name."""
+        kinds = self.references.kinds
         floor = ceiling = cross = None
         if self.windows:
             floor, ceiling, cross = (
-                _first(self.references.floor, self.windows.reference_floor),
-                _first(self.references.duplicate, self.windows.duplicate),
-                _first(self.references.cross_video_floor, self.windows.cross_video),
+                resolve(kinds.same_video_other_shot.floor, self.windows),
+                resolve(kinds.same_video_other_shot.ceiling, self.windows),
+                resolve(kinds.cross_video.floor, self.windows),
             )
         named = {"floor": floor, "ceiling": ceiling, "cross_floor": cross}
-        named |= {"min_gap_s": self.references.min_gap_s}
+        named |= {"min_gap_s": kinds.same_shot_other_clip.min_gap_s}
         named |= {"min_quality": self.references.min_quality}
         named |= {"min_purity": self.tracks.min_purity, "min_coverage": self.tracks.min_coverage}
         named |= {"min_area": self.tracks.min_area, "max_people": self.tracks.max_people}
         named |= {"licences": list(self.licences)}
         return named | asdict(self.quality)
-
-
-def _first(value: float | None, other: float) -> float:
-    return other if value is None else value
 
 
 def thresholds_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Thresholds:
@@ -68,7 +66,7 @@ def thresholds_of(dataset: Dataset, windows: SimilarityWindows | None = None) ->
     limits = Thresholds(
         quality=_gate(QualityGate, _mapping(config, "quality")),
         tracks=_gate(TrackGate, _mapping(config, "people")),
-        references=_gate(References, _mapping(pairing, "references")),
+        references=_references(_mapping(pairing, "references")),
         splits=_gate(Splits, _mapping(pairing, "splits")),
         recogniser=recogniser,
         licences=tuple(map(str, _mapping(config, "licences").get("allowed") or ())),
@@ -92,12 +90,19 @@ def _mapping(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _references(settings: Mapping[str, Any]) -> References:
+    rules = _mapping(settings, "kinds")
+    named = {one.name: _gate(Kind, _mapping(rules, one.name)) for one in fields(Kinds) if rules}
+    return replace(_gate(References, settings), kinds=Kinds(**named))
+
+
 def _gate(kind: type[_Gate], settings: Mapping[str, Any]) -> _Gate:
-    """Build a gate from the manifest's plain numbers; anything odd leaves the default."""
+    """Build a gate from the manifest's numbers and words; anything odd leaves the default."""
     gate = kind()
     for one in fields(kind):
         value = settings.get(one.name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number or (isinstance(value, str) and isinstance(getattr(gate, one.name), str)):
             with contextlib.suppress(ValueError, TypeError):
                 gate = replace(gate, **{one.name: value})
     return gate

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.engines.device import choose_device
 from pipeline.engines.interfaces import EngineInfo, Picture
-from pipeline.engines.model_folders import choose_device, find_model_folder, folder_digest
+from pipeline.engines.model_folders import find_model_folder, folder_digest
 
 DINO_ENV, CLIP_ENV = "CONTEXTANYONE_DINO", "CONTEXTANYONE_CLIP"
 _BATCH = 32

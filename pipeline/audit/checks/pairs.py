@@ -162,7 +162,7 @@ def _other_character() -> Query:
 
 def _floor() -> str:
     return (
-        "CASE WHEN r.kind = 'cross_video' THEN getvariable('cross_floor')"
+        "CASE WHEN r.kind IN ('cross_video', 'edited') THEN getvariable('cross_floor')"
         " ELSE getvariable('floor') END"
     )
 

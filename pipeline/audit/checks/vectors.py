@@ -46,7 +46,8 @@ _SOUND = "{0}.length > 1e-6 AND NOT isnan({0}.length) AND NOT isinf({0}.length)"
 _TOLERANCE = 0.02  # of a cosine: vectors are stored as float32, scores rounded
 _COLUMNS = ("embeddings.track_id", "embeddings.reference_id", "embeddings.vector")
 _FLOOR = (
-    "CASE WHEN kind = 'cross_video' THEN getvariable('cross_floor') ELSE getvariable('floor') END"
+    "CASE WHEN kind IN ('cross_video', 'edited') THEN getvariable('cross_floor')"
+    " ELSE getvariable('floor') END"
 )
 
 
