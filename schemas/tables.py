@@ -348,32 +348,42 @@ class Reference:
     yaw: float = column(_FLOAT, "0 frontal, NaN unknown", unit="degree")
     whole_body: bool = column(_FLAG, "head and feet both seen")
     augmentation: str = column(_TEXT, "JSON of every parameter, '' when unchanged")
-    edit: str = column(_TEXT, "JSON of the edit: prompt, seed, engine, checks; '' when not edited")
-    source_reference_id: str = column(_TEXT, "image that it was edited from, or ''")
+    sha256: str = column(_TEXT, "SHA-256 of the image bytes")
+    image: dict = column(MEDIA, "the crop, JPEG")
+    mask: dict = column(MEDIA, "the person in it, PNG")
+    edit: str = column(
+        _TEXT, "JSON of the edit: prompt, seed, engine, checks; '' when not edited", default=""
+    )
+    source_reference_id: str = column(_TEXT, "image that it was edited from, or ''", default="")
     near_duplicate: float = column(
         _FLOAT,
         "copy risk: cosine of the stored picture's look to the nearest moment of the clip; 1 is a "
         "copy, 0.85 is suspicious, strangers have 0.5 at most; NaN unknown",
+        default=math.nan,
     )
     hash_distance: int = column(
         _INT,
         "copy risk: bits of 64 that differ from the clip's nearest candidate; -1 unknown",
         unit="bit",
+        default=-1,
     )
     pose_gap: float = column(
-        _FLOAT, "copy risk: least difference of yaw to the clip's faces, NaN unknown", unit="degree"
+        _FLOAT,
+        "copy risk: least difference of yaw to the clip's faces, NaN unknown",
+        unit="degree",
+        default=math.nan,
     )
     place_similarity: float = column(
         _FLOAT,
         "copy risk: Bhattacharyya coefficient of the background's colours to those of the clip; "
         "1 is one place, NaN when either shows no background",
+        default=math.nan,
     )
     review: str = column(
-        _TEXT, "why a person should look at the pair: near_duplicate | same_view, or ''"
+        _TEXT,
+        "why a person should look at the pair: near_duplicate | same_view, or ''",
+        default="",
     )
-    sha256: str = column(_TEXT, "SHA-256 of the image bytes")
-    image: dict = column(MEDIA, "the crop, JPEG")
-    mask: dict = column(MEDIA, "the person in it, PNG")
 
 
 @dataclass(frozen=True)

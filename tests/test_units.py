@@ -55,8 +55,13 @@ def test_what_was_committed_is_read_back(tmp_path):
     receipt = commit_unit(unit, observed, store)
     assert read_receipts(store) == {unit.unit_id: receipt}
     read = read_observed([receipt], store)
-    assert to_table(read.clips, Clip) == to_table([observed.clips[0].clip], Clip)
-    assert to_table(read.tracks, Track) == to_table(observed.clips[0].tracks, Track)
+    # as text: what was not measured is NaN, which equals nothing
+    assert repr(to_table(read.clips, Clip).to_pylist()) == repr(
+        to_table([observed.clips[0].clip], Clip).to_pylist()
+    )
+    assert repr(to_table(read.tracks, Track).to_pylist()) == repr(
+        to_table(observed.clips[0].tracks, Track).to_pylist()
+    )
     assert [(r.id, r.reason, r.value) for r in read.rejects] == [("short", "clip_too_short", 1.0)]
     assert (read.counts["clips", "clip"].kept, read.counts["clips", "clip"].rejected) == (1, 1)
     assert read.unit_of_clip == {observed.clips[0].clip.clip_id: unit.unit_id}
