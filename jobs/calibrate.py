@@ -51,9 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(describe(result, current[result.space])))
     told = [result for result in results if result.tells]
     if not told:
-        raise ValueError(
-            f"too few pairs to suggest windows, see above; add people to {arguments.known}"
-        )
+        raise ValueError(f"too few pairs (see above); add people to {arguments.known}")
     own = [asdict(one.own_windows(recogniser.info, current[one.space])) for one in told]
     arguments.output.mkdir(parents=True, exist_ok=True)
     settings = arguments.output / "windows.yaml"

@@ -32,6 +32,7 @@ from pipeline.pictures.image_measures import (
     exposure_of,
     sharpness_of,
 )
+from pipeline.pictures.looks import look_of
 from pipeline.pictures.traits import traits_of
 from pipeline.samples import Plans
 from pipeline.show.funnel import Progress
@@ -227,6 +228,8 @@ class EditMaker:
         yaw = float(yaw_of(np.asarray(person.landmarks)[None])[0]) if known else source.yaw
         frontal = 0.0 if math.isnan(yaw) else max(0.0, 1 - abs(yaw) / 90)
         face = np.asarray(person.face, np.float32)
+        # where the source's person was: who has not moved there is a copy, whatever box was found
+        source_box = np.asarray(source.box, np.float32)
         measured = Measured(
             size_px=source.size_px,
             sharpness=sharpness_of(person.picture, person.box),
@@ -255,7 +258,7 @@ class EditMaker:
             image=encode_jpeg(person.picture, JPEG_QUALITY),
             mask=encode_png_mask(mask),
             other_face=other_faces(self.engines.faces, [person], [mask])[0],
-            **asdict(traits_of(person, mask)),
+            **asdict(traits_of(person, mask)) | {"look": look_of(person.picture, source_box)},
         )
         vector = self.engines.recogniser.embed([person])[0]
         return [candidate], [float(value) for value in vector]

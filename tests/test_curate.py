@@ -28,7 +28,7 @@ def test_every_row_is_accounted_for(golden):
     assert probe.reasons == {"duplicate_video": 1, "not_a_video": 1}
     for row in manifest.funnel:
         lost = [r for r in rejects if (r["stage"], r["level"]) == (row.stage, row.level)]
-        assert row.entered == row.kept + len(lost)
+        assert row.entered == row.kept + sum(r["number"] for r in lost)
     assert by_stage["shots", "video"].entered == probe.kept
     assert by_stage["quality", "clip"].entered == len(rows(golden, "clips"))
     refused = {row["id"] for row in rejects if row["stage"] == "quality"}
@@ -142,7 +142,9 @@ def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tm
     curate(tmp_path, videos)
     units = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
     first = read_manifest(LocalStore(str(tmp_path)))
-    done = curate(tmp_path, videos, extra=["--set", "pairing.references.max_references=1"])
+    others = ["pairing.references.max_references=1", "pairing.samples=multi_character"]
+    others += ["pairing.references.kinds.cross_video.floor=cross_video-0.1"]
+    done = curate(tmp_path, videos, extra=[word for each in others for word in ("--set", each)])
     manifest, _ = read_manifest(LocalStore(str(tmp_path)))
     assert (manifest.version, manifest.parent) == (2, first[1])
     assert all(len(row["references"]) == 1 for row in rows(tmp_path, "samples"))

@@ -81,7 +81,7 @@ class Kinds:
 
     cross_video: Kind = field(default_factory=lambda: Kind(0.5, "cross_video"))
     same_video_other_shot: Kind = field(default_factory=lambda: Kind(0.3))
-    edited: Kind = field(default_factory=lambda: Kind(0.2, "cross_video", max_near_duplicate=0.85))
+    edited: Kind = field(default_factory=lambda: Kind(0.2, max_near_duplicate=0.85))
     same_shot_other_clip: Kind = field(default_factory=lambda: Kind(min_gap_s=5.0))
     in_clip_augmented: Kind = field(
         default_factory=lambda: Kind(ceiling=NO_CEILING, max_near_duplicate=math.inf)

@@ -169,10 +169,10 @@ def calibrations(known: KnownPairs, found: Recognised, recogniser: Recogniser) -
     spaces = spaces_of(recogniser)
     results = []
     for index, space in enumerate(spaces):
-        cosines = [
+        same, different = (
             _cosines(pairs, found.vectors, spaces, index) for pairs in (known.same, known.different)
-        ]
-        if min(map(len, cosines)) == 0:
+        )
+        if not len(same) or not len(different):
             continue
         copies = _cosines(
             [(i, i + len(known.paths)) for i in range(len(known.paths))],
@@ -180,7 +180,7 @@ def calibrations(known: KnownPairs, found: Recognised, recogniser: Recogniser) -
             spaces,
             index,
         )
-        results.append(Calibration(space.name, *cosines, copies))
+        results.append(Calibration(space.name, same, different, copies))
     if not results:
         lost = len(known.paths) - int(np.any(found.vectors, axis=1).sum())
         raise ValueError(

@@ -40,7 +40,7 @@ def _cosines(one: Calibration, windows: SimilarityWindows, axes) -> None:
             label = f"{name} {value:.3f}"
             axes.axvline(value, color=_INK, linestyle=_LINES[name], linewidth=1.2, label=label)
     axes.set(xlabel="cosine", ylabel="density", title=f"pairs {one.space}".strip())
-    axes.legend(fontsize=8, loc="upper center")
+    axes.legend(fontsize=8, loc="upper left")
 
 
 def _roc(one: Calibration, windows: SimilarityWindows, axes) -> None:
@@ -50,7 +50,7 @@ def _roc(one: Calibration, windows: SimilarityWindows, axes) -> None:
     least = 1 / len(one.different)
     axes.plot(np.maximum(false, least / 2), true, color=_SAME, linewidth=1.8)
     told = 3 * least
-    axes.axvspan(least / 2, told, color=_INK, alpha=0.12, label="too few pairs to tell (3 / pairs)")
+    axes.axvspan(least / 3, told, color=_INK, alpha=0.12, label="too few pairs to tell (3 / pairs)")
     marks = {"reference_floor": "o", "same_video": "s", "cross_video": "^"}
     for name, value in vars(windows).items():
         if name in marks:
@@ -58,7 +58,7 @@ def _roc(one: Calibration, windows: SimilarityWindows, axes) -> None:
             at = max(point.false_matches, least / 2), point.true_matches
             axes.plot(*at, marks[name], color=_INK, label=f"{name} {value:.3f}")
     axes.set(
-        xscale="log", xlim=(least / 2, 1), ylim=(0, 1.02), xlabel="false matches",
+        xscale="log", xlim=(least / 3, 1), ylim=(0, 1.02), xlabel="false matches",
         ylabel="true matches", title=f"ROC {one.space}".strip(),
     )  # fmt: skip
     axes.grid(alpha=0.25)
