@@ -110,11 +110,11 @@ CHECKS: tuple[Check, ...] = (
 )  # fmt: skip
 
 # Beside each number: what it was on good and on spoiled data (benchmarks/audit_faults.py).
-_FIT, _SHIFT = 0.85, 0.03  # good masks 0.96 to 1.00; moved by a tenth of the width 0.24 to 0.78
-_SOFT = 0.25  # hard masks 0.00; a rim of a tenth of the width above 0.4
-_PERSON = 0.95  # other moments at most 0.91; a crop of the clip itself 0.98 and more
+_FIT, _SHIFT = 0.85, 0.03  # good masks 0.96 to 1.00; moved by a tenth and more 0.24 to 0.78
+_SOFT = 0.25  # hard masks 0.00; blurred by a twelfth of the width 0.39 and more
+_PERSON = 0.95  # other moments at most 0.91; crops of the clip itself 0.957 and more
 _GROUND = 0.93  # other places at most 0.91; the clip's own ground 0.95 and more
-_OVERLAY = 0.0015  # none 0.000; a small logo 0.003 and more
+_OVERLAY = 0.0015  # none 0.0001; a small logo 0.007 and more
 _MASK_AREA = (0.005, 0.98)
 _FADED_SHARE = 0.02  # of a clip's frames
 _RATIO = 2.0  # between a column and the pixels, after encoding
