@@ -9,14 +9,18 @@ import numpy as np
 from pipeline.engines.boxes import clip_to, iou
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser
 from pipeline.engines.interfaces import Faces as FoundFaces
+from pipeline.engines.landmarks import complete
+from pipeline.engines.spaces import deciding, spaces_of
 from pipeline.media import decode_image
 from pipeline.stage import ClipRow, Still
-from pipeline.tracks import shot_size
+from pipeline.tracks import agreement, shot_size
 from schemas.tables import Clip, Embedding, FaceBox, Track
 
 _MARGIN = 0.12  # around a person's box: hair and a box that lags behind
 _HEAD_ROOM = 1.3  # the head lies within this many box widths of the top
-_SAME_FACE = 0.4
+_SAME_FACE = 0.4  # overlap of one face found twice
+_NO_FACE = 100.0  # cost of a track without a face; a face that sits badly costs 1
+_FACES_DECIDE, _FACE_RATE_DECIDES = 3, 0.5  # faces, and share of looks with one
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Faces:
 
 
 @dataclass(frozen=True)
-class _Match:
+class Match:
     """A face in a still that belongs to a track, in pixels of the still."""
 
     still: int
@@ -56,7 +60,8 @@ class FindFaces:
     """Find faces in the stills and embed every track.
 
     Reads  tracks, stills
-    Adds   tracks: faces (in pixels of the clip), face_rate, shot_size; one embedding per track
+    Adds   tracks: faces (in pixels of the clip), face_rate, shot_size, purity where faces
+           tell it; one embedding per track
     """
 
     detector: FaceDetector
@@ -68,15 +73,15 @@ class FindFaces:
         if not row.tracks or not row.stills:
             return row
         pictures = [decode_image(still.jpeg) for still in row.stills]
-        matches = _one_owner(self._search(row.tracks, row.stills, pictures))
+        matches = share_out(self._search(row.tracks, row.stills, pictures))
         tracks, embeddings = [], []
         for track in row.tracks:
             own = matches[track.track_id]
-            track = _with_faces(track, row.clip, row.stills, own)
-            tracks.append(self._signed(track))
-            embedding = self._embed(track, row.stills, pictures, own)
-            if embedding is not None:
-                embeddings.append(embedding)
+            track = self._signed(_with_faces(track, row.clip, row.stills, own))
+            images = self._images(track, row.stills, pictures, own)
+            vectors = self.recogniser.embed(images)
+            tracks.append(replace(track, purity=self._purity(track, images, vectors)))
+            embeddings += self._mean(track, vectors)
         found = (*row.embeddings, *embeddings)
         return replace(row, tracks=tuple(tracks), embeddings=found)
 
@@ -86,7 +91,7 @@ class FindFaces:
 
     def _search(
         self, tracks: Sequence[Track], stills: Sequence[Still], pictures: Sequence[Picture]
-    ) -> dict[str, list[_Match]]:
+    ) -> dict[str, list[Match]]:
         places, crops = [], []
         for track in tracks:
             for index, still in enumerate(stills):
@@ -95,42 +100,54 @@ class FindFaces:
                     crop, corner, scale = _head_crop(pictures[index], box, self.config.search_px)
                     places.append((track.track_id, index, box, corner, scale))
                     crops.append(crop)
-        matches: dict[str, list[_Match]] = {track.track_id: [] for track in tracks}
+        matches: dict[str, list[Match]] = {track.track_id: [] for track in tracks}
         for (track_id, index, box, corner, scale), faces in zip(
             places, self.detector.detect(crops), strict=True
         ):
-            match = _best_match(faces, index, box, corner, scale)
-            if match is not None:
-                matches[track_id].append(match)
+            matches[track_id] += _plausible(faces, index, box, corner, scale)
         return matches
 
-    def _embed(
+    def _images(
         self,
         track: Track,
         stills: Sequence[Still],
         pictures: Sequence[Picture],
-        matches: Sequence[_Match],
-    ) -> Embedding | None:
-        """Average the track's vectors, over images with a face if there are any."""
-        images = [
-            PersonImage(
-                pictures[m.still], _required_box(track, stills[m.still]), m.face, m.landmarks
-            )
-            for m in _spread(matches, self.config.max_images)
-        ]
-        if not images:
-            placed = [(i, box_in_still(track, still)) for i, still in enumerate(stills)]
-            seen = [(i, box) for i, box in placed if box is not None]
-            images = [
-                PersonImage(pictures[i], box) for i, box in _spread(seen, self.config.max_images)
+        matches: Sequence[Match],
+    ) -> list[PersonImage]:
+        """Return the images that say who it is: with a face if there are any."""
+        if matches:
+            return [
+                PersonImage(
+                    pictures[m.still], _required_box(track, stills[m.still]), m.face, m.landmarks
+                )
+                for m in _spread(matches, self.config.max_images)
             ]
-        if not images:
-            return None
-        mean = self.recogniser.embed(images).mean(axis=0)
+        placed = [(i, box_in_still(track, still)) for i, still in enumerate(stills)]
+        seen = [(i, box) for i, box in placed if box is not None]
+        return [PersonImage(pictures[i], box) for i, box in _spread(seen, self.config.max_images)]
+
+    def _purity(self, track: Track, images: Sequence[PersonImage], vectors: np.ndarray) -> float:
+        """Let faces say whether it is one person, where most looks show one; else the clothes.
+
+        Clothes change with light and with what a close-up shows of them, and two people may wear
+        the same; a face that a network has aligned does neither.
+        """
+        spaces = spaces_of(self.recogniser)
+        known = np.array([complete(image.landmarks) for image in images], bool)
+        known &= vectors.any(axis=1) & (deciding(vectors, spaces) == 0)
+        if known.sum() < _FACES_DECIDE or track.face_rate < _FACE_RATE_DECIDES:
+            return track.purity
+        return agreement(list(vectors[known]), self.recogniser.windows.reference_floor)
+
+    def _mean(self, track: Track, vectors: np.ndarray) -> list[Embedding]:
+        """Average a track's vectors; nothing where there are none."""
+        if not len(vectors):
+            return []
+        mean = vectors.mean(axis=0)
         norm = float(np.linalg.norm(mean))
         if norm < 1e-6:
-            return None
-        return embedding_row(track, "", self.recogniser, mean / norm, len(images))
+            return []
+        return [embedding_row(track, "", self.recogniser, mean / norm, len(vectors))]
 
 
 def embedding_row(
@@ -193,45 +210,70 @@ def _head_crop(
     return small, np.array([x0, y0], np.float32), scale
 
 
-def _best_match(
+def _plausible(
     faces: FoundFaces, still: int, box: np.ndarray, corner: np.ndarray, scale: float
-) -> _Match | None:
-    """Choose the face that sits where this person's head should be."""
-    best = None
-    for k, found in enumerate(faces.boxes):
-        face = found / scale + np.tile(corner, 2)
+) -> list[Match]:
+    """Return the faces that sit where this person's head could be."""
+    found = []
+    for k, box_found in enumerate(faces.boxes):
+        face = box_found / scale + np.tile(corner, 2)
         centre, side = (face[:2] + face[2:]) / 2, max(float(face[2] - face[0]), 1.0)
         aside = abs(float(centre[0]) - float(box[0] + box[2]) / 2) / float(box[2] - box[0])
         below = abs(float(face[1] - box[1])) / side
-        if aside > 0.5 or below > 2.0:
-            continue
-        fit = aside + 0.25 * below
-        landmarks = faces.landmarks[k] / scale + corner
-        if best is None or fit < best.fit:
+        if aside <= 0.5 and below <= 2.0:
+            landmarks = faces.landmarks[k] / scale + corner
             score, yaw = float(faces.scores[k]), float(faces.yaw[k])
-            best = _Match(still, face, landmarks, score, yaw, fit)
-    return best
+            found.append(Match(still, face, landmarks, score, yaw, aside + 0.25 * below))
+    return found
 
 
-def _one_owner(matches: dict[str, list[_Match]]) -> dict[str, list[_Match]]:
-    """Leave a face that two tracks claim to the one in which it sits better."""
-    everything = [(track_id, match) for track_id, own in matches.items() for match in own]
-    kept: dict[str, list[_Match]] = {track_id: [] for track_id in matches}
-    for track_id, match in everything:
-        rivals = [
-            other
-            for other_id, other in everything
-            if other_id != track_id
-            and other.still == match.still
-            and float(iou(match.face[None], other.face[None])[0, 0]) > _SAME_FACE
-        ]
-        if all(match.fit <= other.fit for other in rivals):
+def share_out(claims: dict[str, list[Match]]) -> dict[str, list[Match]]:
+    """Give every track at most one face a still, and every face to at most one track.
+
+    As many tracks as possible get a face; among those ways, faces sit as well as possible: who
+    stands behind somebody's shoulder keeps the own face, though it is in both boxes.
+    """
+    kept: dict[str, list[Match]] = {track_id: [] for track_id in claims}
+    for still in sorted({match.still for own in claims.values() for match in own}):
+        here = {
+            track_id: [match for match in own if match.still == still]
+            for track_id, own in claims.items()
+        }
+        for track_id, match in _best_shares(here):
             kept[track_id].append(match)
     return kept
 
 
+def _best_shares(claims: dict[str, list[Match]]) -> list[tuple[str, Match]]:
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    faces: list[np.ndarray] = []  # each once, though found in the crops of several tracks
+    cost = np.full((len(claims), sum(map(len, claims.values()))), _NO_FACE)
+    chosen: dict[tuple[int, int], Match] = {}
+    for row, own in enumerate(claims.values()):
+        for match in own:
+            column = _place_of(match.face, faces)
+            if match.fit < cost[row, column]:
+                cost[row, column] = match.fit
+                chosen[row, column] = match
+    rows, columns = linear_sum_assignment(cost)
+    names = list(claims)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [(names[pair[0]], chosen[pair]) for pair in pairs if pair in chosen]
+
+
+def _place_of(face: np.ndarray, faces: list[np.ndarray]) -> int:
+    """Return the position of a face in the list, to which a new one is added."""
+    if faces:
+        overlap = iou(face[None], np.stack(faces))[0]
+        if float(overlap.max()) > _SAME_FACE:
+            return int(overlap.argmax())
+    faces.append(face)
+    return len(faces) - 1
+
+
 def _with_faces(
-    track: Track, clip: Clip, stills: Sequence[Still], matches: Sequence[_Match]
+    track: Track, clip: Clip, stills: Sequence[Still], matches: Sequence[Match]
 ) -> Track:
     examined = sum(box_in_still(track, still) is not None for still in stills)
     faces = [_face_box(stills[match.still], match) for match in matches]
@@ -244,7 +286,7 @@ def _with_faces(
     return replace(track, faces=faces, face_rate=rate, shot_size=size)
 
 
-def _face_box(still: Still, match: _Match) -> FaceBox:
+def _face_box(still: Still, match: Match) -> FaceBox:
     landmarks = to_clip(match.landmarks, still).ravel()
     known = bool(np.isfinite(landmarks).any())
     return FaceBox(

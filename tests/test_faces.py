@@ -9,11 +9,11 @@ import rows
 
 from pipeline.engines.appearance import Appearance
 from pipeline.engines.boxes import iou
-from pipeline.engines.interfaces import EngineInfo
+from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
 from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.engines.opencv_faces import OpencvFaces
 from pipeline.engines.opencv_people import OpencvPeople
-from pipeline.faces import FindFaces, box_in_still, to_clip, to_still
+from pipeline.faces import FindFaces, Match, box_in_still, share_out, to_clip, to_still
 from pipeline.stage import Still
 from pipeline.tracks import TrackGate, TrackPeople
 
@@ -112,6 +112,53 @@ def test_a_face_that_two_boxes_hold_belongs_to_one(walk):
     first, second = done.tracks
     assert len(first.faces) == 4
     assert len(second.faces) == 0
+
+
+def claim(left: float, fit: float) -> Match:
+    face = np.array([left, 50, left + 40, 100], np.float32)
+    return Match(0, face, np.zeros((5, 2), np.float32), 0.9, 0.0, fit)
+
+
+def test_who_stands_behind_a_shoulder_keeps_the_own_face():
+    """Both faces lie in her box, and his sits even better in it than her own."""
+    shares = share_out({"his": [claim(100, 0.4)], "hers": [claim(101, 0.05), claim(150, 0.1)]})
+    assert [match.face[0] for match in shares["his"]] == [100]
+    assert [match.face[0] for match in shares["hers"]] == [150]
+
+
+def test_one_face_in_two_boxes_goes_where_it_sits_better():
+    shares = share_out({"one": [claim(100, 0.3)], "other": [claim(102, 0.1)]})
+    assert shares["one"] == []
+    assert len(shares["other"]) == 1
+    assert share_out({"one": []}) == {"one": []}
+
+
+@dataclass
+class FacesByMood:
+    """Knows a face by the brightness of the picture; sees one on every still."""
+
+    info: EngineInfo = field(default=EngineInfo("test/1", "recognition", "", True))
+    windows: SimilarityWindows = rows.WINDOWS
+
+    def detect(self, pictures):
+        box = np.array([[100.0, 40.0, 160.0, 100.0]], np.float32)
+        points = np.full((1, 5, 2), 120, np.float32)
+        one = np.ones(1, np.float32)
+        return [FoundFaces(box, one, points, 0 * one) for _ in pictures]
+
+    def embed(self, people):
+        return np.eye(2, dtype=np.float32)[[int(p.picture.mean() > 127) for p in people]]
+
+
+@pytest.mark.parametrize(("moods", "purity"), [([0, 0, 0, 0], 1.0), ([0, 0, 200, 200], 0.5)])
+def test_faces_tell_that_a_track_shows_two_people_in_the_same_clothes(moods, purity):
+    frames = [np.full((480, 640, 3), moods[k // 8], np.uint8) for k in range(32)]
+    row = portraits.clip_row(frames)
+    track = rows.track("track", row.clip, boxes=[[0.0, 0.0, 260.0, 480.0]] * 32, purity=0.9)
+    engine = FacesByMood()
+    [done] = FindFaces(engine, engine).process(replace(row, tracks=(track,))).tracks
+    assert done.face_rate == 1
+    assert done.purity == purity
 
 
 @pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])
