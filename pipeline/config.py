@@ -21,7 +21,7 @@ from pipeline.scores import ScoreGate
 from pipeline.shots import Shots
 from pipeline.tracks import TrackGate, Tracks
 
-OBSERVE_VERSION = 2  # changes when the observing code may measure something else
+OBSERVE_VERSION = 3  # changes when the observing code may measure something else
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     TOO_MANY_PEOPLE = "too_many_people"
     TRACK_TOO_SHORT = "track_too_short"
     PERSON_TOO_SMALL = "person_too_small"
+    STILL_PICTURE = "still_picture"  # a portrait, not a person: nothing moves
     IMPURE_TRACK = "impure_track"
     UNCONFIRMED_PERSON = "unconfirmed_person"
     # pairing

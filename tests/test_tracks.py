@@ -9,6 +9,7 @@ import rows
 
 from pipeline.engines.interfaces import Detections, EngineInfo
 from pipeline.engines.opencv_people import OpencvPeople
+from pipeline.engines.tracker import Look, Tracker
 from pipeline.tracks import (
     TrackGate,
     TrackPeople,
@@ -105,6 +106,37 @@ def test_somebody_else_in_the_same_place_does_not_make_a_pure_track():
         assert not (long_enough and both)
 
 
+def test_a_portrait_beside_a_person_is_not_one_of_the_people():
+    """A picture pasted in never moves; a person does, if only a little."""
+    frames = [portraits.placed(300 + k % 6, 160, 320, mosaic()) for k in range(48)]
+    for frame in frames:
+        frame[20:220, 20:220] = mosaic()[:200, :200]
+    boxes = [[20.0, 20.0, 220.0, 220.0], [300.0, 160.0, 620.0, 480.0]]
+    done = TrackPeople(ScriptedPeople([boxes] * 6)).process(portraits.clip_row(frames))
+    assert done.clip.num_people == 1
+    pasted, person = sorted(done.tracks, key=lambda track: track.boxes[0][0])
+    assert pasted.motion < 0.5 < 2 < person.motion
+    rejected = TrackGate().check(pasted, done.clip)
+    assert rejected is not None
+    assert rejected.reason == Reason.STILL_PICTURE
+
+
+def mosaic() -> np.ndarray:
+    """Return a picture of 320x320 full of edges."""
+    coarse = np.random.default_rng(7).integers(0, 255, (20, 20, 3), np.uint8)
+    return np.kron(coarse, np.ones((16, 16, 1), np.uint8))
+
+
+@pytest.mark.parametrize(("score", "number"), [(0.45, 1), (0.9, 2)])
+def test_a_weak_second_box_on_somebody_begins_no_path(score, number):
+    """Detectors give a person who reaches out two boxes; two people have two good ones."""
+    grey = np.random.default_rng(0).integers(0, 255, (240, 320), np.uint8)
+    boxes = np.array([[100, 40, 200, 200], [100, 40, 160, 200]], np.float32)
+    scores, alike = np.array([0.9, score], np.float32), np.ones((2, 1), np.float32)
+    looks = [Look(4 * k, boxes, scores, alike, grey, 1.0) for k in range(4)]
+    assert len(Tracker().track(looks)) == number
+
+
 def test_interpolation_agrees_with_doing_it_by_hand():
     random = np.random.default_rng(0)
     frames = [3, 5, 9, 17]
@@ -167,6 +199,7 @@ def test_a_good_track_passes():
         ({"coverage": 0.3}, Reason.TRACK_TOO_SHORT),
         ({"boxes": GOOD.boxes[:10]}, Reason.TRACK_TOO_SHORT),
         ({"area": 0.03}, Reason.PERSON_TOO_SMALL),
+        ({"motion": 0.3}, Reason.STILL_PICTURE),
         ({"purity": 0.6}, Reason.IMPURE_TRACK),
         ({"detector": "opencv-hog-haar/1", "faces": [FACE]}, Reason.UNCONFIRMED_PERSON),
         (

@@ -76,6 +76,8 @@ class Tracker:
         min_alike: clothes less alike than this are somebody else's, whatever the overlap: the
             median of two people is 0.42, the same person bending down still had 0.56.
         min_new_score: a weaker detection may go on with a path, and not begin one.
+        min_second_score: nor may one weaker than this where a better box already shows somebody:
+            detectors give a person who bends or reaches out two boxes. ByteTrack begins at 0.6.
         max_followed: looks that flow alone may carry a path.
         max_guessed: looks that constant velocity alone may carry it.
         reach: looks by which flow extends a path before its first and after its last detection.
@@ -84,6 +86,7 @@ class Tracker:
     min_iou: float = 0.2
     min_alike: float = 0.45
     min_new_score: float = 0.15
+    min_second_score: float = 0.5
     max_followed: int = 24
     max_guessed: int = 6
     reach: int = 8
@@ -122,12 +125,20 @@ class Tracker:
                 path.signatures.append(look.signatures[column])
                 taken.add(column)
         for column in range(len(look.boxes)):
-            if column not in taken and look.scores[column] >= self.min_new_score:
+            if column not in taken and self._may_begin(look, column, taken):
+                taken.add(column)
                 path = Path(not_before=_displace(active, look.boxes[column], position))
                 path.add(position, look.boxes[column], Source.DETECTED)
                 path.scores.append(float(look.scores[column]))
                 path.signatures.append(look.signatures[column])
                 active.append(path)
+
+    def _may_begin(self, look: Look, column: int, taken: set[int]) -> bool:
+        """Say whether a detection that continues no path is somebody new."""
+        known = look.boxes[sorted(taken)].reshape(-1, 4)
+        second = bool((iou(look.boxes[column][None], known) > _SAME_PLACE).any())
+        least = self.min_second_score if second else self.min_new_score
+        return bool(look.scores[column] >= least)
 
     def _pairs(self, active: list[Path], look: Look) -> list[tuple[int, int]]:
         from scipy.optimize import linear_sum_assignment  # slow to import
