@@ -13,7 +13,7 @@ from pipeline.engines.landmarks import complete
 from pipeline.engines.spaces import deciding, spaces_of
 from pipeline.media import decode_image
 from pipeline.stage import ClipRow, Still
-from pipeline.tracks import agreement, shot_size
+from pipeline.tracks import agreement, like_most, shot_size
 from schemas.tables import Clip, Embedding, FaceBox, Track
 
 _MARGIN = 0.12  # around a person's box: hair and a box that lags behind
@@ -80,7 +80,12 @@ class FindFaces:
             track = self._signed(_with_faces(track, row.clip, row.stills, own))
             images = self._images(track, row.stills, pictures, own)
             vectors = self.recogniser.embed(images)
-            tracks.append(replace(track, purity=self._purity(track, images, vectors)))
+            decisive = self._decisive(track, images, vectors)
+            if len(decisive):
+                floor = self.recogniser.windows.reference_floor
+                track = replace(track, purity=agreement(list(decisive), floor))
+                vectors = decisive[like_most(decisive, floor)]
+            tracks.append(track)
             embeddings += self._mean(track, vectors)
         found = (*row.embeddings, *embeddings)
         return replace(row, tracks=tuple(tracks), embeddings=found)
@@ -126,18 +131,19 @@ class FindFaces:
         seen = [(i, box) for i, box in placed if box is not None]
         return [PersonImage(pictures[i], box) for i, box in _spread(seen, self.config.max_images)]
 
-    def _purity(self, track: Track, images: Sequence[PersonImage], vectors: np.ndarray) -> float:
-        """Let faces say whether it is one person, where most looks show one; else the clothes.
+    def _decisive(
+        self, track: Track, images: Sequence[PersonImage], vectors: np.ndarray
+    ) -> np.ndarray:
+        """Return the vectors of faces, if they can tell whether the track is one person.
 
-        Clothes change with light and with what a close-up shows of them, and two people may wear
-        the same; a face that a network has aligned does neither.
+        They do where most looks show one. Clothes, which tell it elsewhere, change with light and
+        with what a close-up shows of them, and two people may wear the same.
         """
-        spaces = spaces_of(self.recogniser)
         known = np.array([complete(image.landmarks) for image in images], bool)
-        known &= vectors.any(axis=1) & (deciding(vectors, spaces) == 0)
+        known &= vectors.any(axis=1) & (deciding(vectors, spaces_of(self.recogniser)) == 0)
         if known.sum() < _FACES_DECIDE or track.face_rate < _FACE_RATE_DECIDES:
-            return track.purity
-        return agreement(list(vectors[known]), self.recogniser.windows.reference_floor)
+            return vectors[:0]
+        return vectors[known]
 
     def _mean(self, track: Track, vectors: np.ndarray) -> list[Embedding]:
         """Average a track's vectors; nothing where there are none."""

@@ -147,10 +147,15 @@ def agreement(vectors: Sequence[np.ndarray], least: float) -> float:
     if len(vectors) < 2:
         return 1.0
     stacked = np.stack(vectors)
-    cosines = stacked @ stacked.T
+    neighbours = float((np.sum(stacked[1:] * stacked[:-1], axis=1) >= least).mean())
+    return min(neighbours, float(like_most(stacked, least).mean()))
+
+
+def like_most(vectors: np.ndarray, least: float) -> np.ndarray:
+    """Say of each unit vector (N, D) whether it agrees with the most typical one; (N,)."""
+    cosines = vectors @ vectors.T
     typical = int(cosines.sum(axis=0).argmax())
-    neighbours = float((np.diagonal(cosines, 1) >= least).mean())
-    return min(neighbours, float((cosines[typical] >= least).mean()))
+    return cosines[typical] >= least
 
 
 def motion(path: Path, looks: Sequence[Look]) -> float:
