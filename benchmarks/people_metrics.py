@@ -1,0 +1,249 @@
+"""Compare what a curation says about people with what an eye saw.
+
+The truth (`tests/golden/people_truth.json`) has, at some moments of each video, the box of every
+person. Everything here is arithmetic on a dataset's tables and that file; nothing is decoded.
+"""
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.engines.boxes import inside, iou
+from schemas.tables import Clip, Reference, Track
+
+SAME = 0.5  # overlap from which a box shows a person, as in most detection benchmarks
+IGNORED = 0.5  # share of a box in an ignored part of the picture, from which it is not counted
+NEAR_S = 1.01  # a moment this far from the next labelled one is judged by that one
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One person at one moment, by eye; the box in shares of the picture."""
+
+    box: np.ndarray
+    whole: bool  # head and feet
+    face: bool  # a recogniser may know it
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Everybody at one moment of a video."""
+
+    time_s: float
+    people: Mapping[str, Seen]
+    ignore: np.ndarray  # (K, 4) in shares of the picture
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One video by eye."""
+
+    moments: tuple[Moment, ...]
+
+    @property
+    def people(self) -> set[str]:
+        return {name for moment in self.moments for name in moment.people}
+
+
+def load_truth(path: Path) -> dict[str, Truth]:
+    """Return the truth by the name of the file, without its folder."""
+    content = json.loads(path.read_text())["videos"]
+    return {name.rsplit("/", 1)[-1]: _truth(video) for name, video in content.items()}
+
+
+def _truth(video: dict) -> Truth:
+    size = np.array([video["width"], video["height"]] * 2, np.float32)
+    moments = []
+    for frame in video["frames"]:
+        people = {
+            name: Seen(np.array(one["box"]) / size, one.get("whole", False), one.get("face", False))
+            for name, one in frame["people"].items()
+        }
+        ignored = [*video["ignore"], *frame.get("ignore", [])]
+        moments.append(
+            Moment(frame["time_s"], people, np.array(ignored, np.float32).reshape(-1, 4) / size)
+        )
+    return Truth(tuple(moments))
+
+
+@dataclass(frozen=True)
+class Place:
+    """The way from a clip's pixels to shares of the upright source picture."""
+
+    clip: Clip
+    width: int  # of the source, upright, square pixels
+    height: int
+
+    def boxes(self, track: Track, time_s: float) -> np.ndarray | None:
+        """Return a track's box (4,) at a moment of the source, or None where it has none."""
+        frame = round((time_s - self.clip.start_s) * self.clip.fps) - track.first_frame
+        if not 0 <= frame < len(track.boxes):
+            return None
+        scaled = np.array([self.width, self.height] * 2) * self.clip.scale
+        size = np.array([self.clip.width, self.clip.height] * 2)
+        corner = np.maximum(scaled - size, 0) / 2
+        return (np.array(track.boxes[frame]) + corner) / scaled
+
+
+@dataclass
+class Score:
+    """Counts that add up over clips and videos."""
+
+    expected: int = 0  # people at labelled moments inside clips
+    found: int = 0  # of them, with a track's box on them
+    false: int = 0  # boxes of tracks with nobody under them
+    switches: int = 0  # a person's track is another one than before
+    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    who: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
+    moments: dict[tuple[str, float], str] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> float:
+        return self.found / max(self.found + self.false, 1)
+
+    @property
+    def recall(self) -> float:
+        return self.found / max(self.expected, 1)
+
+    def person_of(self, track_id: str) -> str:
+        """Return whom a track mostly shows, '' for nobody."""
+        return self.who[track_id].most_common(1)[0][0] if self.who.get(track_id) else ""
+
+    def add(self, other: "Score") -> None:
+        """Add another clip's or video's counts."""
+        for name in ("expected", "found", "false", "switches"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.ids.update(other.ids)
+        self.who.update(other.who)
+        self.moments.update(other.moments)
+
+
+def match(boxes: np.ndarray, people: np.ndarray) -> list[tuple[int, int]]:
+    """Pair boxes with people one to one: most pairs that overlap enough, then most overlap."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    if not len(boxes) or not len(people):
+        return []
+    overlap = iou(boxes, people)
+    gain = np.where(overlap >= SAME, 1 + overlap, 0)
+    rows, columns = linear_sum_assignment(-gain)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [(row, column) for row, column in pairs if overlap[row, column] >= SAME]
+
+
+def score_clip(place: Place, tracks: Sequence[Track], truth: Truth) -> Score:
+    """Follow the labelled moments of one clip in time."""
+    score, last = Score(), {}
+    for moment in truth.moments:
+        if not place.clip.start_s <= moment.time_s < place.clip.end_s:
+            continue
+        placed = [(track, place.boxes(track, moment.time_s)) for track in tracks]
+        seen = [(track, box) for track, box in placed if box is not None]
+        boxes = np.array([box for _, box in seen], np.float32).reshape(-1, 4)
+        names = sorted(moment.people)
+        known = np.array([moment.people[name].box for name in names], np.float32).reshape(-1, 4)
+        matched = dict(match(boxes, known))
+        score.expected += len(names)
+        score.found += len(matched)
+        for index, (track, box) in enumerate(seen):
+            if index not in matched:
+                score.false += not _ignored(box, moment.ignore)
+                continue
+            name = names[matched[index]]
+            score.switches += last.get(name, track.track_id) != track.track_id
+            last[name] = track.track_id
+            score.ids[name].add(track.track_id)
+            score.who[track.track_id][name] += 1
+            score.moments[track.track_id, moment.time_s] = name
+    return score
+
+
+def _ignored(box: np.ndarray, ignore: np.ndarray) -> bool:
+    return len(ignore) > 0 and float(inside(box[None].astype(np.float32), ignore).max()) >= IGNORED
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of tracks that show one person: by eye, by the curation, by both."""
+
+    true: int
+    claimed: int
+    right: int
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.right / max(self.true + self.claimed, 1)
+
+
+def identity_pairs(person: Mapping[str, str], character: Mapping[str, str]) -> Pairs:
+    """Compare two groupings of the same tracks, over all pairs of tracks.
+
+    `person` is by eye, '' for a track that shows nobody: such a one belongs with no other.
+    """
+    true = claimed = right = 0
+    for one, other in itertools.combinations(sorted(character), 2):
+        same = bool(person[one]) and person[one] == person[other]
+        said = character[one] == character[other]
+        true, claimed, right = true + same, claimed + said, right + (same and said)
+    return Pairs(true, claimed, right)
+
+
+@dataclass
+class References:
+    """How well references were chosen."""
+
+    number: int = 0
+    right: int = 0  # of the person whom the clip's track shows
+    own_clip: int = 0
+    could_be_whole: int = 0  # samples of a person whose whole body is seen somewhere
+    whole: int = 0  # of them, those with a reference that shows it
+    flags: int = 0  # references at labelled moments
+    flags_right: int = 0  # of them, those whose `whole_body` is what the eye says
+
+
+def judge_references(
+    samples: Iterable[tuple[str, str, Sequence[Reference]]],
+    score: Score,
+    truths: Mapping[str, Truth],
+    video_of: Mapping[str, str],
+) -> References:
+    """Judge samples (track_id, clip_id, references); `video_of` gives a track's file."""
+    result = References()
+    whole_people = {
+        name
+        for truth in truths.values()
+        for moment in truth.moments
+        for name, seen in moment.people.items()
+        if seen.whole
+    }
+    for track_id, clip_id, references in samples:
+        person = score.person_of(track_id)
+        shown = [_shown(ref, score, truths[video_of[ref.track_id]]) for ref in references]
+        result.number += len(references)
+        result.right += sum(name == person != "" for name, _ in shown)
+        result.own_clip += sum(ref.clip_id == clip_id for ref in references)
+        if person in whole_people:
+            result.could_be_whole += 1
+            result.whole += any(seen is not None and seen.whole for _, seen in shown)
+        for ref, (_, seen) in zip(references, shown, strict=True):
+            if seen is not None:
+                result.flags += 1
+                result.flags_right += seen.whole == ref.whole_body
+    return result
+
+
+def _shown(reference: Reference, score: Score, truth: Truth) -> tuple[str, Seen | None]:
+    """Return whom a reference shows, by its track at the nearest labelled moment."""
+    near = sorted(truth.moments, key=lambda moment: abs(moment.time_s - reference.time_s))
+    for moment in near:
+        if abs(moment.time_s - reference.time_s) > NEAR_S:
+            break
+        name = score.moments.get((reference.track_id, moment.time_s))
+        if name is not None:
+            return name, moment.people[name]
+    return score.person_of(reference.track_id), None
