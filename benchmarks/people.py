@@ -1,0 +1,263 @@
+"""How well people are found, followed, told apart and chosen, held against what an eye saw.
+
+    python benchmarks/people.py --media MEDIA --models WEIGHTS [--only NAME...] [--keep FOLDER]
+
+MEDIA holds the videos that tests/golden/people_truth.json names. They are curated by the job
+itself, once for each set of engines, and the tables that it wrote are compared with the truth.
+Engines are presets, or a preset with changes: `production:people=yolox,faces=yunet`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from benchmarks.people_metrics import (  # noqa: E402
+    Pairs,
+    Place,
+    References,
+    Score,
+    Truth,
+    identity_pairs,
+    judge_references,
+    load_truth,
+    score_clip,
+)
+from pipeline.engines import engines_preset, load_engine  # noqa: E402
+from pipeline.engines.interfaces import PersonImage  # noqa: E402
+from pipeline.engines.spaces import compare, spaces_of  # noqa: E402
+from pipeline.tracks import TrackGate  # noqa: E402
+from schemas.columns import from_table  # noqa: E402
+from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
+
+GOLDEN = ROOT / "tests" / "golden" / "people_truth.json"
+ENGINES = ("embedded", "production", "production:people=yolox,faces=yunet")
+SHOTS = "clips.min_s=1.5"  # the shots of the intercut video are two seconds, less their guards
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the job wrote, as far as people go."""
+
+    videos: dict[str, Video]
+    clips: dict[str, Clip]
+    tracks: list[Track]
+    samples: list[tuple[str, str, list[Reference]]]  # track_id, clip_id, references
+    vectors: dict[str, np.ndarray]  # by track_id
+
+    def file_of(self, video_id: str) -> str:
+        return self.videos[video_id].uri.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything measured with one set of engines."""
+
+    by_video: Mapping[str, Score]
+    counts: Mapping[str, tuple[int, int, int]]  # people by eye, tracks that pass, of nobody
+    total: Score
+    pairs: Pairs
+    characters: int
+    references: References
+    samples: int
+    samples_of_nobody: int
+
+
+def main() -> None:
+    given = _arguments()
+    truths = load_truth(GOLDEN)
+    if given.only:
+        truths = {n: t for n, t in truths.items() if any(part in n for part in given.only)}
+    videos = [given.media / "videos" / name for name in sorted(truths)]
+    os.environ["CONTEXTANYONE_MODELS"] = str(given.models)
+    results = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for engines in given.engines:
+            folder = Path(given.keep or scratch) / engines.replace(":", "-").replace(",", "-")
+            curate(videos, folder, engines)
+            dataset = read_dataset(folder)
+            results[engines] = judge(dataset, truths)
+            _print_portraits(engines, dataset, results[engines].total, given.media)
+    _print_videos(results)
+    _print_summary(results)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--media", type=Path, required=True, help="folder with videos/ and images/")
+    parser.add_argument("--models", type=Path, required=True, help="folder with the weights")
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES))
+    parser.add_argument("--only", nargs="+", default=[], help="parts of file names")
+    parser.add_argument("--keep", type=Path, help="keep the datasets here, and go on from them")
+    return parser.parse_args()
+
+
+def curate(videos: Sequence[Path], output: Path, engines: str) -> None:
+    """Run the job as a user does. Raises RuntimeError with its words when it fails."""
+    preset, _, changes = engines.partition(":")
+    command = [sys.executable, str(ROOT / "jobs" / "curate.py"), "--input", *map(str, videos)]
+    command += ["--output", str(output), "--engines", preset, "--set", SHOTS]
+    for change in filter(None, changes.split(",")):
+        command += ["--set", f"engines.{change}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{engines}: the job ended with {done.returncode}\n{done.stderr}")
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read what the job wrote."""
+    tables = {
+        name: [pq.read_table(path) for path in sorted((folder / name).glob("*.parquet"))]
+        for name in ("videos", "clips", "tracks", "samples", "embeddings")
+    }
+    samples = [
+        (row["track_id"], row["clip_id"], [Reference(**each) for each in row["references"]])
+        for table in tables["samples"]
+        for row in table.select(["track_id", "clip_id", "references"]).to_pylist()
+    ]
+    vectors = {
+        row["track_id"]: np.array(row["vector"], np.float32)
+        for table in tables["embeddings"]
+        for row in table.to_pylist()
+        if not row["reference_id"]
+    }
+    return Dataset(
+        {row.video_id: row for table in tables["videos"] for row in from_table(table, Video)},
+        {row.clip_id: row for table in tables["clips"] for row in from_table(table, Clip)},
+        [row for table in tables["tracks"] for row in from_table(table, Track)],
+        samples,
+        vectors,
+    )
+
+
+def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
+    """Compare a dataset with the truth."""
+    by_video = {name: Score() for name in truths}
+    counts = dict.fromkeys(truths, (0, 0, 0))
+    gate, total = TrackGate(), Score()
+    for clip in dataset.clips.values():
+        name, video = dataset.file_of(clip.video_id), dataset.videos[clip.video_id]
+        tracks = [track for track in dataset.tracks if track.clip_id == clip.clip_id]
+        score = score_clip(Place(clip, video.width, video.height), tracks, truths[name])
+        passed = [track for track in tracks if gate.check(track, clip) is None]
+        nobody = [track for track in passed if not score.person_of(track.track_id)]
+        here = {p for m in truths[name].moments if _within(clip, m.time_s) for p in m.people}
+        new = len(here), len(passed), len(nobody)
+        counts[name] = tuple(map(sum, zip(counts[name], new, strict=True)))
+        by_video[name].add(score)
+        total.add(score)
+    character = {t.track_id: t.character_id for t in dataset.tracks if t.character_id}
+    person = {track_id: total.person_of(track_id) for track_id in character}
+    file_of = {track.track_id: dataset.file_of(track.video_id) for track in dataset.tracks}
+    return Result(
+        by_video,
+        counts,
+        total,
+        identity_pairs(person, character),
+        len(set(character.values())),
+        judge_references(dataset.samples, total, truths, file_of),
+        len(dataset.samples),
+        sum(not total.person_of(track_id) for track_id, _, _ in dataset.samples),
+    )
+
+
+def _within(clip: Clip, time_s: float) -> bool:
+    return clip.start_s <= time_s < clip.end_s
+
+
+def _print_portraits(engines: str, dataset: Dataset, score: Score, media: Path) -> None:
+    """Compare tracks of people of whom there are photographs with these."""
+    known = json.loads(GOLDEN.read_text())["images"]
+    preset, _, changes = engines.partition(":")
+    chosen = dict(change.split("=") for change in filter(None, changes.split(",")))
+    names = {task: chosen.get(task, getattr(engines_preset(preset), task)) for task in _LOOKING}
+    faces, recogniser = (load_engine(task, names[task]) for task in _LOOKING)
+    people = set(known.values())
+    tracks = [t for t in dataset.tracks if score.person_of(t.track_id) in people]
+    tracks = [t for t in tracks if t.track_id in dataset.vectors]
+    if not tracks:
+        return
+    print(
+        f"\n{engines}: cosines to photographs; the same person from cross_video "
+        f"{recogniser.windows.cross_video:g}, refused below {recogniser.windows.reference_floor:g}"
+    )
+    for name, person in known.items():
+        picture = np.ascontiguousarray(cv2.imread(str(media / name))[..., ::-1])
+        [found] = faces.detect([picture])
+        if not len(found.boxes):
+            print(f"  {name}: no face found")
+            continue
+        image = PersonImage(picture, found.boxes[0], found.boxes[0], found.landmarks[0])
+        [vector] = recogniser.embed([image])
+        rows = np.stack([dataset.vectors[track.track_id] for track in tracks])
+        cosines, _ = compare(vector, rows, spaces_of(recogniser))
+        told = ", ".join(
+            f"{score.person_of(track.track_id)} at {dataset.clips[track.clip_id].start_s:.1f} s "
+            f"{cosine:.2f}"
+            for track, cosine in zip(tracks, cosines, strict=True)
+        )
+        print(f"  {Path(name).stem} ({person}): {told}")
+
+
+_LOOKING = ("faces", "recogniser")
+
+
+def _print_videos(results: Mapping[str, Result]) -> None:
+    """Print one line a video; per engines: tracks that pass, of nobody, switches."""
+    print(f"\n| video | people by eye | {' | '.join(results)} |")
+    print("|---" * (2 + len(results)) + "|")
+    first = next(iter(results.values()))
+    for name in sorted(first.by_video):
+        cells = []
+        for result in results.values():
+            score, (_, passed, nobody) = result.by_video[name], result.counts[name]
+            cell = f"{passed}" + (f" ({nobody} of nobody)" if nobody else "")
+            if score.expected:
+                cell += f", recall {score.recall:.2f}"
+            cells.append(cell + (f", {score.switches} switches" if score.switches else ""))
+        print(f"| {name} | {first.counts[name][0]} | {' | '.join(cells)} |")
+
+
+def _print_summary(results: Mapping[str, Result]) -> None:
+    print(f"\n| | {' | '.join(results)} |")
+    print("|---" * (1 + len(results)) + "|")
+    for label, of in _LINES.items():
+        print(f"| {label} | {' | '.join(of(result) for result in results.values())} |")
+
+
+_LINES = {
+    "people found, recall at IoU 0.5": lambda r: f"{r.total.recall:.2f}",
+    "boxes on people, precision": lambda r: f"{r.total.precision:.2f}",
+    "identity switches within clips": lambda r: str(r.total.switches),
+    "tracks that pass / people, by clip": lambda r: "{1} / {0}".format(*_sums(r)),
+    "… of nobody": lambda r: str(_sums(r)[2]),
+    "characters": lambda r: str(r.characters),
+    "identity, pairs of tracks: F1": lambda r: f"{r.pairs.f1:.2f}",
+    "… right / claimed / true": lambda r: f"{r.pairs.right} / {r.pairs.claimed} / {r.pairs.true}",
+    "samples, of nobody": lambda r: f"{r.samples}, {r.samples_of_nobody}",
+    "references of the right person": lambda r: f"{r.references.right} / {r.references.number}",
+    "whole body referenced where seen": lambda r: (
+        f"{r.references.whole} / {r.references.could_be_whole}"
+    ),
+    "whole_body as the eye says": lambda r: f"{r.references.flags_right} / {r.references.flags}",
+}
+
+
+def _sums(result: Result) -> tuple[int, ...]:
+    return tuple(sum(column) for column in zip(*result.counts.values(), strict=True))
+
+
+if __name__ == "__main__":
+    main()
