@@ -45,7 +45,7 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
     if placement.note:
         print(placement.note, flush=True)
 
-    identified = _identify(plan.pending, config, workers)
+    identified = _identify(plan, config, workers)
     plan = remember(plan, identified, store, config)
     units = [unit for unit in plan_units(identified, config.part_s) if plan.lacks(unit)]
     receipts = _observe(units, store, config, placement)
@@ -56,12 +56,11 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
     return Outcome(manifest, changed=True, new_units=receipts)
 
 
-def _identify(pending: Sequence[InputVideo], config: Curate, workers: int) -> list[Identified]:
-    total = sum(max(video.size_bytes, 0) for video in pending)
-    sizes = {video.uri: max(video.size_bytes, 0) for video in pending}
+def _identify(plan: Plan, config: Curate, workers: int) -> list[Identified]:
+    sizes = {video.uri: max(video.size_bytes, 0) for video in plan.pending}
     identified = []
-    with Progress("identify", total) as progress:
-        for each in identify(pending, config, workers):
+    with Progress("identify", sum(sizes.values())) as progress:
+        for each in identify(plan.pending, config, workers, plan.tombstones):
             identified.append(each)
             progress.advance(sizes[each.uri], refused=int(each.video is None))
     return identified

@@ -30,17 +30,20 @@ from pipeline.tracks import TrackPeople
 from schemas.ids import bytes_id, content_id
 from schemas.reasons import Reason
 from schemas.tables import Video
+from schemas.tombstones import Tombstones
 
 _BLOCK = 1 << 20
 
 
-def identify(videos: Iterable[InputVideo], config: Curate, workers: int) -> Iterator[Identified]:
-    """Hash and probe every input, each in a process that may die."""
-    pool = Pool("identify", workers)
-    yield from run(videos, [(pool, functools.partial(_make_identifier, config))], config.cluster)
+def identify(
+    videos: Iterable[InputVideo], config: Curate, workers: int, tombstones: Tombstones
+) -> Iterator[Identified]:
+    """Hash and probe every input, each in a process that may die; a forgotten one only hash."""
+    make = functools.partial(_make_identifier, config, tombstones)
+    yield from run(videos, [(Pool("identify", workers), make)], config.cluster)
 
 
-def _make_identifier(config: Curate) -> Callable[[InputVideo], Identified]:
+def _make_identifier(config: Curate, tombstones: Tombstones) -> Callable[[InputVideo], Identified]:
     child = Child(functools.partial(_make_prober, config), config.sandbox)
 
     def identify_one(video: InputVideo) -> Identified:
@@ -50,6 +53,9 @@ def _make_identifier(config: Curate) -> Callable[[InputVideo], Identified]:
         try:
             with local_copy(video.uri) as path:
                 video_id = bytes_id(sha256_of(path))
+                if tombstones.holds_video(video_id):
+                    forgotten = Rejected(Reason.FORGOTTEN, detail="its removal was asked for")
+                    return _refused(video, tombstones.stand_in(video.uri), forgotten)
                 probed = child.call((path, video_id))
         except OSError as error:
             refused = Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)

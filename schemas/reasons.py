@@ -28,6 +28,7 @@ class Reason(StrEnum):
     INCOMPLETE_VIDEO = "incomplete_video"  # a part of a long video was refused or failed
     DUPLICATE_VIDEO = "duplicate_video"
     LICENCE_REFUSED = "licence_refused"
+    FORGOTTEN = "forgotten"  # its tombstone is in the dataset: somebody asked for its removal
     # clips
     CLIP_TOO_SHORT = "clip_too_short"
     UPSCALED_TOO_MUCH = "upscaled_too_much"

@@ -5,6 +5,7 @@ own rate; boxes are xyxy in pixels of the clip's picture. Names mean the same ev
 """
 
 import math
+import re
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ SCHEMA_VERSION = 1
 _TEXT, _BYTES, _FLAG = pa.string(), pa.binary(), pa.bool_()
 _INT, _LONG, _FLOAT, _DOUBLE = pa.int32(), pa.int64(), pa.float32(), pa.float64()
 BOX = pa.list_(_FLOAT, 4)
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+_MAX_NOTE, _MAX_ID = 2000, 200
 MEDIA = pa.struct([("bytes", _BYTES), ("path", _TEXT)])  # what `datasets` reads as Image, Video
 
 
@@ -450,10 +453,21 @@ class Sample:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Tag:
     """A mark on a sample, by a person or by a check of the audit."""
 
     sample_id: str = column(_TEXT, "the sample")
     tag: str = column(_TEXT, "id of a check, or a word of the person's own")
     note: str = column(_TEXT, "why", default="")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.tag, str) or not _TAG.fullmatch(self.tag):
+            raise ValueError(
+                "tag must be 1 to 40 of a-z, 0-9, '.', _ and -, and start with a letter or digit, "
+                f"got {str(self.tag)[:60]!r}"
+            )
+        if not isinstance(self.sample_id, str) or not 0 < len(self.sample_id) <= _MAX_ID:
+            raise ValueError(f"sample_id must be text of 1 to {_MAX_ID} characters")
+        if not isinstance(self.note, str) or len(self.note) > _MAX_NOTE:
+            raise ValueError(f"note must be text of at most {_MAX_NOTE} characters")

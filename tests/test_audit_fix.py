@@ -10,7 +10,7 @@ from faults import plant
 
 from pipeline.audit.compare import compare
 from pipeline.audit.fix import fix, plan
-from pipeline.audit.tags import read_tags
+from pipeline.audit.tags import read_tag_file
 from pipeline.dataset.commit import damaged_files, read_manifest
 from pipeline.dataset.store import open_store
 
@@ -102,13 +102,13 @@ def test_vetoes_of_a_person_drop_and_tags_mark(clean, tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("nonsense", "is not JSON"), ('{"tag": "veto"}', "needs sample_id"), ("[1]", "an object")],
+    [("nonsense", "is not JSON"), ('{"tag": "veto"}', "with sample_id"), ("[1]", "an object")],
 )
 def test_wrong_tags_are_named_with_their_line(tmp_path, line, says):
     path = tmp_path / "tags.jsonl"
     path.write_text(f'{{"sample_id": "a", "tag": "b"}}\n{line}\n')
     with pytest.raises(ValueError, match="line 2") as raised:
-        read_tags(path)
+        read_tag_file(path)
     assert says in str(raised.value)
 
 

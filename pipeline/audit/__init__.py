@@ -1,1 +1,1 @@
-"""What is in a dataset and why: checks, report, repair, comparison."""
+"""Know, show, repair and forget what is in a dataset."""

@@ -15,7 +15,7 @@ from pipeline.audit.findings import Action, Severity
 from pipeline.audit.index import Index
 from pipeline.audit.repaired import Repair, apply
 from pipeline.audit.run import Audit
-from pipeline.audit.tags import VETO, read_tags
+from pipeline.audit.tags import VETO, read_tag_file
 from pipeline.pairing.splits import split_groups
 from schemas.manifest import Manifest
 from schemas.reasons import Reason, Split
@@ -39,7 +39,7 @@ def fix(
     Raises ValueError when the audited version is not the current one, or has no manifest.
     """
     _check_repairable(audit)
-    repair = plan(audit, read_tags(tags) if tags else [], drop_warnings)
+    repair = plan(audit, read_tag_file(tags) if tags else [], drop_warnings)
     show(repair, audit)
     if not repair:
         return None

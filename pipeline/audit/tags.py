@@ -1,41 +1,64 @@
-"""Tags and vetoes that people gave to samples: JSON lines, as the browser exports them.
+"""What a person noted about samples: JSON lines, written by the browser, read by other tools.
 
-    {"sample_id": "3f2a…", "tag": "veto", "note": "another person"}
+    {"sample_id": "…", "tag": "veto", "note": "wrong person in the second reference"}
 
-`veto` drops the sample; any other word marks it.
+`veto` says that the sample should not be used; any other word marks it. A sample may have several.
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.dataset.store import Store
 from schemas.tables import Tag
 
+TAGS = "tags.jsonl"  # beside the manifest
 VETO = "veto"
-_LONGEST = 2000  # signs of a tag or note
 
 
-def read_tags(path: str | Path) -> list[Tag]:
-    """Read the file. Raises ValueError naming the line and what is wrong with it."""
-    tags = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise ValueError(f"{where} is not JSON: {problem}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{where} must be an object with sample_id and tag, got {line[:60]!r}")
-        tags.append(_tag(row, where))
-    return tags
+def read_tags(store: Store) -> list[Tag]:
+    """Return the tags that lie with a dataset, sorted. Raises ValueError naming a bad line."""
+    if not store.exists(TAGS):
+        return []
+    return _parse(store.read(TAGS), TAGS)
 
 
-def _tag(row: dict, where: str) -> Tag:
-    values = {name: row.get(name, "") for name in ("sample_id", "tag", "note")}
-    for name, value in values.items():
-        if not isinstance(value, str) or len(value) > _LONGEST:
-            raise ValueError(f"{where}: {name} must be text of at most {_LONGEST} signs")
-    if not values["sample_id"] or not values["tag"]:
-        raise ValueError(f"{where} needs sample_id and tag, got {sorted(row)}")
-    return Tag(**values)
+def read_tag_file(path: str | Path) -> list[Tag]:
+    """Return the tags of a file, sorted. Raises ValueError naming a bad line."""
+    return _parse(Path(path).read_bytes(), str(path))
+
+
+def write_tags(tags: Iterable[Tag], store: Store) -> None:
+    """Replace the file, sorted, so that the same tags are the same bytes; none removes it."""
+    lines = [json.dumps(asdict(tag), ensure_ascii=False, sort_keys=True) for tag in sorted(tags)]
+    if lines:
+        store.write(TAGS, "".join(f"{line}\n" for line in lines).encode())
+    else:
+        store.delete(TAGS)
+
+
+def vetoed(tags: Iterable[Tag]) -> set[str]:
+    """Return the samples that should not be used."""
+    return {tag.sample_id for tag in tags if tag.tag == VETO}
+
+
+def _parse(content: bytes, name: str) -> list[Tag]:
+    tags = set()
+    for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
+        if line.strip():
+            tags.add(_tag(line, f"{name}, line {number}"))
+    return sorted(tags)
+
+
+def _tag(line: str, where: str) -> Tag:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"{where} is not JSON: {problem}") from None
+    if not isinstance(row, dict) or not row.get("sample_id") or not row.get("tag"):
+        raise ValueError(f"{where} must be an object with sample_id and tag, got {line[:60]!r}")
+    try:
+        return Tag(row["sample_id"], row["tag"], row.get("note", ""))
+    except ValueError as problem:
+        raise ValueError(f"{where}: {problem}") from None

@@ -22,6 +22,7 @@ from pipeline.dataset.units import (
 )
 from schemas.manifest import POINTER, Manifest
 from schemas.tables import Input
+from schemas.tombstones import TOMBSTONES, Tombstones
 
 _SETTINGS = "units/settings.json"
 
@@ -36,6 +37,7 @@ class Plan:
     manifest: Manifest | None  # the current version
     manifest_sha256: str
     finished: bool  # the current version is what the inputs and settings make
+    tombstones: Tombstones  # what must not come back
 
     @property
     def video_ids(self) -> dict[str, str]:
@@ -70,7 +72,8 @@ def make_plan(
         for unit_id in [unit_id for unit_id, receipt in receipts.items() if receipt.failed]:
             drop_unit(unit_id, store)
             del receipts[unit_id]
-    known = read_known_inputs(store)
+    tombstones = read_tombstones(store)
+    known = _known_inputs(store, videos, tombstones)
     pending = tuple(v for v in videos if not is_observed(v, known.get(v.uri), receipts))
     current = read_manifest(store)
     manifest, sha256 = current or (None, "")
@@ -82,7 +85,28 @@ def make_plan(
         and manifest.config_digest == settings_digest(config.deciding())
         and manifest.inputs_digest == inputs_digest(videos, known)
     )
-    return Plan(pending, known, receipts, manifest, sha256, finished)
+    return Plan(pending, known, receipts, manifest, sha256, finished, tombstones)
+
+
+def read_tombstones(store: Store) -> Tombstones:
+    """Return what was forgotten in this dataset."""
+    return (
+        Tombstones.from_json(store.read(TOMBSTONES)) if store.exists(TOMBSTONES) else Tombstones()
+    )
+
+
+def _known_inputs(
+    store: Store, videos: Iterable[InputVideo], tombstones: Tombstones
+) -> dict[str, Input]:
+    """Return what is known of inputs; a forgotten one is found under the stand-in of its uri."""
+    written = read_known_inputs(store)
+    known = {k: v for k, v in written.items() if not tombstones.holds_video(v.video_id)}
+    if tombstones.videos:
+        for video in videos:
+            stand_in = known.pop(tombstones.stand_in(video.uri), None)
+            if stand_in is not None:
+                known[video.uri] = replace(stand_in, uri=video.uri)
+    return known
 
 
 def _check_settings(store: Store, config: Curate) -> None:
@@ -129,14 +153,26 @@ def remember(plan: Plan, identified: Iterable[Identified], store: Store, config:
         video = facts[each.uri]
         num_parts = len(split_video(each.video, config.part_s))
         known[each.uri] = Input(each.uri, video.size_bytes, video.changed, each.video_id, num_parts)
-    write_known_inputs(known, store)
+    write_known_inputs(_without_forgotten(known, plan.tombstones), store)
     settings = json.dumps(config.observing(), indent=1, sort_keys=True)
     store.write(_SETTINGS, settings.encode())
     return replace(plan, known=known)
 
 
+def _without_forgotten(known: dict[str, Input], tombstones: Tombstones) -> dict[str, Input]:
+    """Replace the uris of forgotten inputs, which may name a person, by their stand-ins."""
+    if not tombstones.videos:
+        return known
+    stand_ins = {uri: tombstones.stand_in(uri) for uri in known}
+    named = [
+        replace(row, uri=row.video_id) if row.video_id == stand_ins[uri] else row
+        for uri, row in known.items()
+    ]
+    return {row.uri: row for row in named}
+
+
 def restart(store: Store) -> None:
-    """Remove every version and every unit, pointer first, so that all is made again."""
+    """Remove every version and unit, pointer first, so that all is made again; tombstones stay."""
     store.delete(POINTER)
     for folder in ("manifests", STAGING, *FOLDERS, "edits", "units"):
         for path in store.list(folder):

@@ -40,7 +40,7 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool: ...
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str = "") -> list[str]:
         """Return every file below the folder, sorted; none when the folder is missing."""
         ...
 
@@ -123,8 +123,8 @@ class LocalStore:
     def exists(self, path: str) -> bool:
         return self._at(path).exists()
 
-    def list(self, folder: str) -> list[str]:
-        base = self._at(folder)
+    def list(self, folder: str = "") -> list[str]:
+        base = self._at(folder) if folder else self._root
         found = (Path(at) / name for at, _, names in os.walk(base) for name in names)
         return sorted(
             path.relative_to(self._root).as_posix() for path in found if _TEMPORARY not in path.name
@@ -198,9 +198,9 @@ class RemoteStore:
     def exists(self, path: str) -> bool:
         return self._fs.exists(self._at(path))
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str = "") -> list[str]:
         self._fs.invalidate_cache()
-        found = self._fs.find(self._at(folder))
+        found = self._fs.find(self._at(folder) if folder else self._root)
         return sorted(path[len(self._root) :].lstrip("/") for path in found)
 
     @contextlib.contextmanager

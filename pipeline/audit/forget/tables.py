@@ -1,0 +1,51 @@
+"""Read a dataset's tables as they lie on disk, ours or another's, a row group at a time."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.dataset.store import Store
+from schemas.manifest import Manifest
+
+_PLAIN = "references.list.element."
+
+
+def files_of(table: str, manifest: Manifest) -> list[str]:
+    """Return the paths of one table of a version, in order."""
+    return [file.path for file in manifest.files if file.path.startswith(f"{table}/")]
+
+
+def open_table(path: str, store: Store) -> pq.ParquetFile:
+    """Open a Parquet file. Raises ValueError for a column that would run code when it is read."""
+    try:
+        file = pq.ParquetFile(store.open(path), page_checksum_verification=True)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{store.url}/{path} is no Parquet file: {error}") from error
+    foreign = [field.name for field in file.schema_arrow if _is_foreign(field)]
+    if foreign:
+        raise ValueError(
+            f"{store.url}/{path}: column {foreign[0]!r} has an extension type, which may run code "
+            "when it is read; write the file again without it"
+        )
+    return file
+
+
+def _is_foreign(field: pa.Field) -> bool:
+    metadata = field.metadata or {}
+    return isinstance(field.type, pa.ExtensionType) or b"ARROW:extension:name" in metadata
+
+
+def light_rows(path: str, columns: Sequence[str], store: Store) -> Iterator[dict]:
+    """Yield rows with those of `columns` that the file has; references without their pixels."""
+    file = open_table(path, store)
+    names = set(file.schema_arrow.names)
+    wanted = [name for name in columns if name in names]
+    if "references" in columns and "references" in names:
+        inner = ("reference_id", "track_id", "clip_id", "video_id")
+        wanted = [name for name in wanted if name != "references"]
+        wanted += [f"{_PLAIN}{name}" for name in inner]
+    if not wanted:
+        return
+    for group in range(file.num_row_groups):
+        yield from file.read_row_group(group, columns=wanted).to_pylist()
