@@ -1,0 +1,34 @@
+"""Look through a dataset in a web browser, on this machine alone.
+
+python jobs/browse.py dataset/ --open
+"""
+
+import argparse
+import sys
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="browse.py", description=__doc__)
+    parser.add_argument("dataset", help="a folder or an fsspec URL")
+    parser.add_argument("--port", type=int, default=8421, help="0 takes a free one (8421)")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    arguments = parser.parse_args()
+    try:
+        from pipeline.audit.browser.serve import serve
+    except ModuleNotFoundError as error:
+        print(f'browse: {error}: pip install "contextanyone[audit]"', file=sys.stderr)
+        return 2
+    from pipeline.dataset.store import open_store
+
+    try:
+        serve(open_store(arguments.dataset), arguments.port, arguments.open)
+    except (ValueError, OSError) as error:
+        print(f"browse: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
