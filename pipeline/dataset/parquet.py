@@ -23,18 +23,23 @@ def encode_rows(rows: Iterable[Row], table: type[Row], schema: pa.Schema | None 
 
 def encode_table(data: pa.Table) -> bytes:
     """Return the Parquet file of an Arrow table: fixed options, page index and checksums."""
-    media, light = _leaf_columns(data.schema)
+    media, _ = _leaf_columns(data.schema)
     sink = io.BytesIO()
-    options: dict[str, Any] = {
+    rows = MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP
+    pq.write_table(data, sink, row_group_size=rows, **writer_options(data.schema))
+    return sink.getvalue()
+
+
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return what a Parquet writer of this schema is given: media are compressed already."""
+    media, light = _leaf_columns(schema)
+    return {
         "compression": {**dict.fromkeys(media, "NONE"), **dict.fromkeys(light, "ZSTD")},
         "use_dictionary": list(light),
         "write_statistics": list(light),
         "write_page_index": True,
         "write_page_checksum": True,
     }
-    rows = MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP
-    pq.write_table(data, sink, row_group_size=rows, **options)
-    return sink.getvalue()
 
 
 @functools.cache

@@ -176,8 +176,8 @@ class _Server:
         return found | {"similarity": _similarity(order, vectors)}
 
     def rejects(self, request: Request) -> dict:
-        asked = [request.query_params.get(name, "")[:60] for name in ("stage", "reason")]
-        return rejects.page(self._cursor(), *asked, *_page(request))
+        stage, reason = (request.query_params.get(name, "")[:60] for name in ("stage", "reason"))
+        return rejects.page(self._cursor(), stage, reason, *_page(request))
 
     def gates(self, _: Request) -> list:
         return rejects.gates(self._cursor())

@@ -1,0 +1,55 @@
+"""Write a dataset as other tools read it.
+
+    python jobs/export.py dataset/ --format huggingface --output folder/
+
+Vetoed samples are left out (--with-vetoed keeps them); embeddings always are. Exit codes: 0 done,
+2 wrong arguments, no dataset, or an output that has content.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+FORMATS = ("huggingface", "webdataset", "croissant", "fiftyone")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", help="a folder or an fsspec URL")
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument("--with-vetoed", action="store_true", help="keep samples tagged veto")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pipeline.audit.export.croissant import write_croissant
+    from pipeline.audit.export.fiftyone import write_fiftyone
+    from pipeline.audit.export.huggingface import write_huggingface
+    from pipeline.audit.export.source import export
+    from pipeline.audit.export.webdataset import write_webdataset
+    from pipeline.dataset.store import open_store
+
+    writers = (write_huggingface, write_webdataset, write_croissant, write_fiftyone)
+    write = dict(zip(FORMATS, writers, strict=True))[arguments.format]
+    store = open_store(arguments.dataset)
+    facts = export(write, store, arguments.output, arguments.with_vetoed)
+    left_out = f", {facts.left_out} vetoed left out" if facts.left_out else ""
+    print(f"wrote {facts.total} samples{left_out} to {arguments.output}")
+    return 0
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    try:
+        return run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
