@@ -14,13 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
@@ -37,7 +36,9 @@ from benchmarks.people_metrics import (  # noqa: E402
 )
 from pipeline.engines import engines_preset, load_engine  # noqa: E402
 from pipeline.engines.interfaces import PersonImage  # noqa: E402
+from pipeline.engines.landmarks import complete  # noqa: E402
 from pipeline.engines.spaces import compare, spaces_of  # noqa: E402
+from pipeline.media import decode_image  # noqa: E402
 from pipeline.tracks import TrackGate  # noqa: E402
 from schemas.columns import from_table  # noqa: E402
 from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
@@ -154,8 +155,8 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
         passed = [track for track in tracks if gate.check(track, clip) is None]
         nobody = [track for track in passed if not score.person_of(track.track_id)]
         here = {p for m in truths[name].moments if _within(clip, m.time_s) for p in m.people}
-        new = len(here), len(passed), len(nobody)
-        counts[name] = tuple(map(sum, zip(counts[name], new, strict=True)))
+        by_eye, so_far, none = counts[name]
+        counts[name] = by_eye + len(here), so_far + len(passed), none + len(nobody)
         by_video[name].add(score)
         total.add(score)
     character = {t.track_id: t.character_id for t in dataset.tracks if t.character_id}
@@ -181,9 +182,9 @@ def _print_portraits(engines: str, dataset: Dataset, score: Score, media: Path) 
     """Compare tracks of people of whom there are photographs with these."""
     known = json.loads(GOLDEN.read_text())["images"]
     preset, _, changes = engines.partition(":")
-    chosen = dict(change.split("=") for change in filter(None, changes.split(",")))
-    names = {task: chosen.get(task, getattr(engines_preset(preset), task)) for task in _LOOKING}
-    faces, recogniser = (load_engine(task, names[task]) for task in _LOOKING)
+    names = asdict(engines_preset(preset))
+    names |= dict(change.split("=") for change in filter(None, changes.split(",")))
+    faces, recogniser = (load_engine(task, names[task]) for task in ("faces", "recogniser"))
     people = set(known.values())
     tracks = [t for t in dataset.tracks if score.person_of(t.track_id) in people]
     tracks = [t for t in tracks if t.track_id in dataset.vectors]
@@ -194,10 +195,13 @@ def _print_portraits(engines: str, dataset: Dataset, score: Score, media: Path) 
         f"{recogniser.windows.cross_video:g}, refused below {recogniser.windows.reference_floor:g}"
     )
     for name, person in known.items():
-        picture = np.ascontiguousarray(cv2.imread(str(media / name))[..., ::-1])
+        picture = decode_image((media / name).read_bytes())
         [found] = faces.detect([picture])
         if not len(found.boxes):
             print(f"  {name}: no face found")
+            continue
+        if not complete(found.landmarks[0]):
+            print(f"  {name}: the engine finds no five points")
             continue
         image = PersonImage(picture, found.boxes[0], found.boxes[0], found.landmarks[0])
         [vector] = recogniser.embed([image])
@@ -209,9 +213,6 @@ def _print_portraits(engines: str, dataset: Dataset, score: Score, media: Path) 
             for track, cosine in zip(tracks, cosines, strict=True)
         )
         print(f"  {Path(name).stem} ({person}): {told}")
-
-
-_LOOKING = ("faces", "recogniser")
 
 
 def _print_videos(results: Mapping[str, Result]) -> None:

@@ -28,8 +28,8 @@ from pipeline.stage import ClipRow, Still
 from schemas.ids import content_id
 from schemas.tables import Candidate, Clip, Embedding, FaceBox, Track
 
-_EDGE = 0.01  # of the still's side: a box this near is cut by the picture's edge
-_BODY_SIDES = 5.5  # a box this many face sides high holds feet; knees end at 5
+_EDGE = 0.02  # of the still's side: a box this near is cut by the picture's edge
+_BODY_SIDES = 5.5  # a box this many faces high holds feet; knees end at 5
 _BODY_ASPECT = 2.2  # the same without a face: height over width
 _HASH_PX = 64
 
@@ -317,7 +317,7 @@ def _whole_body(shown: _Shown) -> bool:
         return False
     if shown.face_box is None:
         return bool(y1 - y0 >= _BODY_ASPECT * (x1 - x0))
-    return bool(y1 - y0 >= _BODY_SIDES * (shown.face_box[2] - shown.face_box[0]))
+    return bool(y1 - y0 >= _BODY_SIDES * max(shown.face_box[2:] - shown.face_box[:2]))
 
 
 def _source_size(clip: Clip, shown: _Shown) -> float:

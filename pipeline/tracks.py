@@ -208,6 +208,7 @@ class TrackGate:
              track_too_short     seen for too little of the clip
              person_too_small    box below `min_area` of the picture or `min_px`
              impure_track        neighbouring looks disagree: probably two people
+             body_part           no face and not a whole body: hands, a trunk
              unconfirmed_person  a weak detector, and too few faces in it
 
     Attributes:
@@ -222,7 +223,10 @@ class TrackGate:
         min_purity: Concat-ID (2503.14151) drops when over 30 % of neighbours disagree.
         weak_detectors: beginnings of ids of detectors that need a face to be believed.
         min_faces: faces found in stills, for those.
-        min_face_rate: share of the examined stills with a face, for those.
+        min_face_rate: share of the examined stills with a face, for those; others may show less if
+            their box is that of a body.
+        min_body_aspect: height over width of such a box. Hands had 0.7, a trunk behind a table
+            0.5, people seen from behind 2.4 or more.
     """
 
     max_people: int = 3
@@ -235,6 +239,7 @@ class TrackGate:
     weak_detectors: tuple[str, ...] = ("opencv-",)
     min_faces: int = 2
     min_face_rate: float = 0.2
+    min_body_aspect: float = 1.6
 
     def check(self, track: Track, clip: Clip) -> Rejected | None:
         """Return why the track is refused, or None."""
@@ -257,12 +262,18 @@ class TrackGate:
         return self._check_faces(track)
 
     def _check_faces(self, track: Track) -> Rejected | None:
-        if not track.detector.startswith(self.weak_detectors):
-            return None
-        if len(track.faces) < self.min_faces:
+        weak = track.detector.startswith(self.weak_detectors)
+        if weak and len(track.faces) < self.min_faces:
             return Rejected(Reason.UNCONFIRMED_PERSON, len(track.faces), self.min_faces, "faces")
-        if track.face_rate < self.min_face_rate:
+        if track.face_rate >= self.min_face_rate:
+            return None
+        if weak:
             return Rejected(
                 Reason.UNCONFIRMED_PERSON, track.face_rate, self.min_face_rate, "face rate"
             )
+        middle = np.median(np.asarray(track.boxes), axis=0)
+        aspect = float((middle[3] - middle[1]) / max(middle[2] - middle[0], 1.0))
+        if aspect < self.min_body_aspect:
+            detail = "height over width of a person without a face"
+            return Rejected(Reason.BODY_PART, aspect, self.min_body_aspect, detail)
         return None

@@ -217,6 +217,16 @@ def test_every_threshold_refuses_with_its_reason(columns, reason):
     assert rejected.value < rejected.threshold
 
 
+def test_hands_and_trunks_without_a_face_are_refused():
+    wide = {"boxes": [[300.0, 60.0, 700.0, 460.0]] * len(GOOD.boxes), "detector": "yolo/11"}
+    hands = replace(GOOD, faces=[], face_rate=0.0, **wide)
+    rejected = TrackGate().check(hands, CLIP)
+    assert rejected is not None
+    assert (rejected.reason, rejected.value) == (Reason.BODY_PART, 1.0)
+    assert TrackGate().check(replace(hands, faces=[FACE] * 3, face_rate=0.8), CLIP) is None
+    assert TrackGate().check(replace(hands, boxes=GOOD.boxes), CLIP) is None  # from behind
+
+
 def test_a_crowd_is_refused():
     rejected = TrackGate().check(GOOD, replace(CLIP, num_people=7))
     assert rejected is not None
