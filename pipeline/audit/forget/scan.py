@@ -4,17 +4,23 @@ Parquet compresses, so the bytes of a file alone prove little: the values of eve
 through too. Thousands of needles are looked for at once by their first two bytes, then eight.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.audit.forget.needles import Needles
 from pipeline.audit.forget.tables import open_table
 from pipeline.dataset.store import Store
 
 _CHUNK = 4 << 20
+_BATCH = 32 << 20
+_TEXTS = (
+    *(pa.StringArray, pa.LargeStringArray, pa.BinaryArray, pa.LargeBinaryArray),
+    pa.FixedSizeBinaryArray,
+)
 _WORD = np.zeros(256, bool)
 _WORD[[*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"]] = True
 
@@ -127,21 +133,34 @@ def _chunks(path: str, overlap: int, store: Store) -> Iterator[bytes]:
 def _decoded(path: str, store: Store) -> Iterator[tuple[str, bytes, int]]:
     """Yield column, content, number of values, a row group at a time; no content of a foreign file.
 
-    Texts are joined by line feeds, so that two neighbours never make a word together.
+    Values are joined by line feeds, so that two neighbours never make a word together.
     """
     try:
         file = open_table(path, store)
     except ValueError:
         return
-    for group in range(file.num_row_groups):
-        data = file.read_row_group(group)
+    for groups in _batches(file):
+        data = file.read_row_groups(groups).combine_chunks()
         for name in data.column_names:
             for chunk in data[name].chunks:
-                for leaf in _leaves(chunk):
-                    yield name, leaf[0](), leaf[1]
+                for content, values in _leaves(chunk):
+                    yield name, content, values
 
 
-def _leaves(array: pa.Array) -> Iterator[tuple[Callable[[], bytes], int]]:
+def _batches(file: pq.ParquetFile) -> Iterator[list[int]]:
+    """Yield row groups that are read together: small ones in one go, large ones alone."""
+    batch, size = [], 0
+    for group in range(file.num_row_groups):
+        batch.append(group)
+        size += file.metadata.row_group(group).total_byte_size
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _leaves(array: pa.Array) -> Iterator[tuple[bytes, int]]:
     if isinstance(array, pa.DictionaryArray):
         array = array.dictionary_decode()
     if isinstance(array, (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)):
@@ -149,14 +168,9 @@ def _leaves(array: pa.Array) -> Iterator[tuple[Callable[[], bytes], int]]:
     elif isinstance(array, pa.StructArray):
         for part in array.flatten():
             yield from _leaves(part)
-    elif isinstance(array, (pa.StringArray, pa.LargeStringArray)):
-        texts = array.cast(pa.large_binary())
-        yield lambda: b"\n".join(each for each in texts.to_pylist() if each is not None), len(array)
-    elif isinstance(array, (pa.BinaryArray, pa.LargeBinaryArray, pa.FixedSizeBinaryArray)):
-        for value in array:
-            yield lambda value=value: value.as_py() or b"", 1
     elif pa.types.is_floating(array.type):
-        yield (
-            lambda: np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).tobytes(),
-            len(array),
-        )
+        numbers = array.to_numpy(zero_copy_only=False)
+        yield np.ascontiguousarray(numbers).tobytes(), len(array)
+    elif isinstance(array, _TEXTS):
+        values = array.cast(pa.large_binary()).to_pylist()
+        yield b"\n".join(value for value in values if value), len(array)
