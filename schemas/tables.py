@@ -369,7 +369,8 @@ class Reference:
     )
     hash_distance: int = column(
         _INT,
-        "copy risk: bits of 64 that differ from the clip's nearest candidate; -1 unknown",
+        "copy risk: bits of 64 that differ from the clip's nearest candidate, before augmentation; "
+        "-1 unknown",
         unit="bit",
         default=-1,
     )
@@ -382,7 +383,7 @@ class Reference:
     place_similarity: float = column(
         _FLOAT,
         "copy risk: Bhattacharyya coefficient of the background's colours to those of the clip; "
-        "1 is one place, NaN when either shows no background",
+        "1 is one place; NaN when either shows no background, or it was replaced",
         default=math.nan,
     )
     review: str = column(
