@@ -4,6 +4,7 @@ It answers on this machine alone: other hosts are refused by name (against DNS r
 need a header that no other site can send, and the page may load nothing from anywhere else.
 """
 
+import json
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -249,8 +250,6 @@ async def _small_body(request: Request) -> dict:
         content += part
         if len(content) > _MAX_BODY:
             raise HTTPException(413, f"more than {_MAX_BODY} bytes")
-    import json
-
     body = json.loads(content)
     if not isinstance(body, dict):
         raise ValueError("the body must be a JSON object")
