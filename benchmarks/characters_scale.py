@@ -12,13 +12,18 @@ import resource
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
-import rows
 
-from pipeline.characters import find_characters
-from pipeline.engines.interfaces import SimilarityWindows
-from schemas.tables import Clip, Embedding, Track
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import rows  # noqa: E402
+
+from pipeline.characters import find_characters  # noqa: E402
+from pipeline.engines.interfaces import SimilarityWindows  # noqa: E402
+from schemas.tables import Clip, Embedding, Track  # noqa: E402
 
 SIZE, SAME = 128, 0.52
 WINDOWS = SimilarityWindows(same_video=0.42, cross_video=0.45, reference_floor=0.3, duplicate=0.99)

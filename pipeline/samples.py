@@ -6,7 +6,7 @@ Planning is light: ids and scores of everything observed, no pixels. `pipeline.s
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from typing import Literal
 
 from pipeline.augment import Augment, draw_recipe, recipe_to_json
 from pipeline.characters import CharacterResult, Characters, find_in_spaces
@@ -27,11 +27,8 @@ CHARACTERS, REFERENCES = "characters", "references"  # stages of the ledger
 USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
 
 
-class Layout(StrEnum):
-    """What a sample of a clip with several characters is."""
-
-    PER_CHARACTER = "per_character"  # one sample for each of them
-    MULTI_CHARACTER = "multi_character"  # one sample with all of them
+# What a sample of a clip with several characters is: one for each of them, or one with all.
+Layout = Literal["per_character", "multi_character"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Pairing:
     references: References = field(default_factory=References)
     augment: Augment = field(default_factory=Augment)
     splits: Splits = field(default_factory=Splits)
-    samples: Layout = Layout.PER_CHARACTER
+    samples: Layout = "per_character"
     edits: Edits = field(default_factory=Edits)
     windows: tuple[OwnWindows, ...] = ()
 
@@ -150,7 +147,7 @@ def plan_cast(
         if not choice.rejected:
             plans.append(_plan(track, choice.references, light, config))
     ledger.check(REFERENCES, "sample", entered=len(cast.found.tracks))
-    if config.samples == Layout.MULTI_CHARACTER:
+    if config.samples == "multi_character":
         plans = _by_clip(plans, {track.track_id: track for track in cast.found.tracks})
     samples = _with_splits(plans, cast.clips, config.splits)
     return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))

@@ -54,6 +54,14 @@ def test_windows_rise_with_how_often_they_are_asked_and_keep_clothes_from_joinin
     assert drawn().windows(clothes).cross_video == 1.01
 
 
+def test_too_few_pairs_raise_a_window_and_never_lower_it():
+    few = drawn(different=500)  # not enough for 0.1 % and 0.01 %
+    windows = few.windows(WINDOWS)
+    assert (windows.same_video, windows.cross_video) == (WINDOWS.same_video, WINDOWS.cross_video)
+    low = type(WINDOWS)(0.1, 0.1, 0.1, 0.99)
+    assert few.windows(low).cross_video > few.different.max()
+
+
 def test_too_few_pairs_suggest_nothing():
     few = drawn(same=5)
     assert not few.tells

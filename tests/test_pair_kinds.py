@@ -16,7 +16,7 @@ from pipeline.pairing.kinds import Kind, Kinds, resolve
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.windows import OwnWindows, with_own_windows
 from pipeline.sample_rows import Member, build_sample
-from pipeline.samples import Layout, Pairing, plan_samples
+from pipeline.samples import Pairing, plan_samples
 from schemas.manifest import DataFile
 from schemas.reasons import PairKind
 from schemas.tables import Sample
@@ -100,7 +100,7 @@ def test_every_candidate_is_accounted_for():
 def test_several_characters_of_a_clip_are_several_samples_or_one():
     apart = Seen().plan().samples
     assert sorted(plan.track_id for plan in apart if plan.clip_id == "scene") == ["anna", "ben"]
-    together = Seen().plan(Pairing(samples=Layout.MULTI_CHARACTER)).samples
+    together = Seen().plan(Pairing(samples="multi_character")).samples
     (plan,) = (plan for plan in together if plan.clip_id == "scene")
     assert [member.track_id for member in plan.members] == ["anna", "ben"]  # the larger first
     assert len(together) == len(apart) - 1
@@ -114,7 +114,7 @@ def test_samples_of_several_characters_are_read_by_datasets_and_by_the_trainer(t
     from trainer.data.samples import _HEAVY, _LIGHT
 
     seen = Seen(2)
-    plans = seen.plan(Pairing(samples=Layout.MULTI_CHARACTER)).samples
+    plans = seen.plan(Pairing(samples="multi_character")).samples
     plan = next(plan for plan in plans if plan.others)
     tracks = {row.track_id: row for row in seen.tracks}
     images = {row.reference_id: row for row in seen.images}

@@ -87,9 +87,9 @@ class Calibration:
 
         Where videos are never joined (a cross_video above 1, as of clothes) they stay apart.
         """
-        floor = self._window(FLOOR_RATE)
-        same_video = max(floor, self._window(SAME_VIDEO_RATE))
-        cross_video = max(same_video, self._window(CROSS_VIDEO_RATE))
+        floor = self._window(FLOOR_RATE, current.reference_floor)
+        same_video = max(floor, self._window(SAME_VIDEO_RATE, current.same_video))
+        cross_video = max(same_video, self._window(CROSS_VIDEO_RATE, current.cross_video))
         alike = float(np.quantile(self.same, 1 - FALSE_COPIES))
         if len(self.copies):
             alike = max(alike, float(np.quantile(self.copies, MISSED_COPIES)))
@@ -98,11 +98,15 @@ class Calibration:
         values = (same_video, cross_video, floor, duplicate)
         return SimilarityWindows(*(round(value, 3) for value in values))
 
-    def _window(self, rate: float) -> float:
-        """Return the threshold for a rate; with too few pairs, one above all strangers."""
+    def _window(self, rate: float, current: float) -> float:
+        """Return the threshold for a rate; too few pairs may raise the one in use, never lower it.
+
+        On four real videos a cross_video window of 0.32, above all strangers of ten people, paired
+        a woman of one film with one of another.
+        """
         if self.supports(rate):
             return self.threshold_for(rate)
-        return float(self.different.max()) + MARGIN
+        return max(current, float(self.different.max()) + MARGIN)
 
     def own_windows(self, info: EngineInfo, current: SimilarityWindows) -> OwnWindows:
         """Return the suggested windows, tied to the recogniser that they were measured with."""

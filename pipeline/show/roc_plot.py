@@ -40,6 +40,7 @@ def _cosines(one: Calibration, windows: SimilarityWindows, axes) -> None:
             label = f"{name} {value:.3f}"
             axes.axvline(value, color=_INK, linestyle=_LINES[name], linewidth=1.2, label=label)
     axes.set(xlabel="cosine", ylabel="density", title=f"pairs {one.space}".strip())
+    axes.set_ylim(top=1.6 * axes.get_ylim()[1])  # room for the legend
     axes.legend(fontsize=8, loc="upper left")
 
 
