@@ -146,7 +146,7 @@ def read_dataset(folder: Path) -> Dataset:
 def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
     """Compare a dataset with the truth."""
     by_video = {name: Score() for name in truths}
-    counts = dict.fromkeys(truths, (0, 0, 0))
+    counts: dict[str, tuple[int, int, int]] = dict.fromkeys(truths, (0, 0, 0))
     gate, total = TrackGate(), Score()
     for clip in dataset.clips.values():
         name, video = dataset.file_of(clip.video_id), dataset.videos[clip.video_id]

@@ -337,8 +337,9 @@ def test_sface_reads_five_points_and_any_network_of_its_form(media, monkeypatch)
 def test_presets_name_engines_that_exist():
     for name in ("embedded", "production", "permissive"):
         chosen = engines_preset(name)
-        for task, known in REGISTRY.items():
-            assert getattr(chosen, task) in known
+        assert chosen.chosen()
+        for task, engine in chosen.chosen():
+            assert engine in REGISTRY[task]
     assert engines_preset("embedded") == Engines()
     with pytest.raises(ValueError, match="embedded, production, permissive"):
         engines_preset("fast")

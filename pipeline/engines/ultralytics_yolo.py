@@ -28,8 +28,13 @@ def quietly() -> Any:
     """Import `ultralytics.YOLO` so that it never installs, phones home or looks for updates."""
     quiet = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
     os.environ.update(quiet, ORT_DISABLE_TELEMETRY="1")  # read when the library is imported
+    from PIL import Image
+
+    opener = Image.open
     from ultralytics import YOLO
     from ultralytics.utils import checks, events
+
+    Image.open = opener  # ultralytics' own looks for, and would install, a HEIF reader
 
     checks.__dict__["AUTOINSTALL"] = False  # if somebody else imported it before
     events.events.enabled = False

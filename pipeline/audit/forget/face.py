@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,16 @@ def match_face(picture: Path, manifest: Manifest, store: Store, show: int = 5) -
 
 
 def _engines_of(manifest: Manifest) -> Engines:
-    named: Mapping[str, str] = manifest.config.get("engines") or {}
+    named: Mapping[str, Any] = manifest.config.get("engines") or {}
     if not named:
         raise ValueError(
             "the manifest does not say which engines the dataset was made with; find the character "
             "in jobs/browse.py and name it by --character"
         )
-    return Engines(**{f.name: named[f.name] for f in fields(Engines) if f.name in named})
+    chosen = {f.name: named[f.name] for f in fields(Engines) if f.name in named}
+    if "scorers" in chosen:
+        chosen["scorers"] = tuple(chosen["scorers"])  # JSON has lists
+    return Engines(**chosen)
 
 
 def _vector_of(picture: np.ndarray, engines: Loaded) -> np.ndarray:
