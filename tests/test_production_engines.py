@@ -338,8 +338,8 @@ def test_presets_name_engines_that_exist():
     for name in ("embedded", "production", "permissive"):
         chosen = engines_preset(name)
         assert chosen.chosen()
-        for task, engine in chosen.chosen():
-            assert engine in REGISTRY[task]
+        for task, named in chosen.chosen():
+            assert named in REGISTRY[task]
     assert engines_preset("embedded") == Engines()
     with pytest.raises(ValueError, match="embedded, production, permissive"):
         engines_preset("fast")
