@@ -1,4 +1,4 @@
-"""What finding characters costs, and how well it does, from 10,000 tracks to a million.
+"""What finding characters costs, and how well it does, by the number of tracks.
 
     python benchmarks/characters_scale.py 10000 100000 1000000
 
