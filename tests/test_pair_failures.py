@@ -244,13 +244,13 @@ def followed(frames, box):
 def test_id_switch_in_the_tracker_is_refused_as_impure(portrait):
     """Halfway another person stands where the first one stood."""
     other = portraits.recoloured(portrait)
-    frames = [portraits.placed(100, 120, 360)] * 32
-    frames += [portraits.placed(100, 120, 360, other)] * 32
-    tracks, refused = followed(frames, [130, 120, 430, 480])
+    first = [portraits.placed(100 + 2 * (k % 12), 120, 360) for k in range(64)]
+    second = [portraits.placed(100 + 2 * (k % 12), 120, 360, other) for k in range(32)]
+    tracks, refused = followed(first[:32] + second, [180, 120, 390, 480])
     assert tracks
     assert all(each is not None for each in refused)
     assert {each.reason for each in refused} <= {Reason.IMPURE_TRACK, Reason.TRACK_TOO_SHORT}
-    _, steady = followed([portraits.placed(100, 120, 360)] * 64, [130, 120, 430, 480])
+    _, steady = followed(first, [180, 120, 390, 480])
     assert steady == [None]
 
 
