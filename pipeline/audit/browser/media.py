@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.audit.forget.tables import files_of, open_table
+from pipeline.audit.tables import files_of, open_table
 from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store
 from pipeline.sandbox import Announce, Child, Died, Handler, Sandbox

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audit.forget.tables import files_of, open_table
+from pipeline.audit.tables import files_of, open_table
 from pipeline.dataset.store import Store
 from schemas.columns import Row, schema_of
 from schemas.manifest import Manifest

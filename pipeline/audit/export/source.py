@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.audit.forget.tables import files_of, open_table
+from pipeline.audit.tables import files_of, open_table
 from pipeline.audit.tags import read_tags, vetoed
 from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.store import Store
