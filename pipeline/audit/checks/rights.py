@@ -26,7 +26,7 @@ REFUSED = error(
 OPT_OUT = error(
     "rights.opt-out", "A video or person is on the opt-out list",
     "Somebody asked not to be in here.",
-    "Remove them with jobs/forget.py, from all versions.",
+    "Leave the videos out of the inputs, and curate again with --replace.",
 )  # fmt: skip
 TERMS = warning(
     "rights.restricted", "A licence forbids commercial use or changes",
