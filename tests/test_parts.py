@@ -16,7 +16,7 @@ def long_video(tmp_path_factory):
     frames = [
         frame
         for shot, seconds in enumerate((16, 14, 15))
-        for frame in moving_shapes(24 * seconds, shot=shot)
+        for frame in moving_shapes(24 * seconds, (320, 240), shot)
     ]
     return write_video(path, frames, 24)
 
