@@ -20,6 +20,7 @@ from schemas.ids import content_id
 
 TOMBSTONES = "tombstones.json"
 TOMBSTONES_VERSION = 1
+FORGET = "forget"  # stage of the funnel that has no lines in the reject ledger
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from schemas.manifest import Manifest
 STILL_PRESENT = error(
     "change.removed-still-present", "A removed video is still in a table",
     "What was taken out, perhaps because somebody asked, is still used.",
-    "Drop the rows; leave the videos out and curate again with --replace.",
+    "Drop the rows; remove a person or video with jobs/forget.py.",
 )  # fmt: skip
 DRIFT = warning(
     "change.drift", "A distribution has moved",

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 from pipeline.dataset.store import Store
 from schemas.manifest import Manifest
 
-_PLAIN = "references.list.element."
+_INNER = ("reference_id", "track_id", "clip_id", "video_id")  # of a reference, without pixels
+_CAST = ("track_id", "character_id", *(f"references.list.element.{name}" for name in _INNER))
+_NESTED = {"references": _INNER, "others": _CAST}
 
 
 def files_of(table: str, manifest: Manifest) -> list[str]:
@@ -40,11 +42,9 @@ def light_rows(path: str, columns: Sequence[str], store: Store) -> Iterator[dict
     """Yield rows with those of `columns` that the file has; references without their pixels."""
     file = open_table(path, store)
     names = set(file.schema_arrow.names)
-    wanted = [name for name in columns if name in names]
-    if "references" in columns and "references" in names:
-        inner = ("reference_id", "track_id", "clip_id", "video_id")
-        wanted = [name for name in wanted if name != "references"]
-        wanted += [f"{_PLAIN}{name}" for name in inner]
+    wanted = [name for name in columns if name in names and name not in _NESTED]
+    for name in _NESTED.keys() & set(columns) & names:
+        wanted += [f"{name}.list.element.{inner}" for inner in _NESTED[name]]
     if not wanted:
         return
     for group in range(file.num_row_groups):

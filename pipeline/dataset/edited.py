@@ -21,10 +21,15 @@ _READERS = 16
 
 def write_edits(edits: Sequence[Edit], store: Store) -> str:
     """Write a batch of edits; returns its path, which depends on the ids alone."""
-    name = digest_of([edit.edit_id for edit in edits])[:24]
-    path = f"edits/{name[:2]}/{name}.parquet"
+    path = edits_path([edit.edit_id for edit in edits])
     store.write(path, encode_rows(edits, Edit))
     return path
+
+
+def edits_path(edit_ids: Iterable[str]) -> str:
+    """Return where a batch of edits lies."""
+    name = digest_of(edit_ids)[:24]
+    return f"edits/{name[:2]}/{name}.parquet"
 
 
 def read_edits(store: Store) -> dict[str, tuple[str, Edit]]:

@@ -26,7 +26,7 @@ REFUSED = error(
 OPT_OUT = error(
     "rights.opt-out", "A video or person is on the opt-out list",
     "Somebody asked not to be in here.",
-    "Leave the videos out of the inputs, and curate again with --replace.",
+    "Remove them with jobs/forget.py, from all versions.",
 )  # fmt: skip
 TERMS = warning(
     "rights.restricted", "A licence forbids commercial use or changes",

@@ -8,6 +8,7 @@ from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Check, Finding, error, found
 from pipeline.audit.index import Index
 from schemas.reasons import PairKind, Split
+from schemas.tombstones import FORGET
 
 KEYS = {  # table -> its primary key
     "videos": ("video_id",),
@@ -296,9 +297,12 @@ def check_counts(dataset: Dataset, index: Index) -> Iterator[Finding]:
                 evidence = f"{there.get(name, 0)} samples in {name}, {listed.get(name, 0)} counted"
                 yield found(SPLIT_COUNTS, "dataset", str(name), evidence)
     if index.has("rejects.stage", "rejects.level"):
-        rejects = index.rows("SELECT stage, level, count(*) FROM rejects GROUP BY 1, 2")
+        rejects = index.rows(
+            "SELECT stage, level, sum(coalesce(number, 1)) FROM rejects GROUP BY 1, 2"
+        )
         there = {(stage, level): number for stage, level, number in rejects}
-        rows = {(r.stage, r.level): r.rejected + r.failed for r in dataset.manifest.funnel}
+        told = [row for row in dataset.manifest.funnel if row.stage != FORGET]
+        rows = {(row.stage, row.level): row.rejected + row.failed for row in told}
         for stage, level in sorted(set(there) | set(rows)):
             ledger, counted = there.get((stage, level), 0), rows.get((stage, level), 0)
             if ledger != counted:

@@ -1,0 +1,523 @@
+"""What is forgotten is nowhere afterwards, does not come back, and takes nobody else along."""
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import secrets
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rows as draw
+from runs import content, curate, rows
+from test_commit import DyingStore, Killed
+from tiny_dataset import tiny_sample, write_samples
+
+from pipeline.audit.forget import forget
+from pipeline.audit.forget.command import read_list
+from pipeline.audit.forget.needles import Needles
+from pipeline.audit.forget.scan import Finder, scan
+from pipeline.audit.forget.targets import Request, find_targets
+from pipeline.audit.tags import Tag, read_tags, write_tags
+from pipeline.dataset.commit import damaged_files, publish, read_manifest, stage_file, table_path
+from pipeline.dataset.edited import read_edits, write_edits
+from pipeline.dataset.parquet import encode_rows
+from pipeline.dataset.store import LocalStore, open_store
+from schemas.ids import content_id
+from schemas.latents import LATENTS_INDEX, Latent, LatentIndex, LatentReference, NullText
+from schemas.manifest import DataFile, manifest_path
+from schemas.tables import CastMember, Character, Clip, Edit, Reject, Sample, Suspect
+from schemas.tombstones import Tombstones
+
+JOB = str(Path(__file__).resolve().parents[1] / "jobs" / "forget.py")
+
+
+def run(*arguments, code=0) -> str:
+    """Run the job's main as a user's command line does; returns what it printed."""
+    spec = importlib.util.spec_from_file_location("forget_job", JOB)
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    told = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(told),
+        contextlib.redirect_stderr(told),
+    ):
+        patch.setattr(sys, "argv", [JOB, *map(str, arguments)])
+        try:
+            got = job.main()
+        except SystemExit as error:
+            got = error.code
+    assert got == code, told.getvalue()
+    return told.getvalue()
+
+
+@pytest.fixture
+def copied(golden, tmp_path) -> Path:
+    """A copy of the golden dataset with a tag on every sample."""
+    folder = tmp_path / "dataset"
+    shutil.copytree(golden, folder)
+    tags = [Tag(row["sample_id"], "seen") for row in rows(folder, "samples")]
+    write_tags(tags, open_store(folder))
+    return folder
+
+
+def samples_of(folder: Path) -> dict[str, dict]:
+    return {row["sample_id"]: row for row in rows(folder, "samples")}
+
+
+def leaves(value):
+    """Yield every text, byte string and vector inside a row."""
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from leaves(each)
+    elif isinstance(value, list) and value and isinstance(value[0], float):
+        yield np.array(value, np.float32).tobytes()
+    elif isinstance(value, list):
+        for each in value:
+            yield from leaves(each)
+    elif isinstance(value, str):
+        yield value.encode()
+    elif isinstance(value, bytes):
+        yield value
+
+
+def everything_in(folder: Path) -> list[bytes]:
+    """Return the bytes of every file, and every value of every Parquet file."""
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found += [str(path).encode(), path.read_bytes()]
+        if path.suffix == ".parquet":
+            found += list(leaves(pq.ParquetFile(path).read().to_pylist()))
+    return found
+
+
+def of_video(folder: Path, video_id: str) -> set[bytes]:
+    """Return ids, media and vectors of one video, read from all tables and its unit."""
+    tables = [rows(folder, name) for name in ("clips", "tracks", "samples", "embeddings")]
+    tables += [
+        pq.ParquetFile(path).read().to_pylist()
+        for path in folder.glob(f"units/*/{video_id}-*/*.parquet")
+    ]
+    # a flat mask is the same for two people who stand alike: only their pictures tell them apart
+    names = ("clip_id", "track_id", "reference_id", "sample_id", "mp4", "image", "vector")
+    found = {video_id.encode()}
+    for row in (row for table in tables for row in table):
+        if row.get("video_id", video_id) == video_id:
+            found |= {leaf for name in names for leaf in leaves(row.get(name))}
+            found |= set(leaves((row.get("video") or {}).get("bytes")))
+    return {needle for needle in found if len(needle) >= 12}
+
+
+def test_a_forgotten_person_is_found_nowhere(copied, tmp_path):
+    before = samples_of(copied)
+    who = next(iter(before.values()))["character_id"]
+    videos = {row["video_id"] for row in rows(copied, "tracks") if row["character_id"] == who}
+    needles = {who.encode()} | {each for video in videos for each in of_video(copied, video)}
+    assert len(needles) > 20
+    assert sum(any(n in hay for hay in everything_in(copied)) for n in needles) == len(needles)
+
+    said = run(copied, "--character", who, "--report", tmp_path / "report")
+
+    assert "0 found" in said
+    hay = everything_in(copied)
+    assert [needle[:40] for needle in needles if any(needle in each for each in hay)] == []
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["complete"]
+    assert report["scan"]["hits"] == 0
+    assert report["videos"] == len(videos)
+    told = (tmp_path / "report" / "report.md").read_text()
+    assert who not in told + json.dumps(report)
+    assert not any(video in told + json.dumps(report) for video in videos)
+    left = samples_of(copied)
+    expected = without(before.values(), videos)
+    assert repr(sorted(left.items())) == repr(sorted(expected.items()))  # NaN is not NaN
+    assert 0 < len(left) < len(before)
+    assert {tag.sample_id for tag in read_tags(open_store(copied))} == left.keys()
+    check_whole(copied)
+    assert "forgotten before" in run(copied, "--character", who, "--report", tmp_path / "again")
+
+
+def without(samples, videos) -> dict[str, dict]:
+    """Return what must be left of single-character samples, written the slow way."""
+    left = {}
+    for row in samples:
+        references = [each for each in row["references"] if each["video_id"] not in videos]
+        if row["video_id"] in videos or not references:
+            continue
+        changed = row | {"references": references}
+        if len(references) < len(row["references"]):
+            ids = [each["reference_id"] for each in references]
+            changed["sample_id"] = content_id("sample", row["clip_id"], row["track_id"], ids)
+        left[changed["sample_id"]] = changed
+    return left
+
+
+def check_whole(folder: Path) -> None:
+    """Assert that a reader finds a complete version whose counts agree with its tables."""
+    store = LocalStore(str(folder))
+    manifest, _ = read_manifest(store)
+    assert damaged_files(manifest, store) == []
+    assert sum(manifest.splits.values()) == len(rows(folder, "samples"))
+    rejects = rows(folder, "rejects")
+    for row in manifest.funnel:
+        lost = [r for r in rejects if (r["stage"], r["level"]) == (row.stage, row.level)]
+        assert row.rejected + row.failed == (len(lost) if row.stage != "forget" else row.rejected)
+
+
+@pytest.mark.ray
+def test_a_later_curation_does_not_bring_a_video_back(videos, golden, copied, tmp_path):
+    video_id = next(iter(samples_of(copied).values()))["video_id"]
+    needles = of_video(copied, video_id)
+    uris = {row["uri"] for row in rows(copied, "videos") if row["video_id"] == video_id}
+    run(copied, "--video", video_id, "--report", tmp_path / "report")
+
+    curate(copied, videos)
+
+    hay = everything_in(copied)
+    needles |= {uri.encode() for uri in uris}
+    assert [n[:40] for n in needles if any(n in each for each in hay)] == []
+    assert {row["video_id"] for row in rows(copied, "videos")} == {
+        row["video_id"] for row in rows(golden, "videos")
+    } - {video_id}
+    reasons = [row["reason"] for row in rows(copied, "rejects")]
+    twice = sum(row["reason"] == "duplicate_video" for row in rows(golden, "rejects"))
+    assert reasons.count("forgotten") == (2 if video_id == copied_video(golden) else 1)
+    assert twice == 1
+    before = content(copied)
+    assert "nothing to do" in curate(copied, videos).stdout
+    assert content(copied) == before
+
+
+def copied_video(folder: Path) -> str:
+    """Return the video of which the inputs hold a copy."""
+    return next(r["id"] for r in rows(folder, "rejects") if r["reason"] == "duplicate_video")
+
+
+@pytest.mark.faults
+def test_killed_anywhere_it_never_shows_half_and_ends_the_same(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "5a" * size)
+    video_id = next(iter(samples_of(copied).values()))["video_id"]
+    add_latents(copied)
+    for unit in copied.glob("units/*/*"):  # others' units are only scanned; fewer are faster
+        if not unit.name.startswith(video_id):
+            shutil.rmtree(unit)
+    whole = tmp_path / "whole"
+    shutil.copytree(copied, whole)
+    store = LocalStore(str(whole))
+    assert forget.finish(begin(store, video_id), store).clean
+    forget.close(store)
+    expected = content(whole)
+    kills = 0
+    while True:
+        folder = tmp_path / f"killed-{kills}"
+        shutil.copytree(copied, folder)
+        dying = DyingStore(str(folder), kills)
+        try:
+            forget.finish(begin(dying, video_id), dying)
+            forget.close(dying)
+            break
+        except Killed:
+            kills += 1
+        plain = LocalStore(str(folder))
+        manifest, digest = read_manifest(plain)
+        assert damaged_files(manifest, plain) == []
+        index = LatentIndex.from_json(plain.read(LATENTS_INDEX))
+        if index.manifest_sha256 == digest:  # else the trainer refuses them
+            assert all(plain.exists(file.path) for file in index.files)
+        with plain.lock():
+            job = forget.interrupted(plain) or begin(plain, video_id)
+            assert forget.finish(job, plain).clean
+            forget.close(plain)
+        assert content(folder) == expected, kills
+        shutil.rmtree(folder)
+    assert kills > 15
+
+
+def begin(store, video_id):
+    manifest, _ = read_manifest(store)
+    targets = find_targets(Request(videos=(video_id,)), manifest, store)
+    return forget.begin(targets, store)
+
+
+def add_latents(folder: Path) -> None:
+    """Write latents of every sample, as the encoder lays them down."""
+    store = open_store(folder)
+    manifest, digest = read_manifest(store)
+    light = ("sample_id", "clip_id", "video_id", "track_id", "character_id", "split", "caption")
+    made = [
+        Latent(
+            **{name: row[name] for name in light},
+            height=8, width=8, frames=5, start_frame=0, fps=16.0, fingerprint="f",
+            video=row["sample_id"].encode() * 4, video_shape=[1], text=b"t", text_shape=[1],
+            subject=b"", subject_shape=[],
+            references=[
+                LatentReference(
+                    each["reference_id"], each["clip_id"], each["video_id"], b"l", [1], b"k", [1]
+                )
+                for each in row["references"]
+            ],
+        )
+        for row in samples_of(folder).values()
+    ]  # fmt: skip
+    encoded = encode_rows(made, Latent)
+    store.write("latents/a-00000.parquet", encoded)
+    store.write("latents/left-by-a-killed-encoder.parquet", encoded)
+    file = DataFile("latents/a-00000.parquet", len(made), len(encoded),
+                    hashlib.sha256(encoded).hexdigest())  # fmt: skip
+    index = LatentIndex(
+        {"vae": "x"}, {}, manifest_path(manifest.version), digest, ["8x8x5"],
+        {"train": len(made)}, NullText("", [0]), [file],
+    )  # fmt: skip
+    store.write(LATENTS_INDEX, index.to_json())
+
+
+def test_latents_lose_the_rows_and_follow_to_the_new_version(copied):
+    add_latents(copied)
+    video_id = next(iter(samples_of(copied).values()))["video_id"]
+    store = open_store(copied)
+    forget.finish(begin(store, video_id), store)
+    _, digest = read_manifest(store)
+    index = LatentIndex.from_json(store.read(LATENTS_INDEX))
+    assert (index.manifest_path, index.manifest_sha256) == (manifest_path(2), digest)
+    [file] = index.files
+    assert store.list("latents") == sorted([file.path, LATENTS_INDEX])
+    left = pq.read_table(copied / file.path).to_pylist()
+    assert {row["sample_id"] for row in left} == samples_of(copied).keys()
+    assert sum(index.splits.values()) == len(left)
+
+
+def test_other_peoples_samples_lose_references_and_are_named_anew(tmp_path):
+    """Two references, one of the forgotten video; and a sample with only references of it."""
+    one, two, three = (tiny_sample(number) for number in range(3))
+    stranger = replace(one.references[0], reference_id="of-the-forgotten", video_id=three.video_id)
+    one = replace(one, references=[stranger, one.references[1]])
+    two = replace(two, references=[stranger])
+    write_samples(tmp_path, [one, two, three])
+    store = open_store(tmp_path)
+    write_tags([Tag(one.sample_id, "veto", "bad light"), Tag(three.sample_id, "veto")], store)
+    done = forget.finish(begin(store, three.video_id), store)
+    assert done.clean, done.scan.hits
+    [left] = samples_of(tmp_path).values()
+    ours = one.references[1].reference_id
+    assert left["sample_id"] == content_id("sample", one.clip_id, one.track_id, [ours])
+    assert [each["reference_id"] for each in left["references"]] == [ours]
+    assert left["video"]["bytes"] == one.video["bytes"]
+    assert read_tags(store) == [Tag(left["sample_id"], "veto", "bad light")]
+    assert done.job.shortened == 1
+
+
+def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
+    """A is forgotten. B has tracks in A's video and in another, and A as the nearest other."""
+    store = open_store(tmp_path)
+    stays, goes = tiny_sample(0), tiny_sample(1)
+    write_samples(tmp_path, [stays, goes])
+    manifest, digest = read_manifest(store)
+    b, a = stays.character_id, goes.character_id
+    here = draw.clip("c1", stays.video_id, shot_id="s1")
+    there = draw.clip("c2", goes.video_id, shot_id="s2")
+    tracks = [
+        draw.track("t1", here, character_id=b, next_character_id=a,
+                   next_similarity=0.4),
+        draw.track("t2", there, character_id=b),
+        draw.track("t3", there, character_id=a),
+    ]  # fmt: skip
+    characters = [
+        Character(b, 2, 2, 2, 2, 0.9, 0.9, 0.4, a, "r/1", "face"),
+        Character(a, 1, 1, 1, 1, np.nan, np.nan, 0.4, b, "r/1", "face"),
+    ]
+    suspects = [
+        Suspect("split", b, a, "", 0.4, 0.5),
+        Suspect("merge", b, "", "t2", 0.6, 0.5),
+        Suspect("merge", b, "", "t1", 0.6, 0.5, "t1 fits worst, then t2"),
+    ]
+    tables = {"tracks": tracks, "characters": characters, "suspects": suspects}
+    files = [
+        stage_file(table_path(name, 2, 0), encode_rows(made, type(made[0])), len(made), store)
+        for name, made in tables.items()
+    ]
+    publish(replace(manifest, version=2, parent=digest, files=[*manifest.files, *files]), store)
+    write_edits([edit("e1", "t1", stays.video_id), edit("e2", "t2", goes.video_id)], store)
+
+    manifest, _ = read_manifest(store)
+    targets = find_targets(Request(characters=(a,)), manifest, store)
+    done = forget.finish(forget.begin(targets, store), store)
+
+    assert done.clean, done.scan.hits
+    [track] = rows(tmp_path, "tracks")
+    assert (track["track_id"], track["next_character_id"]) == ("t1", "")
+    assert np.isnan(track["next_similarity"])
+    [left] = rows(tmp_path, "characters")
+    assert (left["character_id"], left["next_character_id"]) == (b, "")
+    assert [left[f"num_{name}"] for name in ("tracks", "clips", "shots", "videos")] == [1] * 4
+    assert np.isnan(left["cohesion"])
+    [suspect] = rows(tmp_path, "suspects")
+    assert suspect["detail"] == "t1 fits worst, then (forgotten)"
+    assert list(read_edits(store)) == ["e1"]
+    assert {name: done.job.rows[name] for name in ("characters", "suspects", "edits")} == {
+        "characters": 1, "suspects": 2, "edits": 1,
+    }  # fmt: skip
+
+
+def edit(edit_id: str, track_id: str, video_id: str) -> Edit:
+    """Return an edit that was refused before anything was measured of it."""
+    return Edit(
+        edit_id, f"source of {edit_id}", track_id, video_id, "walk", "walks", 1, "editor/1", "none",
+        "no_face", "{}", "r/1", "d", list(np.random.default_rng(ord(edit_id[-1])).random(8)), [],
+    )  # fmt: skip
+
+
+def test_a_cast_loses_the_forgotten_and_the_sample_is_named_anew(tmp_path):
+    """Two more characters in one clip: one with another reference left, one without."""
+    main, video = tiny_sample(0), tiny_sample(3)
+    stranger = replace(video.references[0], reference_id="theirs", video_id=video.video_id)
+    own = replace(main.references[1], reference_id="their-own")
+    cast = [
+        CastMember(name, f"who-{name}", "", "full", 1.0, 1.0, 0.1, 0.0, 0, main.boxes, references)
+        for name, references in (("second", [stranger, own]), ("third", [stranger]))
+    ]
+    write_samples(tmp_path, [replace(main, others=cast), video])
+    store = open_store(tmp_path)
+    done = forget.finish(begin(store, video.video_id), store)
+    assert done.clean, done.scan.hits
+    [left] = samples_of(tmp_path).values()
+    [member] = left["others"]
+    assert [each["reference_id"] for each in member["references"]] == ["their-own"]
+    ids = [each.reference_id for each in main.references]
+    alone = content_id("sample", main.clip_id, main.track_id, ids)
+    second = content_id("sample", main.clip_id, "second", ["their-own"])
+    assert left["sample_id"] == content_id("sample", [alone, second])
+
+
+def test_copies_go_with_it_and_lines_about_it_are_unnamed(tmp_path):
+    """B repeats a clip of A, and C repeats one of B; D was only compared with A's character."""
+    store = open_store(tmp_path)
+    videos = {name: draw.hash_of(name, digits=24) for name in "ABCD"}
+    clips = [
+        draw.clip(draw.hash_of("clip", name, digits=24), video_id, shot_id=f"shot of {name}")
+        for name, video_id in videos.items()
+    ]
+    clips.sort(key=lambda clip: clip.clip_id)
+    of = {clip.video_id: clip.clip_id for clip in clips}
+
+    def reject(name, reason, detail):
+        video_id = videos[name]
+        return Reject("quality", "clip", of[video_id], video_id, reason, False, 1, 2, detail)
+
+    rejects = [
+        reject("B", "duplicate_clip", f"repeats {of[videos['A']]}"),
+        reject("C", "duplicate_clip", f"repeats {of[videos['B']]}"),
+        reject("D", "identity_ambiguous", f"cosine 0.51 to its own, 0.50 to {of[videos['A']]}"),
+    ]
+    write_samples(tmp_path, [replace(tiny_sample(0), video_id=videos["D"])])
+    manifest, digest = read_manifest(store)
+    files = [
+        stage_file(table_path("clips", 2, 0), encode_rows(clips, Clip), len(clips), store),
+        stage_file(table_path("rejects", 2, 0), encode_rows(rejects, Reject), 3, store),
+    ]
+    publish(replace(manifest, version=2, parent=digest, files=[*manifest.files, *files]), store)
+    done = forget.finish(begin(store, videos["A"]), store)
+    assert done.clean, done.scan.hits
+    assert done.job.copies == 2
+    assert {row["video_id"] for row in rows(tmp_path, "clips")} == {videos["D"]}
+    [line] = rows(tmp_path, "rejects")
+    assert line["detail"] == "cosine 0.51 to its own, 0.50 to (forgotten)"
+
+
+def test_traces_elsewhere_in_the_folder_are_named_until_they_are_gone(copied, tmp_path):
+    video_id = next(iter(samples_of(copied).values()))["video_id"]
+    clip = next(row for row in samples_of(copied).values() if row["video_id"] == video_id)
+    (copied / "notes").mkdir()
+    (copied / "notes" / "mine.txt").write_text(f"look at {clip['clip_id']}!")
+    (copied / "notes" / "clip.mp4").write_bytes(clip["video"]["bytes"])
+    asked = (copied, "--video", video_id, "--report", tmp_path / "report")
+    said = run(*asked, code=1)
+    assert "notes/mine.txt" in said
+    assert "notes/clip.mp4" in said
+    shutil.rmtree(copied / "notes")
+    run(*asked)
+    assert not (copied / forget.JOURNAL).exists()
+
+
+def test_a_face_is_matched_by_the_datasets_recogniser_and_confirmed(copied, videos, tmp_path):
+    from pipeline.media import encode_jpeg, read_clip
+
+    row = next(iter(samples_of(copied).values()))
+    _, [picture] = read_clip(row["video"]["bytes"], indices=[3])
+    (tmp_path / "her.jpg").write_bytes(encode_jpeg(picture))
+    asked = (copied, "--face", tmp_path / "her.jpg", "--report", tmp_path / "report")
+    before = content(copied)
+    said = run(*asked, code=3)
+    assert (
+        f"{row['character_id']}  cosine 0.99" in said or f"{row['character_id']}  cosine 1" in said
+    )
+    assert "nothing was removed" in said
+    assert content(copied) == before
+    run(*asked, "--yes")
+    assert row["character_id"] not in {each["character_id"] for each in rows(copied, "tracks")}
+
+
+def test_a_dry_run_changes_nothing_and_wrong_requests_are_refused(copied, tmp_path):
+    row = next(iter(samples_of(copied).values()))
+    before = content(copied)
+    (tmp_path / "list.txt").write_text(f"# asked for in May\ncharacter {row['character_id']}\n")
+    said = run(copied, "--list", tmp_path / "list.txt", "--dry-run")
+    assert row["video_id"] in said
+    assert "no video '../../etc'" in run(copied, "--video", "../../etc", code=2)
+    assert "holds no dataset" in run(tmp_path / "nothing", "--video", "a", code=2)
+    assert "name what to forget" in run(copied, code=2)
+    (tmp_path / "list.txt").write_text("somebody\n")
+    with pytest.raises(ValueError, match=r"list\.txt, line 1: 'somebody'"):
+        list(read_list(tmp_path / "list.txt"))
+    assert content(copied) == before
+
+
+def test_finder_agrees_with_a_slow_search():
+    draw_bytes = np.random.default_rng(7)
+    needles = Needles()
+    needles.pieces = {draw_bytes.integers(0, 256, n, np.uint8).tobytes() for n in (8, 12, 48)}
+    needles.add_ids(["video-1", "clip-12", draw.hash_of("id", digits=24)])
+    finder = Finder(needles)
+    for needle in [*needles.pieces, *needles.ids]:
+        for before, after in ((b"", b""), (b"\x00", b"\n"), (b"x" * 37, b"9"), (b"/", b"-0000")):
+            hay = before + needle + after
+            word = not before.endswith(b"x")
+            expected = {"piece"} if needle in needles.pieces else ({"id"} if word else set())
+            assert finder.kinds(hay) == expected, hay
+    assert finder.kinds(draw_bytes.integers(0, 256, 1 << 20, np.uint8).tobytes()) == set()
+    assert finder.kinds(b"video-10 clip-1") == set()
+
+
+def test_a_scan_finds_what_parquet_has_compressed_and_what_lies_across_two_blocks(tmp_path):
+    store = open_store(tmp_path)
+    row = tiny_sample(0)
+    store.write("elsewhere/a.parquet", encode_rows([row], Sample))
+    store.write("b.bin", bytes((4 << 20) - 10) + b"the-clip-in-question" + bytes(100))
+    needles = Needles()
+    needles.add_ids([row.caption, "the-clip-in-question"])
+    needles.add_medium(row.references[0].image["bytes"])
+    found = {(hit.path, hit.where) for hit in scan(needles, store).hits}
+    assert {("elsewhere/a.parquet", "caption"), ("b.bin", "bytes")} <= found
+    assert ("elsewhere/a.parquet", "references") in found
+
+
+def test_tombstones_recognise_and_tell_nothing():
+    stones = Tombstones().adding(["video"], ["character"])
+    assert stones.holds_video("video")
+    assert not stones.holds_video("character")
+    assert stones.holds_character("character")
+    assert Tombstones.from_json(stones.to_json()) == stones
+    assert b"video" not in stones.to_json().replace(b'"videos"', b"")
+    more = stones.adding(["other"], [])
+    assert more.holds_video("video")
+    assert more.holds_video("other")
+    with pytest.raises(ValueError, match="without tombstones forgotten videos would come back"):
+        Tombstones.from_json(b'{"tombstones_version": 9}')
+    with pytest.raises(ValueError, match="restore it from a copy"):
+        Tombstones.from_json(b"[]")
