@@ -51,7 +51,7 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
     receipts = _observe(units, store, config, placement)
 
     observed = read_observed(plan.receipts_of(videos, receipts), store)
-    paired = pair(observed, videos, plan.video_ids, store, config, workers)
+    paired = pair(observed, videos, plan.video_ids, store, config, workers, plan.vetoes)
     manifest = release(paired, videos, plan, store, config, workers)
     return Outcome(manifest, changed=True, new_units=receipts)
 

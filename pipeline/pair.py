@@ -4,7 +4,7 @@ No source video is decoded here, so it is cheap to run again with other threshol
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from pipeline.caption_pool import caption_clips
@@ -21,7 +21,7 @@ from pipeline.engines.spaces import spaces_of
 from pipeline.pairing.gates import Kept, apply_gates, describe_videos
 from pipeline.pairing.windows import with_own_windows
 from pipeline.sample_rows import Member
-from pipeline.samples import Plans, SamplePlan, find_cast, plan_cast
+from pipeline.samples import Plans, SamplePlan, find_cast, plan_cast, without_vetoed
 from pipeline.stage import Ledger, Rejected
 from schemas.columns import Row
 from schemas.reasons import Reason
@@ -44,8 +44,12 @@ def pair(
     store: Store,
     config: Curate,
     workers: int = 1,
+    vetoes: Set[str] = frozenset(),
 ) -> Paired:
-    """Gate, find characters, choose references, edit, caption. `video_ids` is by uri."""
+    """Gate, find characters, choose references, edit, leave out what was vetoed, caption.
+
+    `video_ids` is by uri; `vetoes` are ids of samples.
+    """
     given, copies = _first_of_each(inputs, video_ids)
     videos = describe_videos(observed.videos, given)
     kept = apply_gates(observed, videos, config.gates)
@@ -66,9 +70,10 @@ def pair(
             [*embeddings, *edited.embeddings],
             config.pairing,
         )
+    plans, review = without_vetoed(plans, vetoes)
     samples = _ingredients(kept, plans, observed.unit_of_clip, edited.paths, store, config)
     ledger = Ledger(list(observed.rejects), dict(observed.counts))
-    for each in (copies, kept.ledger, edited.ledger, plans.ledger):
+    for each in (copies, kept.ledger, edited.ledger, plans.ledger, review):
         ledger.merge(each)
     ledger.check("probe", "video", len(inputs))
     return Paired(samples, _tables(observed, videos, plans, samples, ledger), ledger)

@@ -4,7 +4,7 @@ Planning is light: ids and scores of everything observed, no pixels. `pipeline.s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -19,11 +19,12 @@ from pipeline.pairing.splits import Splits, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from pipeline.pairing.windows import OwnWindows
 from pipeline.references import Choice, ChosenReference, choose_references
-from pipeline.stage import Ledger
+from pipeline.stage import Ledger, Rejected
 from schemas.ids import content_id
+from schemas.reasons import Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
 
-CHARACTERS, REFERENCES = "characters", "references"  # stages of the ledger
+CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
 USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
 
 
@@ -169,6 +170,19 @@ def _account(track: Track, choice: Choice, candidates: int, ledger: Ledger) -> N
         ledger.reject(choice.rejected.entry(REFERENCES, "sample", track.track_id, track.video_id))
     else:
         ledger.keep(REFERENCES, "sample")
+
+
+def without_vetoed(plans: Plans, vetoes: Set[str]) -> tuple[Plans, Ledger]:
+    """Leave out the samples that a person refused; the ledger is empty when there were none."""
+    ledger = Ledger()
+    left = tuple(plan for plan in plans.samples if plan.sample_id not in vetoes)
+    if len(left) < len(plans.samples):
+        ledger.keep(REVIEW, "sample", len(left))
+    for plan in plans.samples:
+        if plan.sample_id in vetoes:
+            rejected = Rejected(Reason.VETOED, detail="a person marked it in tags.jsonl")
+            ledger.reject(rejected.entry(REVIEW, "sample", plan.sample_id, plan.video_id))
+    return replace(plans, samples=left), ledger
 
 
 def _by_clip(plans: Sequence[SamplePlan], tracks: Mapping[str, Track]) -> list[SamplePlan]:

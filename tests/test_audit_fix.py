@@ -10,9 +10,9 @@ from faults import plant
 
 from pipeline.audit.compare import compare
 from pipeline.audit.fix import fix, plan
-from pipeline.audit.tags import read_tag_file
 from pipeline.dataset.commit import damaged_files, read_manifest
 from pipeline.dataset.store import open_store
+from pipeline.dataset.tags import read_tag_file
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import pytest
 import rows as draw
 from tiny_dataset import tiny_sample, write_samples
 
-from pipeline.audit.tags import TAGS, Tag, read_tags
 from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import open_store
+from pipeline.dataset.tags import TAGS, Tag, read_tags
 from schemas.manifest import FunnelRow
 from schemas.tables import Clip, ClipMedia, Embedding, Reject, Track
 

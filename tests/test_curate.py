@@ -14,6 +14,8 @@ from runs import command, content, curate, draw_video, environment, rows
 
 from pipeline.dataset.commit import damaged_files, read_manifest
 from pipeline.dataset.store import LocalStore
+from pipeline.dataset.tags import VETO, write_tags
+from schemas.tables import Tag
 
 pytestmark = pytest.mark.ray
 
@@ -150,6 +152,24 @@ def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tm
     assert all(len(row["references"]) == 1 for row in rows(tmp_path, "samples"))
     assert "observe" not in done.stderr
     assert units == {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
+
+
+def test_a_veto_leaves_the_sample_out_until_it_is_taken_back(videos, golden, tmp_path):
+    output = tmp_path / "dataset"
+    shutil.copytree(golden, output)
+    store = LocalStore(str(output))
+    [refused, *others] = sorted(row["sample_id"] for row in rows(output, "samples"))
+    write_tags([Tag(refused, VETO, "somebody else"), Tag(others[0], "nice")], store)
+    curate(output, videos)
+    assert sorted(row["sample_id"] for row in rows(output, "samples")) == others
+    [line] = [row for row in rows(output, "rejects") if row["reason"] == "vetoed"]
+    assert (line["stage"], line["id"]) == ("review", refused)
+    manifest, _ = read_manifest(store)
+    assert manifest.funnel[-1].kept == len(others)
+    assert "nothing to do" in curate(output, videos).stdout
+    write_tags([], store)
+    curate(output, videos)
+    assert len(rows(output, "samples")) == len(others) + 1
 
 
 def test_a_new_video_is_observed_and_the_others_are_not(videos, golden, tmp_path):

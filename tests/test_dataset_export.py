@@ -17,8 +17,8 @@ from pipeline.audit.export.huggingface import write_huggingface
 from pipeline.audit.export.shards import write_shards
 from pipeline.audit.export.source import export
 from pipeline.audit.export.webdataset import write_webdataset
-from pipeline.audit.tags import Tag, write_tags
 from pipeline.dataset.store import open_store
+from pipeline.dataset.tags import Tag, write_tags
 
 JOB = str(Path(__file__).resolve().parents[1] / "jobs" / "export.py")
 

@@ -24,11 +24,11 @@ from pipeline.audit.forget.command import read_list
 from pipeline.audit.forget.needles import Needles
 from pipeline.audit.forget.scan import Finder, scan
 from pipeline.audit.forget.targets import Request, find_targets
-from pipeline.audit.tags import Tag, read_tags, write_tags
 from pipeline.dataset.commit import damaged_files, publish, read_manifest, stage_file, table_path
 from pipeline.dataset.edited import read_edits, write_edits
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import LocalStore, open_store
+from pipeline.dataset.tags import Tag, read_tags, write_tags
 from schemas.ids import content_id
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex, LatentReference, NullText
 from schemas.manifest import DataFile, manifest_path

@@ -15,7 +15,7 @@ from pipeline.audit.findings import Action, Severity
 from pipeline.audit.index import Index
 from pipeline.audit.repaired import Repair, apply
 from pipeline.audit.run import Audit
-from pipeline.audit.tags import VETO, read_tag_file
+from pipeline.dataset.tags import VETO, read_tag_file
 from pipeline.pairing.splits import split_groups
 from schemas.manifest import Manifest
 from schemas.reasons import Reason, Split

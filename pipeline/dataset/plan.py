@@ -9,6 +9,7 @@ from pipeline.dataset.commit import FOLDERS, STAGING, digest_of, read_manifest
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import read_columns
 from pipeline.dataset.store import Store
+from pipeline.dataset.tags import read_tags, vetoed
 from pipeline.dataset.units import (
     Identified,
     Receipt,
@@ -38,6 +39,7 @@ class Plan:
     manifest_sha256: str
     finished: bool  # the current version is what the inputs and settings make
     tombstones: Tombstones  # what must not come back
+    vetoes: frozenset[str]  # samples that a person refused
 
     @property
     def video_ids(self) -> dict[str, str]:
@@ -79,13 +81,14 @@ def make_plan(
     manifest, sha256 = current or (None, "")
     if manifest is not None and not replace_inputs:
         _check_nothing_vanishes(manifest, store, videos)
+    vetoes = frozenset(vetoed(read_tags(store)))
     finished = (
         manifest is not None
         and not pending
         and manifest.config_digest == settings_digest(config.deciding())
-        and manifest.inputs_digest == inputs_digest(videos, known)
+        and manifest.inputs_digest == inputs_digest(videos, known, vetoes)
     )
-    return Plan(pending, known, receipts, manifest, sha256, finished, tombstones)
+    return Plan(pending, known, receipts, manifest, sha256, finished, tombstones, vetoes)
 
 
 def read_tombstones(store: Store) -> Tombstones:
@@ -136,11 +139,12 @@ def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[I
         )
 
 
-def inputs_digest(videos: Iterable[InputVideo], known: dict[str, Input]) -> str:
-    """Digest which bytes the inputs hold and what their owner says of them."""
-    return digest_of(
-        sorted([known[v.uri].video_id, v.uri, v.licence, v.source, v.caption] for v in videos)
-    )
+def inputs_digest(
+    videos: Iterable[InputVideo], known: dict[str, Input], vetoes: Iterable[str]
+) -> str:
+    """Digest which bytes the inputs hold, what their owner says of them, and what was vetoed."""
+    facts = ([known[v.uri].video_id, v.uri, v.licence, v.source, v.caption] for v in videos)
+    return digest_of([*sorted(facts), *sorted(vetoes)])
 
 
 def remember(plan: Plan, identified: Iterable[Identified], store: Store, config: Curate) -> Plan:

@@ -49,7 +49,7 @@ def release(
     manifest = Manifest(
         version=version,
         parent=plan.manifest_sha256,
-        inputs_digest=inputs_digest(videos, plan.known),
+        inputs_digest=inputs_digest(videos, plan.known, plan.vetoes),
         observe_digest=settings_digest(config.observing()),
         config_digest=settings_digest(config.deciding()),
         config=config.deciding(),

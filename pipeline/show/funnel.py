@@ -13,7 +13,7 @@ from schemas.tables import Reject
 
 # the order in which a video meets the stages
 STAGES = ("probe", "shots", "clips", "scores", "tracks", "faces", "candidates")
-STAGES += ("videos", "quality", "people", "characters", "edits", "references")
+STAGES += ("videos", "quality", "people", "characters", "edits", "references", "review")
 LEVELS = ("video", "part", "clip", "track", "candidate", "edit", "sample")
 _LINE_EVERY_S = 10.0
 _ETA_FROM = 0.05  # share of the work that an estimate needs: workers start up first

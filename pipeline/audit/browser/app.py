@@ -26,8 +26,8 @@ from pipeline.audit.browser import queries, rejects
 from pipeline.audit.browser.media import Media
 from pipeline.audit.browser.ranges import respond
 from pipeline.audit.browser.tables import load_tables
-from pipeline.audit.tags import TAGS, Tag, read_tags, write_tags
 from pipeline.dataset.store import Store
+from pipeline.dataset.tags import TAGS, Tag, read_tags, write_tags
 from schemas.manifest import Manifest
 
 HOSTS = ["127.0.0.1", "localhost"]

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.audit.tables import files_of, open_table
-from pipeline.audit.tags import read_tags, vetoed
 from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.store import Store
+from pipeline.dataset.tags import read_tags, vetoed
 from schemas.manifest import Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,120}")

@@ -18,10 +18,10 @@ from pipeline.audit.forget.needles import Needles, collect_needles, unit_files
 from pipeline.audit.forget.rewrite import publish_without, rewrite_edits, rewrite_latents
 from pipeline.audit.forget.scan import Scan, scan
 from pipeline.audit.forget.targets import Targets
-from pipeline.audit.tags import read_tags, write_tags
 from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.plan import read_tombstones
 from pipeline.dataset.store import Store
+from pipeline.dataset.tags import read_tags, write_tags
 from pipeline.dataset.units import read_known_inputs, write_known_inputs
 from schemas.manifest import Manifest
 from schemas.tombstones import TOMBSTONES
