@@ -21,18 +21,19 @@ from pipeline.quality import QualityMeter
 from schemas.ids import content_id
 from schemas.manifest import FunnelRow, Manifest
 from schemas.reasons import PairKind
-from schemas.tables import Clip, Embedding, Reference, Reject, Sample, Track, Video
+from schemas.tables import Character, Clip, Embedding, Reference, Reject, Sample, Track, Video
 
 RECOGNISER = "opencv-appearance/1"
 SIZE, FPS, FRAMES = (256, 144), 16, 24
 CLOTHES = (("red", (190, 40, 40)), ("blue", (40, 60, 190)), ("green", (30, 140, 60)))
 _SKIN, _HAIR = (224, 172, 140), (60, 40, 30)
+_KINDS = (Video, Clip, Track, Character, Embedding, Sample)
 _SPLITS = ("train", "validation", "train")
 
 
 def write_drawn_dataset(folder: Path, num_characters: int = 3, seed: int = 0) -> Path:
     """Publish `num_characters` x 2 videos x 2 clips, each clip one sample with two references."""
-    tables: dict[type, list] = {kind: [] for kind in (Video, Clip, Track, Embedding, Sample)}
+    tables: dict[type, list] = {kind: [] for kind in _KINDS}
     for who in range(num_characters):
         for each in _character(who, seed):
             tables[type(each)].append(each)
@@ -47,8 +48,8 @@ def write_drawn_dataset(folder: Path, num_characters: int = 3, seed: int = 0) ->
 def publish_tables(folder: Path, tables: dict[type, list]) -> Path:
     """Publish rows as version 1, with a funnel and counts that fit."""
     store = open_store(folder)
-    names = {Video: "videos", Clip: "clips", Track: "tracks", Embedding: "embeddings",
-             Sample: "samples", Reject: "rejects"}  # fmt: skip
+    names = {Video: "videos", Clip: "clips", Track: "tracks", Character: "characters",
+             Embedding: "embeddings", Sample: "samples", Reject: "rejects"}  # fmt: skip
     files = []
     for kind, some in tables.items():
         schema = sample_schema() if kind is Sample else None
@@ -76,7 +77,9 @@ def publish_tables(folder: Path, tables: dict[type, list]) -> Path:
 def _character(who: int, seed: int) -> list:
     direction = rows.person(who, 32)
     character_id = content_id("drawn", seed, who)
-    made: list = []
+    made: list = [
+        Character(character_id, 4, 4, 4, 2, 0.9, 0.9, 0.1, "", RECOGNISER, ""),
+    ]
     clips: list[tuple[Clip, Track, bytes]] = []
     for take in range(2):
         video_id = content_id("video", seed, who, take)

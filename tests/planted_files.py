@@ -190,6 +190,18 @@ def vector_of_no_track(copy: Copy) -> None:
     copy.rows("embeddings").append(row | {"track_id": "f" * 24})
 
 
+@fault("row.orphan")
+def character_row_lost(copy: Copy) -> None:
+    lost = copy.sample()["character_id"]
+    left = [row for row in copy.rows("characters") if row["character_id"] != lost]
+    copy.tables["characters"] = left
+
+
+@fault("row.disagrees")
+def character_miscounted(copy: Copy) -> None:
+    copy.draw(copy.rows("characters"))["num_tracks"] += 3
+
+
 @fault("row.disagrees")
 def sample_joined_to_another_clip(copy: Copy) -> None:
     sample = copy.sample()

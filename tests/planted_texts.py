@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from planted import FAULTS, Copy, Fault, fault, sha256_of
 
+from schemas.tombstones import TOMBSTONES, Tombstones
+
 
 def _caption(check: str, name: str, text: str) -> None:
     def set_caption(copy: Copy) -> None:
@@ -127,6 +129,12 @@ def video_opted_out(copy: Copy) -> None:
     path = copy.folder / "opt_out.txt"
     path.write_text(f"{copy.sample()['video_id']}\n")
     copy.extra["opt_out"] = [str(path)]
+
+
+@fault("rights.forgotten")
+def forgotten_video_is_back(copy: Copy) -> None:
+    tombstones = Tombstones().adding([copy.sample()["video_id"]], [])
+    (copy.folder / TOMBSTONES).write_bytes(tombstones.to_json())
 
 
 @fault("safety.known-picture", media=True)

@@ -19,11 +19,20 @@ from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
 from schemas.columns import Row, schema_of
 from schemas.manifest import POINTER, Manifest
-from schemas.tables import Clip, Embedding, Reject, Sample, Track, Video
+from schemas.tables import (
+    Character,
+    Clip,
+    Embedding,
+    Reject,
+    Sample,
+    Suspect,
+    Track,
+    Video,
+)
 
 TABLES: Mapping[str, type[Row]] = {
-    "videos": Video, "clips": Clip, "tracks": Track, "samples": Sample,
-    "embeddings": Embedding, "rejects": Reject,
+    "videos": Video, "clips": Clip, "tracks": Track, "characters": Character, "suspects": Suspect,
+    "samples": Sample, "embeddings": Embedding, "rejects": Reject,
 }  # fmt: skip
 _MEBIBYTE = 2**20
 MOST_GROUP_MIB = 4096  # a row group that unpacks to more is not read at all

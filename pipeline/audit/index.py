@@ -34,6 +34,8 @@ _LEFT_OUT = {
     "videos": ("shots",),
     "clips": (),
     "tracks": ("boxes", "detected", "faces"),
+    "characters": (),
+    "suspects": (),
     "embeddings": ("vector",),
     "rejects": (),
 }

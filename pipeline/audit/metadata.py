@@ -21,6 +21,7 @@ from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Check, Finding
 from pipeline.audit.index import Index
 from pipeline.audit.thresholds import Thresholds
+from schemas.tombstones import TOMBSTONES
 
 _BY_WINDOWS = (
     pairs.LOW_SIMILARITY, pairs.COPY, vectors.WRONG_IDENTITY, *identity.VECTOR_CHECKS,
@@ -59,6 +60,9 @@ def check_metadata(
     _lists_not_given(book, lists)
     book.know([rights.ENGINE])
     book.add(rights.check_engines(dataset, index))
+    if dataset.store.exists(TOMBSTONES):
+        forgotten = functools.partial(rights.check_forgotten, dataset, index)
+        _run(book, (rights.FORGOTTEN,), forgotten, index.count("samples"))
     _vectors(index, book, limits)
     book.know([latents.LATENTS])
     book.add(latents.check_latents(dataset, index))
@@ -134,7 +138,12 @@ def _vectors(index: Index, book: Book, limits: Thresholds) -> None:
         why = "the dataset has no embeddings; they may be dropped at any time"
         checks = [query.check for query in vectors.pair_queries()]
         book.know(checks)
-        book.coverage.skip((*checks, *identity.VECTOR_CHECKS), why)
+        listed = index.has("suspects.kind", "suspects.character_id")
+        without = (identity.LEAKED,) if listed else identity.VECTOR_CHECKS
+        book.coverage.skip((*checks, *without), why)
+        if listed:
+            suspects = functools.partial(identity.listed_suspects, index)
+            _run(book, (identity.MERGE, identity.SPLIT), suspects, index.count("suspects"))
         return
     index.db.execute(vectors.PAIRS_SQL)
     book.ask(_known(limits, vectors.pair_queries(), book), {})

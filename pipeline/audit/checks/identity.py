@@ -218,6 +218,19 @@ def _unit(vectors: list[np.ndarray]) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
+def listed_suspects(index: Index) -> Iterator[Finding]:
+    """Yield the doubts that curation wrote down: what is left to ask once vectors are dropped."""
+    sql = (
+        "SELECT kind, character_id, other_character_id, track_id, similarity, threshold"
+        " FROM suspects WHERE kind IN ('merge', 'split') ORDER BY ALL"
+    )
+    for kind, character_id, other, track_id, cosine, threshold in index.rows(sql):
+        check = MERGE if kind == "merge" else SPLIT
+        about = f"track {track_id} fits worst" if kind == "merge" else f"or character {other}"
+        evidence = f"{about}, cosine {cosine:.3f}, as curated"
+        yield found(check, "character", character_id, evidence, "", cosine, threshold)
+
+
 def check_centres(index: Index, limits: Thresholds, centres: Centres) -> Iterator[Finding]:
     """Look for characters that are two people, and for people who are two characters."""
     assert limits.windows is not None, "cosines mean nothing without windows"

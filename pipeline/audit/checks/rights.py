@@ -7,6 +7,7 @@ from pipeline.audit.book import Query
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
 from pipeline.audit.index import Index
+from pipeline.dataset.plan import read_tombstones
 
 LICENCE = error(
     "rights.licence", "The licence is not known",
@@ -27,6 +28,11 @@ OPT_OUT = error(
     "rights.opt-out", "A video or person is on the opt-out list",
     "Somebody asked not to be in here.",
     "Remove them with jobs/forget.py, from all versions.",
+)  # fmt: skip
+FORGOTTEN = error(
+    "rights.forgotten", "Somebody who was forgotten is here again",
+    "The tombstone says that the person or the owner asked for the removal.",
+    "Remove it once more with jobs/forget.py, and find out how it came back.",
 )  # fmt: skip
 TERMS = warning(
     "rights.restricted", "A licence forbids commercial use or changes",
@@ -92,6 +98,19 @@ def _opted_out() -> str:
         " LEFT JOIN clips c USING (clip_id)"
         f" WHERE list_has_any(getvariable('opt_out'), [{columns}])"
     )
+
+
+def check_forgotten(dataset: Dataset, index: Index) -> Iterator[Finding]:
+    """Hold every video and character against the tombstones that lie with the dataset."""
+    tombstones = read_tombstones(dataset.store)
+    columns = {"video_id": tombstones.holds_video, "character_id": tombstones.holds_character}
+    for column, holds in columns.items():
+        if not index.has(f"samples.{column}"):
+            continue
+        for id, sample_id in index.rows(f"SELECT {column}, min(sample_id) FROM samples GROUP BY 1"):
+            if id and holds(id):
+                evidence = f"{column} {id} has a tombstone"
+                yield found(FORGOTTEN, "sample", sample_id, evidence, sample_id)
 
 
 def read_list(paths: Iterable[str]) -> list[str]:

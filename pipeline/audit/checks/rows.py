@@ -14,6 +14,7 @@ KEYS = {  # table -> its primary key
     "videos": ("video_id",),
     "clips": ("clip_id",),
     "tracks": ("track_id",),
+    "characters": ("character_id",),
     "samples": ("sample_id",),
     "embeddings": ("track_id", "reference_id", "recogniser"),
 }
@@ -21,6 +22,8 @@ _LINKS = (  # table, key, the table that must have it
     ("samples", "clip_id", "clips"),
     ("samples", "video_id", "videos"),
     ("samples", "track_id", "tracks"),
+    ("samples", "character_id", "characters"),
+    ("suspects", "character_id", "characters"),
     ("refs", "clip_id", "clips"),
     ("refs", "video_id", "videos"),
     ("refs", "track_id", "tracks"),
@@ -40,7 +43,7 @@ ORPHAN = error(
     "Drop the row, or restore the table that it points to.",
 )  # fmt: skip
 DISAGREES = error(
-    "row.disagrees", "Two tables say different things about one clip or track",
+    "row.disagrees", "Two tables say different things about one clip, track or character",
     "Rows were joined wrongly: captions, boxes or identities belong to another clip.",
     "Drop the sample, or pair again.",
 )  # fmt: skip
@@ -87,7 +90,7 @@ def queries() -> Iterator[Query]:
         yield _duplicates(table, key)
     for table, key, target in _LINKS:
         yield _orphans(table, key, target)
-    yield from (_sample_clip(), _sample_track(), _reference_track(), _twice())
+    yield from (_sample_clip(), _sample_track(), _reference_track(), _character_counts(), _twice())
     yield from (_unknown_split(), _unknown_kind(), _durations())
     yield from (_boxes("samples"), _boxes("tracks"))
     yield from (_ranges("samples", _SAMPLE_RANGES), _ranges("clips", _CLIP_RANGES))
@@ -115,7 +118,7 @@ def _duplicates(table: str, key: tuple[str, ...]) -> Query:
 
 
 def _orphans(table: str, key: str, target: str) -> Query:
-    own = "reference_id" if table == "refs" else KEYS[table][0]
+    own = {"refs": "reference_id", "suspects": "character_id"}.get(table) or KEYS[table][0]
     return Query(
         ORPHAN, _level(table),
         f"SELECT t.{own} AS id, {_own_sample(table)} AS sample_id,"
@@ -173,6 +176,20 @@ def _reference_track() -> Query:
         f" {_differs(columns)} AS what FROM refs r JOIN tracks t USING (track_id))"
         " WHERE what IS NOT NULL",
         ("refs.track_id", "refs.clip_id", "tracks.track_id", "tracks.clip_id"), "refs",
+    )  # fmt: skip
+
+
+def _character_counts() -> Query:
+    of = {"tracks": "track_id", "clips": "clip_id", "shots": "shot_id", "videos": "video_id"}
+    columns = {f"num_{name}": f"c.num_{name} <> t.{name}" for name in of}
+    counts = ", ".join(f"count(DISTINCT {key}) AS {name}" for name, key in of.items())
+    return Query(
+        DISAGREES, "character",
+        "SELECT character_id AS id, '' AS sample_id, what || ' differ from its tracks'' rows'"
+        " AS evidence, NULL AS value, NULL AS threshold FROM (SELECT c.character_id,"
+        f" {_differs(columns)} AS what FROM characters c JOIN (SELECT character_id, {counts}"
+        " FROM tracks GROUP BY 1) t USING (character_id)) WHERE what IS NOT NULL",
+        ("characters.character_id", "characters.num_tracks", "tracks.character_id"), "characters",
     )  # fmt: skip
 
 
