@@ -9,7 +9,7 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.engines.device import DEVICE
@@ -228,7 +228,7 @@ def run(
     payloads = [{_PAYLOAD: pickle.dumps(row)} for row in rows]
     if not payloads:
         return
-    steps = list(steps)
+    steps = [(replace(p, size=min(p.size, len(payloads))), make) for p, make in steps]
     check_budget(pool for pool, _ in steps)
     _configure(cluster)
     data = ray.data.from_items(payloads, override_num_blocks=len(payloads))
