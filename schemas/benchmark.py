@@ -48,6 +48,8 @@ class Item:
     num_frames: int
     fps: float
     seed: int
+    shot_size: str = ""  # of the real clip: close-up | medium | full | wide; '' unknown
+    num_people: int = 0  # median number of people in a frame of it; 0 unknown
 
     def __post_init__(self) -> None:
         if not self.characters or not all(each.references for each in self.characters):

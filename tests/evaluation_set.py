@@ -67,7 +67,14 @@ def write_set(folder: Path, num: int = 4, characters: int = 2) -> tuple[Path, Be
     """Write a dataset whose test split has `num` samples, and the evaluation set made of it."""
     from dataclasses import replace
 
-    samples = [replace(tiny_sample(n, num_characters=characters), split="test") for n in range(num)]
+    samples = [
+        replace(
+            tiny_sample(n, num_characters=characters),
+            split="test",
+            shot_size="full" if n % 4 < 2 else "wide",
+        )
+        for n in range(num)
+    ]
     samples.append(replace(tiny_sample(99, num_characters=100), split="train"))
     write_samples(folder / "dataset", samples)
     choice = Choice(name="drawn", per_identity=9)

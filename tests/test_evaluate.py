@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,9 +26,11 @@ from pipeline.evaluate.benchmark import (
 )
 from pipeline.evaluate.command import evaluate_all
 from pipeline.evaluate.evaluate import evaluate
+from pipeline.evaluate.measure import Case, measure
 from pipeline.evaluate.measurers import load_measurers
 from pipeline.evaluate.protocols import PRESETS, protocol_named
 from pipeline.evaluate.watch import watch_picture, watch_video
+from pipeline.media import decode_image
 from schemas.benchmark import Benchmark
 
 OURS = PRESETS["contextanyone"]
@@ -100,6 +103,36 @@ def test_a_frozen_reference_gives_itself_away(result):
     assert mean(result, "still_reference", "pose_change") == pytest.approx(0.0, abs=1e-3)
     assert mean(result, "still_reference", "motion_length") == 0.0
     assert mean(result, "ground_truth", "motion_length") > 0.2
+
+
+def test_the_place_behind_the_person_is_compared_where_a_reference_shows_it(drawn):
+    folder, benchmark = drawn
+    first, second = (str(folder / item.clip.path) for item in benchmark.items[:2])
+    [reference] = watch_picture(_frames(Path(first))[0], [OURS], drawn_measurers())
+    likeness = [
+        measure(watch_video(clip, [OURS], drawn_measurers())[0], Case(reference), OURS)[
+            "place_likeness"
+        ]
+        for clip in (first, second)
+    ]
+    assert likeness[0] > 0.95
+    assert likeness[1] < likeness[0] - 0.02  # drawn grounds have few colours
+    [crop] = watch_picture(decode_image((folder / benchmark.items[0].main.references[0].path)
+                                        .read_bytes()), [OURS], drawn_measurers())  # fmt: skip
+    assert crop.place is None  # nothing but the person
+
+
+def test_kinds_of_clips_are_averaged_apart(result):
+    told = json.loads((result / "result.json").read_text())["protocols"][0]
+    apart = told["strata"]["shot_size"]
+    assert apart.keys() == {"full", "wide"}  # all items show one person: no stratum of that
+    name = "face_mean_zero_if_missing"
+    for system in ("model", "ground_truth"):
+        groups = [next(e for e in group if e["system"] == system) for group in apart.values()]
+        sums = sum(each["metrics"][name]["mean"] * each["num_videos"] for each in groups)
+        assert sums / 4 == pytest.approx(mean(result, system, name), abs=1e-5)
+    assert told["strata"].keys() == {"shot_size"}
+    assert "shot size: wide" in (result / "report.html").read_text()
 
 
 def test_faceless_videos_count_as_the_rules_say(result):

@@ -149,6 +149,8 @@ def _item(row: dict[str, Any], store: Store, choice: Choice) -> Item:
         num_frames=row["num_frames"],
         fps=row["fps"],
         seed=choice.seed,
+        shot_size=row.get("shot_size") or "",
+        num_people=row.get("num_people") or 0,
     )
 
 

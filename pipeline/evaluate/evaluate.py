@@ -34,6 +34,7 @@ class Row:
     num_frames: int
     measures: Measures
     cosines: list[float | None]  # of the frames that the protocol looks at
+    strata: dict[str, str]  # what kind of clip it is, by the kind's name
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,15 @@ def _row(system: str, item: Item, video: SeenVideo, case: Case, protocol: Protoc
         len(video.frames),
         measure(video, case, protocol),
         frame_cosines(video, case, protocol),
+        strata_of(item),
     )
+
+
+def strata_of(item: Item) -> dict[str, str]:
+    """Return the groups of items that are averaged apart; unknown ones are left out."""
+    people = {0: "", 1: "one person", 2: "two people"}.get(item.num_people, "three or more people")
+    named = {"shot_size": item.shot_size, "people": people}
+    return {name: group for name, group in named.items() if group}
 
 
 def _watch(

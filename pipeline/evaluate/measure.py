@@ -35,6 +35,7 @@ METRICS = {
     "clip_text": "CLIP of the frame, cosine to the prompt",
     "copy_paste": "M_CP: above 0 nearer to the reference than to the real clip",
     "copy_correlation": "largest correlation of head and shoulders with the reference; 1 is a copy",
+    "place_likeness": "colours behind the person, likeness to the reference's; 1 is one place",
     "pose_change": "how differently the head is held than in the reference; 0 is a copy",
     "motion_length": "mean flow, px a frame at a short side of 256",
     "motion_drift": "OpenS2V-Eval's motion amplitude of the same flow",
@@ -92,6 +93,7 @@ def measure(video: SeenVideo, case: Case, protocol: Protocol) -> Measures:
     measures["motion_length"] = video.motion.length
     measures["motion_drift"] = video.motion.drift
     measures |= _embedded(video, case)
+    measures["place_likeness"] = _place_likeness(video, case.reference)
     face = reference_face(case.reference)
     if face is not None:
         measures |= _of_face(video, face, case, protocol)
@@ -175,6 +177,14 @@ def _embedded(video: SeenVideo, case: Case) -> Measures:
         if case.text is not None:
             found["clip_text"] = float((np.stack(clip) @ case.text).mean())
     return found
+
+
+def _place_likeness(video: SeenVideo, reference: SeenFrame) -> float | None:
+    """Return the mean Bhattacharyya coefficient of the backgrounds' colours."""
+    if reference.place is None:
+        return None
+    return _mean([None if f.place is None else float(f.place @ reference.place)
+                  for f in video.frames])  # fmt: skip
 
 
 def _cast(video: SeenVideo, main: SeenFace, case: Case) -> Measures:

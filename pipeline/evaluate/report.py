@@ -63,6 +63,7 @@ def _section(evaluation: Evaluation, told: dict[str, Any], metrics: dict[str, st
         f"<h2>{escape(protocol.name)}</h2><p class=soft>{escape(protocol.source)}</p>"
         f"{f'<ul class=notes>{noted}</ul>' if noted else ''}"
         f"{_intervals(told['systems'])}{_table(told['systems'], metrics)}"
+        f"{_strata(told['strata'])}"
         f"<details><summary>Not computed ({len(told['not_computed'])})</summary>"
         f"<ul>{missing}</ul></details>"
     )
@@ -83,6 +84,27 @@ def _table(systems: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
             name = f"<code>{escape(metric)}</code><small>{escape(meaning)}</small>"
             rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return f"<div class=wide><table><tr><th></th>{names}</tr>{''.join(rows)}</table></div>"
+
+
+def _strata(strata: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """Show the main measure apart for each kind of clip: a mean hides what is hard."""
+    rows = []
+    for kind, groups in strata.items():
+        for group, systems in groups.items():
+            by_name = {each["system"]: each for each in systems}
+            cells = "".join(
+                _cell(by_name[name]["metrics"].get(_MAIN), by_name[name]["num_videos"])
+                if name in by_name
+                else "<td class=number>–</td>"
+                for name in SYSTEMS
+            )
+            named = f"{escape(kind.replace('_', ' '))}: {escape(group)}"
+            rows.append(f"<tr><td>{named}</td>{cells}</tr>")
+    if not rows:
+        return ""
+    names = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in SYSTEMS)
+    table = f"<table><tr><th><code>{_MAIN}</code></th>{names}</tr>{''.join(rows)}</table>"
+    return f"<details><summary>By kind of clip</summary><div class=wide>{table}</div></details>"
 
 
 def _cell(found: dict[str, Any] | None, num_videos: int) -> str:

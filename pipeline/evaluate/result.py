@@ -55,6 +55,19 @@ def summarise_systems(rows: Sequence[Row], seed: int) -> list[Summary]:
     return summaries
 
 
+def summarise_strata(rows: Sequence[Row], seed: int) -> dict[str, dict[str, list[Summary]]]:
+    """Return, by kind and group of items, the summaries of every kind that has two groups."""
+    found: dict[str, dict[str, list[Summary]]] = {}
+    for kind in sorted({kind for row in rows for kind in row.strata}):
+        groups = sorted({row.strata[kind] for row in rows if kind in row.strata})
+        if len(groups) > 1:
+            found[kind] = {
+                group: summarise_systems([r for r in rows if r.strata.get(kind) == group], seed)
+                for group in groups
+            }
+    return found
+
+
 def result_of(
     evaluations: Sequence[Evaluation],
     benchmark: Benchmark,
@@ -90,6 +103,10 @@ def _protocol(evaluation: Evaluation, by: Measurers, seed: int) -> dict[str, Any
         "protocol": asdict(protocol),
         "departures": protocol.departures(by.infos),
         "systems": [_rounded(asdict(each)) for each in summaries],
+        "strata": {
+            kind: {group: [_rounded(asdict(each)) for each in own] for group, own in groups.items()}
+            for kind, groups in summarise_strata(evaluation.rows, seed).items()
+        },
         "left_out": evaluation.left_out,
         "not_computed": not_computed(evaluation, by, computed),
         "sizes": sorted({_size(video) for one in evaluation.shown for video in one.videos.items()}),
@@ -122,6 +139,7 @@ _NOTHING_TO_MEASURE = {
     "cast_matched": _NO_CAST,
     "cast_missing": _NO_CAST,
     "swap_rate": _NO_CAST,
+    "place_likeness": "the references show nothing but the person",
     "pose_change": "this face detector finds no five points",
 }
 

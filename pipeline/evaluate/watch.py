@@ -13,6 +13,7 @@ from pipeline.evaluate.measurers import Measurers
 from pipeline.evaluate.motion import Motion, MotionMeter
 from pipeline.evaluate.protocols import Protocol
 from pipeline.media import ProbeLimits, Refused, VideoReader
+from pipeline.pictures.looks import place_of, places_array
 from pipeline.video.pixels import Scaler
 
 LIMITS = ProbeLimits(
@@ -54,6 +55,7 @@ class SeenFrame:
     faces: tuple[SeenFace, ...]  # the largest first
     dino: np.ndarray | None = None  # of the person, or of all where no face is found
     clip: np.ndarray | None = None  # of the whole picture
+    place: np.ndarray | None = None  # colours of what is behind the person, unit length
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,12 @@ class _Look:
     person: np.ndarray | None  # by DINO
     whole: np.ndarray | None  # by DINO
     clip: np.ndarray | None
+    place: np.ndarray | None
 
     def seen_by(self, protocol: Protocol, index: int, time_s: float) -> SeenFrame:
         faces = self.retried if protocol.padded_retry else self.faces
         dino = self.whole if protocol.value == "self" else self.person  # VBench sees whole frames
-        return SeenFrame(index, time_s, faces, dino, self.clip)
+        return SeenFrame(index, time_s, faces, dino, self.clip, self.place)
 
 
 def _look(pictures: Sequence[Picture], protocols: Sequence[Protocol], by: Measurers) -> list[_Look]:
@@ -178,7 +181,9 @@ def _look(pictures: Sequence[Picture], protocols: Sequence[Protocol], by: Measur
             whole = [*by.dino.embed(pictures)]
     if by.clip is not None:
         clip = [*by.clip.embed(pictures)]
-    return [_Look(*each) for each in zip(faces, retried, person, whole, clip, strict=True)]
+    places = [_place(picture, found) for picture, found in zip(pictures, retried, strict=True)]
+    seen = zip(faces, retried, person, whole, clip, places, strict=True)
+    return [_Look(*each) for each in seen]
 
 
 def _faces_in_rim(picture: Picture, by: Measurers) -> tuple[SeenFace, ...]:
@@ -229,6 +234,16 @@ def body_box(face: np.ndarray, picture: Picture) -> np.ndarray:
     limits = np.array([picture.shape[1], picture.shape[0]] * 2, np.float32)
     box = np.array([middle - left, face[1] - above, middle + right, face[1] + below], np.float32)
     return np.clip(box, 0, limits)
+
+
+def _place(picture: Picture, faces: Sequence[SeenFace]) -> np.ndarray | None:
+    """Return the colours outside all people with a face; None where nothing else is seen."""
+    people = np.zeros(picture.shape[:2], np.uint8)
+    for face in faces:
+        x0, y0, x1, y1 = (round(float(side)) for side in body_box(face.box, picture))
+        people[y0:y1, x0:x1] = 255
+    place = place_of(picture, people) if faces else b""
+    return places_array([place])[0] if place else None
 
 
 def _person(picture: Picture, faces: Sequence[SeenFace]) -> Picture:
