@@ -1,10 +1,12 @@
 """What tests share: the real media, and a small dataset made once."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from distributed import Team
+from filelock import FileLock
 from runs import curate, draw_video
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
@@ -31,20 +33,33 @@ def media() -> Path:
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory) -> Path:
     """Six drawn videos, a copy of one of them, and a file that is no video."""
-    folder = tmp_path_factory.mktemp("videos")
-    for seed in range(6):
-        draw_video(folder / f"{seed}.mp4", seed)
-    (folder / "broken.mp4").write_bytes(b"this is no video")
-    (folder / "again.mp4").write_bytes((folder / "0.mp4").read_bytes())
-    return folder
+    return made_once("videos", draw_videos, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def golden(videos, tmp_path_factory) -> Path:
-    """The dataset that an undisturbed run makes of `videos`."""
-    output = tmp_path_factory.mktemp("golden")
-    curate(output, videos)
-    return output
+    """The dataset that an undisturbed run makes of `videos`; nobody changes it."""
+    return made_once("golden", lambda folder: curate(folder, videos), tmp_path_factory)
+
+
+def made_once(name: str, make: Callable[[Path], object], tmp_path_factory) -> Path:
+    """Return a folder that one of the processes makes, for all that test side by side."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, done = root / f"once-{name}", root / f"once-{name}.done"
+    with FileLock(root / f"once-{name}.lock"):
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
+def draw_videos(folder: Path) -> None:
+    for seed in range(6):
+        draw_video(folder / f"{seed}.mp4", seed)
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    (folder / "again.mp4").write_bytes((folder / "0.mp4").read_bytes())
 
 
 @pytest.fixture(scope="module")
