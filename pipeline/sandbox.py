@@ -26,6 +26,8 @@ _POLL_S = 0.05  # how often memory and deadline are looked at
 # kills the children of a worker that is about to end, a moment before the worker itself.
 _FROM_OUTSIDE = (signal.SIGKILL.name, signal.SIGTERM.name)
 _PAUSE_S = 1.0  # before the second attempt at such a call; a worker that is ending is gone by then
+_PATIENCE = 5  # deadlines that a child may last that works on a busy machine
+_HANGS_S = 3.0  # without any processor time: it is not a busy machine that the child waits for
 _MEBIBYTE = 2**20
 Announce = Callable[[str], None]  # called by the handler with the name of the stage it enters
 Handler = Callable[[Any, Announce], Any]
@@ -36,7 +38,8 @@ class Sandbox:
     """Limits of the child process that reads untrusted media.
 
     Attributes:
-        deadline_s: wall-clock seconds for one call, whatever it does.
+        deadline_s: seconds for one call. On a busy machine, where the child is working and did not
+            get that much of a processor's time yet, it may take several times as long.
         deadline_per_video_s: further seconds for every second of video in the call.
         memory_mib: resident memory, beyond what its engines take, at which the child is killed.
         address_space_mib: address space (RLIMIT_AS) at which its allocations fail; 0 for no limit,
@@ -98,10 +101,10 @@ class Child:
         deadline_s = limits.deadline_s + limits.deadline_per_video_s * seconds_of_video
         stage = "start"
         try:
+            clock = _Clock(self._process.pid, deadline_s)
             self._connection.send(argument)
-            give_up = time.monotonic() + deadline_s
             while True:
-                died = self._wait(stage, give_up, deadline_s)
+                died = self._wait(stage, clock)
                 if died:
                     break
                 kind, value = self._connection.recv()
@@ -123,12 +126,12 @@ class Child:
         self.close()
         return died
 
-    def _wait(self, stage: str, give_up: float, deadline_s: float) -> Died | None:
+    def _wait(self, stage: str, clock: "_Clock") -> Died | None:
         assert self._connection is not None
         assert self._process is not None
         while not self._connection.poll(_POLL_S):
-            if time.monotonic() > give_up:
-                detail = f"no result after {deadline_s:.0f} s; raise sandbox.deadline_s"
+            if clock.is_over():
+                detail = f"no result after {clock.waited_s:.0f} s; raise sandbox.deadline_s"
                 return Died(Failure.TIMEOUT, stage, detail)
             used = resident_mib(self._process.pid)
             allowed = self._limits.memory_mib
@@ -170,6 +173,39 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._process = self._connection = None
+
+
+class _Clock:
+    """Tells a call that hangs from one that waits for a processor."""
+
+    def __init__(self, pid: int, deadline_s: float) -> None:
+        self._pid, self._deadline_s = pid, deadline_s
+        self._started = self._seen_working = time.monotonic()
+        self._before_s = self._worked_s = processor_s(pid)
+
+    @property
+    def waited_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def is_over(self) -> bool:
+        worked_s = processor_s(self._pid)
+        if worked_s > self._worked_s:
+            self._worked_s, self._seen_working = worked_s, time.monotonic()
+        if self.waited_s <= self._deadline_s:
+            return False
+        hangs = time.monotonic() - self._seen_working > _HANGS_S
+        had_its_time = worked_s - self._before_s >= self._deadline_s
+        return hangs or had_its_time or self.waited_s > _PATIENCE * self._deadline_s
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has had, 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()  # a name may hold spaces
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def resident_mib(pid: int) -> int:

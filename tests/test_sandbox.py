@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import sandbox
 from pipeline.sandbox import Child, Died, Sandbox, StartFailed, resident_mib
 from schemas.reasons import Failure
 
@@ -105,6 +106,18 @@ def make_large():
 def test_memory_is_counted_beyond_what_the_engines_take():
     child = Child(make_large, Sandbox(memory_mib=300, address_space_mib=0))
     assert child.call(None) == 500 << 20
+    child.close()
+
+
+def test_a_call_that_waits_for_a_processor_gets_more_time(monkeypatch):
+    """It sleeps, and a clock says that it works, as slowly as on a busy machine."""
+    worked = iter(range(1, 10_000))
+    monkeypatch.setattr(sandbox, "processor_s", lambda pid: 0.001 * next(worked))
+    child = Child(make_handler, Sandbox(deadline_s=1.0, deadline_per_video_s=0.0))
+    assert child.call(("sleep", 2.0)) is None
+    started = time.monotonic()
+    assert child.call(("sleep", 60.0)).failure == Failure.TIMEOUT
+    assert 5.0 <= time.monotonic() - started < 30.0
     child.close()
 
 
