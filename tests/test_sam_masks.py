@@ -201,6 +201,54 @@ def test_the_published_sizes_are_read_off_their_tensors(name, monkeypatch):
         assert ours.norm1.eps == other.norm1.eps
 
 
+@pytest.fixture(scope="module")
+def mobile():
+    """A random MobileSAM of its own library; only the last layer's width cannot be smaller."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("ultralytics")
+    from pipeline.engines.ultralytics_yolo import quietly
+
+    quietly()
+    from ultralytics.models.sam.build import build_mobile_sam
+    from ultralytics.models.sam.modules.tiny_encoder import TinyViT
+
+    torch.manual_seed(0)
+    sam = build_mobile_sam()
+    published = {key: value.shape for key, value in sam.state_dict().items()}
+    sam.image_encoder = TinyViT(
+        1024, embed_dims=(8, 16, 24, 320), depths=(1, 1, 2, 1), num_heads=(1, 1, 3, 2),
+        window_sizes=(1, 7, 5, 7), mlp_ratio=2, mbconv_expand_ratio=2, num_classes=5,
+    )  # fmt: skip
+    return sam.eval(), published
+
+
+def test_mobile_sam_is_read_as_its_own_library_reads_it(mobile, tmp_path):
+    import torch
+
+    theirs, _ = mobile
+    torch.save(theirs.state_dict(), tmp_path / "mobile.pt")
+    engine = SegmentAnything(str(tmp_path / "mobile.pt"), device="cpu")
+    pixels = torch.rand(1, 3, 1024, 1024)
+    with torch.inference_mode():
+        assert torch.equal(engine._sam.image_encoder(pixels), theirs.image_encoder(pixels))
+    [cut] = engine.cut([person(scene())])
+    assert cut.mask.shape == (200, 160)
+    assert 0 <= cut.quality <= 1
+
+
+def test_the_published_mobile_sam_is_read_off_its_tensors(mobile):
+    import torch
+
+    from pipeline.engines import sam_checkpoint
+
+    _, published = mobile
+    state = {key: torch.empty(shape) for key, shape in published.items()}
+    rebuilt = sam_checkpoint._build(state)
+    assert {key: value.shape for key, value in rebuilt.state_dict().items()} == published
+    layers = rebuilt.image_encoder.layers
+    assert [layer.blocks[0].window_size for layer in layers[1:]] == [7, 14, 7]
+
+
 def test_masks_have_the_size_of_their_pictures(engine):
     people = [person(scene()), person(scene(1, 120, 300), BOX * 0.5, None)]
     cuts = engine.cut(people)
@@ -331,9 +379,13 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
 
 def test_other_models_are_refused_by_name(tmp_path):
     torch = pytest.importorskip("torch")
-    torch.save({"image_encoder.layers.0.weight": torch.zeros(1)}, tmp_path / "mobile.pth")
-    with pytest.raises(ValueError, match="MobileSAM and SAM 2"):
-        SegmentAnything(str(tmp_path / "mobile.pth"))
+    torch.save({"image_encoder.trunk.pos_embed": torch.zeros(1)}, tmp_path / "sam2.pth")
+    with pytest.raises(ValueError, match="SAM 2 and others"):
+        SegmentAnything(str(tmp_path / "sam2.pth"))
+    tiny = {"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1)}
+    torch.save(tiny, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match="does not fit"):
+        SegmentAnything(str(tmp_path / "half.pth"))
     state = tiny_sam().state_dict()
     state.pop("image_encoder.neck.3.weight")
     torch.save(state, tmp_path / "cut.pth")

@@ -38,7 +38,7 @@ class Cut:
 
 @dataclass
 class SegmentAnything:
-    """Masks from a ViT checkpoint. A picture with several people is embedded once.
+    """Masks from a ViT checkpoint or MobileSAM's. A picture with several people is embedded once.
 
     Several are one picture when they are the same array. Of the proposals for a person (part,
     torso, whole) the one of best quality is taken.
