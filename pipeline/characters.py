@@ -172,16 +172,22 @@ def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> Ch
     )
 
 
-def describe_characters(found: CharacterResult, recogniser: str) -> list[Character]:
-    """Return one row per character, sorted by id: how large it is, and how pure."""
+def describe_characters(found: CharacterResult, recogniser: str, digest: str) -> list[Character]:
+    """Return one row per character, sorted by id: how large it is, and how pure.
+
+    `recogniser` and `digest` name who gave the vectors, and the SHA-256 of its weights.
+    """
     return [
-        _describe(character_id, members, found, recogniser)
+        _describe(character_id, members, found, (recogniser, digest))
         for character_id, members in found.members.items()
     ]
 
 
 def _describe(
-    character_id: str, members: Sequence[Track], found: CharacterResult, recogniser: str
+    character_id: str,
+    members: Sequence[Track],
+    found: CharacterResult,
+    recogniser: tuple[str, str],
 ) -> Character:
     fits = [found.memberships[track.track_id] for track in members]
     own = [fit.own for fit in fits if not math.isnan(fit.own)]
@@ -197,7 +203,8 @@ def _describe(
         weakest=min(own, default=math.nan),
         next_similarity=rival.second if rival else math.nan,
         next_character_id=rival.second_character_id if rival else "",
-        recogniser=recogniser,
+        recogniser=recogniser[0],
+        recogniser_digest=recogniser[1],
         space=found.spaces.get(character_id, ""),
     )
 

@@ -174,12 +174,12 @@ def _tables(
     ]
     tracks = with_fit(observed.tracks, plans.characters)
     embeddings = [row for row in observed.embeddings if row.track_id in named]
-    recognisers = sorted({row.recogniser for row in embeddings})
+    recogniser = next(((row.recogniser, row.weights_digest) for row in embeddings), ("", ""))
     return {
         Video: videos,
         Clip: sorted(clips, key=lambda clip: clip.clip_id),
         Track: sorted(tracks, key=lambda track: track.track_id),
-        Character: describe_characters(plans.characters, "".join(recognisers)),
+        Character: describe_characters(plans.characters, *recogniser),
         Suspect: list(plans.characters.suspects),
         Embedding: sorted(embeddings, key=lambda row: (row.track_id, row.reference_id)),
         Reject: sorted(

@@ -44,6 +44,7 @@ class ChosenReference:
     review: str = ""
     edit: str = ""
     source_reference_id: str = ""
+    recogniser_digest: str = ""
     near_copy: bool = False  # too like a picture of the clip to be used unchanged
     augmentation: str = ""  # JSON of the recipe, '' to keep the image unchanged
 
@@ -228,6 +229,7 @@ class _Pairs:
             time_gap_s=gap,
             similarity=float(self.similarity[index]),
             recogniser=self.pool.recogniser,
+            recogniser_digest=self.pool.recogniser_digest,
             quality=row.quality,
             yaw=row.yaw,
             whole_body=row.whole_body,

@@ -76,6 +76,7 @@ def build_sample(
         references=_references(plan, track, candidates),
         video={"bytes": mp4, "path": f"{clip.clip_id}.mp4"},
         others=[_member(other, candidates) for other in others],
+        caption_digest=caption.digest,
     )
 
 
@@ -138,6 +139,7 @@ def _reference(row: ChosenReference, candidate: Candidate, track: Track) -> Refe
         time_gap_s=row.time_gap_s,
         similarity=row.similarity,
         recogniser=row.recogniser,
+        recogniser_digest=row.recogniser_digest,
         quality=row.quality,
         yaw=row.yaw,
         whole_body=row.whole_body,

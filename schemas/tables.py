@@ -295,6 +295,9 @@ class Character:
     next_character_id: str = column(_TEXT, "that character, '' without one")
     recogniser: str = column(_TEXT, "id of the engine behind the cosines")
     space: str = column(_TEXT, "face | body | '' for a recogniser of one space")
+    recogniser_digest: str = column(
+        _TEXT, "SHA-256 of the recogniser's weights, or its version without weights", default=""
+    )
 
 
 @dataclass(frozen=True)
@@ -391,6 +394,9 @@ class Reference:
         "why a person should look at the pair: near_duplicate | same_view, or ''",
         default="",
     )
+    recogniser_digest: str = column(
+        _TEXT, "SHA-256 of the recogniser's weights, or its version without weights", default=""
+    )
 
 
 @dataclass(frozen=True)
@@ -451,6 +457,9 @@ class Sample:
     video: dict = column(MEDIA, "the clip, H.264 in MP4")
     others: list[CastMember] = rows_column(
         CastMember, "further characters; empty when each has a sample of its own", default=()
+    )
+    caption_digest: str = column(
+        _TEXT, "SHA-256 of the caption engine's weights, 'none' without, '' when given", default=""
     )
 
 

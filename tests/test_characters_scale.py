@@ -90,7 +90,9 @@ def test_characters_are_described_by_how_pure_they_are():
         look = rows.looks_like(rows.person(who), 0.95, index)
         embeddings.append(rows.embedding(look, f"t{index}"))
     found = find_characters(tracks, clips, embeddings, rows.WINDOWS)
-    hero, lonely = sorted(describe_characters(found, "net/1"), key=lambda row: -row.num_tracks)
+    described = describe_characters(found, "net/1", "d" * 64)
+    hero, lonely = sorted(described, key=lambda row: -row.num_tracks)
+    assert (hero.recogniser, hero.recogniser_digest) == ("net/1", "d" * 64)
     assert (hero.num_tracks, hero.num_videos, lonely.num_tracks) == (3, 2, 1)
     assert 0.7 < hero.weakest <= hero.cohesion < 1
     assert np.isnan(lonely.cohesion)

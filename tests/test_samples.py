@@ -35,7 +35,7 @@ from schemas.columns import schema_of, to_dict
 from schemas.reasons import PairKind, Reason, Split
 from schemas.tables import Sample
 
-CAPTION = Caption("One person.", "A person in red.", "attributes/1")
+CAPTION = Caption("One person.", "A person in red.", "attributes/1", "none")
 
 
 class Observed:
@@ -174,6 +174,7 @@ def test_built_sample_holds_the_pair_in_one_row():
     sample = seen.build(plan)
     assert sample.video == {"bytes": b"clip", "path": "clip-a1.mp4"}
     assert (sample.licence, sample.caption, sample.split) == ("CC0-1.0", "One person.", plan.split)
+    assert (sample.caption_engine, sample.caption_digest) == ("attributes/1", "none")
     for planned, row in zip(plan.references, sample.references, strict=True):
         source = images[row.reference_id]
         assert row.image["bytes"] == source.image
@@ -181,6 +182,7 @@ def test_built_sample_holds_the_pair_in_one_row():
         assert row.sha256 == hashlib.sha256(source.image).hexdigest()
         assert row.image["path"] == f"{row.reference_id}.jpg"
         assert (row.track_id, row.similarity) == (source.track_id, planned.similarity)
+        assert (row.recogniser, row.recogniser_digest) == (RECOGNISER, "none")
 
 
 def test_augmented_reference_changes_the_pixels_and_only_then():

@@ -35,7 +35,7 @@ class CandidatePool:
         self, character_id: str, candidates: Iterable[Candidate], vectors: IdentityVectors
     ) -> None:
         self.character_id = character_id
-        self.recogniser = vectors.recogniser
+        self.recogniser, self.recogniser_digest = vectors.recogniser, vectors.digest
         rows = {row.reference_id: replace(row, image=b"", mask=b"") for row in candidates}
         self.rows = [rows[reference_id] for reference_id in sorted(rows)]
         known = [vectors.references.get(row.reference_id) for row in self.rows]

@@ -17,6 +17,7 @@ class IdentityVectors:
     recogniser: str = ""
     tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
     references: Mapping[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""  # of the recogniser's weights
 
 
 def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
@@ -41,7 +42,8 @@ def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
         else:
             tracks[row.track_id] = vector
     _check_dimensions([*tracks.values(), *references.values()])
-    return IdentityVectors(recogniser[0] if recogniser else "", tracks, references)
+    name, digest = recogniser or ("", "")
+    return IdentityVectors(name, tracks, references, digest)
 
 
 def _unit(values: Iterable[float]) -> np.ndarray | None:
