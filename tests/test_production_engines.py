@@ -177,6 +177,61 @@ def test_yaw_follows_a_turned_head_and_ignores_a_tilted_one():
     assert yaw_of(np.zeros((0, 5, 2))).shape == (0,)
 
 
+def network_of_points(path, degrees):
+    """Write a network in the form of 1k3d68 that sees a head turned by `degrees` everywhere."""
+    from insightface.data import get_object
+    from onnx import TensorProto, checker, helper, numpy_helper, save
+
+    head = np.asarray(get_object("meanshape_68.pkl"))
+    turn = np.radians(degrees)
+    turned = head - head.mean(axis=0)
+    turned[:, 0], turned[:, 2] = (
+        turned[:, 0] * np.cos(turn) + turned[:, 2] * np.sin(turn),
+        turned[:, 2] * np.cos(turn) - turned[:, 0] * np.sin(turn),
+    )
+    points = np.zeros((1, 1103, 3), np.float32)
+    points[0, -68:] = turned
+    places = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("data", [1, 3, 192, 192]), ("fc1", [1, 3309]))
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["data"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "points"], ["fc1"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.float32(0).reshape(()), "zero"),
+        numpy_helper.from_array(points.reshape(1, -1), "points"),
+    ]
+    graph = helper.make_graph(nodes, "pose", places[:1], places[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    checker.check_model(model)
+    save(model, str(path))
+
+
+@pytest.mark.parametrize("degrees", [-50, 25])
+def test_yaw_is_that_of_the_packs_pose_network_where_it_is_asked(tmp_path, monkeypatch, degrees):
+    """The network is the library's own class; negative is to the picture's left, as elsewhere."""
+    network_of_points(tmp_path / "points.onnx", degrees)
+    found = Found(entry("1k3d68"), tmp_path / "points.onnx", "e" * 64)
+    monkeypatch.setattr("pipeline.engines.insightface_pose.find_for", lambda *_: found)
+    posed, plain = load_engine("faces", "scrfd_pose"), engine("faces", "scrfd")
+    [faces], [expected] = posed.detect([six_people()]), plain.detect([six_people()])
+    assert np.array_equal(faces.boxes, expected.boxes)
+    assert faces.yaw == pytest.approx([degrees] * 6, abs=0.1)
+    assert posed.info.id == "insightface-scrfd_500m_bnkps+1k3d68/1"
+    assert posed.info.task == "face_detection"
+    assert posed.info.weights_digest not in (plain.info.weights_digest, found.sha256)
+
+
+def test_a_network_of_other_points_is_no_pose_network(monkeypatch):
+    other = Found(entry("1k3d68"), find("mobilefacenet_128").path, "e" * 64)
+    monkeypatch.setattr("pipeline.engines.insightface_pose.find_for", lambda *_: other)
+    with pytest.raises(ValueError, match=r"take 1k3d68\.onnx"):
+        load_engine("faces", "scrfd_pose")
+
+
 def test_alignment_is_that_of_insightface():
     face_align = pytest.importorskip("insightface.utils.face_align")
     random = np.random.default_rng(0)
@@ -346,7 +401,7 @@ def test_presets_name_engines_that_exist():
 
 
 def test_a_face_network_needs_a_detector_with_five_points():
-    with pytest.raises(ValueError, match=r"engines.faces to one of scrfd, yunet"):
+    with pytest.raises(ValueError, match=r"engines.faces to one of scrfd, scrfd_pose, yunet"):
         Engines(recogniser="arcface_osnet")
 
 

@@ -29,6 +29,7 @@ REGISTRY: dict[str, dict[str, str]] = {
     "faces": {
         "opencv": "pipeline.engines.opencv_faces:OpencvFaces",
         "scrfd": "pipeline.engines.insightface_faces:ScrfdFaces",
+        "scrfd_pose": "pipeline.engines.insightface_pose:ScrfdPoseFaces",
         "yunet": "pipeline.engines.yunet_faces:YunetFaces",
     },
     "recogniser": {
@@ -68,6 +69,7 @@ READS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("people", "ultralytics"): (("ultralytics", "person_detection"),),
     ("people", "yolox"): (("yolox", "person_detection"),),
     ("faces", "scrfd"): (("scrfd", "face_detection"),),
+    ("faces", "scrfd_pose"): (("scrfd", "face_detection"), ("insightface", "face_pose")),
     ("faces", "yunet"): (("yunet", "face_detection"),),
     ("recogniser", "arcface_osnet"): (
         ("arcface", "face_recognition"),
@@ -78,7 +80,11 @@ READS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("masks", "yolo_seg"): (("ultralytics", "segmentation"),),
     ("masks", "segment_anything"): (("segment_anything", "segmentation"),),
 }
-_FIVE_POINTS = ("scrfd", "yunet")  # face detectors that find what face networks are aligned by
+_FIVE_POINTS = (
+    "scrfd",
+    "scrfd_pose",
+    "yunet",
+)  # face detectors that find what face networks are aligned by
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """One recogniser of a face network and a body network; see `pipeline.engines.spaces`."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -36,21 +35,8 @@ class ArcfaceOsnet:
             Space("body", middle, last, self._body.windows),
         )
         self.windows = self._face.windows
-        self.info = _joined(self._face.info, self._body.info)
+        self.info = self._face.info.joined_with(self._body.info)
 
     def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
         """Return (N, D) float32, rows of unit length."""
         return join([self._face.embed(people), self._body.embed(people)])
-
-
-def _joined(face: EngineInfo, body: EngineInfo) -> EngineInfo:
-    digests = f"{face.weights_digest} {body.weights_digest}"
-    licences = dict.fromkeys((face.licence, body.licence))
-    return EngineInfo(
-        id=f"{face.id.removesuffix('/1')}+{body.id.removesuffix('/1')}/1",
-        task="recognition",
-        licence=" AND ".join(licences),
-        commercial=face.commercial and body.commercial,
-        weights_digest=hashlib.sha256(digests.encode()).hexdigest(),
-        gpu=face.gpu or body.gpu,
-    )

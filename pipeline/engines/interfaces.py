@@ -4,6 +4,7 @@ Every method takes a batch, so that an engine on a GPU fills it; an engine on a 
 Boxes are xyxy float32 in pixels of the picture that they were found in.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -25,6 +26,18 @@ class EngineInfo:
     commercial: bool  # whether the weights may be used commercially
     weights_digest: str = "none"  # SHA-256 of the weights; "none" for an engine without weights
     gpu: bool = False  # whether it wants a GPU
+
+    def joined_with(self, other: "EngineInfo") -> "EngineInfo":
+        """Return who computes when a second network helps with this one's task."""
+        digests = f"{self.weights_digest} {other.weights_digest}"
+        return EngineInfo(
+            id=f"{self.id.removesuffix('/1')}+{other.id.removesuffix('/1')}/1",
+            task=self.task,
+            licence=" AND ".join(dict.fromkeys((self.licence, other.licence))),
+            commercial=self.commercial and other.commercial,
+            weights_digest=hashlib.sha256(digests.encode()).hexdigest(),
+            gpu=self.gpu or other.gpu,
+        )
 
 
 @dataclass(frozen=True)

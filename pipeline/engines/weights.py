@@ -26,6 +26,7 @@ _REGISTRY = Path(__file__).with_name("models.yaml")
 EMBEDDED = {
     "person_detection": "engines.people: opencv",
     "face_detection": "engines.faces: opencv",
+    "face_pose": "engines.faces: scrfd (yaw from five points) or opencv",
     "recognition": "engines.recogniser: appearance",
     "face_recognition": "engines.recogniser: appearance",
     "body_recognition": "engines.recogniser: arcface (faces only) or appearance",

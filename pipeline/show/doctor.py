@@ -35,6 +35,7 @@ _NEEDS = {
     ("people", "ultralytics"): ("ultralytics", "torch"),
     ("people", "yolox"): ("onnxruntime",),
     ("faces", "scrfd"): ("insightface", "onnxruntime"),
+    ("faces", "scrfd_pose"): ("insightface", "onnxruntime"),
     ("recogniser", "arcface_osnet"): ("insightface", "onnxruntime"),
     ("recogniser", "arcface"): ("insightface", "onnxruntime"),
     ("masks", "yolo_seg"): ("ultralytics", "torch"),
