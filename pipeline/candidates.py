@@ -11,7 +11,7 @@ from pipeline.engines.boxes import clip_to
 from pipeline.engines.colours import colour_name, most_named
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser, Segmenter
 from pipeline.engines.regions import regions_of
-from pipeline.faces import box_in_still, embedding_row, to_still
+from pipeline.faces import box_in_still, embedding_row, to_still, told_by_faces
 from pipeline.media import decode_image, encode_jpeg, encode_png_mask
 from pipeline.pictures.image_measures import (
     Measured,
@@ -130,7 +130,8 @@ class ProposeReferences:
             return track, [], []
         people = [_crop(shown, self.config) for shown in chosen]
         masks = self.segmenter.segment(people)
-        vectors = self.recogniser.embed(people)
+        known = people if told_by_faces(track) else [replace(p, landmarks=None) for p in people]
+        vectors = self.recogniser.embed(known)  # in the space that decides the track
         others = other_faces(self.faces, people, masks)
         candidates = [
             self._candidate(clip, track, *each)

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.engines.boxes import clip_to, iou
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser
 from pipeline.engines.interfaces import Faces as FoundFaces
-from pipeline.engines.landmarks import complete, yaw_of
+from pipeline.engines.landmarks import complete, turned_away
 from pipeline.engines.spaces import deciding, spaces_of
 from pipeline.media import decode_image
 from pipeline.stage import ClipRow, Still
@@ -22,7 +22,7 @@ _SAME_FACE = 0.4  # overlap of one face found twice
 _NO_FACE = 100.0  # cost of a track without a face; a face that sits badly costs 1
 _FACES_DECIDE, _FACE_RATE_DECIDES = 3, 0.5  # faces, and share of looks with one
 # Half of the networks' 112 px. Smaller ones, and profiles, of one woman with a dog agreed in 43 %.
-_FACE_PX, _FACE_YAW = 56.0, 45.0
+_FACE_PX = 56.0
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,20 @@ class FindFaces:
         pictures: Sequence[Picture],
         matches: Sequence[Match],
     ) -> list[PersonImage]:
-        """Return the images that say who it is: with a face if there are any."""
+        """Return the images that say who it is: with a face if there are any.
+
+        Faces turned away are left out, or are no faces where there are no others.
+        """
+        facing = [match for match in matches if not turned_away(match.landmarks)]
         if matches:
             return [
                 PersonImage(
-                    pictures[m.still], _required_box(track, stills[m.still]), m.face, m.landmarks
+                    pictures[m.still],
+                    _required_box(track, stills[m.still]),
+                    m.face,
+                    m.landmarks if facing else None,
                 )
-                for m in _spread(matches, self.config.max_images)
+                for m in _spread(facing or matches, self.config.max_images)
             ]
         placed = [(i, box_in_still(track, still)) for i, still in enumerate(stills)]
         seen = [(i, box) for i, box in placed if box is not None]
@@ -162,8 +169,17 @@ def _shows_well(image: PersonImage) -> bool:
     """Say whether a face is large and frontal enough that its vector can contradict another."""
     if image.face is None or image.landmarks is None or not complete(image.landmarks):
         return False
-    turned = abs(float(yaw_of(image.landmarks)[0]))
-    return float(image.face[3] - image.face[1]) >= _FACE_PX and turned <= _FACE_YAW
+    large = float(image.face[3] - image.face[1]) >= _FACE_PX
+    return large and not turned_away(image.landmarks)
+
+
+def told_by_faces(track: Track) -> bool:
+    """Say whether a face of the track can tell who it is; else all are turned away, or unseen."""
+    return any(not turned_away(_points(face)) for face in track.faces)
+
+
+def _points(face: FaceBox) -> np.ndarray:
+    return np.asarray(face.landmarks, np.float32).reshape(-1, 2)
 
 
 def embedding_row(

@@ -7,6 +7,7 @@ import portraits
 import pytest
 import rows
 
+from pipeline.candidates import ProposeReferences
 from pipeline.engines.appearance import Appearance
 from pipeline.engines.boxes import iou
 from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
@@ -171,6 +172,57 @@ def test_a_strayed_face_does_not_speak_for_the_track():
     [embedding] = done.embeddings
     assert embedding.vector == [1.0, 0.0]
     assert embedding.num_images == 4
+
+
+@dataclass
+class TurningHead:
+    """Finds a head turned by so many degrees, picture after picture; notes what it recognises."""
+
+    yaws: tuple[float, ...]
+    info: EngineInfo = field(default=EngineInfo("test/1", "recognition", "", True))
+    windows: SimilarityWindows = rows.WINDOWS
+    recognised: list = field(default_factory=list)
+
+    def detect(self, pictures):
+        one = np.ones(1, np.float32)
+        box = np.array([[100.0, 40.0, 160.0, 100.0]], np.float32)
+        return [
+            FoundFaces(box, one, self.points(self.yaws[k % len(self.yaws)]), 0 * one)
+            for k in range(len(pictures))
+        ]
+
+    def points(self, yaw):
+        nose = 0.43 * 24 * np.tan(np.radians(yaw))
+        points = [[118, 60], [142, 60], [130 + nose, 74], [120, 88], [140, 88]]
+        return np.array([points], np.float32)
+
+    def embed(self, people):
+        self.recognised += people
+        return np.tile(np.eye(2, dtype=np.float32)[0], (len(people), 1))
+
+    def segment(self, people):
+        return [np.full(person.picture.shape[:2], 255, np.uint8) for person in people]
+
+
+@pytest.mark.parametrize(
+    ("yaws", "images", "pictures"),
+    [((10, 30, -20, 40), [True] * 4, True), ((70, 20, -70, 80), [True], True),
+     ((70, -60, 80, 50), [False] * 4, False)],
+)  # fmt: skip
+def test_a_profile_does_not_say_who_somebody_is(yaws, images, pictures):
+    """Profiles are alike whoever they are. Where one looks up front, the others are left out of
+    who it is, and stay references; where none does, no face network sees track or references."""
+    row = portraits.clip_row([np.full((480, 640, 3), 90, np.uint8)] * 32)
+    track = rows.track("track", row.clip, boxes=[[0.0, 0.0, 260.0, 480.0]] * 32)
+    engine = TurningHead(yaws)
+    done = FindFaces(engine, engine).process(replace(row, tracks=(track,)))
+    assert [person.landmarks is not None for person in engine.recognised] == images
+    assert len(done.tracks[0].faces) == 4
+    engine.recognised.clear()
+    found = ProposeReferences(engine, engine).process(done).candidates
+    assert len(engine.recognised) == len(found) > 0
+    assert {person.landmarks is not None for person in engine.recognised} == {pictures}
+    assert not any(np.isnan(candidate.smile) for candidate in found)
 
 
 @pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])
