@@ -200,7 +200,8 @@ class References:
     number: int = 0
     right: int = 0  # of the person whom the clip's track shows
     own_clip: int = 0
-    could_be_whole: int = 0  # samples of a person whose whole body is seen somewhere
+    # samples with a reference at a labelled moment, of a person whose whole body is seen somewhere
+    could_be_whole: int = 0
     whole: int = 0  # of them, those with a reference that shows it
     flags: int = 0  # references at labelled moments
     flags_right: int = 0  # of them, those whose `whole_body` is what the eye says
@@ -227,7 +228,7 @@ def judge_references(
         result.number += len(references)
         result.right += sum(name == person != "" for name, _ in shown)
         result.own_clip += sum(ref.clip_id == clip_id for ref in references)
-        if person in whole_people:
+        if person in whole_people and any(seen is not None for _, seen in shown):
             result.could_be_whole += 1
             result.whole += any(seen is not None and seen.whole for _, seen in shown)
         for ref, (_, seen) in zip(references, shown, strict=True):

@@ -102,8 +102,10 @@ def test_references_are_judged_by_whom_the_track_shows_then():
     score = score_clip(PLACE, [switching], truth)
     score.who["a"]["ann"] += 1  # mostly ann
     chosen = [reference("a", 0.5, whole_body=True), reference("a", 1.5, whole_body=True)]
-    result = judge_references([("a", "clip", chosen)], score, {"v": truth}, {"a": "v"})
-    assert (result.number, result.right, result.own_clip) == (2, 1, 2)
+    unlabelled = [reference("a", 9.0, whole_body=True)]
+    samples = [("a", "clip", chosen), ("a", "clip", unlabelled)]
+    result = judge_references(samples, score, {"v": truth}, {"a": "v"})
+    assert (result.number, result.right, result.own_clip) == (3, 2, 3)
     assert (result.could_be_whole, result.whole) == (1, 1)
     assert (result.flags, result.flags_right) == (2, 1)
 
