@@ -155,9 +155,15 @@ class FindFaces:
         return vectors[known]
 
     def _mean(self, track: Track, vectors: np.ndarray) -> list[Embedding]:
-        """Average a track's vectors; nothing where there are none."""
+        """Average a track's vectors of the space that decides; nothing where there are none.
+
+        A face and a body do not compare: their mean would be like neither.
+        """
+        vectors = vectors[vectors.any(axis=1)]
         if not len(vectors):
             return []
+        where = deciding(vectors, spaces_of(self.recogniser))
+        vectors = vectors[where == where.min()]
         mean = vectors.mean(axis=0)
         norm = float(np.linalg.norm(mean))
         if norm < 1e-6:

@@ -14,6 +14,7 @@ from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
 from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.engines.opencv_faces import OpencvFaces
 from pipeline.engines.opencv_people import OpencvPeople
+from pipeline.engines.spaces import Space, join
 from pipeline.faces import FindFaces, Match, box_in_still, share_out, to_clip, to_still
 from pipeline.stage import Still
 from pipeline.tracks import TrackGate, TrackPeople
@@ -223,6 +224,28 @@ def test_a_profile_does_not_say_who_somebody_is(yaws, images, pictures):
     assert len(engine.recognised) == len(found) > 0
     assert {person.landmarks is not None for person in engine.recognised} == {pictures}
     assert not any(np.isnan(candidate.smile) for candidate in found)
+
+
+@dataclass
+class FacesAndBodies(TurningHead):
+    """Two spaces; no face is known in dark pictures."""
+
+    spaces = (Space("face", 0, 2, rows.WINDOWS), Space("body", 2, 4, rows.WINDOWS))
+
+    def embed(self, people):
+        known = np.array([[person.picture.mean() > 60] for person in people])
+        face, body = np.eye(2, dtype=np.float32)
+        return join([known * face, np.tile(body, (len(people), 1))])
+
+
+def test_faces_alone_speak_for_a_track_that_shows_some():
+    frames = [np.full((480, 640, 3), 90 if k < 16 else 30, np.uint8) for k in range(32)]
+    row = portraits.clip_row(frames)
+    track = rows.track("track", row.clip, boxes=[[0.0, 0.0, 260.0, 480.0]] * 32)
+    engine = FacesAndBodies((0,))
+    [embedding] = FindFaces(engine, engine).process(replace(row, tracks=(track,))).embeddings
+    assert embedding.vector == pytest.approx([1, 0, 0, 0.01], abs=1e-4)
+    assert embedding.num_images == 2
 
 
 @pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])

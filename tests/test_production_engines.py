@@ -286,7 +286,7 @@ def test_windows_part_the_same_from_others(media):
     windows = recogniser.windows
     assert cosines[same].min() > windows.same_video + 0.1
     assert cosines[~same].max() < windows.reference_floor - 0.05
-    assert windows.reference_floor < windows.cross_video <= windows.same_video < windows.duplicate
+    assert windows.reference_floor < windows.same_video <= windows.cross_video < windows.duplicate
 
 
 @pytest.mark.media
