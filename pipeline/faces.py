@@ -1,12 +1,14 @@
 """Find each track's faces in the full-size stills, and say in a vector who it is."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
-from pipeline.engines.boxes import clip_to, iou
+from pipeline.engines.boxes import clip_to, iou, padded_crop
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser
 from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.engines.landmarks import complete, turned_away
@@ -23,6 +25,9 @@ _NO_FACE = 100.0  # cost of a track without a face; a face that sits badly costs
 _FACES_DECIDE, _FACE_RATE_DECIDES = 3, 0.5  # faces, and share of looks with one
 # Half of the networks' 112 px. Smaller ones, and profiles, of one woman with a dog agreed in 43 %.
 _FACE_PX = 56.0
+_FACE_GRID = (
+    48  # a side of a face whose motion is measured: what a codec does to pixels averages out
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class FindFaces:
 
     Reads  tracks, stills
     Adds   tracks: faces (in pixels of the clip), face_rate, shot_size, purity where faces
-           tell it; one embedding per track
+           tell it, motion where the face's is less; one embedding per track
     """
 
     detector: FaceDetector
@@ -80,6 +85,7 @@ class FindFaces:
         for track in row.tracks:
             own = matches[track.track_id]
             track = self._signed(_with_faces(track, row.clip, row.stills, own))
+            track = replace(track, motion=float(np.fmin(track.motion, face_motion(own, pictures))))
             images = self._images(track, row.stills, pictures, own)
             vectors = self.recogniser.embed(images)
             decisive = self._decisive(track, images, vectors)
@@ -186,6 +192,25 @@ def told_by_faces(track: Track) -> bool:
 
 def _points(face: FaceBox) -> np.ndarray:
     return np.asarray(face.landmarks, np.float32).reshape(-1, 2)
+
+
+def face_motion(matches: Sequence[Match], pictures: Sequence[Picture]) -> float:
+    """Return how much a face changes from one still to the next, in grey levels of 255.
+
+    Measured where it was found last, the median of all; NaN for less than two faces. The box of
+    a portrait may reach over somebody who moves beside it, its face does not. In 25 videos four
+    portraits had 0.3 to 0.35, the stillest of 64 tracks of people 2.2.
+    """
+    changes = []
+    for first, second in itertools.pairwise(matches):
+        before, after = (_grey_face(pictures[m.still], second.face) for m in (first, second))
+        changes.append(float(np.abs(before - after).mean()))
+    return float(np.median(changes)) if changes else math.nan
+
+
+def _grey_face(picture: Picture, face: np.ndarray) -> np.ndarray:
+    grid = padded_crop(picture, face, (_FACE_GRID, _FACE_GRID))
+    return cv2.cvtColor(grid, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
 def embedding_row(

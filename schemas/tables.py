@@ -171,7 +171,10 @@ class Track:
     area: float = column(_FLOAT, "median box area over picture area", default=0.0)
     purity: float = column(_FLOAT, "share of neighbouring looks that agree, 1 is pure", default=0.0)
     motion: float = column(
-        _FLOAT, "median change from look to look, grey levels of 255; NaN unknown", default=math.nan
+        _FLOAT,
+        "median change from look to look, of the person or, if less, of the face; grey levels of "
+        "255; NaN unknown",
+        default=math.nan,
     )
     shot_size: str = column(_TEXT, "close-up | medium | full | wide", default="")
     faces: list[FaceBox] = rows_column(FaceBox, "faces in time order", default=())

@@ -18,6 +18,7 @@ from pipeline.engines.spaces import Space, join
 from pipeline.faces import FindFaces, Match, box_in_still, share_out, to_clip, to_still
 from pipeline.stage import Still
 from pipeline.tracks import TrackGate, TrackPeople
+from schemas.reasons import Reason
 
 STILL = Still(8, 0.5, 1920, 1080, scale=2.25, left=24.0, top=-3.0, jpeg=b"")
 
@@ -246,6 +247,23 @@ def test_faces_alone_speak_for_a_track_that_shows_some():
     [embedding] = FindFaces(engine, engine).process(replace(row, tracks=(track,))).embeddings
     assert embedding.vector == pytest.approx([1, 0, 0, 0.01], abs=1e-4)
     assert embedding.num_images == 2
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_portrait_beside_somebody_who_moves_is_still(moves):
+    """The box of the portrait holds a part of the other one, and changes with him."""
+    frames = []
+    for k in range(32):
+        picture = np.full((480, 640, 3), 90, np.uint8)
+        picture[200:, 180:260] = (8 * k) % 256
+        picture[40:100, 100 + 3 * k * moves : 160 + 3 * k * moves : 6] = 220
+        frames.append(picture)
+    row = portraits.clip_row(frames)
+    track = rows.track("track", row.clip, boxes=[[0.0, 0.0, 260.0, 480.0]] * 32, motion=20.0)
+    engine = FacesByMood()
+    [done] = FindFaces(engine, engine).process(replace(row, tracks=(track,))).tracks
+    refused = TrackGate(min_purity=0).check(done, row.clip)
+    assert (refused is not None and refused.reason is Reason.STILL_PICTURE) != moves
 
 
 @pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])

@@ -18,12 +18,13 @@ pytestmark = [pytest.mark.media, pytest.mark.ray, pytest.mark.slow]
 INTERCUT, FILM = "derived-intercut-two-people.mp4", "movienet-test.mp4"
 BEDROOM, BLACKBOARD = "sam2-bedroom.mp4", "phantom-multi_ip-4.mov"
 ANIMALS = ("tc-dog_eating_854132.mp4", "sam2-blackswan.mp4")
-NAMES = (INTERCUT, FILM, BEDROOM, BLACKBOARD, *ANIMALS)
+PROFILE = "opens2v-gm1252760410.mp4"
+NAMES = (INTERCUT, FILM, BEDROOM, BLACKBOARD, PROFILE, *ANIMALS)
 
 
 @pytest.fixture(scope="module")
 def dataset(media, tmp_path_factory):
-    """What the job makes of six videos."""
+    """What the job makes of seven videos."""
     root = weights_root()
     if root is None:
         pytest.skip("test weights absent: set CONTEXTANYONE_MODELS to the folder that has them")
@@ -112,6 +113,14 @@ def test_actors_are_nearest_to_their_own_portraits_and_refused_beside_others(
         cosines = known @ dataset.vectors[track.track_id]
         assert cosines[index] > cosines[1 - index] + 0.2
         assert cosines[1 - index] < recogniser.windows.reference_floor - 0.2
+
+
+def test_two_people_in_profile_are_not_one(dataset, result):
+    """Their faces have a cosine of 0.55 to each other, as profiles have."""
+    shown = {result.total.person_of(t.track_id): t.character_id for t in dataset.tracks}
+    assert shown["profile-woman"]
+    assert shown["t-shirt-man"]
+    assert shown["profile-woman"] != shown["t-shirt-man"]
 
 
 def test_identities_and_references_are_right(result):
