@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from schemas.columns import column, rows_column
 
+# Raised when a reader of before would misread a row. Columns with a default come without: readers
+# fill those that are missing and pass over those that they do not know.
 SCHEMA_VERSION = 1
 
 _TEXT, _BYTES, _FLAG = pa.string(), pa.binary(), pa.bool_()
