@@ -22,12 +22,11 @@ _MARGIN = 0.12  # around a person's box: hair and a box that lags behind
 _HEAD_ROOM = 1.3  # the head lies within this many box widths of the top
 _SAME_FACE = 0.4  # overlap of one face found twice
 _NO_FACE = 100.0  # cost of a track without a face; a face that sits badly costs 1
+_FACES_TELL = 2  # who it is; the one look back of a man seen from behind was like a girl (0.53)
 _FACES_DECIDE, _FACE_RATE_DECIDES = 3, 0.5  # faces, and share of looks with one
 # Half of the networks' 112 px. Smaller ones, and profiles, of one woman with a dog agreed in 43 %.
 _FACE_PX = 56.0
-_FACE_GRID = (
-    48  # a side of a face whose motion is measured: what a codec does to pixels averages out
-)
+_FACE_GRID = 48  # pixels a side in which a face's motion is measured: a codec's noise averages out
 
 
 @dataclass(frozen=True)
@@ -129,18 +128,19 @@ class FindFaces:
     ) -> list[PersonImage]:
         """Return the images that say who it is: with a face if there are any.
 
-        Faces turned away are left out, or are no faces where there are no others.
+        Faces turned away are left out, or are no faces where there are hardly any others.
         """
         facing = [match for match in matches if not turned_away(match.landmarks)]
+        told = len(facing) >= _FACES_TELL
         if matches:
             return [
                 PersonImage(
                     pictures[m.still],
                     _required_box(track, stills[m.still]),
                     m.face,
-                    m.landmarks if facing else None,
+                    m.landmarks if told else None,
                 )
-                for m in _spread(facing or matches, self.config.max_images)
+                for m in _spread(facing if told else matches, self.config.max_images)
             ]
         placed = [(i, box_in_still(track, still)) for i, still in enumerate(stills)]
         seen = [(i, box) for i, box in placed if box is not None]
@@ -186,8 +186,8 @@ def _shows_well(image: PersonImage) -> bool:
 
 
 def told_by_faces(track: Track) -> bool:
-    """Say whether a face of the track can tell who it is; else all are turned away, or unseen."""
-    return any(not turned_away(_points(face)) for face in track.faces)
+    """Say whether faces of the track can tell who it is; else nearly all are turned away."""
+    return sum(not turned_away(_points(face)) for face in track.faces) >= _FACES_TELL
 
 
 def _points(face: FaceBox) -> np.ndarray:
