@@ -227,5 +227,5 @@ def test_an_impossible_flow_is_refused(settings, message):
 
 
 def test_an_impossible_dropout_is_refused():
-    with pytest.raises(ValueError, match=r"dropout\.text must be from 0 to below 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"dropout\.text must be from 0 to 1, got 1\.5"):
         Dropout(text=1.5)

@@ -22,6 +22,8 @@ HELD_OUT_SIGMAS = tuple(step / 10 for step in range(1, 10))
 class Dropout:
     """How often a sample does not see a condition, so that guidance has something to compare.
 
+    1 trains without it: an ablation.
+
     Attributes:
         text: share of samples with the null prompt.
         reference: share whose video does not see the reference's latents.
@@ -36,8 +38,8 @@ class Dropout:
 
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
-            if not 0 <= share < 1:
-                raise ValueError(f"dropout.{name} must be from 0 to below 1, got {share}")
+            if not 0 <= share <= 1:
+                raise ValueError(f"dropout.{name} must be from 0 to 1, got {share}")
 
 
 @dataclass(frozen=True)
