@@ -33,19 +33,20 @@ def attend_both(
 ) -> torch.Tensor:
     """Attend to keys and values of a stream and of the other one; some rows to their own alone.
 
-    `keep` lives on the host, so the usual cases (a micro-batch of one, all kept) stay one call.
+    `keep` lives on the host, so the usual cases (a micro-batch of one, all kept) stay one call,
+    and all others are two.
     """
     if keep is not None and not any(keep):
         return attend(query, *own, attention)
     key, value = (torch.cat(pair, 1) for pair in zip(other, own, strict=True))
     if keep is None or all(keep):
         return attend(query, key, value, attention)
-    first = [0 if kept else other[0].shape[1] for kept in keep]
-    rows = [
-        attend(query[row : row + 1], key[row : row + 1, at:], value[row : row + 1, at:], attention)
-        for row, at in enumerate(first)
-    ]
-    return torch.cat(rows)
+    both = [row for row, kept in enumerate(keep) if kept]
+    alone = [row for row, kept in enumerate(keep) if not kept]
+    heads = [attend(query[both], key[both], value[both], attention)]
+    heads.append(attend(query[alone], own[0][alone], own[1][alone], attention))
+    places = torch.tensor([*both, *alone], device=query.device).argsort()
+    return torch.cat(heads)[places]
 
 
 def project(
