@@ -1,0 +1,1 @@
+"""Drawn characters, to test what the method promises on people who are known exactly."""

@@ -1,0 +1,118 @@
+"""Generate the evaluation set with a trained row, and measure it beside the controls."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.characters.items import Case, through_codec
+from benchmarks.characters.measures import (
+    Measures,
+    Seen,
+    attributes,
+    copied_light,
+    drift,
+    ground_of,
+    motion,
+    rank_of_own,
+)
+from pipeline.engines.appearance import Appearance
+from pipeline.engines.interfaces import PersonImage
+from trainer.sampling.pipeline import ContextAnyonePipeline
+
+CONTROLS = ("real", "still", "other")
+_BATCH = 16
+_BODY = 1 / 1.4  # of a reference's sides: candidates.margin is what lies around the person
+
+
+def generate(model: Path, cases: Sequence[Case], seed: int) -> np.ndarray:
+    """Return the videos of all cases, (N, F, H, W, 3) uint8; the clips' captions are prompts."""
+    pipeline = ContextAnyonePipeline.from_pretrained(model)
+    made = []
+    for first in range(0, len(cases), _BATCH):
+        batch = cases[first : first + _BATCH]
+        output = pipeline(
+            [case.item.caption for case in batch],
+            [[Image.fromarray(case.reference)] for case in batch],
+            seed=seed,
+            output_type="uint8",
+        )
+        made += list(np.asarray(output.frames))
+    return np.stack(made)
+
+
+def control_videos(cases: Sequence[Case]) -> dict[str, list[Seen]]:
+    """Return what each control shows: the real clip, the reference's frame, somebody else."""
+    real = [Seen(through_codec(case.truth), case.regions) for case in cases]
+    return {
+        "real": real,
+        "still": [Seen(case.still, case.still_regions) for case in cases],
+        "other": [real[(place + 1) % len(real)] for place in range(len(real))],
+    }
+
+
+def measure_all(cases: Sequence[Case], videos: Sequence[Seen]) -> list[Measures]:
+    """Measure a video of every case."""
+    grounds = [ground_of(Seen(case.still, case.still_regions)) for case in cases]
+    rows = []
+    for place, (case, seen) in enumerate(zip(cases, videos, strict=True)):
+        real = Seen(through_codec(case.truth), case.regions)
+        reference = Seen(case.still, case.still_regions)
+        others = [ground for other, ground in enumerate(grounds) if other != place]
+        who = case.film.identity
+        values: Mapping[str, float | None] = {
+            **attributes(seen, real, who, case.shot),
+            "drift": drift(seen, real, who),
+            "copied_light": copied_light(seen, real, reference, who),
+            "copied_ground": rank_of_own(ground_of(seen), grounds[place], others),
+            "likeness": likeness(seen, case),
+            "motion": motion(seen.frames) / max(motion(real.frames), 1e-3),
+        }
+        rows.append({name: value for name, value in values.items() if value is not None})
+    return rows
+
+
+def likeness(seen: Seen, case: Case) -> float:
+    """Return the cosine of the embedded recogniser between the figure and the reference."""
+    height, width = case.reference.shape[:2]
+    edge = (1 - _BODY) / 2
+    box = np.array([edge * width, edge * height, (1 - edge) * width, (1 - edge) * height])
+    people = [PersonImage(case.reference, box.astype(np.float32))]
+    for number in range(0, len(seen.frames), 4):
+        inside = (seen.regions[number] != 0) & (seen.regions[number] != 255)
+        rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+        if len(rows):
+            corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+            people.append(PersonImage(seen.frames[number], corners))
+    vectors = Appearance().embed(people)
+    return float((vectors[1:] @ vectors[0]).mean())
+
+
+def measure_controls(cases: Sequence[Case], results: Callable[[str], Path]) -> None:
+    """Write the results of the controls that are not there."""
+    for name, videos in control_videos(cases).items():
+        if not results(name).is_file():
+            write_result(results(name), measure_all(cases, videos), cases)
+
+
+def measure_model(model: Path, cases: Sequence[Case], result: Path, frames: Path) -> None:
+    """Generate all cases with a model, measure them, write frames and then the result."""
+    made = generate(model, cases, seed=0)
+    videos = [Seen(video, case.regions) for video, case in zip(made, cases, strict=True)]
+    frames.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(frames, frames=made)
+    write_result(result, measure_all(cases, videos), cases)
+
+
+def write_result(path: Path, measured: Sequence[Measures], cases: Sequence[Case]) -> None:
+    """Write one line per item, whole or not at all."""
+    items = [
+        {"item": case.item.item_id, "identity": case.film.name, "measures": values}
+        for case, values in zip(cases, measured, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"items": items}, indent=1))
+    partial.replace(path)
