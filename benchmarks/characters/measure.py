@@ -22,7 +22,6 @@ from pipeline.engines.appearance import Appearance
 from pipeline.engines.interfaces import PersonImage
 from trainer.sampling.pipeline import ContextAnyonePipeline
 
-CONTROLS = ("real", "still", "other")
 _BATCH = 16
 _BODY = 1 / 1.4  # of a reference's sides: candidates.margin is what lies around the person
 

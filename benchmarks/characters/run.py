@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.characters.cast import draw_films
 from benchmarks.characters.engines import FOLDER
@@ -32,6 +33,9 @@ from benchmarks.characters.rows import (
     Row,
     row_named,
 )
+
+if TYPE_CHECKING:
+    from benchmarks.characters.items import Case
 
 _ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("make", "base", "train", "measure", "table", "figures", "all")
@@ -142,18 +146,24 @@ def _train(places: Places, name: str, dataset: str, steps: int, settings: tuple[
 
 def measure(places: Places, names: Sequence[str]) -> None:
     """Generate and measure what is trained and not measured yet, and the controls."""
-    from benchmarks.characters.items import read_cases
-    from benchmarks.characters.measure import CONTROLS, measure_controls, measure_model
+    from benchmarks.characters.measure import measure_controls, measure_model
+    from benchmarks.characters.table import CONTROLS
 
     names = [name for name in names if places.model(name).is_dir()]
     if all(places.results(name).is_file() for name in (*names, *CONTROLS)):
         return
-    first = places.dataset(next(iter(DATASETS)))
-    cases = read_cases(places.evaluation, first, places.films, SIDE, FRAMES)
+    cases = _cases(places)
     measure_controls(cases, places.results)
     for name in names:
         if not places.results(name).is_file():
             measure_model(places.model(name), cases, places.results(name), places.frames(name))
+
+
+def _cases(places: Places) -> "list[Case]":
+    from benchmarks.characters.items import read_cases
+
+    first = places.dataset(next(iter(DATASETS)))
+    return read_cases(places.evaluation, first, places.films, SIDE, FRAMES)
 
 
 def _set(settings: tuple[str, ...]) -> list[str]:
@@ -188,11 +198,11 @@ def run(arguments: argparse.Namespace) -> int:
     if stage in ("table", "all"):
         from benchmarks.characters.table import write_table
 
-        print(write_table(places, arguments.docs or places.root))
+        print(write_table(places.root / "results", arguments.docs or places.root))
     if stage in ("figures", "all"):
         from benchmarks.characters.figures import write_figures
 
-        write_figures(places, arguments.docs or places.root)
+        write_figures(places.root, _cases(places), arguments.docs or places.root)
     return 0
 
 

@@ -1,0 +1,150 @@
+"""The table: every row beside the full one and the controls, with intervals over identities."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.characters.rows import ROWS
+from pipeline.evaluate.bootstrap import Estimate, estimate
+
+CONTROLS = {
+    "real": "real clip through the codec",
+    "still": "the reference's own frame, as a still",
+    "other": "somebody else's real clip",
+}
+# measure -> its heading and how many decimals it has
+COLUMNS = {
+    "correct": ("right colour", 2),
+    "correct_hair": ("hair", 2),
+    "correct_top": ("top", 2),
+    "correct_bottom": ("bottom", 2),
+    "correct_accessory": ("accessory", 2),
+    "error": ("colour error", 3),
+    "likeness": ("likeness", 3),
+    "drift": ("drift", 3),
+    "copied_light": ("copied light", 2),
+    "copied_ground": ("copied ground", 2),
+    "motion": ("motion", 2),
+}
+COMPARED = ("correct", "error", "copied_light", "copied_ground", "drift")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: all values of all seeds, with the identity of each."""
+
+    name: str
+    title: str
+    seeds: int
+    values: dict[str, list[float]]
+    identities: dict[str, list[str]]
+
+    def estimate(self, measure: str) -> Estimate | None:
+        return estimate(self.values.get(measure, []), self.identities.get(measure, []))
+
+
+def read_lines(results: Path) -> list[Line]:
+    """Return the controls and all rows that were measured."""
+    lines = [_line(name, title, [results / f"{name}.json"]) for name, title in CONTROLS.items()]
+    for row in ROWS:
+        lines.append(_line(row.name, row.title, sorted(results.glob(f"{row.name}-[0-9]*.json"))))
+    return [line for line in lines if line is not None]
+
+
+def _line(name: str, title: str, paths: list[Path]) -> Line | None:
+    values: dict[str, list[float]] = {}
+    identities: dict[str, list[str]] = {}
+    paths = [path for path in paths if path.is_file()]
+    for path in paths:
+        for item in json.loads(path.read_text())["items"]:
+            for measure, value in item["measures"].items():
+                values.setdefault(measure, []).append(value)
+                identities.setdefault(measure, []).append(item["identity"])
+    return Line(name, title, len(paths), values, identities) if paths else None
+
+
+def differences(line: Line, full: Line, measure: str) -> Estimate | None:
+    """Return row minus full, paired by identity: most of what differs between people cancels."""
+    mine, theirs = (_by_identity(one, measure) for one in (line, full))
+    both = sorted(mine.keys() & theirs.keys())
+    return estimate([mine[who] - theirs[who] for who in both], both)
+
+
+def _by_identity(line: Line, measure: str) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    pairs = zip(line.values.get(measure, []), line.identities.get(measure, []), strict=True)
+    for value, who in pairs:
+        found.setdefault(who, []).append(value)
+    return {who: float(np.mean(values)) for who, values in found.items()}
+
+
+def write_table(results: Path, folder: Path) -> str:
+    """Write table.md and table.json, and return the former."""
+    lines = read_lines(results)
+    text = f"{means_table(lines)}\n\n{differences_table(lines)}\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(text)
+    told = {
+        line.name: {
+            measure: vars(found)
+            for measure in line.values
+            if (found := line.estimate(measure)) is not None
+        }
+        for line in lines
+    }
+    (folder / "table.json").write_text(json.dumps(told, indent=1))
+    return text
+
+
+def means_table(lines: list[Line]) -> str:
+    """Return means with half the width of their 95 % intervals."""
+
+    def cell(line: Line, measure: str) -> str:
+        return _shown(line.estimate(measure), COLUMNS[measure][1])
+
+    headings = [heading for heading, _ in COLUMNS.values()]
+    return _markdown(["", "seeds", *headings], lines, list(COLUMNS), cell, seeds=True)
+
+
+def differences_table(lines: list[Line]) -> str:
+    """Return every row's difference to the full one; bold where the interval leaves out 0."""
+    full = next((line for line in lines if line.name == "full"), None)
+    if full is None:
+        return "The full row was not measured yet: there is nothing to compare with."
+
+    def cell(line: Line, measure: str) -> str:
+        found = differences(line, full, measure)
+        if found is None or found.low is None or found.high is None:
+            return "–"
+        shown = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        return f"**{shown}**" if found.low > 0 or found.high < 0 else shown
+
+    rest = [line for line in lines if line.name not in ("full", *CONTROLS)]
+    headings = [COLUMNS[measure][0] for measure in COMPARED]
+    return _markdown(["minus full", *headings], rest, list(COMPARED), cell)
+
+
+def _shown(found: Estimate | None, decimals: int) -> str:
+    if found is None:
+        return "–"
+    mean = f"{found.mean:.{decimals}f}"
+    if found.low is None or found.high is None:
+        return mean
+    return f"{mean} ±{(found.high - found.low) / 2:.{decimals}f}"
+
+
+def _markdown(
+    headings: list[str],
+    lines: list[Line],
+    measures: list[str],
+    cell: Callable[[Line, str], str],
+    seeds: bool = False,
+) -> str:
+    rows = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+    for line in lines:
+        cells = [line.title, *([str(line.seeds)] if seeds else [])]
+        rows.append(f"| {' | '.join([*cells, *(cell(line, one) for one in measures)])} |")
+    return "\n".join(rows)
