@@ -81,16 +81,19 @@ def nearest(seen: np.ndarray, palette: Mapping[str, np.ndarray]) -> str:
 
 def drift(made: Seen, real: Seen, who: Identity) -> float | None:
     """Return by how much colours move from the first third to the last, beyond the real clip's."""
-    third = max(1, len(made.frames) // 3)
     moved = []
     for region in who.regions():
-        early = [colour(one, LABELS[region], slice(None, third)) for one in (made, real)]
-        late = [colour(one, LABELS[region], slice(-third, None)) for one in (made, real)]
-        if any(one is None for one in (*early, *late)):
-            continue
-        steps = [np.subtract(after, before) for before, after in zip(early, late, strict=True)]
-        moved.append(float(np.abs(steps[0] - steps[1]).mean()))
+        steps = [_step(one, LABELS[region]) for one in (made, real)]
+        if steps[0] is not None and steps[1] is not None:
+            moved.append(float(np.abs(steps[0] - steps[1]).mean()))
     return float(np.mean(moved)) if moved else None
+
+
+def _step(seen: Seen, label: int) -> np.ndarray | None:
+    third = max(1, len(seen.frames) // 3)
+    early = colour(seen, label, slice(None, third))
+    late = colour(seen, label, slice(-third, None))
+    return None if early is None or late is None else late - early
 
 
 def copied_light(made: Seen, real: Seen, reference: Seen, who: Identity) -> float | None:

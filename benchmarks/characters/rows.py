@@ -114,7 +114,7 @@ _SAMPLING = (
 PRESETS = {
     "small": Preset(
         films=480,
-        items=48,
+        items=160,
         seeds=1,
         base_steps=1500,
         steps=900,
@@ -136,7 +136,7 @@ PRESETS = {
     ),
     "larger": Preset(
         films=4000,
-        items=200,
+        items=400,
         seeds=3,
         base_steps=20_000,
         steps=20_000,

@@ -101,7 +101,7 @@ def make(places: Places, preset: Preset) -> None:
         if not (dataset / "latents" / "index.json").is_file():
             _curate(places, dataset, settings)
             if not places.evaluation.is_dir():
-                flags = ["--splits", "test", "--per-identity", "1", "--limit", str(preset.items)]
+                flags = ["--splits", "test", "--per-identity", "2", "--limit", str(preset.items)]
                 _job("jobs/benchmark.py", dataset, places.evaluation, *flags)
             _job("jobs/encode.py", dataset, "--preset", "tiny", *_set(preset.settings))
 
