@@ -19,6 +19,7 @@ from schemas.ids import content_id
 from trainer.encoders.dct import DctCodec
 
 SHARE = 0.85  # of a pixel's area that a region covers; pixels on an edge are nobody's
+EDGE = 255
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def regions_of(film: Film, numbers: list[int], side: int) -> np.ndarray:
 
 
 def _regions(labels: np.ndarray, side: int) -> np.ndarray:
-    regions = np.full((side, side), 255, np.uint8)
+    regions = np.full((side, side), EDGE, np.uint8)
     for label in np.unique(labels):
         share = cv2.resize(
             (labels == label).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.characters.items import Case, through_codec
+from benchmarks.characters.draw import GROUND
+from benchmarks.characters.items import EDGE, Case, through_codec
 from benchmarks.characters.measures import (
     Measures,
     Seen,
@@ -23,7 +24,6 @@ from pipeline.engines.interfaces import PersonImage
 from trainer.sampling.pipeline import ContextAnyonePipeline
 
 _BATCH = 16
-_BODY = 1 / 1.4  # of a reference's sides: candidates.margin is what lies around the person
 
 
 def generate(model: Path, cases: Sequence[Case], seed: int) -> np.ndarray:
@@ -66,27 +66,31 @@ def measure_all(cases: Sequence[Case], videos: Sequence[Seen]) -> list[Measures]
             "drift": drift(seen, real, who),
             "copied_light": copied_light(seen, real, reference, who),
             "copied_ground": rank_of_own(ground_of(seen), grounds[place], others),
-            "likeness": likeness(seen, case),
+            "likeness": likeness(seen, real),
             "motion": motion(seen.frames) / max(motion(real.frames), 1e-3),
         }
         rows.append({name: value for name, value in values.items() if value is not None})
     return rows
 
 
-def likeness(seen: Seen, case: Case) -> float:
-    """Return the cosine of the embedded recogniser between the figure and the reference."""
-    height, width = case.reference.shape[:2]
-    edge = (1 - _BODY) / 2
-    box = np.array([edge * width, edge * height, (1 - edge) * width, (1 - edge) * height])
-    people = [PersonImage(case.reference, box.astype(np.float32))]
+def likeness(seen: Seen, real: Seen) -> float:
+    """Return the cosine of the embedded recogniser between a figure and that of the real clip."""
+    mine, theirs = (Appearance().embed(_people(one)) for one in (seen, real))
+    return float(mine.mean(axis=0) @ theirs.mean(axis=0) / _lengths(mine, theirs))
+
+
+def _lengths(*vectors: np.ndarray) -> float:
+    return max(float(np.prod([np.linalg.norm(one.mean(axis=0)) for one in vectors])), 1e-6)
+
+
+def _people(seen: Seen) -> list[PersonImage]:
+    people = []
     for number in range(0, len(seen.frames), 4):
-        inside = (seen.regions[number] != 0) & (seen.regions[number] != 255)
+        inside = (seen.regions[number] != GROUND) & (seen.regions[number] != EDGE)
         rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-        if len(rows):
-            corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-            people.append(PersonImage(seen.frames[number], corners))
-    vectors = Appearance().embed(people)
-    return float((vectors[1:] @ vectors[0]).mean())
+        corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+        people.append(PersonImage(seen.frames[number], corners))
+    return people
 
 
 def measure_controls(cases: Sequence[Case], results: Callable[[str], Path]) -> None:

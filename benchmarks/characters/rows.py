@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-SIDE, FRAMES = 48, 9  # of the videos that are learned and generated
+SIDE, FRAMES = 64, 9  # of the videos that are learned and generated
 ENGINES = "benchmarks.characters.engines"
 # Drawn films are small and short, have one person each, and no faces.
 CURATE = (
@@ -41,7 +41,7 @@ _SAME_PICTURE = [
         "temperature_mired", "light_ev", "background", "blur", "noise",
     )
 ]  # fmt: skip
-_IN_CLIP = "pairing.references.tiers=[[in_clip_augmented]]"
+_IN_CLIP = "pairing.references.tiers=[[IN_CLIP_AUGMENTED]]"
 # What a row is trained on -> what is curated otherwise.
 DATASETS: dict[str, tuple[str, ...]] = {
     "cross_shot": (),
@@ -116,8 +116,8 @@ PRESETS = {
         films=480,
         items=160,
         seeds=1,
-        base_steps=1500,
-        steps=900,
+        base_steps=1200,
+        steps=700,
         settings=(
             *_BASE,
             *_SAMPLING,
@@ -125,8 +125,8 @@ PRESETS = {
             "model.heads=4",
             "model.head_dim=24",
             "model.ffn_dim=384",
-            "train.batch_size=24",
-            "train.micro_batch=24",
+            "train.batch_size=16",
+            "train.micro_batch=16",
             "optimizer.lr=3e-3",
             "optimizer.warmup_steps=50",
             "ema.decay=0.99",
