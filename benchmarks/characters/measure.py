@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.characters.denoise import denoise
 from benchmarks.characters.draw import GROUND
 from benchmarks.characters.items import EDGE, Case, through_codec
 from benchmarks.characters.measures import (
@@ -48,7 +49,7 @@ def control_videos(cases: Sequence[Case]) -> dict[str, list[Seen]]:
     return {
         "real": real,
         "still": [Seen(case.still, case.still_regions) for case in cases],
-        "other": [real[(place + 1) % len(real)] for place in range(len(real))],
+        "other": [real[stranger] for stranger in other_people(cases)],
     }
 
 
@@ -97,16 +98,45 @@ def measure_controls(cases: Sequence[Case], results: Callable[[str], Path]) -> N
     """Write the results of the controls that are not there."""
     for name, videos in control_videos(cases).items():
         if not results(name).is_file():
-            write_result(results(name), measure_all(cases, videos), cases)
+            measured = measure_all(cases, videos)
+            rows = [one | _sampled(one) for one in measured]
+            write_result(results(name), rows, cases)
 
 
 def measure_model(model: Path, cases: Sequence[Case], result: Path, frames: Path) -> None:
-    """Generate all cases with a model, measure them, write frames and then the result."""
+    """Look through noise and generate with a model, measure both; write frames, then the result.
+
+    Without a prefix stands what one step shows through the noise, with `sampled_` what comes out of
+    sampling. `gain` is how much larger the error is with somebody else's reference.
+    """
+    references = [case.reference for case in cases]
+    strangers = [references[stranger] for stranger in other_people(cases)]
+    shown = [denoise(model, cases, given) for given in (references, strangers)]
     made = generate(model, cases, seed=0)
-    videos = [Seen(video, case.regions) for video, case in zip(made, cases, strict=True)]
     frames.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(frames, frames=made)
-    write_result(result, measure_all(cases, videos), cases)
+    np.savez_compressed(frames, frames=made, shown=shown[0])
+    own, other, sampled = (
+        measure_all(cases, [Seen(v, case.regions) for v, case in zip(videos, cases, strict=True)])
+        for videos in (*shown, made)
+    )
+    rows = [
+        mine | _sampled(drawn) | {"gain": theirs["error"] - mine["error"]}
+        for mine, theirs, drawn in zip(own, other, sampled, strict=True)
+    ]
+    write_result(result, rows, cases)
+
+
+def _sampled(measured: Measures) -> Measures:
+    return {f"sampled_{name}": value for name, value in measured.items()}
+
+
+def other_people(cases: Sequence[Case]) -> list[int]:
+    """Return, for every case, the next one of another identity."""
+    found = []
+    for place, case in enumerate(cases):
+        order = [(place + step) % len(cases) for step in range(1, len(cases))]
+        found.append(next(at for at in order if cases[at].film.name != case.film.name))
+    return found
 
 
 def write_result(path: Path, measured: Sequence[Measures], cases: Sequence[Case]) -> None:

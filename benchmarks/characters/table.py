@@ -23,13 +23,19 @@ COLUMNS = {
     "correct_bottom": ("bottom", 2),
     "correct_accessory": ("accessory", 2),
     "error": ("colour error", 3),
-    "likeness": ("likeness", 3),
-    "drift": ("drift", 3),
+    "gain": ("gain of the own reference", 3),
     "copied_light": ("copied light", 2),
     "copied_ground": ("copied ground", 2),
-    "motion": ("motion", 2),
 }
-COMPARED = ("correct", "error", "copied_light", "copied_ground", "drift")
+SAMPLED = {
+    "sampled_correct": ("right colour", 2),
+    "sampled_error": ("colour error", 3),
+    "sampled_likeness": ("likeness", 3),
+    "sampled_drift": ("drift", 3),
+    "sampled_copied_ground": ("copied ground", 2),
+    "sampled_motion": ("motion", 2),
+}
+COMPARED = ("correct", "error", "gain", "copied_light", "copied_ground", "sampled_correct")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,8 @@ def _by_identity(line: Line, measure: str) -> dict[str, float]:
 def write_table(results: Path, folder: Path) -> str:
     """Write table.md and table.json, and return the former."""
     lines = read_lines(results)
-    text = f"{means_table(lines)}\n\n{differences_table(lines)}\n"
+    parts = [means_table(lines, COLUMNS), means_table(lines, SAMPLED), differences_table(lines)]
+    text = "\n\n".join(parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(text)
     told = {
@@ -99,14 +106,14 @@ def write_table(results: Path, folder: Path) -> str:
     return text
 
 
-def means_table(lines: list[Line]) -> str:
+def means_table(lines: list[Line], columns: dict[str, tuple[str, int]]) -> str:
     """Return means with half the width of their 95 % intervals."""
 
     def cell(line: Line, measure: str) -> str:
-        return _shown(line.estimate(measure), COLUMNS[measure][1])
+        return _shown(line.estimate(measure), columns[measure][1])
 
-    headings = [heading for heading, _ in COLUMNS.values()]
-    return _markdown(["", "seeds", *headings], lines, list(COLUMNS), cell, seeds=True)
+    headings = [heading for heading, _ in columns.values()]
+    return _markdown(["", "seeds", *headings], lines, list(columns), cell, seeds=True)
 
 
 def differences_table(lines: list[Line]) -> str:
@@ -123,7 +130,8 @@ def differences_table(lines: list[Line]) -> str:
         return f"**{shown}**" if found.low > 0 or found.high < 0 else shown
 
     rest = [line for line in lines if line.name not in ("full", *CONTROLS)]
-    headings = [COLUMNS[measure][0] for measure in COMPARED]
+    headings = [(COLUMNS | SAMPLED)[measure][0] for measure in COMPARED[:-1]]
+    headings.append("sampled right colour")
     return _markdown(["minus full", *headings], rest, list(COMPARED), cell)
 
 
