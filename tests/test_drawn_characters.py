@@ -157,17 +157,19 @@ def test_no_films_are_named_as_what_is_missing(tmp_path):
         Truth.read(tmp_path)
 
 
-def test_every_row_changes_one_thing_that_a_training_can_be_told():
+def test_every_row_is_a_training_that_can_be_told():
     from trainer.train import parse
 
     preset = rows.PRESETS["small"]
     changes: dict[str, str] = {}
     for row in rows.ROWS[1:]:
-        assert len(row.settings) == (row.dataset == "cross_shot"), row.name
+        assert bool(row.settings) == (row.dataset == "cross_shot"), row.name
+        assert row.dataset in rows.DATASETS
         changes |= dict(setting.split("=") for setting in row.settings)
     settings = tuple(f"{name}={value}" for name, value in changes.items())
+    larger = rows.PRESETS["larger"]
     told = []
-    for more in ((), settings):
+    for more in ((), settings, (*larger.settings, *larger.row_settings)):
         words = run._set((*preset.settings, *preset.row_settings, *more))
         told.append(parse(["--preset", "tiny", "--data", "d", "--output", "o", *words]))
     assert told[0].model.emphasize
@@ -176,6 +178,28 @@ def test_every_row_changes_one_thing_that_a_training_can_be_told():
     assert (told[1].model.emphasize, told[1].model.information_flow) == (False, "symmetric")
     assert (told[1].flow.reference_weight, told[1].flow.dropout.image) == (0, 1)
     assert told[0].train == told[1].train
+
+
+def test_the_base_is_plain_wan_to_which_all_that_is_ours_is_new(tmp_path):
+    import torch
+
+    from benchmarks.characters.base import write_base
+    from trainer.build import build_model
+    from trainer.config import Model
+    from trainer.zero import Zero
+
+    sizes = {"layers": 1, "heads": 2, "head_dim": 12, "ffn_dim": 32, "freq_dim": 16}
+    widths = {"text_dim": 8, "image_dim": 6}
+    config = Model(**sizes, **widths, emphasize=False)
+    trained = build_model(config, Zero(stage=0), seed=0)
+    trained.save_pretrained(tmp_path / "model" / "transformer")
+    write_base(tmp_path / "model", tmp_path / "base")
+    row = replace(config, pretrained=str(tmp_path / "base"), emphasize=True, gap=8)
+    model = build_model(row, Zero(stage=0), seed=1)
+    weights, theirs = model.state_dict(), trained.state_dict()
+    assert torch.equal(weights["patch_embedding.weight"], theirs["patch_embedding.weight"])
+    assert (weights["blocks.0.emphasize.alpha"] == 0).all()
+    assert model.config["gap"] == 8
 
 
 def test_what_is_trained_is_not_trained_again(tmp_path, monkeypatch):

@@ -11,8 +11,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from benchmarks.characters.cast import Shot
 from benchmarks.characters.items import Case, through_codec
-from benchmarks.characters.rows import ROWS
+from benchmarks.characters.rows import ROWS, row_named
 from benchmarks.characters.table import read_lines
 
 STRIP_ROWS = ("full", "no_emphasis", "no_image", "symmetric", "in_clip")
@@ -21,29 +22,35 @@ _SHOWN = (0, 4, 8)  # frames of a video
 _INK = (40, 40, 40)
 
 
-def write_strips(cases: Sequence[Case], frames: dict[str, np.ndarray], path: Path) -> None:
-    """Write one column per case: reference, the real clip, and what each row made of it."""
-    titles = {row.name: row.title for row in ROWS}
-    bands = [("reference", [[_framed(case.reference)] for case in cases])]
-    bands.append(("real clip", [list(through_codec(case.truth)[list(_SHOWN)]) for case in cases]))
-    for name, videos in frames.items():
-        title = titles[name.rsplit("-", 1)[0]]
-        bands.append((title, [list(video[list(_SHOWN)]) for video in videos]))
-    width = _NAME + len(cases) * (3 * _TILE + 2 * _GAP)
-    page = np.full((_HEAD + len(bands) * (_TILE + _GAP), width, 3), 255, np.uint8)
-    for column, case in enumerate(cases):
-        left = _NAME + column * (3 * _TILE + 2 * _GAP)
-        _write(page, case.item.caption.removeprefix("A person ").removesuffix(" light."), left, 17)
-    for number, (title, columns) in enumerate(bands):
+def write_strips(
+    cases: Sequence[Case], bands: Sequence[tuple[str, np.ndarray]], path: Path
+) -> None:
+    """Write one column per case: reference, the real clip, and the videos of every band."""
+    column = len(_SHOWN) * _TILE + 2 * _GAP
+    reals = np.stack([through_codec(case.truth) for case in cases])
+    bands = [("real clip", reals), *bands]
+    page = np.full(
+        (_HEAD + (len(bands) + 1) * (_TILE + _GAP), _NAME + len(cases) * column, 3), 255, np.uint8
+    )
+    for number, case in enumerate(cases):
+        left = _NAME + number * column
+        _write(page, _short(case.shot), left, 17)
+        page[_HEAD : _HEAD + _TILE, left : left + _TILE] = _framed(case.reference)
+    _write(page, "reference", 4, _HEAD + 40)
+    for number, (title, videos) in enumerate(bands, start=1):
         top = _HEAD + number * (_TILE + _GAP)
         for line, words in enumerate(_wrapped(title)):
             _write(page, words, 4, top + 40 + 16 * line)
-        for column, tiles in enumerate(columns):
-            left = _NAME + column * (3 * _TILE + 2 * _GAP)
-            for place, tile in enumerate(tiles):
-                x = left + place * _TILE
-                page[top : top + _TILE, x : x + _TILE] = _enlarged(tile)
+        for place, video in enumerate(videos):
+            for step, shown in enumerate(_SHOWN):
+                x = _NAME + place * column + step * _TILE
+                page[top : top + _TILE, x : x + _TILE] = _enlarged(video[shown])
     cv2.imwrite(str(path), page[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def _short(shot: Shot) -> str:
+    moves = " to the right" if shot.end > shot.start else " to the left" * (shot.end < shot.start)
+    return f"{shot.action}{moves}, {shot.light} light"
 
 
 def _wrapped(title: str, length: int = 17) -> list[str]:
@@ -137,13 +144,16 @@ def write_figures(root: Path, cases: Sequence[Case], folder: Path) -> None:
     """Write all pictures of what was measured so far."""
     results = root / "results"
     chosen = choose(cases, 4)
-    frames = {}
+    bands = []
     for name in STRIP_ROWS:
         kept = results / f"{name}-0.npz"
         if kept.is_file():
             with np.load(kept) as stored:
-                frames[f"{name}-0"] = stored["frames"][chosen]
+                title = row_named(name).title
+                bands.append((f"{title}, one step", stored["shown"][chosen]))
+                if name == "full":
+                    bands.append((f"{title}, sampled", stored["frames"][chosen]))
     folder.mkdir(parents=True, exist_ok=True)
-    write_strips([cases[place] for place in chosen], frames, folder / "characters_strips.jpg")
+    write_strips([cases[place] for place in chosen], bands, folder / "characters_strips.jpg")
     write_effects(results, folder / "characters_effects.png")
     write_curves(root / "runs", folder / "characters_curves.png")

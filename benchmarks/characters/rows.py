@@ -72,7 +72,9 @@ ROWS = (
     Row("gap_100", "gap 100", ("model.gap=100",)),
     Row("gap_8", "gap 8", ("model.gap=8",)),
     Row("in_clip_augmented", "… augmented", dataset="in_clip_augmented"),
-    Row("no_reference", "without a reference", ("flow.dropout.reference=1", "flow.dropout.image=1")),
+    Row(
+        "no_reference", "without a reference", ("flow.dropout.reference=1", "flow.dropout.image=1")
+    ),
 )
 
 
