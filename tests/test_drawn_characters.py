@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -188,9 +189,9 @@ def test_the_base_is_plain_wan_to_which_all_that_is_ours_is_new(tmp_path):
     from trainer.config import Model
     from trainer.zero import Zero
 
-    sizes = {"layers": 1, "heads": 2, "head_dim": 12, "ffn_dim": 32, "freq_dim": 16}
-    widths = {"text_dim": 8, "image_dim": 6}
-    config = Model(**sizes, **widths, emphasize=False)
+    sizes: dict[str, Any] = {"layers": 1, "heads": 2, "head_dim": 12, "ffn_dim": 32}
+    sizes |= {"freq_dim": 16, "text_dim": 8, "image_dim": 6}
+    config = Model(**sizes, emphasize=False)
     trained = build_model(config, Zero(stage=0), seed=0)
     trained.save_pretrained(tmp_path / "model" / "transformer")
     write_base(tmp_path / "model", tmp_path / "base")
