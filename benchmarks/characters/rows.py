@@ -72,6 +72,7 @@ ROWS = (
     Row("gap_100", "gap 100", ("model.gap=100",)),
     Row("gap_8", "gap 8", ("model.gap=8",)),
     Row("in_clip_augmented", "… augmented", dataset="in_clip_augmented"),
+    Row("fast", "new modules learn 5 times as fast", ("optimizer.new_modules_lr_scale=5",)),
     Row(
         "no_reference", "without a reference", ("flow.dropout.reference=1", "flow.dropout.image=1")
     ),
