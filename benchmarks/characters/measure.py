@@ -68,7 +68,7 @@ def measure_all(cases: Sequence[Case], videos: Sequence[Seen]) -> list[Measures]
             "copied_light": copied_light(seen, real, reference, who),
             "copied_ground": rank_of_own(ground_of(seen), grounds[place], others),
             "likeness": likeness(seen, real),
-            "motion": motion(seen.frames) / max(motion(real.frames), 1e-3),
+            "motion": motion(seen.frames),
         }
         rows.append({name: value for name, value in values.items() if value is not None})
     return rows

@@ -137,5 +137,5 @@ def rank_of_own(seen: np.ndarray, own: np.ndarray, others: Sequence[np.ndarray])
 
 
 def motion(frames: np.ndarray) -> float:
-    """Return the mean change of a pixel from frame to frame, 0 to 1."""
-    return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean() / 255)
+    """Return the mean change of a pixel from frame to frame, in grey levels of 255."""
+    return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())

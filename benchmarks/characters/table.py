@@ -33,7 +33,7 @@ SAMPLED = {
     "sampled_likeness": ("likeness", 3),
     "sampled_drift": ("drift", 3),
     "sampled_copied_ground": ("copied ground", 2),
-    "sampled_motion": ("motion", 2),
+    "sampled_motion": ("motion", 1),
 }
 COMPARED = ("correct", "error", "gain", "copied_light", "copied_ground", "sampled_correct")
 
