@@ -1,13 +1,13 @@
 # make demo        a real dataset from real video, a model trained on it, a video that it made
 # make demo-data   the dataset and a picture of it alone, in a minute and a half
 # make test        every check and the whole test suite
-# make test JOBS=4   more test files side by side
+# make test JOBS=6   more test files side by side
 # All install what they need into .venv first.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 DEMO ?= demo
-JOBS ?= 2
+JOBS ?= 3
 VIDEOS ?=
 REFERENCE ?= $(DEMO)/reference.jpg
 PROMPT ?= A medium shot of one person wearing a red top, moving to the right across the picture.
