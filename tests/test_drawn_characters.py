@@ -21,7 +21,7 @@ from benchmarks.characters.measures import (
     motion,
     rank_of_own,
 )
-from benchmarks.characters.table import differences, read_lines, write_table
+from benchmarks.characters.table import differences, read_lines, seeds_apart, write_table
 from benchmarks.characters.truth import Truth, box_of, write_films
 from pipeline.media import read_clip
 
@@ -220,8 +220,11 @@ def test_a_row_is_compared_with_the_full_one_person_by_person(tmp_path):
                  for at, value in enumerate(values)]  # fmt: skip
         (tmp_path / f"{name}.json").write_text(json.dumps({"items": items}))
     full, gap = read_lines(tmp_path)
-    assert full.seeds == 2
-    found = differences(gap, full, "correct")
+    assert full.seeds == ("0", "1")
+    found = differences(gap, full, "correct")  # of seed 0 alone
     assert found is not None
-    assert (found.mean, found.low, found.high) == pytest.approx((-0.2, -0.2, -0.2))
-    assert "**-0.200 [-0.200, -0.200]**" in write_table(tmp_path, tmp_path)
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.15, -0.2, -0.1))
+    assert "**-0.150 [-0.200, -0.100]**" in write_table(tmp_path, tmp_path)
+    other = seeds_apart(full, "correct")
+    assert other is not None
+    assert other.mean == pytest.approx(0.1)

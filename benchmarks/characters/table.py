@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +39,33 @@ COMPARED = ("correct", "error", "gain", "copied_light", "copied_ground", "sample
 
 
 @dataclass(frozen=True)
+class Value:
+    """One measure of one item."""
+
+    value: float
+    identity: str
+    seed: str  # of the training; '' of a control
+
+
+@dataclass(frozen=True)
 class Line:
-    """One line of the table: all values of all seeds, with the identity of each."""
+    """One line of the table: all values of all seeds, by measure."""
 
     name: str
     title: str
-    seeds: int
-    values: dict[str, list[float]]
-    identities: dict[str, list[str]]
+    seeds: tuple[str, ...]
+    values: dict[str, list[Value]]
 
     def estimate(self, measure: str) -> Estimate | None:
-        return estimate(self.values.get(measure, []), self.identities.get(measure, []))
+        found = self.values.get(measure, [])
+        return estimate([one.value for one in found], [one.identity for one in found])
+
+    def means(self, measure: str) -> dict[tuple[str, str], float]:
+        """Return the mean of every seed and identity."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for one in self.values.get(measure, []):
+            found.setdefault((one.seed, one.identity), []).append(one.value)
+        return {key: float(np.mean(values)) for key, values in found.items()}
 
 
 def read_lines(results: Path) -> list[Line]:
@@ -61,30 +77,34 @@ def read_lines(results: Path) -> list[Line]:
 
 
 def _line(name: str, title: str, paths: list[Path]) -> Line | None:
-    values: dict[str, list[float]] = {}
-    identities: dict[str, list[str]] = {}
+    values: dict[str, list[Value]] = {}
     paths = [path for path in paths if path.is_file()]
-    for path in paths:
+    seeds = tuple(path.stem.removeprefix(name).removeprefix("-") for path in paths)
+    for path, seed in zip(paths, seeds, strict=True):
         for item in json.loads(path.read_text())["items"]:
             for measure, value in item["measures"].items():
-                values.setdefault(measure, []).append(value)
-                identities.setdefault(measure, []).append(item["identity"])
-    return Line(name, title, len(paths), values, identities) if paths else None
+                values.setdefault(measure, []).append(Value(value, item["identity"], seed))
+    return Line(name, title, seeds, values) if paths else None
 
 
 def differences(line: Line, full: Line, measure: str) -> Estimate | None:
-    """Return row minus full, paired by identity: most of what differs between people cancels."""
-    mine, theirs = (_by_identity(one, measure) for one in (line, full))
+    """Return row minus full of the same seeds, paired by identity.
+
+    Trainings of one seed see the same samples with the same noise, so that much of what differs
+    between people, and between seeds, cancels.
+    """
+    mine, theirs = line.means(measure), full.means(measure)
     both = sorted(mine.keys() & theirs.keys())
-    return estimate([mine[who] - theirs[who] for who in both], both)
+    return estimate([mine[key] - theirs[key] for key in both], [who for _, who in both])
 
 
-def _by_identity(line: Line, measure: str) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    pairs = zip(line.values.get(measure, []), line.identities.get(measure, []), strict=True)
-    for value, who in pairs:
-        found.setdefault(who, []).append(value)
-    return {who: float(np.mean(values)) for who, values in found.items()}
+def seeds_apart(full: Line, measure: str) -> Estimate | None:
+    """Return the last seed minus the first of the full row, paired by identity."""
+    if len(full.seeds) < 2:
+        return None
+    means, first, last = full.means(measure), full.seeds[0], full.seeds[-1]
+    both = sorted(who for seed, who in means if seed == first and (last, who) in means)
+    return estimate([means[last, who] - means[first, who] for who in both], both)
 
 
 def write_table(results: Path, folder: Path) -> str:
@@ -123,13 +143,17 @@ def differences_table(lines: list[Line]) -> str:
         return "The full row was not measured yet: there is nothing to compare with."
 
     def cell(line: Line, measure: str) -> str:
-        found = differences(line, full, measure)
+        same = line.name == full.name
+        found = seeds_apart(line, measure) if same else differences(line, full, measure)
         if found is None or found.low is None or found.high is None:
             return "–"
         shown = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         return f"**{shown}**" if found.low > 0 or found.high < 0 else shown
 
-    rest = [line for line in lines if line.name not in ("full", *CONTROLS)]
+    rest = [line for line in lines if line.name not in CONTROLS]
+    if len(full.seeds) < 2:
+        rest.remove(full)
+    rest = [replace(line, title="full, another seed") if line is full else line for line in rest]
     headings = [(COLUMNS | SAMPLED)[measure][0] for measure in COMPARED[:-1]]
     headings.append("sampled right colour")
     return _markdown(["minus full", *headings], rest, list(COMPARED), cell)
@@ -153,6 +177,6 @@ def _markdown(
 ) -> str:
     rows = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     for line in lines:
-        cells = [line.title, *([str(line.seeds)] if seeds else [])]
+        cells = [line.title, *([str(len(line.seeds))] if seeds else [])]
         rows.append(f"| {' | '.join([*cells, *(cell(line, one) for one in measures)])} |")
     return "\n".join(rows)
