@@ -24,19 +24,25 @@ _BATCH = 16
 
 @torch.no_grad()
 def denoise(
-    model: Path, cases: Sequence[Case], references: Sequence[np.ndarray], sigma: float = SIGMA
+    model: Path,
+    cases: Sequence[Case],
+    references: Sequence[np.ndarray] | None,
+    sigma: float = SIGMA,
 ) -> np.ndarray:
     """Return the clips (N, F, H, W, 3) uint8 that a model sees behind the noise.
 
-    `references` are those that the model is given, one a case. The noise of a case is its own.
+    `references` are those that the model is given, one a case, or None. The noise of a case is its
+    own.
     """
     pipeline = ContextAnyonePipeline.from_pretrained(model)
     codec, size = pipeline.encoders.codec, pipeline.published.size
     made = []
     for first in range(0, len(cases), _BATCH):
         batch = cases[first : first + _BATCH]
-        given = [[Image.fromarray(one)] for one in references[first : first + _BATCH]]
-        pictures = stack_references(given, len(batch), size)
+        pictures = None
+        if references is not None:
+            given = [[Image.fromarray(one)] for one in references[first : first + _BATCH]]
+            pictures = stack_references(given, len(batch), size)
         conditions = pipeline.encode([case.item.caption for case in batch], "", pictures)
         clean = codec.encode(_signed(np.stack([case.truth for case in batch])))
         noise = torch.stack(

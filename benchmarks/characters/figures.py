@@ -16,7 +16,7 @@ from benchmarks.characters.items import Case, through_codec
 from benchmarks.characters.rows import ROWS, row_named
 from benchmarks.characters.table import read_lines
 
-STRIP_ROWS = ("full", "no_emphasis", "no_image", "symmetric", "in_clip")
+STRIP_ROWS = ("full", "no_reference", "in_clip", "in_clip_augmented")
 _TILE, _GAP, _HEAD, _NAME = 96, 6, 26, 150  # pixels
 _SHOWN = (0, 4, 8)  # frames of a video
 _INK = (40, 40, 40)
@@ -55,7 +55,7 @@ def _short(shot: Shot) -> str:
 
 def _wrapped(title: str, length: int = 17) -> list[str]:
     lines = [""]
-    for word in title.replace("λ", "lambda").replace("…", "in clip,").split():
+    for word in title.replace("λ", "lambda").split():
         if len(lines[-1]) + len(word) > length:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
@@ -111,15 +111,12 @@ def write_curves(runs: Path, path: Path) -> None:
     """Write the held-out losses of all rows while they trained."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     for row in ROWS:
-        for number, run in enumerate(sorted(runs.glob(f"{row.name}-[0-9]*"))):
-            told = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-            for axis, key in zip(
-                axes, ("validation/loss_mean", "validation/reference"), strict=True
-            ):
-                points = [(one["step"], one[key]) for one in told if key in one]
-                label = row.title if number == 0 else None
+        told = _told(runs / f"{row.name}-0" / "metrics.jsonl")  # noise differs with the seed
+        for axis, key in zip(axes, ("validation/loss_mean", "validation/reference"), strict=True):
+            points = [(one["step"], one[key]) for one in told if key in one]
+            if points:
                 style = "--" if row.dataset != "cross_shot" else "-"
-                axis.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
+                axis.plot(*zip(*points, strict=True), style, label=row.title, linewidth=1)
     axes[0].set_title("held-out diffusion loss, mean of nine sigmas", fontsize=9)
     axes[1].set_title("held-out loss of the rebuilt reference", fontsize=9)
     axes[1].set_yscale("log")
@@ -127,6 +124,12 @@ def write_curves(runs: Path, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _told(metrics: Path) -> list[dict[str, float]]:
+    if not metrics.is_file():
+        return []
+    return [json.loads(line) for line in metrics.read_text().splitlines()]
 
 
 def choose(cases: Sequence[Case], number: int) -> list[int]:

@@ -27,15 +27,20 @@ from trainer.sampling.pipeline import ContextAnyonePipeline
 _BATCH = 16
 
 
-def generate(model: Path, cases: Sequence[Case], seed: int) -> np.ndarray:
+def generate(
+    model: Path, cases: Sequence[Case], references: Sequence[np.ndarray] | None, seed: int
+) -> np.ndarray:
     """Return the videos of all cases, (N, F, H, W, 3) uint8; the clips' captions are prompts."""
     pipeline = ContextAnyonePipeline.from_pretrained(model)
     made = []
     for first in range(0, len(cases), _BATCH):
         batch = cases[first : first + _BATCH]
+        given = None
+        if references is not None:
+            given = [[Image.fromarray(one)] for one in references[first : first + _BATCH]]
         output = pipeline(
             [case.item.caption for case in batch],
-            [[Image.fromarray(case.reference)] for case in batch],
+            given,
             seed=seed,
             output_type="uint8",
         )
@@ -103,27 +108,33 @@ def measure_controls(cases: Sequence[Case], results: Callable[[str], Path]) -> N
             write_result(results(name), rows, cases)
 
 
-def measure_model(model: Path, cases: Sequence[Case], result: Path, frames: Path) -> None:
+def measure_model(
+    model: Path, cases: Sequence[Case], result: Path, frames: Path, blind: bool = False
+) -> None:
     """Look through noise and generate with a model, measure both; write frames, then the result.
 
     Without a prefix stands what one step shows through the noise, with `sampled_` what comes out of
-    sampling. `gain` is how much larger the error is with somebody else's reference.
+    sampling. `gain` is how much larger the error is with somebody else's reference. A `blind` model
+    is given none.
     """
-    references = [case.reference for case in cases]
-    strangers = [references[stranger] for stranger in other_people(cases)]
-    shown = [denoise(model, cases, given) for given in (references, strangers)]
-    made = generate(model, cases, seed=0)
+    references = None if blind else [case.reference for case in cases]
+    shown = denoise(model, cases, references)
+    made = generate(model, cases, references, seed=0)
     frames.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(frames, frames=made, shown=shown[0])
-    own, other, sampled = (
-        measure_all(cases, [Seen(v, case.regions) for v, case in zip(videos, cases, strict=True)])
-        for videos in (*shown, made)
-    )
-    rows = [
-        mine | _sampled(drawn) | {"gain": theirs["error"] - mine["error"]}
-        for mine, theirs, drawn in zip(own, other, sampled, strict=True)
-    ]
+    np.savez_compressed(frames, frames=made, shown=shown)
+    own, sampled = (_measured(cases, videos) for videos in (shown, made))
+    rows = [mine | _sampled(drawn) for mine, drawn in zip(own, sampled, strict=True)]
+    if references is not None:
+        strangers = [references[stranger] for stranger in other_people(cases)]
+        other = _measured(cases, denoise(model, cases, strangers))
+        gains = [theirs["error"] - mine["error"] for mine, theirs in zip(own, other, strict=True)]
+        rows = [row | {"gain": gain} for row, gain in zip(rows, gains, strict=True)]
     write_result(result, rows, cases)
+
+
+def _measured(cases: Sequence[Case], videos: np.ndarray) -> list[Measures]:
+    seen = [Seen(video, case.regions) for video, case in zip(videos, cases, strict=True)]
+    return measure_all(cases, seen)
 
 
 def _sampled(measured: Measures) -> Measures:

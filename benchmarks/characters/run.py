@@ -156,7 +156,9 @@ def measure(places: Places, names: Sequence[str]) -> None:
     measure_controls(cases, places.results)
     for name in names:
         if not places.results(name).is_file():
-            measure_model(places.model(name), cases, places.results(name), places.frames(name))
+            blind = row_named(name.rsplit("-", 1)[0]).blind
+            where = (places.results(name), places.frames(name))
+            measure_model(places.model(name), cases, *where, blind)
 
 
 def _cases(places: Places) -> "list[Case]":
