@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ PORT, DASHBOARD, AGENT, CLIENT = 6479, 8365, 9552, 9801  # beside a cluster on R
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """A head node on loopback; stopped by its own process, never by `ray stop`."""
     settings = {
         **environment(),
@@ -28,16 +29,14 @@ def cluster(tmp_path_factory):
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{DASHBOARD}",
     }
-    for _attempt in range(3):  # on a loaded machine parts of Ray give up waiting for each other
-        folder = tmp_path_factory.mktemp("ray")
-        head = start_head(folder, settings)
-        if becomes_ready(head, settings):
-            break
-        stop_head(head)
-    else:
-        pytest.fail(f"no head node in three attempts:\n{(folder / 'head.log').read_text()}")
-    yield settings
-    stop_head(head)
+    # Its sockets lie in this folder, and no socket's path may be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        head = start_head(Path(folder), settings)
+        try:
+            assert becomes_ready(head, settings), (Path(folder) / "head.log").read_text()
+            yield settings
+        finally:
+            stop_head(head)
 
 
 def start_head(folder: Path, settings: dict[str, str]) -> subprocess.Popen:
