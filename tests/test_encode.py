@@ -46,9 +46,25 @@ def dataset(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("tiny") / "dataset", broken={2: b"no video"})
 
 
+@pytest.fixture
+def in_this_process(capsys):
+    """Run the job without starting Ray anew each time; returns a function like `run`."""
+    import ray
+
+    def run_here(dataset: Path, *extra: str, code: int = 0) -> str:
+        assert main([str(dataset), *SMALL, *extra]) == code
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    yield run_here
+    ray.shutdown()
+
+
 @pytest.mark.ray
-def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(dataset):
-    said = run(dataset, "--dry-run")
+def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
+    dataset, in_this_process
+):
+    said = in_this_process(dataset, "--dry-run")
     assert not (dataset / "latents").exists()
     assert "96x160x17: 8 samples of about" in said
     assert "in " + str(dataset) in said
@@ -58,11 +74,11 @@ def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(datas
     before = latents(dataset)
     lost = min((dataset / "latents").glob("*.parquet"))
     lost.unlink()  # a receipt without its file counts for nothing
-    assert "1 units encoded" in run(dataset)
+    assert "1 units encoded" in in_this_process(dataset)
     assert latents(dataset) == before
-    assert "up to date, nothing to do" in run(dataset)
+    assert "up to date, nothing to do" in in_this_process(dataset)
     assert latents(dataset) == before
-    said = run(dataset, "--codec", "wan", code=2)
+    said = in_this_process(dataset, "--codec", "wan", code=2)
     assert "video autoencoder needs weights, and encoders.path is ''" in said
 
 
