@@ -233,6 +233,7 @@ def test_references_from_trained_videos_keep_a_sample_out():
         ("A medium shot of one person, still.", "A medium shot of the same person, still."),
         ("Two people, one of them in red.", "Two people, one of them the same person in red."),
         ("A young man runs.", "The same young man runs."),
+        ("The same person waves.", "The same person waves."),
         ("Rain on a street.", "The same man. Rain on a street."),
     ],
 )

@@ -128,7 +128,7 @@ def same_person(caption: str, description: str = "") -> str:
     found = _SOMEBODY.search(caption)
     if found:
         the = "The same" if found.start() == 0 else "the same"
-        who = f"{the} {found[1]}{found[2]}"
+        who = f"{the} {found[1].removeprefix('same ')}{found[2]}"
         return f"{caption[: found.start()]}{who}{caption[found.end() :]}"
     named = _KNOWN.search(description)
     return f"The same {named[1].lower() if named else 'person'}. {caption}".strip()
