@@ -254,7 +254,7 @@ def _queries() -> Iterator[Query]:
     for table, key in (("clips", "clip_id"), ("tracks", "track_id"), ("embeddings", "track_id")):
         yield Query(
             STILL_PRESENT, table.removesuffix("s"),
-            f"SELECT any_value(t.{key}) AS id, '' AS sample_id, 'video ' || t.video_id ||"
+            f"SELECT min(t.{key}) AS id, '' AS sample_id, 'video ' || t.video_id ||"
             f" ' was removed; {table}/ holds ' || count(*) || ' rows of it' AS evidence,"
             f" count(*) AS value, 0 AS threshold FROM {table} t"
             " JOIN old_videos o USING (video_id) ANTI JOIN videos v USING (video_id)"

@@ -99,7 +99,7 @@ def gather(index: Index, variables: dict[str, Any], prefix: str = "") -> Facts:
     return Facts(
         totals=_totals(index, prefix),
         splits=dict(
-            index.rows(f"SELECT split, count(*) FROM {samples} GROUP BY 1 ORDER BY 2 DESC")
+            index.rows(f"SELECT split, count(*) FROM {samples} GROUP BY 1 ORDER BY 2 DESC, 1")
         ),
         histograms=[*histograms, *([quality] if quality else [])],
         shares=[one for one in shares if one.counts],
@@ -163,7 +163,8 @@ def shares_of(index: Index, name: str, label: str, table: str, most: int = 8) ->
 
 def _similarity(index: Index, variables: dict[str, Any], refs: str) -> list[Histogram]:
     kinds = [row[0] for row in index.rows_here(
-        f"SELECT kind FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 6"
+        f"SELECT kind FROM {refs} WHERE kind IS NOT NULL GROUP BY 1"
+        " ORDER BY count(*) DESC, 1 LIMIT 6"
     )]  # fmt: skip
     made = []
     low = index.value(f"SELECT min(similarity) FROM {refs} WHERE NOT isnan(similarity)")
@@ -183,7 +184,7 @@ def _similarity(index: Index, variables: dict[str, Any], refs: str) -> list[Hist
 def _kinds(index: Index, refs: str) -> dict[str, dict[str, int]]:
     rows = index.rows_here(
         "SELECT kind, count(*), count(*) FILTER (coalesce(augmentation, '') <> '')"
-        f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+        f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return {kind: {"references": all_, "augmented": changed} for kind, all_, changed in rows}
 

@@ -107,7 +107,7 @@ def _again(sample_id: str, seen: set[str]) -> bool:
 def _rejects(repair: Repair, index: Index, version: int, store: Store) -> Iterator[DataFile]:
     if not repair.dropped:
         return
-    videos = dict(index.rows("SELECT sample_id, any_value(video_id) FROM samples GROUP BY 1"))
+    videos = dict(index.rows("SELECT sample_id, min(video_id) FROM samples GROUP BY 1"))
     rows = [
         Reject(
             stage=STAGE, level=LEVEL, id=sample_id, video_id=videos.get(sample_id) or "",
@@ -134,7 +134,7 @@ def _tags(repair: Repair, old: Manifest, version: int, store: Store) -> Iterator
 
 
 def _kept_splits(repair: Repair, index: Index) -> Counter[str]:
-    sql = "SELECT sample_id, any_value(split) FROM samples GROUP BY 1"
+    sql = "SELECT sample_id, min(split) FROM samples GROUP BY 1"
     return Counter(
         repair.moved.get(sample_id, split)
         for sample_id, split in index.rows(sql)

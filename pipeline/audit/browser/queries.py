@@ -133,7 +133,8 @@ def summary(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
     words["kinds"] = rows_of(
         db.execute(
-            "SELECT unnest(kinds) AS value, count(*) AS number FROM seen GROUP BY 1 ORDER BY 2 DESC"
+            "SELECT unnest(kinds) AS value, count(*) AS number FROM seen GROUP BY 1 "
+            "ORDER BY number DESC, value"
         )
     )
     counts = {
@@ -160,8 +161,9 @@ def characters(db: duckdb.DuckDBPyConnection, offset: int, limit: int) -> dict[s
     """Return characters, those with most samples first, each with one sample to show."""
     page = db.execute(
         "SELECT character_id, count(*) AS samples, count(DISTINCT video_id) AS videos, "
-        "count(DISTINCT shot_id) AS shots, any_value(description) AS description, "
-        "arg_max(sample_id, best_quality) AS shown, mean(best_similarity) AS similarity "
+        "count(DISTINCT shot_id) AS shots, arg_min(description, sample_id) AS description, "
+        "arg_max(sample_id, (ifnull(best_quality, -1), sample_id)) AS shown, "
+        "mean(best_similarity) AS similarity "
         "FROM seen GROUP BY 1 ORDER BY samples DESC, character_id LIMIT ? OFFSET ?",
         [min(limit, MAX_PAGE), offset],
     )

@@ -89,10 +89,10 @@ def queries() -> Iterator[Query]:
     """Yield the checks of captions that are SQL."""
     yield Query(
         DUPLICATE, "caption",
-        "SELECT any_value(clip_id) AS id, any_value(sample_id) AS sample_id, 'the same words for '"
+        "SELECT clip_id AS id, min(sample_id) AS sample_id, 'the same words for '"
         " || videos || ' of ' || total || ' videos' AS evidence, videos / total AS value,"
-        f" {REPEATED} AS threshold FROM (SELECT any_value(clip_id) AS clip_id,"
-        " any_value(sample_id) AS sample_id, count(DISTINCT video_id) AS videos,"
+        f" {REPEATED} AS threshold FROM (SELECT arg_min(clip_id, sample_id) AS clip_id,"
+        " min(sample_id) AS sample_id, count(DISTINCT video_id) AS videos,"
         " (SELECT count(DISTINCT video_id) FROM samples) AS total FROM samples"
         " WHERE coalesce(caption, '') <> '' GROUP BY lower(caption))"
         f" WHERE total >= {LEAST_VIDEOS} AND videos > {REPEATED} * total"

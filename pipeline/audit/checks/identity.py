@@ -90,7 +90,7 @@ def queries() -> Iterator[Query]:
 
 def _twice() -> str:
     return (
-        "SELECT s.character_id AS id, any_value(u.sample_id) AS sample_id, 'tracks '"
+        "SELECT s.character_id AS id, min(u.sample_id) AS sample_id, 'tracks '"
         " || s.track_id || ' and ' || t.track_id || ' share frames of clip ' || s.clip_id"
         " AS evidence, NULL AS value, NULL AS threshold FROM tracks s JOIN tracks t"
         " ON s.clip_id = t.clip_id AND s.character_id = t.character_id AND s.track_id < t.track_id"
@@ -144,7 +144,7 @@ def _dominant() -> str:
 
 def _one() -> str:
     return (
-        "SELECT s.character_id AS id, any_value(s.sample_id) AS sample_id,"
+        "SELECT s.character_id AS id, min(s.sample_id) AS sample_id,"
         " count(DISTINCT s.sample_id) || ' samples, one reference' AS evidence,"
         " 1 AS value, 2 AS threshold FROM samples s JOIN refs r USING (sample_id)"
         " GROUP BY 1 HAVING count(DISTINCT r.reference_id) = 1 AND count(DISTINCT s.sample_id) > 1"
@@ -196,8 +196,10 @@ def _members(index: Index, share: float, seed: int) -> Iterator[tuple[str, list[
         "SELECT mode(dimension) FROM embeddings WHERE reference_id = '' AND length > 1e-6"
     )
     sql = (
-        "SELECT s.character_id, s.track_id, any_value(e.vector) FROM samples s JOIN embeddings e"
-        " USING (track_id) WHERE e.reference_id = '' AND e.length > 1e-6 AND NOT isinf(e.length)"
+        "SELECT s.character_id, s.track_id,"
+        " arg_min(e.vector, (e.file_number, e.row_group, e.position))"
+        " FROM samples s JOIN embeddings e USING (track_id)"
+        " WHERE e.reference_id = '' AND e.length > 1e-6 AND NOT isinf(e.length)"
         " AND NOT isnan(e.length) AND e.dimension = ? GROUP BY 1, 2 ORDER BY 1, 2"
     )
     current, tracks, vectors = "", [], []

@@ -47,7 +47,7 @@ def queries() -> Iterator[Query]:
 
 def _across(column: str) -> str:
     return (
-        f"SELECT {column} AS id, any_value(sample_id) AS sample_id,"
+        f"SELECT {column} AS id, min(sample_id) AS sample_id,"
         " count(*) || ' samples in ' || string_agg(DISTINCT split, ', ' ORDER BY split)"
         f" AS evidence, count(DISTINCT split) AS value, 1 AS threshold FROM samples"
         f" WHERE coalesce({column}, '') <> '' GROUP BY {column} HAVING count(DISTINCT split) > 1"
@@ -56,7 +56,7 @@ def _across(column: str) -> str:
 
 def _identical() -> str:
     return (
-        "SELECT any_value(c.clip_id) AS id, any_value(s.sample_id) AS sample_id,"
+        "SELECT arg_min(c.clip_id, s.sample_id) AS id, min(s.sample_id) AS sample_id,"
         " count(DISTINCT c.clip_id) || ' clips with one SHA-256 in '"
         " || string_agg(DISTINCT s.split, ', ' ORDER BY s.split) AS evidence,"
         " count(DISTINCT s.split) AS value, 1 AS threshold"

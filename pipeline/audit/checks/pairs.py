@@ -198,7 +198,7 @@ def _no_reference() -> Query:
 
 def _reference_twice() -> Query:
     sql = (
-        "SELECT any_value(reference_id) AS id, sample_id, count(*) || ' times' AS evidence,"
+        "SELECT min(reference_id) AS id, sample_id, count(*) || ' times' AS evidence,"
         " count(*) AS value, 1 AS threshold FROM refs GROUP BY sample_id, sha256"
         " HAVING count(*) > 1 AND sha256 <> ''"
     )

@@ -107,10 +107,10 @@ def _own_sample(table: str) -> str:
 
 def _duplicates(table: str, key: tuple[str, ...]) -> Query:
     columns = ", ".join(key)
-    sample = "any_value(sample_id)" if table == "samples" else "''"
+    sample = "min(sample_id)" if table == "samples" else "''"
     return Query(
         DUPLICATE_KEY, _level(table),
-        f"SELECT any_value({key[0]}) AS id, {sample} AS sample_id,"
+        f"SELECT min({key[0]}) AS id, {sample} AS sample_id,"
         f" count(*) || ' rows in {table}' AS evidence, count(*) AS value, 1 AS threshold"
         f" FROM {table} GROUP BY {columns} HAVING count(*) > 1",
         tuple(f"{table}.{name}" for name in key), table,

@@ -143,7 +143,7 @@ def pair_queries() -> Iterator[Query]:
     )  # fmt: skip
     yield Query(
         COPY, "reference",
-        "SELECT p.reference_id AS id, any_value(p.sample_id) AS sample_id, any_value(p.kind)"
+        "SELECT p.reference_id AS id, min(p.sample_id) AS sample_id, min(p.kind)"
         " || ': cosine ' || round(max(list_cosine_similarity(e.vector, o.vector)), 4)"
         " || ' to a picture of the clip' AS evidence,"
         " max(list_cosine_similarity(e.vector, o.vector)) AS value,"

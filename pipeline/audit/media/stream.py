@@ -121,7 +121,7 @@ def _told(index: Index, dataset: Dataset, task: Task) -> dict[int, tuple[str, To
     sql = (
         "SELECT s.position, s.sample_id, s.clip_id, s.width, s.height, s.fps, s.num_frames,"
         " coalesce(c.sha256, ''), s.sharpness, s.brightness, s.motion FROM samples s"
-        " LEFT JOIN (SELECT clip_id, any_value(sha256) AS sha256 FROM clips GROUP BY 1) c"
+        " LEFT JOIN (SELECT clip_id, min(sha256) AS sha256 FROM clips GROUP BY 1) c"
         " USING (clip_id) WHERE s.file_number = ? AND s.row_group = ?"
     )
     rows = list(index.rows(sql, [number, task.group]))
