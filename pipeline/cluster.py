@@ -83,6 +83,8 @@ def connect(cluster: Cluster) -> None:
         return
     # Ray warns about its own habits (tokens switched on, arguments of restartable actors).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Nobody is told of a run, and no actor is started to gather what would be told.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
