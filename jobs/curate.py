@@ -11,11 +11,22 @@ import sys
 from dataclasses import fields
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import register_type
 
 from pipeline.config import Curate
 from pipeline.engines import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
 from pipeline.show.flags import expand_settings
+from schemas.reasons import PairKind
+
+
+def _kind(text: str) -> PairKind:
+    if text not in list(PairKind):
+        raise ValueError(f"must be one of {', '.join(PairKind)}, got {text!r}")
+    return PairKind(text)
+
+
+register_type(PairKind, serializer=str, deserializer=_kind)  # else by the names of its members
 
 
 def parse(arguments: list[str]) -> Namespace:

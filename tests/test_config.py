@@ -7,6 +7,7 @@ import pytest
 
 from jobs.curate import parse
 from pipeline.config import Curate, differing_keys, settings_digest
+from schemas.reasons import PairKind
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["--input", "videos", "--output", "dataset"]
@@ -56,6 +57,7 @@ def test_a_wrong_file_is_refused_by_name_and_runs_nothing(
         ("engines.people=yolo", "engines.people must be one of opencv"),
         ("clips.min_s=11", "min_s must be in"),
         ("duplicates.max_distance=9", "duplicates.max_distance must be 0 to 3"),
+        ("pairing.references.tiers=[[cross]]", "must be one of cross_video, same_video_other_shot"),
         ("shards.size_mib=0", "shards.size_mib must be 1 to 2048"),
     ],
 )
@@ -63,6 +65,11 @@ def test_an_impossible_value_is_named_with_what_is_allowed(setting, says, capsys
     with pytest.raises((SystemExit, ValueError), match=None) as stop:
         settings("--set", setting)
     assert says in str(stop.value) + capsys.readouterr().err
+
+
+def test_pair_kinds_go_by_the_names_that_the_dataset_has():
+    config = settings("--set", "pairing.references.tiers=[[cross_video, edited]]")
+    assert config.pairing.references.tiers == ((PairKind.CROSS_VIDEO, PairKind.EDITED),)
 
 
 def test_what_decides_and_what_only_runs_are_told_apart():

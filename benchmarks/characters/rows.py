@@ -41,7 +41,7 @@ _SAME_PICTURE = [
         "temperature_mired", "light_ev", "background", "blur", "noise",
     )
 ]  # fmt: skip
-_IN_CLIP = "pairing.references.tiers=[[IN_CLIP_AUGMENTED]]"
+_IN_CLIP = "pairing.references.tiers=[[in_clip_augmented]]"
 # What a row is trained on -> what is curated otherwise.
 DATASETS: dict[str, tuple[str, ...]] = {
     "cross_shot": (),
