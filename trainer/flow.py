@@ -13,7 +13,6 @@ import torch
 
 from trainer.batch import LatentBatch
 from trainer.draws import generator_of, seed_of
-from trainer.model import ContextAnyoneTransformer3DModel
 
 HELD_OUT_SIGMAS = tuple(step / 10 for step in range(1, 10))
 
@@ -142,7 +141,7 @@ def _noise_like(latents: torch.Tensor, *parts: int | str) -> torch.Tensor:
 
 
 def losses(
-    model: ContextAnyoneTransformer3DModel | torch.nn.Module,
+    model: torch.nn.Module,
     batch: LatentBatch,
     noising: Noising,
     null_text: torch.Tensor,

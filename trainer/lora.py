@@ -1,10 +1,12 @@
 """Low-rank adapters on the backbone, as an alternative to training all of it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from trainer.model import ContextAnyoneTransformer3DModel
+if TYPE_CHECKING:
+    from trainer.model import ContextAnyoneTransformer3DModel
 
 _TARGETS = (
     r"blocks\.\d+\.(attn1|attn2)\.(to_q|to_k|to_v|to_out\.0)|blocks\.\d+\.ffn\.net\.(0\.proj|2)"
@@ -30,7 +32,7 @@ class Lora:
             )
 
 
-def add_lora(model: ContextAnyoneTransformer3DModel, lora: Lora) -> None:
+def add_lora(model: "ContextAnyoneTransformer3DModel", lora: Lora) -> None:
     """Freeze the backbone and put adapters beside its projections; nothing with rank 0."""
     if not lora.rank:
         return
@@ -45,7 +47,7 @@ def add_lora(model: ContextAnyoneTransformer3DModel, lora: Lora) -> None:
 
 
 @torch.no_grad()
-def merge_lora(model: ContextAnyoneTransformer3DModel, lora: Lora) -> None:
+def merge_lora(model: "ContextAnyoneTransformer3DModel", lora: Lora) -> None:
     """Fold the adapters into the backbone and take them away."""
     if lora.rank:
         model.fuse_lora()

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from diffusers.utils.torch_utils import randn_tensor
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 NULL, REFERENCE, FULL = "null", "reference", "full"  # the branches of guidance
 TIMESTEPS = 1000  # of the backbone: timestep = 1000 * sigma
@@ -89,8 +90,10 @@ class Conditions:
                 raise ValueError(f"{name} is of {len(given)} videos, the text of {batch}")
 
 
-def make_scheduler(shift: float) -> UniPCMultistepScheduler:
+def make_scheduler(shift: float) -> "UniPCMultistepScheduler":
     """Return the solver, for velocities eps - z on sigmas s' = s sigma / (1 + (s - 1) sigma)."""
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
     return UniPCMultistepScheduler(
         num_train_timesteps=TIMESTEPS,
         prediction_type="flow_prediction",
@@ -106,10 +109,10 @@ def draw_noise(shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
     others of its batch.
     """
     if isinstance(generator, torch.Generator):
-        return randn_tensor(shape, generator, torch.device("cpu"), torch.float32)
+        return torch.randn(shape, generator=generator)
     if len(generator) != shape[0]:
         raise ValueError(f"{shape[0]} videos need as many generators, got {len(generator)}")
-    return randn_tensor(shape, list(generator), torch.device("cpu"), torch.float32)
+    return torch.cat([torch.randn((1, *shape[1:]), generator=each) for each in generator])
 
 
 @torch.no_grad()
