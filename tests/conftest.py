@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from distributed import Team
 from filelock import FileLock
-from runs import curate, draw_video
+from runs import TWO_WORKERS, curate, draw_video
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,9 @@ def videos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def golden(videos, tmp_path_factory) -> Path:
     """The dataset that an undisturbed run makes of `videos`; nobody changes it."""
-    return made_once("golden", lambda folder: curate(folder, videos), tmp_path_factory)
+    return made_once(
+        "golden", lambda folder: curate(folder, videos, extra=TWO_WORKERS), tmp_path_factory
+    )
 
 
 def made_once(name: str, make: Callable[[Path], object], tmp_path_factory) -> Path:

@@ -24,11 +24,15 @@ def draw_video(path: Path, seed: int, corner: tuple[int, int, int] | None = None
     write_video(path, frames, FPS)
 
 
+TWO_WORKERS = ("--set", "cluster.workers=2")
+
+
 def command(output: Path, *inputs: Path | str, extra=()) -> list[str]:
+    """One worker, unless `extra` says otherwise: starting another costs more than it brings."""
     return [
         *(sys.executable, JOB, "--input", *map(str, inputs), "--output", str(output)),
         *fast_engines.SETTINGS,
-        *("--set", "cluster.workers=2"),
+        *("--set", "cluster.workers=1"),
         *extra,
     ]
 

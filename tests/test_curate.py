@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fast_engines
 import pytest
-from runs import command, content, curate, draw_video, environment, rows
+from runs import TWO_WORKERS, command, content, curate, draw_video, environment, rows
 
 from pipeline.dataset.commit import damaged_files, read_manifest
 from pipeline.dataset.store import LocalStore
@@ -42,7 +42,7 @@ def test_every_row_is_accounted_for(golden):
 
 def test_workers_and_order_change_no_byte(videos, golden, tmp_path):
     shuffled = sorted(videos.iterdir(), key=lambda path: random.Random(path.name).random())
-    curate(tmp_path, *shuffled, extra=["--set", "cluster.workers=1"])
+    curate(tmp_path, *shuffled)  # by one worker; the golden run had two
     assert content(tmp_path) == content(golden)
 
 
@@ -62,7 +62,7 @@ def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(videos, golden,
     kills = 0
     while kills < 10:
         driver = subprocess.Popen(
-            command(tmp_path, videos),
+            command(tmp_path, videos, extra=TWO_WORKERS),
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ def test_poison_costs_only_itself(videos, tmp_path):
 
 @pytest.mark.faults
 def test_a_killed_worker_does_not_stop_the_run(videos, golden, tmp_path):
-    driver = subprocess.Popen(command(tmp_path, videos), env=environment())
+    driver = subprocess.Popen(command(tmp_path, videos, extra=TWO_WORKERS), env=environment())
     killed = 0
     while driver.poll() is None:
         for pid in children_of(driver.pid, "MapWorker"):
@@ -141,7 +141,7 @@ def children_of(root: int, name: str) -> list[int]:
 
 
 def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tmp_path):
-    curate(tmp_path, videos)
+    shutil.copytree(golden, tmp_path, dirs_exist_ok=True)
     units = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
     first = read_manifest(LocalStore(str(tmp_path)))
     others = ["pairing.references.max_references=1", "pairing.samples=multi_character"]

@@ -21,7 +21,7 @@ from trainer.data.source import open_source
 from trainer.data.tensors import to_bytes
 
 JOB = str(Path(__file__).resolve().parents[1] / "jobs" / "encode.py")
-SMALL = ("--preset", "tiny", "--set", "cluster.workers=2", "--set", "encoding.unit_samples=2")
+SMALL = ("--preset", "tiny", "--set", "cluster.workers=1", "--set", "encoding.unit_samples=2")
 DATA = Data(buckets=("96x160x17",), source="latents")
 
 
@@ -68,7 +68,7 @@ def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
     assert not (dataset / "latents").exists()
     assert "96x160x17: 8 samples of about" in said
     assert "in " + str(dataset) in said
-    said = run(dataset)
+    said = run(dataset, "--set", "cluster.workers=2")
     assert "4 units encoded; 5 train, 2 validation; 1 unreadable" in said
     assert f"sample {tiny_sample(2).sample_id}: the clip cannot be decoded" in said
     before = latents(dataset)
@@ -86,7 +86,7 @@ def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
 @pytest.mark.faults
 def test_a_killed_run_goes_on_and_makes_the_same_bytes(tmp_path):
     root = write_dataset(tmp_path / "dataset", num_samples=12, num_validation=2)
-    slow = ("--set", "encoding.unit_samples=1", "--set", "cluster.workers=1")
+    slow = ("--set", "encoding.unit_samples=1")
     with subprocess.Popen(
         command(root, *slow), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as job:
