@@ -13,6 +13,7 @@ from dataclasses import fields
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
+from pipeline.cluster import leave
 from pipeline.config import Curate
 from pipeline.engines import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
@@ -92,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -13,7 +13,7 @@ from functools import partial
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pipeline.cluster import Cluster
+from pipeline.cluster import Cluster, leave
 from trainer.config import Training
 from trainer.data.latent_units import Encoding, EncodingPlan, Recipe
 from trainer.train import expand
@@ -81,4 +81,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

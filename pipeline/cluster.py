@@ -3,14 +3,17 @@
 Ray Data is the executor; what counts as done is decided by the commit of a unit, never by Ray.
 """
 
+import atexit
+import contextlib
 import logging
 import os
 import pickle
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.engines.device import DEVICE
 
@@ -114,6 +117,18 @@ def _start(cluster: Cluster) -> None:
         f"Ray did not start within 30 s, {_STARTS} times: the machine is too busy; try again when "
         "it is not, or set RAY_ADDRESS to a running cluster"
     )
+
+
+def leave(code: int) -> NoReturn:
+    """End this process in order, but without the destructors of Ray's native libraries.
+
+    They crashed 2 of 31 interrupted runs (SIGSEGV, Ray 2.60), after all was saved and said.
+    """
+    atexit._run_exitfuncs()  # Ray's own orderly end is one of them
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody listens any more
+            stream.flush()
+    os._exit(code)
 
 
 def resources() -> Resources:
