@@ -281,6 +281,12 @@ def test_the_large_presets_are_whole(preset):
     assert parsed.encoders.codec == "wan"
 
 
+@pytest.mark.parametrize("script", ["trainer.train", "jobs.encode"])
+def test_wrong_arguments_are_said_before_a_model_library_is_loaded(script):
+    code = f"import sys, {script} as script; sys.exit('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
 
