@@ -4,7 +4,7 @@ import os
 
 import fast_engines
 import pytest
-from runs import content, curate, rows
+from runs import TWO_WORKERS, content, curate, rows
 
 from pipeline.cluster import Budget, Cluster, Resources
 from pipeline.engines import Engines, engine_infos
@@ -98,7 +98,7 @@ def test_two_pools_measure_what_one_does(videos, golden, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
     extra = ["--set", "engines.masks=fast_engines:GpuMasks"]
     extra += ["--set", "engines.captions=fast_engines:GpuCaptions"]
-    done = curate(tmp_path, videos / "0.mp4", videos / "1.mp4", extra=extra)
+    done = curate(tmp_path, videos / "0.mp4", videos / "1.mp4", extra=[*TWO_WORKERS, *extra])
     assert "1 workers cut clips, 1 run engines on 0.25 GPU each" in done.stdout
     ours, theirs = content(tmp_path), content(golden)
     measured = [name for name in ours if name.startswith("units/") and "settings" not in name]

@@ -1,5 +1,6 @@
 """The production engines on real weights: who is found, who is who, and nobody in animals."""
 
+import io
 import sys
 from subprocess import run
 
@@ -417,9 +418,14 @@ def test_heavy_libraries_stay_out_until_an_engine_is_built():
 
 
 def test_ultralytics_neither_installs_nor_phones_home():
+    import ultralytics  # noqa: F401  # as somebody else may have done before
+    from PIL import Image
+
     engine("people", "ultralytics")
     from ultralytics.utils import checks, events
 
+    with pytest.raises(Image.UnidentifiedImageError):  # it would ask for another library
+        Image.open(io.BytesIO(b"no picture"))
     assert not vars(checks)["AUTOINSTALL"]
     assert not events.events.enabled
 

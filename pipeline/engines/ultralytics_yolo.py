@@ -32,10 +32,10 @@ def quietly() -> Any:
 
     opener = Image.open
     from ultralytics import YOLO
-    from ultralytics.utils import checks, events
+    from ultralytics.utils import checks, events, patches
 
-    Image.open = opener  # ultralytics' own looks for, and would install, a HEIF reader
-
+    # Ultralytics' own looks for, and would install, a HEIF reader when a picture is damaged.
+    Image.open = vars(patches).get("_image_open", opener)
     checks.__dict__["AUTOINSTALL"] = False  # if somebody else imported it before
     events.events.enabled = False
     return YOLO
