@@ -89,6 +89,7 @@ def test_poison_costs_only_itself(videos, tmp_path):
         *("--set", "engines.people=fast_engines:PoisonedPeople", "--set", "max_failed=0.9"),
         *("--set", "sandbox.deadline_s=8", "--set", "sandbox.deadline_per_video_s=0"),
         *("--set", "sandbox.memory_mib=700"),
+        *TWO_WORKERS,
     ]
     output = tmp_path / "dataset"
     done = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
@@ -244,7 +245,7 @@ def test_a_full_disk_ends_the_run_with_the_path_and_leaves_nothing_half_done(
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here: needs root")
     try:
-        done = curate(disk / "dataset", videos, code=2)
+        done = curate(disk / "dataset", videos, extra=TWO_WORKERS, code=2)
         assert "No space left on device" in done.stderr
         assert str(disk / "dataset" / "units") in done.stderr
         assert "Traceback" not in done.stderr

@@ -330,3 +330,11 @@ def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
     assert track.coverage > 0.9
     assert track.face_rate > 0.5  # a signing hand hides the face now and then; the gate asks 0.2
     assert row.clip.num_people == 1
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("name", ["tc-dog_eating_854132.mp4", "psd-testvideo.mp4"])
+def test_no_track_of_a_video_without_people_passes_the_gate(media, name):
+    for row in observed(media / "videos" / name):
+        assert not [t for t in row.tracks if TrackGate().check(t, row.clip) is None]
+        assert row.clip.num_people == 0

@@ -42,15 +42,6 @@ def test_videos_without_people_give_no_sample_and_those_with_people_do(dataset):
     assert sampled == set(PEOPLE)
 
 
-def test_nobody_is_seen_where_nobody_is(dataset):
-    """Whatever else those clips are refused for."""
-    names = stems(dataset)
-    clips = [row for row in rows(dataset, "clips") if names[row["video_id"]] in NOBODY]
-    assert {names[row["video_id"]] for row in clips} == set(NOBODY)
-    assert all(row["num_people"] == 0 for row in clips)
-    assert not [row for row in rows(dataset, "tracks") if names[row["video_id"]] in NOBODY]
-
-
 def test_two_people_who_alternate_are_two_characters(dataset):
     """Shots A B A B N A: A at 0, 5.4 and 12 s, B at 3 and 7.4 s, a dog at 10 s."""
     names = stems(dataset)
