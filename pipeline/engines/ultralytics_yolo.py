@@ -29,13 +29,11 @@ def quietly() -> Any:
     quiet = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
     os.environ.update(quiet, ORT_DISABLE_TELEMETRY="1")  # read when the library is imported
     from PIL import Image
-
-    opener = Image.open
     from ultralytics import YOLO
     from ultralytics.utils import checks, events, patches
 
     # Ultralytics' own looks for, and would install, a HEIF reader when a picture is damaged.
-    Image.open = vars(patches).get("_image_open", opener)
+    Image.open = vars(patches).get("_image_open", Image.open)
     checks.__dict__["AUTOINSTALL"] = False  # if somebody else imported it before
     events.events.enabled = False
     return YOLO
