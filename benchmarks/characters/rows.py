@@ -71,8 +71,8 @@ ROWS = (
     Row("symmetric", "symmetric flow", ("model.information_flow=symmetric",)),
     Row("no_reference_loss", "λ = 0", ("flow.reference_weight=0",)),
     Row("gap_1", "gap 1", ("model.gap=1",)),
-    Row("gap_100", "gap 100", ("model.gap=100",)),
     Row("gap_8", "gap 8", ("model.gap=8",)),
+    Row("gap_100", "gap 100", ("model.gap=100",)),
     Row("fast", "new modules learn 5 times as fast", ("optimizer.new_modules_lr_scale=5",)),
     Row(
         "no_reference",
