@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 import rows  # noqa: E402
 
-from pipeline.characters import find_characters  # noqa: E402
 from pipeline.engines.interfaces import SimilarityWindows  # noqa: E402
+from pipeline.pairing.characters import find_characters  # noqa: E402
 from schemas.tables import Clip, Embedding, Track  # noqa: E402
 
 SIZE, SAME = 128, 0.52

@@ -23,13 +23,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure_stages(folder: Path) -> None:
-    from pipeline.clips import cut_video
-    from pipeline.config import Curate
+    from pipeline.curation.curation_config import Curate
     from pipeline.dataset.inputs import list_inputs
     from pipeline.dataset.units import Part
-    from pipeline.observe import observing_stages
-    from pipeline.probe import probe
-    from pipeline.stage import Rejected
+    from pipeline.execution.stage import Rejected
+    from pipeline.media.probe import probe
+    from pipeline.observing.clips import cut_video
+    from pipeline.observing.observe import observing_stages
 
     config = Curate()
     stages = observing_stages(config)
@@ -58,7 +58,7 @@ def measure_stages(folder: Path) -> None:
 
 
 def measure_scale(numbers: list[int], workers: int) -> None:
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
     from runs import draw_video
 
     with tempfile.TemporaryDirectory() as work:
@@ -90,7 +90,7 @@ def _run_copies(original: Path, number: int, workers: int, work: Path) -> tuple:
     command += ["--input", str(folder), "--output", str(output)]
     command += ["--set", f"cluster.workers={workers}", "--set", "duplicates.max_distance=null"]
     started = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "helpers")}
     job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     used, peak = _follow(job)
     assert job.wait() == 0

@@ -24,19 +24,19 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from pipeline.candidates import ProposeReferences  # noqa: E402
-from pipeline.clips import Clips, cut_video  # noqa: E402
 from pipeline.dataset.units import Part  # noqa: E402
-from pipeline.engines.appearance import Appearance  # noqa: E402
-from pipeline.engines.grabcut import GrabCut  # noqa: E402
-from pipeline.engines.opencv_faces import OpencvFaces  # noqa: E402
-from pipeline.engines.opencv_people import OpencvPeople  # noqa: E402
-from pipeline.faces import FindFaces  # noqa: E402
-from pipeline.media import ProbeLimits  # noqa: E402
-from pipeline.probe import probe  # noqa: E402
-from pipeline.shots import Shots  # noqa: E402
-from pipeline.stage import ClipRow  # noqa: E402
-from pipeline.tracks import TrackGate, TrackPeople  # noqa: E402
+from pipeline.engines.faces.opencv_faces import OpencvFaces  # noqa: E402
+from pipeline.engines.identity.appearance import Appearance  # noqa: E402
+from pipeline.engines.masks.grabcut import GrabCut  # noqa: E402
+from pipeline.engines.people.opencv_people import OpencvPeople  # noqa: E402
+from pipeline.execution.stage import ClipRow  # noqa: E402
+from pipeline.media.limits import ProbeLimits  # noqa: E402
+from pipeline.media.probe import probe  # noqa: E402
+from pipeline.observing.candidates import ProposeReferences  # noqa: E402
+from pipeline.observing.clips import Clips, cut_video  # noqa: E402
+from pipeline.observing.faces import FindFaces  # noqa: E402
+from pipeline.observing.shots import Shots  # noqa: E402
+from pipeline.observing.tracks import TrackGate, TrackPeople  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "people.json"

@@ -22,14 +22,14 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 
-from pipeline.clips import cut_video  # noqa: E402
-from pipeline.config import Curate  # noqa: E402
+from pipeline.curation.curation_config import Curate  # noqa: E402
 from pipeline.dataset.units import Part  # noqa: E402
-from pipeline.engines import Loaded, engines_preset, load_engines  # noqa: E402
+from pipeline.engines.registry import Loaded, engines_preset, load_engines  # noqa: E402
 from pipeline.engines.weights import use_folder  # noqa: E402
-from pipeline.observe import stages_with  # noqa: E402
-from pipeline.probe import probe  # noqa: E402
-from pipeline.stage import ClipRow  # noqa: E402
+from pipeline.execution.stage import ClipRow  # noqa: E402
+from pipeline.media.probe import probe  # noqa: E402
+from pipeline.observing.clips import cut_video  # noqa: E402
+from pipeline.observing.observe import stages_with  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 _METHODS = {"people": "detect", "faces": "detect", "recogniser": "embed", "masks": "segment"}
@@ -185,7 +185,7 @@ def _print_bare(
 def _untrained(name: str) -> Callable[[Sequence[Any]], Any]:
     """Return a detector of the library with random weights: what it finds is nothing, what it
     costs is right."""
-    from pipeline.engines.ultralytics_yolo import quietly
+    from pipeline.engines.people.ultralytics_yolo import quietly
 
     model = quietly()(f"{name}.yaml", task="detect")
     return lambda pictures: model.predict(pictures, imgsz=640, verbose=False, save=False)

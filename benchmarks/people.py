@@ -34,12 +34,12 @@ from benchmarks.people_metrics import (  # noqa: E402
     load_truth,
     score_clip,
 )
-from pipeline.engines import engines_preset, load_engine  # noqa: E402
+from pipeline.engines.faces.landmarks import complete  # noqa: E402
+from pipeline.engines.identity.spaces import compare, spaces_of  # noqa: E402
 from pipeline.engines.interfaces import PersonImage  # noqa: E402
-from pipeline.engines.landmarks import complete  # noqa: E402
-from pipeline.engines.spaces import compare, spaces_of  # noqa: E402
-from pipeline.media import decode_image  # noqa: E402
-from pipeline.tracks import TrackGate  # noqa: E402
+from pipeline.engines.registry import engines_preset, load_engine  # noqa: E402
+from pipeline.media.images import decode_image  # noqa: E402
+from pipeline.observing.tracks import TrackGate  # noqa: E402
 from schemas.columns import from_table  # noqa: E402
 from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engines.boxes import inside, iou
+from pipeline.pictures.boxes import inside, iou
 from schemas.tables import Clip, Reference, Track
 
 SAME = 0.5  # overlap from which a box shows a person, as in most detection benchmarks

@@ -25,15 +25,16 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from pipeline.clips import Clips, cut_video  # noqa: E402
 from pipeline.dataset.units import Part  # noqa: E402
-from pipeline.media import ProbeLimits, VideoReader  # noqa: E402
-from pipeline.probe import probe  # noqa: E402
-from pipeline.shots import ShotDetector, Shots  # noqa: E402
-from pipeline.stage import Rejected  # noqa: E402
-from pipeline.video.encode import ClipEncoder, Encoding  # noqa: E402
-from pipeline.video.fit import Fitter, fit_picture  # noqa: E402
-from pipeline.video.pixels import Scaler, matrix_of  # noqa: E402
+from pipeline.execution.stage import Rejected  # noqa: E402
+from pipeline.media.encode import ClipEncoder, Encoding  # noqa: E402
+from pipeline.media.fit import Fitter, fit_picture  # noqa: E402
+from pipeline.media.limits import ProbeLimits  # noqa: E402
+from pipeline.media.pixels import Scaler, matrix_of  # noqa: E402
+from pipeline.media.probe import probe  # noqa: E402
+from pipeline.media.reader import VideoReader  # noqa: E402
+from pipeline.observing.clips import Clips, cut_video  # noqa: E402
+from pipeline.observing.shots import ShotDetector, Shots  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 

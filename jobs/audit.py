@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.cluster import leave
+from pipeline.execution.cluster import leave
 
 NO_DATASET, INTERRUPTED = 3, 130
 
@@ -57,7 +57,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     try:
         arguments = parse(sys.argv[1:])
-        from pipeline.audit.command import run
+        from pipeline.audit.audit_command import run
 
         return run(arguments)
     except (ValueError, OSError) as error:

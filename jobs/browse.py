@@ -14,7 +14,7 @@ def main() -> int:
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     arguments = parser.parse_args()
     try:
-        from pipeline.audit.browser.serve import serve
+        from pipeline.browse.serve import serve
     except ModuleNotFoundError as error:
         print(f'browse: {error}: pip install "contextanyone[audit]"', file=sys.stderr)
         return 2

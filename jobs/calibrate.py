@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.engines import PRESETS, engines_preset, load_engine
-from pipeline.engines.spaces import spaces_of
+from pipeline.engines.identity.spaces import spaces_of
+from pipeline.engines.registry import PRESETS, engines_preset, load_engine
 
 _NAMED = 5  # files named in a complaint
 
@@ -34,7 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.pairing.calibration import describe
     from pipeline.pairing.known_people import calibrations, complaints, read_known, recognise
-    from pipeline.show.roc_plot import draw
+    from pipeline.pairing.roc_plot import draw
 
     preset = engines_preset(arguments.engines)
     known = read_known(arguments.known)

@@ -6,10 +6,10 @@ python jobs/contact_sheet.py dataset/ sheet.png
 import argparse
 import sys
 
+from pipeline.browse.contact_sheet import draw_contact_sheet
 from pipeline.dataset.commit import read_manifest
-from pipeline.dataset.shards import read_samples
+from pipeline.dataset.media_rows import read_samples
 from pipeline.dataset.store import open_store
-from pipeline.show.contact_sheet import draw_contact_sheet
 
 
 def main() -> int:

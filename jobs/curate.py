@@ -13,11 +13,11 @@ from dataclasses import fields
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from pipeline.cluster import leave
-from pipeline.config import Curate
-from pipeline.engines import engine_infos
+from pipeline.curation.curation_config import Curate
+from pipeline.curation.flags import expand_settings
+from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
-from pipeline.show.flags import expand_settings
+from pipeline.execution.cluster import leave
 from schemas.reasons import PairKind
 
 
@@ -58,9 +58,9 @@ def parse(arguments: list[str]) -> Namespace:
 
 
 def run(arguments: Namespace) -> int:
+    from pipeline.curation import curate_command
     from pipeline.dataset.inputs import list_inputs
     from pipeline.dataset.store import open_store
-    from pipeline.show import command
 
     if arguments.models:
         use_folder(arguments.models)
@@ -70,8 +70,8 @@ def run(arguments: Namespace) -> int:
     videos = list_inputs(arguments.input)[: arguments.limit]
     store = open_store(arguments.output)
     if arguments.dry_run:
-        return command.show_plan(videos, store, config)
-    return command.run(
+        return curate_command.show_plan(videos, store, config)
+    return curate_command.run(
         videos,
         store,
         config,

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.show.demo_video import write_demo_reference, write_demo_videos
+from pipeline.pictures.demo_video import write_demo_reference, write_demo_videos
 
 
 def main() -> int:

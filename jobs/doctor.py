@@ -10,7 +10,7 @@ arguments.
 import argparse
 import sys
 
-from pipeline.engines import PRESETS
+from pipeline.engines.registry import PRESETS
 from pipeline.engines.weights import POLICIES, use_folder
 
 
@@ -30,7 +30,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
-    from pipeline.show.doctor import examine
+    from pipeline.engines.doctor import examine
 
     try:
         if arguments.models:

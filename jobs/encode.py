@@ -13,10 +13,10 @@ from functools import partial
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pipeline.cluster import Cluster, leave
-from trainer.config import Training
+from pipeline.execution.cluster import Cluster, leave
 from trainer.data.latent_units import Encoding, EncodingPlan, Recipe
 from trainer.train import expand
+from trainer.train_config import Training
 
 _SHORT = {f"--{name}": f"--encoders.{name}" for name in ("codec", "text", "image", "path")}
 _SHORT |= {"--buckets": "--data.buckets", "--fps": "--data.fps"}
@@ -52,9 +52,9 @@ def run(arguments: Namespace) -> int:
     print(plan.describe(), flush=True)
     if arguments.dry_run:
         return 0
-    from pipeline.cluster import connect
+    from pipeline.dataset.latent_files import ask_worker, encode_units
     from pipeline.dataset.store import open_store
-    from pipeline.latents import ask_worker, encode_units
+    from pipeline.execution.cluster import connect
     from trainer.data.unit_encoder import UnitEncoder, make_describer
 
     store = open_store(arguments.dataset)

@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> int:
     protocols = [protocol_named(name) for name in arguments.protocol]
     from pipeline.evaluate.benchmark import list_videos, read_benchmark
-    from pipeline.evaluate.command import evaluate_all, tell
+    from pipeline.evaluate.evaluate_command import evaluate_all, tell
     from pipeline.evaluate.measurers import load_measurers
 
     benchmark = read_benchmark(arguments.benchmark)

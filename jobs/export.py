@@ -26,12 +26,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.audit.export.croissant import write_croissant
-    from pipeline.audit.export.fiftyone import write_fiftyone
-    from pipeline.audit.export.huggingface import write_huggingface
-    from pipeline.audit.export.source import export
-    from pipeline.audit.export.webdataset import write_webdataset
     from pipeline.dataset.store import open_store
+    from pipeline.export.croissant import write_croissant
+    from pipeline.export.export_source import export
+    from pipeline.export.fiftyone import write_fiftyone
+    from pipeline.export.huggingface import write_huggingface
+    from pipeline.export.webdataset import write_webdataset
 
     writers = (write_huggingface, write_webdataset, write_croissant, write_fiftyone)
     write = dict(zip(FORMATS, writers, strict=True))[arguments.format]

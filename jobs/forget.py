@@ -38,11 +38,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.audit.forget import command
     from pipeline.dataset.store import open_store
+    from pipeline.forget import forget_command
 
-    return command.run(
-        command.Asked(
+    return forget_command.run(
+        forget_command.Asked(
             characters=arguments.character,
             videos=arguments.video,
             face=arguments.face,

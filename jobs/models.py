@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.engines import PRESETS, engines_preset
+from pipeline.engines.registry import PRESETS, engines_preset
 from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
 
 
@@ -37,19 +37,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pipeline.show import weights
+    from pipeline.engines import weights_command
 
     if arguments.folder is not None:
         if arguments.act == "fetch":
             arguments.folder.mkdir(parents=True, exist_ok=True)
         use_folder(arguments.folder)
     if arguments.act == "list":
-        return weights.list_weights()
+        return weights_command.list_weights()
     if arguments.act == "fetch":
-        return weights.fetch_weights(arguments.names, arguments.folder, arguments.trust)
+        return weights_command.fetch_weights(arguments.names, arguments.folder, arguments.trust)
     if arguments.trust:
-        return weights.trust_weights(arguments.trust)
-    return weights.check_engines(engines_preset(arguments.engines), arguments.licence_policy)
+        return weights_command.trust_weights(arguments.trust)
+    return weights_command.check_engines(
+        engines_preset(arguments.engines), arguments.licence_policy
+    )
 
 
 def main() -> int:

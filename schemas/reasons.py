@@ -63,7 +63,7 @@ class Reason(StrEnum):
     BODY_PART = "body_part"  # neither a face nor a whole body
     OTHER_FACE = "other_face"  # the mask holds somebody else's face
     COLOUR_DIFFERS = "colour_differs"  # black and white beside colour
-    # edited references (pipeline.engines.edit_gate)
+    # edited references (pipeline.engines.editing.edit_gate)
     WRONG_SIZE = "wrong_size"
     NEAR_COPY = "near_copy"  # the editor changed too little
     NO_FACE = "no_face"

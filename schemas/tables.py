@@ -330,7 +330,7 @@ class Edit:
     source_reference_id: str = column(_TEXT, "image that it was edited from")
     track_id: str = column(_TEXT, "the track that the source shows")
     video_id: str = column(_TEXT, "the source video")
-    prompt_id: str = column(_TEXT, "pipeline.engines.edit_prompts")
+    prompt_id: str = column(_TEXT, "pipeline.engines.editing.edit_prompts")
     prompt: str = column(_TEXT, "what the editor was told, '' for one without words")
     seed: int = column(_LONG, "seed")
     engine: str = column(_TEXT, "id of the editor")
@@ -338,7 +338,7 @@ class Edit:
     refusal: str = column(
         _TEXT, "what cannot be measured: wrong_size | no_face | other_people, or ''"
     )
-    measured: str = column(_TEXT, "JSON of every check's value: pipeline.engines.edit_gate")
+    measured: str = column(_TEXT, "JSON of every check's value: pipeline.engines.editing.edit_gate")
     recogniser: str = column(_TEXT, "id of the engine behind similarity and vector")
     recogniser_digest: str = column(_TEXT, "SHA-256 of its weights")
     vector: list[float] = column(pa.list_(_FLOAT), "identity vector, or empty")

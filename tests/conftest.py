@@ -7,18 +7,10 @@ from pathlib import Path
 import pytest
 from distributed import Team
 from filelock import FileLock
+from places import media_root
 from runs import TWO_WORKERS, curate, draw_video
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def media_root() -> Path | None:
-    """Return the folder with videos/, odd/ and images/, or None."""
-    for place in (os.environ.get("CONTEXTANYONE_MEDIA"), ROOT.parent / "shared" / "media"):
-        if place and (Path(place) / "videos").is_dir():
-            return Path(place)
-    return None
 
 
 @pytest.fixture(scope="session")

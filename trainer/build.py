@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from trainer.config import Model
 from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
 from trainer.lora import add_lora
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.weights import Weights
+from trainer.train_config import Model
 from trainer.zero import Zero, load_parameters, sharded_init
 
 

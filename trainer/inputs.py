@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from trainer.config import Training
-from trainer.data.latents import LatentSource
+from trainer.data.latent_source import LatentSource
 from trainer.data.source import Source, open_source
 from trainer.encoders import Encoders, known_fingerprint, load_codec, load_encoders
 from trainer.encoders.interfaces import VideoCodec
+from trainer.train_config import Training
 
 
 @dataclass(frozen=True)

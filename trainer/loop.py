@@ -14,7 +14,6 @@ from PIL import Image
 
 from trainer.batch import LatentBatch, PixelBatch
 from trainer.build import build_model, check_features
-from trainer.config import Training
 from trainer.data.heldout import fixed_batches
 from trainer.data.loader import SkipCounter, make_loader
 from trainer.data.order import Order
@@ -28,6 +27,7 @@ from trainer.measures.speed import Meter, ProgressBar
 from trainer.saving.checkpoint import discard_after, load_checkpoint, save_checkpoint
 from trainer.saving.ema import Ema
 from trainer.stopping import StopRequest
+from trainer.train_config import Training
 from trainer.validation import HeldOut, Show, Validator
 from trainer.zero import Step, backward, make_engine, micro_steps
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 import yaml
 
-from trainer.config import Training
 from trainer.loop import Place
 from trainer.measures.estimate import Estimate, estimate, memory_bytes, plan_for, refuse_or_advise
 from trainer.measures.metrics import scrubbed
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.complete import checkpoints
+from trainer.train_config import Training
 
 IMAGE_TOKENS = {"clip": 257}  # of one reference
 # Published weights in the precision that they are loaded in: 5.68 G, 0.63 G and 0.127 G parameters.

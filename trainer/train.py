@@ -14,7 +14,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from trainer.config import Training, preset_path
+from trainer.train_config import Training, preset_path
 
 
 def parse(arguments: list[str]) -> Namespace:

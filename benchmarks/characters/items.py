@@ -13,7 +13,8 @@ from benchmarks.characters.cast import Film, Shot
 from benchmarks.characters.draw import FPS, draw_frame
 from benchmarks.characters.truth import Truth
 from pipeline.evaluate.benchmark import read_benchmark
-from pipeline.media import decode_image, read_clip
+from pipeline.media.clip_frames import read_clip
+from pipeline.media.images import decode_image
 from schemas.benchmark import Item
 from schemas.ids import content_id
 from trainer.encoders.dct import DctCodec

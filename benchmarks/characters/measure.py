@@ -20,7 +20,7 @@ from benchmarks.characters.measures import (
     motion,
     rank_of_own,
 )
-from pipeline.engines.appearance import Appearance
+from pipeline.engines.identity.appearance import Appearance
 from pipeline.engines.interfaces import PersonImage
 from trainer.sampling.pipeline import ContextAnyonePipeline
 

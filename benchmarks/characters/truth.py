@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.characters.cast import Film, caption_of
 from benchmarks.characters.draw import FPS, GROUND, SIDE, draw_frame
-from pipeline.show.funnel import Progress
-from pipeline.video.encode import ClipEncoder, Encoding
+from pipeline.execution.progress import Progress
+from pipeline.media.encode import ClipEncoder, Encoding
 
 TRUTH, LOOKS = "truth.json", "looks.npz"
 _LOOK_SIDE = 12  # cells of a frame's look; enough to tell any two frames apart

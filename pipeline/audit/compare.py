@@ -11,7 +11,7 @@ from pipeline.audit.facts import Histogram, histogram
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
 from pipeline.audit.index import Index, load
 from pipeline.audit.run import Audit
-from pipeline.config import differing_keys
+from pipeline.dataset.settings_digest import differing_keys
 from schemas.manifest import Manifest
 
 STILL_PRESENT = error(

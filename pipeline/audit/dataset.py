@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audit.checks import files as checks
+from pipeline.audit import file_findings as checks
 from pipeline.audit.findings import Finding, found
 from pipeline.dataset.commit import FOLDERS
 from pipeline.dataset.sample_schema import sample_schema

@@ -8,7 +8,7 @@ manifest are never blessed, and a sample that is dropped becomes a line in rejec
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.audit.checks import files
+from pipeline.audit import file_findings as files
 from pipeline.audit.checks.leakage import hashed_clips
 from pipeline.audit.checks.rows import DUPLICATE_KEY
 from pipeline.audit.findings import Action, Severity

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audit.checks import files as checks
+from pipeline.audit import file_findings as checks
 from pipeline.audit.dataset import TABLES, Dataset, TableFile, table_schema
 from pipeline.audit.findings import Finding, found
 from pipeline.audit.streams import in_order

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from pipeline.audit import file_findings
 from pipeline.audit.book import Book
 from pipeline.audit.checks import (
     captions,
@@ -41,9 +42,11 @@ def check_metadata(
     dataset: Dataset, index: Index, book: Book, limits: Thresholds, lists: Lists, workers: int
 ) -> None:
     """Write every finding that files and light columns give into the book."""
-    book.know(files.CHECKS)
+    book.know(file_findings.CHECKS)
     book.add(dataset.problems)
-    book.coverage.ran((files.SCHEMA_FOREIGN, files.FILE_UNREADABLE), dataset.num_files)
+    book.coverage.ran(
+        (file_findings.SCHEMA_FOREIGN, file_findings.FILE_UNREADABLE), dataset.num_files
+    )
     _files(dataset, book, workers)
     book.know(rows.COUNTS)
     book.add(rows.check_counts(dataset, index))

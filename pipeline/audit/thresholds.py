@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from pipeline.audit.dataset import Dataset
-from pipeline.engines import READS, REGISTRY, load_engine
+from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import SimilarityWindows
-from pipeline.engines.spaces import Space, spaces_of
+from pipeline.engines.registry import READS, REGISTRY, load_engine
 from pipeline.engines.weights import registry
+from pipeline.observing.quality import QualityGate
+from pipeline.observing.tracks import TrackGate
 from pipeline.pairing.kinds import Kind, Kinds, resolve
 from pipeline.pairing.reference_gates import References
 from pipeline.pairing.splits import Splits
-from pipeline.quality import QualityGate
-from pipeline.tracks import TrackGate
 
 _Gate = TypeVar("_Gate", QualityGate, TrackGate, References, Kind, Splits)
 

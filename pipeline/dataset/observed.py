@@ -9,7 +9,7 @@ from typing import TypeVar
 from pipeline.dataset.parquet import read_columns
 from pipeline.dataset.store import Store
 from pipeline.dataset.units import UNIT_TABLES, Receipt, unit_folder
-from pipeline.stage import Count
+from pipeline.execution.stage import Count
 from schemas.columns import from_table
 from schemas.tables import Candidate, Clip, Embedding, Reject, Track, Video
 

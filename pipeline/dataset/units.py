@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import encode_rows, read_columns
 from pipeline.dataset.store import Store
-from pipeline.stage import ClipRow, Count, Ledger, VideoRow
+from pipeline.execution.stage import ClipRow, Count, Ledger, VideoRow
 from schemas.columns import Row, from_table
 from schemas.tables import Candidate, Clip, ClipMedia, Embedding, Input, Reject, Track, Video
 

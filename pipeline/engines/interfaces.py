@@ -11,9 +11,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from pipeline.media.images import Picture as Picture
 from schemas.tables import Clip, Track
-
-Picture = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,8 @@ class FaceDetector(Protocol):
 class Recogniser(Protocol):
     """Turns a person into a unit vector whose cosine says how alike two people are.
 
-    One that knows faces and bodies also has `spaces` (see `pipeline.engines.spaces`): `windows`
-    are then those of the first, and vectors of two spaces are orthogonal.
+    One that knows faces and bodies also has `spaces` (see `pipeline.engines.identity.spaces`):
+    `windows` are then those of the first, and vectors of two spaces are orthogonal.
     """
 
     info: EngineInfo

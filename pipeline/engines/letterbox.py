@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.engines.boxes import clip_to, iou
 from pipeline.engines.interfaces import Picture
+from pipeline.pictures.boxes import clip_to, iou
 
 
 @dataclass(frozen=True)

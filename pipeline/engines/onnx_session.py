@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.device import DEVICE
+from pipeline.execution.device import DEVICE
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.commit import read_manifest
-from pipeline.dataset.shards import read_samples
+from pipeline.dataset.media_rows import read_samples
 from pipeline.dataset.store import Store, open_store
 from schemas.benchmark import (
     BENCHMARK,

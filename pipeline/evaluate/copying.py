@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.engines.boxes import padded_crop
+from pipeline.pictures.boxes import padded_crop
 
 _SIDE = 48  # px of the crops that are compared
 _WIDE = (1.4, 1.2, 1.4, 2.2)  # of the face's side, left, up, right and down of the face's middle

@@ -19,8 +19,8 @@ from pipeline.evaluate.systems import (
     why_left_out,
 )
 from pipeline.evaluate.watch import SeenFrame, SeenVideo, still_video, watch_picture, watch_video
-from pipeline.media import decode_image
-from pipeline.show.funnel import Progress
+from pipeline.execution.progress import Progress
+from pipeline.media.images import decode_image
 from schemas.benchmark import Benchmark, Item
 
 

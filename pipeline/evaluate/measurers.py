@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pipeline.engines import load_engine
-from pipeline.engines.embedders import (
+from pipeline.engines.identity.embedders import (
     CLIP_ENV,
     DINO_ENV,
     Clip,
@@ -15,6 +14,7 @@ from pipeline.engines.embedders import (
     TextPictureEmbedder,
 )
 from pipeline.engines.interfaces import EngineInfo, FaceDetector, Recogniser
+from pipeline.engines.registry import load_engine
 
 Model = TypeVar("Model")
 # preset -> face detector, recogniser of faces (a body says nothing of who somebody is)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.evaluate import Evaluation, Shown
+from pipeline.evaluate.page import page
 from pipeline.evaluate.systems import SYSTEMS
-from pipeline.media import encode_jpeg
-from pipeline.show.page import page
+from pipeline.media.images import encode_jpeg
 
 MAX_ITEMS = 24
 _REFERENCE_HEIGHT = 150

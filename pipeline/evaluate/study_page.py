@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from pipeline.show.page import page
+from pipeline.evaluate.page import page
 
 COLUMNS = ("study", "rater", "pair", "question", "answer", "seconds", "place")
 _SCALE = ((-2, "A clearly"), (-1, "A slightly"), (0, "no difference"), (1, "B slightly"),

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from pipeline.engines.appearance import appearance_regions
+from pipeline.engines.identity.appearance import appearance_regions
 from pipeline.engines.interfaces import PersonImage, Picture
 from pipeline.evaluate.copying import head_and_shoulders
 from pipeline.evaluate.measurers import Measurers
 from pipeline.evaluate.motion import Motion, MotionMeter
 from pipeline.evaluate.protocols import Protocol
-from pipeline.media import ProbeLimits, Refused, VideoReader
+from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.pixels import Scaler
+from pipeline.media.reader import VideoReader
 from pipeline.pictures.looks import place_of, places_array
-from pipeline.video.pixels import Scaler
 
 LIMITS = ProbeLimits(
     max_size_bytes=2 * 2**30, min_side=16, max_duration_s=600, max_frames=20_000, max_fps=240

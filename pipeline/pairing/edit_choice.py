@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.engines.edit_gate import EditGate
-from pipeline.engines.edit_prompts import EditPrompt, draw_prompts
-from pipeline.engines.relight_editor import INFO as RELIGHT
-from pipeline.engines.relight_editor import RELIGHTS
+from pipeline.engines.editing.edit_gate import EditGate
+from pipeline.engines.editing.edit_prompts import EditPrompt, draw_prompts
+from pipeline.engines.editing.relight_editor import INFO as RELIGHT
+from pipeline.engines.editing.relight_editor import RELIGHTS
 from schemas.ids import content_id, unit_interval
 from schemas.tables import Candidate
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
+from pipeline.execution.stage import Ledger, Rejected
+from pipeline.observing.quality import QualityGate
+from pipeline.observing.scores import ScoreGate
+from pipeline.observing.tracks import TrackGate
 from pipeline.pairing.duplicates import Duplicates, find_duplicates
-from pipeline.quality import QualityGate
-from pipeline.scores import ScoreGate
-from pipeline.stage import Ledger, Rejected
-from pipeline.tracks import TrackGate
 from schemas.reasons import Reason
 from schemas.tables import Clip, Reject, Track, Video
 

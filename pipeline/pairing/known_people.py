@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.engines.body_fit import person_around
+from pipeline.engines.identity.spaces import compare, spaces_of
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser
-from pipeline.engines.spaces import compare, spaces_of
-from pipeline.media import decode_image, encode_jpeg
+from pipeline.engines.people.body_fit import person_around
+from pipeline.media.images import decode_image, encode_jpeg
 from pipeline.pairing.calibration import Calibration
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

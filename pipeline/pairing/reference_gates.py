@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.execution.stage import Rejected
 from pipeline.pairing.copy_risk import CopyRisk
 from pipeline.pairing.kinds import Kinds, gap_s
 from pipeline.pairing.reference_pool import HASH_BITS, CandidatePool
-from pipeline.stage import Rejected
 from schemas.reasons import PairKind, Reason
 from schemas.tables import Clip, Track
 

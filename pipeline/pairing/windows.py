@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
-from pipeline.engines.spaces import Space
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.engines.boxes import padded_crop
-from pipeline.engines.interfaces import Picture
+from pipeline.media.images import Picture
+from pipeline.pictures.boxes import padded_crop
 
 _SHARP_PX = 224  # sharpness is compared at one size: NeMo Curator's 100 holds at 112 to 224
 _GOOD_SIZE_PX = 256.0  # a person this large is large enough

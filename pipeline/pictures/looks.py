@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from pipeline.engines.boxes import padded_crop
-from pipeline.engines.interfaces import Picture
+from pipeline.media.images import Picture
+from pipeline.pictures.boxes import padded_crop
 
 LOOK_SIZE = 143  # numbers of a look
 _SIDE = 48  # pixels that the box is scaled to

@@ -10,9 +10,9 @@ from schemas.ids import content_id
 from schemas.latents import Latent, LatentReference
 from trainer.batch import Bucket, LatentBatch, PixelBatch
 from trainer.data.augment import Change
-from trainer.data.config import Data
+from trainer.data.data_config import Data
 from trainer.data.pictures import Unreadable
-from trainer.data.samples import Pixels, decode_sample, make_reference, take_frames
+from trainer.data.sample_source import Pixels, decode_sample, make_reference, take_frames
 from trainer.data.tensors import to_bytes, without_zero_tail
 from trainer.encoders import Encoders, encode_batch
 

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from trainer.data.config import Data
+from trainer.data.data_config import Data
 from trainer.data.hashing import permutation
 from trainer.data.loader import STAND_INS
 from trainer.data.source import Batch, Request, Source

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from schemas.columns import Row
 from schemas.manifest import DataFile
 from trainer.batch import Bucket
-from trainer.data.config import Data, bucket_name
+from trainer.data.data_config import Data, bucket_name
 from trainer.data.dataset import check_layout
 from trainer.data.files import Folder, in_parallel
 

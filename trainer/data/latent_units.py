@@ -10,9 +10,9 @@ from schemas.columns import schema_of
 from schemas.ids import content_id
 from schemas.latents import LATENTS_VERSION, NUMBER_TYPES, Latent, LatentIndex, NullText
 from trainer.batch import Bucket
-from trainer.data.config import Data, bucket_name
+from trainer.data.data_config import Data, bucket_name
 from trainer.data.index import Spot
-from trainer.data.samples import SampleSource
+from trainer.data.sample_source import SampleSource
 from trainer.data.tensors import item_bytes
 from trainer.encoders import EncoderConfig
 

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainer.batch import Skipped
-from trainer.data.config import Data
+from trainer.data.data_config import Data
 from trainer.data.order import GlobalBatch, Order, slice_of
 from trainer.data.source import Batch, Maker, Request, Source
 

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from trainer.batch import Bucket, LatentBatch, PixelBatch, Skipped
-from trainer.data.config import Data
+from trainer.data.data_config import Data
 from trainer.data.index import Assigned, Spot
 from trainer.data.pictures import Unreadable
 
@@ -88,10 +88,10 @@ def open_source(
     `fingerprint` is that of the run's encoders; latents made by others are refused.
     """
     if data.source == "samples":
-        from trainer.data.samples import SampleSource
+        from trainer.data.sample_source import SampleSource
 
         return SampleSource(url, data)
-    from trainer.data.latents import LatentSource
+    from trainer.data.latent_source import LatentSource
 
     return LatentSource(url, data, fingerprint)
 

@@ -2,7 +2,7 @@
 
 import cv2
 
-import trainer.data.latents
-import trainer.data.samples  # noqa: F401
+import trainer.data.latent_source
+import trainer.data.sample_source  # noqa: F401
 
 cv2.setNumThreads(1)  # a worker is one core

@@ -1,7 +1,7 @@
 """Frozen encoders: pixels, prompts and reference images become what the model reads."""
 
 from trainer.encoders.batch import encode_batch
-from trainer.encoders.config import (
+from trainer.encoders.encoder_config import (
     EncoderConfig,
     Encoders,
     known_fingerprint,

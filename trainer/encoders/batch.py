@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from trainer.batch import LatentBatch, PixelBatch
-from trainer.encoders.config import Encoders
+from trainer.encoders.encoder_config import Encoders
 
 
 @torch.no_grad()

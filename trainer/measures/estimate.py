@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from trainer.config import Training
 from trainer.measures.activations import Activations
 from trainer.measures.flops import Sizes, num_checkpointed
 from trainer.measures.parameter_counts import Counts, count_parameters
+from trainer.train_config import Training
 from trainer.zero import Zero
 
 GIB = 2**30

@@ -12,7 +12,7 @@ from typing import Any
 
 import diffusers
 
-from trainer.encoders.config import EncoderConfig
+from trainer.encoders.encoder_config import EncoderConfig
 from trainer.encoders.folders import check_folder
 from trainer.sampling.sampler import Sampling, make_scheduler
 from trainer.saving.complete import read_json, write_json

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from trainer.encoders.batch import encode_images, encode_references, to_signed
-from trainer.encoders.config import EncoderConfig, Encoders, load_encoders
+from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encoders
 from trainer.encoders.interfaces import VideoCodec
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.model_folder import (

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Check, Finding, found, warning
 from pipeline.audit.index import Index
-from pipeline.captions import counted_people
-from pipeline.engines.caption_checks import text_problem
+from pipeline.engines.captions.caption_checks import text_problem
+from pipeline.engines.captions.people_count import counted_people
 
 LONGEST = 1200  # signs; text encoders cut off at about 512 tokens
 FEWEST_WORDS = 3

@@ -48,7 +48,7 @@ class Gate:
 
     check: Check
     measure: str  # column of clips, and attribute of what is measured from pixels
-    setting: str  # of pipeline.quality.QualityGate
+    setting: str  # of pipeline.observing.quality.QualityGate
     too_low: bool
 
 

@@ -7,7 +7,7 @@ from pipeline.audit.book import Query
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
 from pipeline.audit.index import Index
-from pipeline.dataset.plan import read_tombstones
+from pipeline.dataset.forgotten import read_tombstones
 
 LICENCE = error(
     "rights.licence", "The licence is not known",

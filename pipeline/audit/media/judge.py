@@ -10,8 +10,8 @@ from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.findings import Check, Finding, error, found, warning
 from pipeline.audit.media.look import Looked, LookedClip, LookedReference, all_hashes, is_plain
 from pipeline.audit.thresholds import Thresholds
-from pipeline.quality import QualityGate
-from pipeline.sandbox import Died
+from pipeline.media.sandbox import Died
+from pipeline.observing.quality import QualityGate
 
 UNDECODABLE = error(
     "media.undecodable", "A clip cannot be decoded",

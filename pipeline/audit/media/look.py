@@ -13,10 +13,13 @@ import numpy as np
 
 from pipeline.audit.media.compare import Shown, background_likeness, nearest, person_of
 from pipeline.audit.media.masks import mask_fit, soft_share
-from pipeline.media import ProbeLimits, Refused, VideoReader, decode_image
-from pipeline.quality import Quality, QualityMeter, difference_hash
-from pipeline.sandbox import Announce, Handler
-from pipeline.shots import ShotDetector, Shots
+from pipeline.media.images import decode_image
+from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.reader import VideoReader
+from pipeline.media.sandbox import Announce, Handler
+from pipeline.observing.quality import Quality, QualityMeter
+from pipeline.observing.shots import ShotDetector, Shots
+from pipeline.pictures.hashes import difference_hash
 
 EXAMINED = 8  # frames of a clip that are looked at for colour, overlays and known pictures
 _COMPARED_PER_S, _MOST_COMPARED = 4, 40  # frames that are compared with its references

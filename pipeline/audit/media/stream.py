@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.audit import file_findings as file_checks
 from pipeline.audit.book import Book
-from pipeline.audit.checks import files as file_checks
 from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Finding, found
@@ -24,7 +24,7 @@ from pipeline.audit.media.look import Looked, make_handler, media_row
 from pipeline.audit.streams import in_order
 from pipeline.audit.thresholds import Thresholds
 from pipeline.dataset.store import Store, open_store
-from pipeline.sandbox import Child, Died, Sandbox
+from pipeline.media.sandbox import Child, Died, Sandbox
 from schemas.ids import unit_interval
 
 LARGE = 5_000  # row groups from which on Ray shares the work: about 50,000 samples
@@ -158,7 +158,7 @@ def _spread(tasks: Sequence[Task], store: Store, workers: int) -> Iterator[tuple
 
 
 def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Task, Results]]:
-    from pipeline import cluster
+    from pipeline.execution import cluster
 
     config = cluster.Cluster(workers=workers)
     cluster.connect(config)

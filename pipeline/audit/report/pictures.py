@@ -15,7 +15,7 @@ from pipeline.audit.run import Audit
 from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store
 from pipeline.dataset.units import UNIT_TABLES
-from pipeline.sandbox import Child, Died
+from pipeline.media.sandbox import Child, Died
 from schemas.columns import schema_of
 
 PER_CHECK = 3  # findings shown with pictures

@@ -7,9 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.media import ProbeLimits, Refused, VideoReader, decode_image, encode_jpeg
-from pipeline.sandbox import Announce, Handler
-from pipeline.show.contact_sheet import mask_overlay
+from pipeline.media.images import decode_image, encode_jpeg
+from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.reader import VideoReader
+from pipeline.media.sandbox import Announce, Handler
+from pipeline.pictures.overlay import mask_overlay
 
 HEIGHT = 104  # pixels of a thumbnail
 WIDEST = 185

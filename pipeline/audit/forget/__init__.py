@@ -1,1 +1,0 @@
-"""Remove a person or a video from everything in a dataset, and prove that it is gone."""

@@ -1,0 +1,286 @@
+"""The web application: a few JSON routes, media with ranges, and the page itself.
+
+It answers on this machine alone: other hosts are refused by name (against DNS rebinding), changes
+need a header that no other site can send, and the page may load nothing from anywhere else.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from pipeline.browse import queries, reject_list
+from pipeline.browse.light_tables import load_tables
+from pipeline.browse.media_cache import Media
+from pipeline.browse.ranges import respond
+from pipeline.dataset.store import Store
+from pipeline.dataset.tags import TAGS, Tag, read_tags, write_tags
+from schemas.manifest import Manifest
+
+HOSTS = ["127.0.0.1", "localhost"]
+CHANGE_HEADER = "x-browse"  # a form or an image of another site cannot set it
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
+_MAX_BODY = 16_384
+_SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",  # nobody's face stays in the browser's cache
+}
+
+
+def make_app(manifest: Manifest, store: Store) -> Starlette:
+    """Return the application for one version of a dataset."""
+    server = _Server(manifest, store)
+    page = StaticFiles(directory=str(files("pipeline.audit.browser") / "static"), html=True)
+    get = {
+        "/api/summary": server.summary,
+        "/api/samples": server.samples,
+        "/api/samples/{id}": server.sample,
+        "/api/characters": server.characters,
+        "/api/characters/{id}": server.character,
+        "/api/rejects": server.rejects,
+        "/api/gates": server.gates,
+        "/api/gates/{id}": server.what_if,
+        "/api/tags": server.tags,
+        "/tags.jsonl": server.export_tags,
+        "/media/clip/{id}": server.clip,
+        "/media/poster/{id}": server.poster,
+        "/media/{kind:str}/{id}/{place:int}": server.picture,
+        "/media/unit-clip/{id}": server.unit_clip,
+        "/media/unit-poster/{id}": server.unit_poster,
+    }
+    routes: list[Any] = [Route(path, server.answer(handler)) for path, handler in get.items()]
+    routes.append(Route("/api/tags", server.answer(server.change_tags), methods=["POST"]))
+    app = Starlette(
+        routes=[*routes, Mount("/", page)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
+        exception_handlers={HTTPException: _refused, ValueError: _wrong},
+    )
+    app.add_middleware(_Headers)
+    app.state.close = server.media.close
+    return app
+
+
+class _Headers:
+    """Adds the security headers to every answer."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(k.lower().encode(), v.encode()) for k, v in _SECURITY.items()]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        await self._app(scope, receive, send_with if scope["type"] == "http" else send)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+async def _wrong(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+Handler = Callable[[Request], Response | dict | list]
+
+
+class _Server:
+    def __init__(self, manifest: Manifest, store: Store) -> None:
+        self._manifest, self._store = manifest, store
+        self._db = load_tables(manifest, store)
+        self.media = Media(manifest, store)
+        self._tags = read_tags(store)
+        self._lock = threading.Lock()
+
+    def answer(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Run a handler in a thread; dicts and lists become JSON."""
+
+        async def answered(request: Request) -> Response:
+            if request.method == "POST":
+                request.state.body = await _small_body(request)
+            given = await run_in_threadpool(handler, request)
+            return given if isinstance(given, Response) else JSONResponse(given)
+
+        return answered
+
+    def _cursor(self) -> Any:
+        return self._db.cursor()  # one per request: a connection serves one thread at a time
+
+    def _by_tag(self) -> dict[str, list[str]]:
+        named: dict[str, list[str]] = {}
+        for tag in self._tags:
+            named.setdefault(tag.tag, []).append(tag.sample_id)
+        return named
+
+    def summary(self, _: Request) -> dict:
+        manifest = self._manifest
+        return queries.summary(self._cursor()) | {
+            "name": self._store.url.rstrip("/").rsplit("/", 1)[-1],
+            "version": manifest.version,
+            "splits": manifest.splits,
+            "funnel": [vars(row) for row in manifest.funnel],
+            "engines": [{k: e.get(k) for k in ("id", "task", "licence")} for e in manifest.engines],
+            "reasons": reject_list.reasons(self._cursor()),
+            "tags": {name: len(ids) for name, ids in self._by_tag().items()},
+        }
+
+    def samples(self, request: Request) -> dict:
+        question = queries.Question.from_json(request.query_params.get("filter", ""))
+        return queries.samples(self._cursor(), question, self._by_tag(), *_page(request))
+
+    def sample(self, request: Request) -> dict:
+        row = self._sample(request)
+        hidden = ("file_path", "row_group", "row_index", "position")
+        told = {name: value for name, value in row.items() if name not in hidden}
+        return told | {"boxes": queries.plain(self.media.boxes(row))}
+
+    def _sample(self, request: Request) -> dict:
+        row = queries.sample(self._cursor(), _id(request))
+        if row is None:
+            raise HTTPException(404, "no such sample")
+        return row
+
+    def characters(self, request: Request) -> dict:
+        return queries.characters(self._cursor(), *_page(request))
+
+    def character(self, request: Request) -> dict:
+        found = queries.character(self._cursor(), _id(request))
+        if found is None:
+            raise HTTPException(404, "no such character")
+        tracks = found["tracks"][:60] or found["samples"][:60]
+        order = [row["track_id"] for row in tracks]
+        vectors = self.media.vectors(set(order))
+        return found | {"similarity": _similarity(order, vectors)}
+
+    def rejects(self, request: Request) -> dict:
+        stage, reason = (request.query_params.get(name, "")[:60] for name in ("stage", "reason"))
+        return reject_list.page(self._cursor(), stage, reason, *_page(request))
+
+    def gates(self, _: Request) -> list:
+        return reject_list.gates(self._cursor())
+
+    def what_if(self, request: Request) -> dict:
+        return reject_list.what_if(self._cursor(), _id(request))
+
+    def tags(self, _: Request) -> list:
+        return [vars(tag) for tag in self._tags]
+
+    def export_tags(self, _: Request) -> Response:
+        content = self._store.read(TAGS) if self._store.exists(TAGS) else b""
+        disposition = {"Content-Disposition": f'attachment; filename="{TAGS}"'}
+        return Response(content, media_type="application/x-ndjson", headers=disposition)
+
+    def change_tags(self, request: Request) -> Response | dict:
+        """Add a tag, or with `remove` take it away; the file is written before the answer."""
+        if CHANGE_HEADER not in request.headers:
+            raise HTTPException(403, f"changes need the header {CHANGE_HEADER}")
+        body = request.state.body
+        tag = Tag(body.get("sample_id", ""), body.get("tag", ""), body.get("note", ""))
+        if queries.sample(self._cursor(), tag.sample_id) is None:
+            raise HTTPException(404, "no such sample")
+        same = (tag.sample_id, tag.tag)
+        with self._lock:
+            left = [t for t in read_tags(self._store) if (t.sample_id, t.tag) != same]
+            changed = left if body.get("remove") else sorted([*left, tag])
+            try:
+                write_tags(changed, self._store)
+            except OSError as error:
+                raise HTTPException(507, f"tags cannot be written: {error}") from error
+            self._tags = changed
+        return {"tags": [vars(t) for t in changed if t.sample_id == tag.sample_id]}
+
+    def clip(self, request: Request) -> Response:
+        return respond(request, self.media.of_sample(self._sample(request), "clip"), "video/mp4")
+
+    def picture(self, request: Request) -> Response:
+        kind, place = request.path_params["kind"], request.path_params["place"]
+        types = {"image": "image/jpeg", "mask": "image/png"}
+        if kind not in types:
+            raise HTTPException(404, "no such picture")
+        return respond(
+            request, self.media.of_sample(self._sample(request), kind, place), types[kind]
+        )
+
+    def poster(self, request: Request) -> Response:
+        row = self._sample(request)
+        made = self.media.poster(row["sample_id"], lambda: self.media.of_sample(row, "clip"))
+        return respond(request, made, "image/jpeg")
+
+    def _unit_clip(self, request: Request) -> bytes | None:
+        clip_id = _id(request)
+        found = self._cursor().execute("SELECT video_id FROM clips WHERE clip_id = ?", [clip_id])
+        row = found.fetchone()
+        return self.media.of_clip(clip_id, row[0]) if row else None
+
+    def unit_clip(self, request: Request) -> Response:
+        return respond(request, self._unit_clip(request), "video/mp4")
+
+    def unit_poster(self, request: Request) -> Response:
+        made = self.media.poster(f"unit {_id(request)}", lambda: self._unit_clip(request))
+        return respond(request, made, "image/jpeg")
+
+
+async def _small_body(request: Request) -> dict:
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > _MAX_BODY:
+            raise HTTPException(413, f"more than {_MAX_BODY} bytes")
+    body = json.loads(content)
+    if not isinstance(body, dict):
+        raise ValueError("the body must be a JSON object")
+    return body
+
+
+def _id(request: Request) -> str:
+    """Return the id of the path, refusing what cannot be one."""
+    id = request.path_params["id"]
+    if not _ID.fullmatch(id) or ".." in id:
+        raise HTTPException(404, "no such id")
+    return id
+
+
+def _page(request: Request) -> tuple[int, int]:
+    try:
+        offset = int(request.query_params.get("offset", "0"))
+        limit = int(request.query_params.get("limit", "60"))
+    except ValueError:
+        raise ValueError("offset and limit must be whole numbers") from None
+    if not 0 <= offset < 1 << 40 or not 1 <= limit <= queries.MAX_PAGE:
+        raise ValueError(f"offset must be >= 0 and limit 1 to {queries.MAX_PAGE}")
+    return offset, limit
+
+
+def _similarity(order: list[str], vectors: dict[str, list[float]]) -> dict | None:
+    """Return the cosines of tracks with each other; None without vectors."""
+    present = [track_id for track_id in order if track_id in vectors]
+    if len({len(vectors[track_id]) for track_id in present}) != 1:
+        return None
+    rows = np.asarray([vectors[track_id] for track_id in present], np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    cosines = np.nan_to_num(rows @ rows.T).round(3)
+    return {"tracks": present, "cosines": cosines.tolist()}

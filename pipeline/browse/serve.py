@@ -1,0 +1,41 @@
+"""Serve the page on loopback until Ctrl-C."""
+
+import socket
+import webbrowser
+
+import uvicorn
+
+from pipeline.browse.app import make_app
+from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.store import Store
+
+LOOPBACK = "127.0.0.1"
+
+
+def serve(store: Store, port: int, show: bool) -> None:
+    """Load the dataset and answer. Raises ValueError without a dataset or with a port in use."""
+    found = read_manifest(store)
+    if found is None:
+        raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
+    listener = _listen(port)
+    app = make_app(found[0], store)
+    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
+    print(f"{store.url} at {url}  (Ctrl-C ends)", flush=True)
+    if show:
+        webbrowser.open(url)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        app.state.close()
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ValueError(f"port {port} cannot be used ({error}); choose another, or 0") from error
+    return listener

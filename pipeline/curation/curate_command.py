@@ -1,0 +1,90 @@
+"""What a person sees of a curation: the plan before, the funnel after, the exit code."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.curation.curate import Outcome, curate
+from pipeline.curation.curation_config import Curate
+from pipeline.curation.plan import make_plan
+from pipeline.curation.plan import restart as empty
+from pipeline.curation.release import funnel_row
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.store import Store
+from pipeline.engines.registry import engine_infos
+from pipeline.execution.cluster import Cluster
+from pipeline.execution.progress import print_funnel
+
+DONE, NOTHING_KEPT, TOO_MANY_FAILED = 0, 1, 3
+
+
+def show_plan(videos: Sequence[InputVideo], store: Store, config: Curate) -> int:
+    """Print what a run would do and with what; changes nothing."""
+    plan = make_plan(videos, store, config)
+    size_mib = sum(max(video.size_bytes, 0) for video in plan.pending) / 2**20
+    print(f"{len(videos)} videos, {len(plan.pending)} of them to observe ({size_mib:.1f} MiB)")
+    if plan.finished:
+        print(f"{store.url} is up to date: version {plan.manifest and plan.manifest.version}")
+    licences = Counter(video.licence for video in videos)
+    print("licences: " + ", ".join(f"{name} ({n})" for name, n in sorted(licences.items())))
+    _print_engines(config)
+    print(f"workers: {_workers(config.cluster)}")
+    print(f"output: {store.url}")
+    return DONE
+
+
+def _print_engines(config: Curate) -> None:
+    """Load every engine once, here, so that one that is missing stops the run before it starts."""
+    print("engines:")
+    for info in engine_infos(config.engines):
+        use = "commercial use allowed" if info.commercial else "NO commercial use"
+        print(f"  {info.task:17} {info.id:24} {info.licence} ({use})", flush=True)
+
+
+def _workers(wanted: Cluster) -> str:
+    if os.environ.get("RAY_ADDRESS"):
+        return f"{wanted.workers or 'one per CPU'} on the running cluster"
+    return f"{wanted.workers or os.cpu_count()} on this machine"
+
+
+def run(
+    videos: Sequence[InputVideo],
+    store: Store,
+    config: Curate,
+    *,
+    retry_failed: bool = False,
+    replace_inputs: bool = False,
+    restart: bool = False,
+) -> int:
+    """Curate under the output's lock, print the funnel, return the exit code."""
+    with store.lock():
+        if restart:
+            empty(store)
+        plan = make_plan(videos, store, config, retry_failed, replace_inputs)
+        if not plan.finished:
+            _print_engines(config)
+        outcome = curate(videos, store, config, plan)
+    return _report(outcome, store, config)
+
+
+def _report(outcome: Outcome, store: Store, config: Curate) -> int:
+    manifest = outcome.manifest
+    assert manifest is not None, "a run that returns has published or found a version"
+    if not outcome.changed:
+        print(f"{store.url} is up to date (version {manifest.version}): nothing to do")
+    print_funnel(manifest.funnel)
+    samples = sum(manifest.splits.values())
+    splits = ", ".join(f"{number} {name}" for name, number in manifest.splits.items())
+    print(f"{samples} samples ({splits}) in {store.url}, version {manifest.version}")
+    failed = sum(row.failed for row in manifest.funnel)
+    probed = funnel_row(manifest, "probe", "video")
+    share = failed / probed.entered if probed and probed.entered else 0.0
+    if failed:
+        print(f"{failed} videos failed; see rejects/ and run with --retry-failed to look again")
+    if share > config.max_failed:
+        print(f"{share:.0%} of the videos failed, max_failed allows {config.max_failed:.0%}")
+        return TOO_MANY_FAILED
+    if samples == 0:
+        print("nothing was kept: the table above says where everything went")
+        return NOTHING_KEPT
+    return DONE

@@ -1,0 +1,178 @@
+"""What a run has to do, given what is there already."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.curation.curation_config import Curate
+from pipeline.dataset.commit import FOLDERS, STAGING, digest_of, read_manifest
+from pipeline.dataset.forgotten import read_tombstones
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.parquet import read_columns
+from pipeline.dataset.settings_digest import differing_keys, settings_digest
+from pipeline.dataset.store import Store
+from pipeline.dataset.tags import read_tags, vetoed
+from pipeline.dataset.units import (
+    Identified,
+    Receipt,
+    Unit,
+    drop_unit,
+    is_observed,
+    read_known_inputs,
+    read_receipts,
+    split_video,
+    write_known_inputs,
+)
+from schemas.manifest import POINTER, Manifest
+from schemas.tables import Input
+from schemas.tombstones import Tombstones
+
+_SETTINGS = "units/settings.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The state of an output, and which inputs it lacks."""
+
+    pending: tuple[InputVideo, ...]
+    known: dict[str, Input]  # by uri
+    receipts: dict[str, Receipt]  # by unit id
+    manifest: Manifest | None  # the current version
+    manifest_sha256: str
+    finished: bool  # the current version is what the inputs and settings make
+    tombstones: Tombstones  # what must not come back
+    vetoes: frozenset[str]  # samples that a person refused
+
+    @property
+    def video_ids(self) -> dict[str, str]:
+        """The video behind each uri."""
+        return {uri: known.video_id for uri, known in self.known.items()}
+
+    def lacks(self, unit: Unit) -> bool:
+        return unit.unit_id not in self.receipts
+
+    def receipts_of(self, videos: Iterable[InputVideo], new: Iterable[Receipt]) -> list[Receipt]:
+        """Return the receipts of these videos' units, from earlier runs and from this one."""
+        receipts = self.receipts | {receipt.unit_id: receipt for receipt in new}
+        wanted = {self.known[video.uri].video_id for video in videos}
+        return [receipt for receipt in receipts.values() if receipt.video_id in wanted]
+
+
+def make_plan(
+    videos: Sequence[InputVideo],
+    store: Store,
+    config: Curate,
+    retry_failed: bool = False,
+    replace_inputs: bool = False,
+) -> Plan:
+    """Look at the output and decide what is left to do; changes nothing but dropped failures.
+
+    Raises ValueError when the output's units were made with other observing settings, or when it
+    holds videos that are not among the inputs (unless `replace_inputs`).
+    """
+    _check_settings(store, config)
+    receipts = read_receipts(store)
+    if retry_failed:
+        for unit_id in [unit_id for unit_id, receipt in receipts.items() if receipt.failed]:
+            drop_unit(unit_id, store)
+            del receipts[unit_id]
+    tombstones = read_tombstones(store)
+    known = _known_inputs(store, videos, tombstones)
+    pending = tuple(v for v in videos if not is_observed(v, known.get(v.uri), receipts))
+    current = read_manifest(store)
+    manifest, sha256 = current or (None, "")
+    if manifest is not None and not replace_inputs:
+        _check_nothing_vanishes(manifest, store, videos)
+    vetoes = frozenset(vetoed(read_tags(store)))
+    finished = (
+        manifest is not None
+        and not pending
+        and manifest.config_digest == settings_digest(config.deciding())
+        and manifest.inputs_digest == inputs_digest(videos, known, vetoes)
+    )
+    return Plan(pending, known, receipts, manifest, sha256, finished, tombstones, vetoes)
+
+
+def _known_inputs(
+    store: Store, videos: Iterable[InputVideo], tombstones: Tombstones
+) -> dict[str, Input]:
+    """Return what is known of inputs; a forgotten one is found under the stand-in of its uri."""
+    written = read_known_inputs(store)
+    known = {k: v for k, v in written.items() if not tombstones.holds_video(v.video_id)}
+    if tombstones.videos:
+        for video in videos:
+            stand_in = known.pop(tombstones.stand_in(video.uri), None)
+            if stand_in is not None:
+                known[video.uri] = replace(stand_in, uri=video.uri)
+    return known
+
+
+def _check_settings(store: Store, config: Curate) -> None:
+    if not store.exists(_SETTINGS):
+        return
+    then = json.loads(store.read(_SETTINGS))
+    changed = differing_keys(json.loads(json.dumps(config.observing())), then)
+    if changed:
+        raise ValueError(
+            f"{store.url} was observed with other settings; use them again, or another --output, "
+            "or start over with --restart:\n  " + "\n  ".join(changed)
+        )
+
+
+def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[InputVideo]) -> None:
+    present = {video.uri for video in videos}
+    gone = []
+    for file in manifest.files:
+        if file.path.startswith("videos/"):
+            with store.open(file.path) as table:
+                uris = read_columns(table, ["uri"])["uri"].to_pylist()
+            gone += [uri for uri in uris if uri not in present]
+    if gone:
+        raise ValueError(
+            f"{store.url} holds {len(gone)} videos that are not among the inputs (the first is "
+            f"{gone[0]}); name all inputs, or pass --replace to publish a version without them"
+        )
+
+
+def inputs_digest(
+    videos: Iterable[InputVideo], known: dict[str, Input], vetoes: Iterable[str]
+) -> str:
+    """Digest which bytes the inputs hold, what their owner says of them, and what was vetoed."""
+    facts = ([known[v.uri].video_id, v.uri, v.licence, v.source, v.caption] for v in videos)
+    return digest_of([*sorted(facts), *sorted(vetoes)])
+
+
+def remember(plan: Plan, identified: Iterable[Identified], store: Store, config: Curate) -> Plan:
+    """Write down what was identified and with which settings the units are made."""
+    if not plan.pending:
+        return plan
+    facts = {video.uri: video for video in plan.pending}
+    known = dict(plan.known)
+    for each in identified:
+        video = facts[each.uri]
+        num_parts = len(split_video(each.video, config.part_s))
+        known[each.uri] = Input(each.uri, video.size_bytes, video.changed, each.video_id, num_parts)
+    write_known_inputs(_without_forgotten(known, plan.tombstones), store)
+    settings = json.dumps(config.observing(), indent=1, sort_keys=True)
+    store.write(_SETTINGS, settings.encode())
+    return replace(plan, known=known)
+
+
+def _without_forgotten(known: dict[str, Input], tombstones: Tombstones) -> dict[str, Input]:
+    """Replace the uris of forgotten inputs, which may name a person, by their stand-ins."""
+    if not tombstones.videos:
+        return known
+    stand_ins = {uri: tombstones.stand_in(uri) for uri in known}
+    named = [
+        replace(row, uri=row.video_id) if row.video_id == stand_ins[uri] else row
+        for uri, row in known.items()
+    ]
+    return {row.uri: row for row in named}
+
+
+def restart(store: Store) -> None:
+    """Remove every version and unit, pointer first, so that all is made again; tombstones stay."""
+    store.delete(POINTER)
+    for folder in ("manifests", STAGING, *FOLDERS, "edits", "units"):
+        for path in store.list(folder):
+            store.delete(path)

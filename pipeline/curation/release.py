@@ -1,0 +1,90 @@
+"""Publish one version of the dataset: shards, light tables, manifest."""
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from pipeline.curation.curation_config import Curate
+from pipeline.curation.plan import Plan, inputs_digest
+from pipeline.curation.shards import build_shards, plan_shards
+from pipeline.dataset.commit import publish, stage_file, table_path
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.parquet import encode_rows
+from pipeline.dataset.settings_digest import settings_digest
+from pipeline.dataset.store import Store
+from pipeline.engines.registry import engine_infos
+from pipeline.execution.progress import Progress, funnel
+from pipeline.pairing.pair import Paired
+from schemas.manifest import DataFile, FunnelRow, Manifest
+from schemas.reasons import Split
+from schemas.tables import Character, Clip, Embedding, Reject, Suspect, Track, Video
+
+_FOLDERS = {
+    Video: "videos",
+    Clip: "clips",
+    Track: "tracks",
+    Character: "characters",
+    Suspect: "suspects",
+    Embedding: "embeddings",
+    Reject: "rejects",
+}
+_ROWS_PER_FILE = 50_000  # a track's row holds up to 160 boxes: about 128 MB
+_LIBRARIES = ("contextanyone", "av", "opencv-python", "scenedetect", "numpy", "scipy", "pyarrow")
+
+
+def release(
+    paired: Paired,
+    videos: Sequence[InputVideo],
+    plan: Plan,
+    store: Store,
+    config: Curate,
+    workers: int,
+) -> Manifest:
+    """Build all files of the next version and make it the current one."""
+    version = plan.manifest.version + 1 if plan.manifest else 1
+    files = [*_stage_samples(paired, version, store, config, workers)]
+    files += _stage_tables(paired, version, store)
+    splits = {str(split): 0 for split in Split}
+    for sample in paired.samples:
+        splits[sample.plan.split] += 1
+    manifest = Manifest(
+        version=version,
+        parent=plan.manifest_sha256,
+        inputs_digest=inputs_digest(videos, plan.known, plan.vetoes),
+        observe_digest=settings_digest(config.observing()),
+        config_digest=settings_digest(config.deciding()),
+        config=config.deciding(),
+        engines=[asdict(info) for info in engine_infos(config.engines)],
+        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        funnel=funnel(paired.ledger.counts, paired.ledger.rejects),
+        splits=splits,
+        files=sorted(files, key=lambda file: file.path),
+    )
+    publish(manifest, store)
+    return manifest
+
+
+def _stage_samples(
+    paired: Paired, version: int, store: Store, config: Curate, workers: int
+) -> list[DataFile]:
+    plans = plan_shards(paired.samples, config.shards, version)
+    files = []
+    with Progress("write", len(paired.samples), unit="shards") as progress:
+        for file in build_shards(plans, store.url, config.cluster, min(workers, len(plans))):
+            files.append(file)
+            progress.advance(file.rows, samples=file.rows)
+    return files
+
+
+def _stage_tables(paired: Paired, version: int, store: Store) -> Iterator[DataFile]:
+    for table, rows in paired.tables.items():
+        starts = range(0, max(len(rows), 1), _ROWS_PER_FILE)
+        for number, start in enumerate(starts):
+            part = rows[start : start + _ROWS_PER_FILE]
+            path = table_path(_FOLDERS[table], version, number)
+            yield stage_file(path, encode_rows(part, table), len(part), store)
+
+
+def funnel_row(manifest: Manifest, stage: str, level: str) -> FunnelRow | None:
+    """Return one row of the funnel, None when nothing got that far."""
+    return next((r for r in manifest.funnel if (r.stage, r.level) == (stage, level)), None)

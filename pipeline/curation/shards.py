@@ -1,0 +1,126 @@
+"""Build the sample shards: many workers, one shard each, staged until the dataset is published."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
+from pipeline.dataset.edited import read_edited
+from pipeline.dataset.media_rows import _read, read_clip_bytes
+from pipeline.dataset.parquet import encode_rows
+from pipeline.dataset.sample_schema import sample_schema
+from pipeline.dataset.store import Store, open_store
+from pipeline.execution.cluster import Cluster, Pool, run
+from pipeline.pairing.sample_rows import Ingredients, build_sample
+from schemas.manifest import DataFile
+from schemas.tables import Candidate, Sample
+
+_MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How samples are cut into files.
+
+    Attributes:
+        size_mib: aimed size of a samples file; 256 to 512 suit training at scale.
+    """
+
+    size_mib: int = 256
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size_mib <= 2048:
+            raise ValueError(f"shards.size_mib must be 1 to 2048, got {self.size_mib}")
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One file of samples, to be built."""
+
+    path: str
+    samples: tuple[Ingredients, ...]
+
+    @property
+    def digest(self) -> str:
+        return digest_of(asdict(each) for each in self.samples)
+
+
+def plan_shards(samples: Iterable[Ingredients], config: Shards, version: int) -> list[ShardPlan]:
+    """Fill shards in the order of the samples, up to the aimed size of their clips."""
+    shards: list[list[Ingredients]] = []
+    room = 0
+    for sample in samples:
+        if room < sample.clip.size_bytes or not shards:
+            shards.append([])
+            room = config.size_mib * _MEBIBYTE
+        shards[-1].append(sample)
+        room -= sample.clip.size_bytes
+    return [
+        ShardPlan(table_path("samples", version, number), tuple(shard))
+        for number, shard in enumerate(shards)
+    ]
+
+
+def build_shards(
+    plans: Iterable[ShardPlan], output: str, cluster: Cluster, workers: int
+) -> Iterator[DataFile]:
+    """Build and stage every shard; a shard that was staged before from the same plan is kept."""
+    step = (Pool("samples", workers), functools.partial(_make_builder, output))
+    yield from run(plans, [step], cluster)
+
+
+def _make_builder(output: str) -> Callable[[ShardPlan], DataFile]:
+    return functools.partial(build_shard, store=open_store(output))
+
+
+def build_shard(plan: ShardPlan, store: Store) -> DataFile:
+    """Build one shard and stage it, with a note beside it that says which plan it fulfils."""
+    note = f"{STAGING}/{plan.path}.json"
+    if store.exists(note):
+        staged = json.loads(store.read(note))
+        if staged["plan"] == plan.digest:
+            return DataFile(**staged["file"])
+    samples = [_build(each, store) for each in plan.samples]
+    content = encode_rows(samples, Sample, sample_schema())
+    file = stage_file(plan.path, content, len(samples), store)
+    store.write(note, json.dumps({"plan": plan.digest, "file": asdict(file)}).encode())
+    return file
+
+
+def _build(sample: Ingredients, store: Store) -> Sample:
+    clip_id = sample.clip.clip_id
+    mp4 = read_clip_bytes(clip_id, sample.units[clip_id], store)
+    candidates = _candidates(sample, store)
+    return build_sample(
+        sample.plan,
+        sample.clip,
+        sample.track,
+        sample.video,
+        sample.caption,
+        mp4,
+        candidates,
+        sample.others,
+    )
+
+
+def _candidates(sample: Ingredients, store: Store) -> dict[str, Candidate]:
+    """Read the references of all members, with their pixels, from units and edits."""
+    wanted: dict[str, set[str]] = {}
+    edited: dict[str, set[str]] = {}
+    for member in sample.plan.members:
+        for reference in member.references:
+            if reference.edit:
+                path = sample.edits[reference.reference_id]
+                edited.setdefault(path, set()).add(reference.reference_id)
+            else:
+                unit_id = sample.units[reference.clip_id]
+                wanted.setdefault(unit_id, set()).add(reference.reference_id)
+    found = {
+        row["reference_id"]: Candidate(**row)
+        for unit_id, ids in wanted.items()
+        for row in _read(unit_id, "candidates", "reference_id", ids, store)
+    }
+    for path, ids in edited.items():
+        found |= read_edited(path, ids, store)
+    return found

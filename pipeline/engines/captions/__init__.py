@@ -1,0 +1,1 @@
+"""What a clip shows, in words, and whether the words can be true."""

@@ -1,0 +1,1 @@
+"""Faces in pictures: boxes, five points, how far they are turned."""

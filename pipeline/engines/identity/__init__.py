@@ -1,0 +1,1 @@
+"""Who it is: vectors whose cosine says how alike two people are."""

@@ -1,0 +1,1 @@
+"""Which pixels are the person."""

@@ -1,0 +1,1 @@
+"""People in pictures: boxes, and the tracker that joins them over time."""

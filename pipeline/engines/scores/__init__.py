@@ -1,0 +1,1 @@
+"""One number for a picture: pleasing, unsafe, watermarked, lettered."""

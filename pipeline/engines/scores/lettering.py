@@ -1,0 +1,30 @@
+"""Score how much of a picture is lettering, without weights."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from pipeline.engines.interfaces import EngineInfo, Picture
+from pipeline.pictures.lettering import SHORT_SIDE, text_mask
+
+
+class TextScorer:
+    """The share of a picture that looks like lines of text, whether they stay or not.
+
+    The column `text_area`, which every clip has, counts what stays through the clip only.
+    """
+
+    info = EngineInfo("opencv-text/1", "text_scoring", "Apache-2.0", commercial=True)
+
+    def score(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Return (N,) float32, 0 to 1."""
+        return np.array([text_mask(_small_grey(each)).mean() for each in pictures], np.float32)
+
+
+def _small_grey(picture: Picture) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = SHORT_SIDE / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.cvtColor(cv2.resize(picture, size, interpolation=method), cv2.COLOR_RGB2GRAY)

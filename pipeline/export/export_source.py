@@ -1,0 +1,128 @@
+"""What every export starts from: samples in order, and what is to be said of the whole."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.store import Store
+from pipeline.dataset.tables import files_of, open_table
+from pipeline.dataset.tags import read_tags, vetoed
+from schemas.manifest import Manifest
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,120}")
+_SPLIT = re.compile(r"[a-z]{1,30}")
+
+
+@dataclass
+class Facts:
+    """What a card tells of a dataset; filled while the samples go by."""
+
+    name: str
+    samples: Counter[str] = field(default_factory=Counter)  # by split
+    licences: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    characters: set[str] = field(default_factory=set)
+    videos: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    left_out: int = 0  # vetoed
+
+    @property
+    def total(self) -> int:
+        return self.samples.total()
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.samples[row["split"]] += 1
+        self.licences[row["licence"] or "unknown"] += 1
+        self.sources[row["source"] or "unknown"] += 1
+        self.kinds.update(each["kind"] for each in row["references"])
+        self.characters.add(row["character_id"])
+        self.videos.add(row["video_id"])
+        self.seconds += row["num_frames"] / row["fps"] if row["fps"] else 0.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One version of a dataset, to be exported."""
+
+    manifest: Manifest
+    store: Store
+    facts: Facts
+    without: frozenset[str]  # sample ids
+
+    def groups(self) -> Iterator[pa.Table]:
+        """Yield samples, a row group at a time, without those that are left out; counts them.
+
+        Raises ValueError for an id or a split that could not be a file's name.
+        """
+        for path in files_of("samples", self.manifest):
+            file = open_table(path, self.store)
+            for number in range(file.num_row_groups):
+                group = file.read_row_group(number)
+                ids = group["sample_id"].to_pylist()
+                if not self.without.isdisjoint(ids):
+                    self.facts.left_out += sum(id in self.without for id in ids)
+                    group = group.filter(pa.array([id not in self.without for id in ids]))
+                light = [n for n in group.column_names if n not in ("video", "boxes", "references")]
+                kinds = _kinds(group)
+                for row, references in zip(group.select(light).to_pylist(), kinds, strict=True):
+                    check_names(row, path)
+                    self.facts.add(row | {"references": references})
+                yield group
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield samples one by one, media included."""
+        for group in self.groups():
+            yield from group.to_pylist()
+
+
+def _kinds(group: pa.Table) -> list[list[dict[str, str]]]:
+    column = group["references"].combine_chunks()
+    kinds = iter(column.flatten().field("kind").to_pylist())
+    lengths = [len(each) if each is not None else 0 for each in column]
+    return [[{"kind": next(kinds)} for _ in range(length)] for length in lengths]
+
+
+def check_names(row: dict[str, Any], path: str) -> None:
+    """Refuse ids that would leave a folder or clash in it."""
+    if not _NAME.fullmatch(row["sample_id"] or "") or not _SPLIT.fullmatch(row["split"] or ""):
+        raise ValueError(
+            f"{path}: sample {str(row['sample_id'])[:60]!r} of split {str(row['split'])[:40]!r} "
+            "cannot be a file's name: letters, digits, _ and - are allowed; mend the ids first"
+        )
+
+
+def export(
+    write: Callable[[Source, Path], None], store: Store, output: Path, with_vetoed: bool = False
+) -> Facts:
+    """Write an export beside its place, and move it there when it is whole.
+
+    Raises ValueError when there is no dataset, FileExistsError when the output has content.
+    """
+    found = read_manifest(store)
+    if found is None:
+        raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} has content; name an --output that is new or empty")
+    without = frozenset() if with_vetoed else frozenset(vetoed(read_tags(store)))
+    facts = Facts(store.url.rstrip("/").rsplit("/", 1)[-1])
+    output = output.absolute()
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write(Source(found[0], store, facts, without), partial)
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return facts

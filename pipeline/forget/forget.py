@@ -1,0 +1,142 @@
+"""Forget, in an order in which a kill at any moment leaves nothing that comes back.
+
+journal      what must go, so that an interrupted run is finished by the next
+tombstones   from here on no curation takes the videos in
+version      published without their rows; the files of older versions are swept
+latents      the same; until then the trainer refuses them, as they are of another version
+edits        what an editor made of their pictures
+units        what was measured of the videos, and where they were read from
+scan         every byte of the folder; the journal goes when nothing is found
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.forgotten import read_tombstones
+from pipeline.dataset.store import Store
+from pipeline.dataset.tags import read_tags, write_tags
+from pipeline.dataset.units import read_known_inputs, write_known_inputs
+from pipeline.forget.erasure import Gone, renamed_samples
+from pipeline.forget.rewrite import publish_without, rewrite_edits, rewrite_latents
+from pipeline.forget.scan import Scan, scan
+from pipeline.forget.search_patterns import Needles, collect_needles, unit_files
+from pipeline.forget.targets import Targets
+from schemas.manifest import Manifest
+from schemas.tombstones import TOMBSTONES
+
+JOURNAL = "_forget.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A removal that has begun: all that is needed to finish it."""
+
+    manifest_sha256: str  # of the version before
+    version: int
+    videos: list[str]
+    characters: list[str]
+    ids: list[str]
+    renamed: dict[str, str]  # samples that lose references: old id -> new
+    rows: dict[str, int]  # table -> rows that go
+    shortened: int
+    copies: int
+    units: int
+    size_bytes: int  # of the dataset before
+    needles: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was done, and what the scan afterwards found."""
+
+    job: Job
+    version: int
+    latents: int
+    scan: Scan
+    keys: list[str]  # of the tombstones
+
+    @property
+    def clean(self) -> bool:
+        return not self.scan.hits
+
+
+def require_dataset(store: Store) -> tuple[Manifest, str]:
+    """Return the current manifest and its SHA-256, or raise ValueError."""
+    found = read_manifest(store)
+    if found is None:
+        raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
+    return found
+
+
+def begin(targets: Targets, store: Store) -> Job:
+    """Write down what must go. Nothing is removed yet."""
+    manifest, digest = require_dataset(store)
+    gone = Gone(targets.videos, targets.ids)
+    job = Job(
+        manifest_sha256=digest,
+        version=manifest.version,
+        videos=sorted(targets.videos),
+        characters=sorted(targets.characters),
+        ids=sorted(targets.ids),
+        renamed=renamed_samples(gone, manifest, store),
+        rows={name: number for name, number in sorted(targets.rows.items()) if number},
+        shortened=targets.shortened,
+        copies=len(targets.copies),
+        units=sum(path.endswith("/receipt.json") for path in unit_files(targets.videos, store)),
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+        needles=collect_needles(targets, manifest, store).to_json(),
+    )
+    store.write(JOURNAL, json.dumps(asdict(job), indent=1, sort_keys=True).encode())
+    return job
+
+
+def interrupted(store: Store) -> Job | None:
+    """Return the removal that a killed run has begun."""
+    if not store.exists(JOURNAL):
+        return None
+    raw: dict[str, Any] = json.loads(store.read(JOURNAL))
+    return Job(**raw)
+
+
+def finish(job: Job, store: Store) -> Forgotten:
+    """Do all that is left to do, whatever was done before; the journal goes if nothing is found."""
+    needles = Needles.from_json(job.needles)
+    gone = Gone(set(job.videos), set(job.ids), job.renamed)
+    tombstones = read_tombstones(store)
+    more = tombstones.adding(job.videos, job.characters)
+    if more != tombstones:
+        store.write(TOMBSTONES, more.to_json())
+    manifest = publish_without(gone, store)
+    latents = rewrite_latents(gone, job.manifest_sha256, store)
+    rewrite_edits(gone, store)
+    _drop_units(job, store)
+    _drop_tags(job, store)
+    done = scan(needles, store, leave_out=JOURNAL)
+    keys = [more.key("video", id) for id in job.videos]
+    keys += [more.key("character", id) for id in job.characters]
+    return Forgotten(job, manifest.version, latents, done, sorted(keys))
+
+
+def close(store: Store) -> None:
+    """Remove the journal: the removal is complete and told."""
+    store.delete(JOURNAL)
+
+
+def _drop_units(job: Job, store: Store) -> None:
+    for path in unit_files(set(job.videos), store):
+        store.delete(path)
+    known = read_known_inputs(store)
+    left = {uri: row for uri, row in known.items() if row.video_id not in job.videos}
+    if len(left) < len(known):
+        write_known_inputs(left, store)
+
+
+def _drop_tags(job: Job, store: Store) -> None:
+    tags = read_tags(store)
+    ids = set(job.ids)
+    renamed = [replace(t, sample_id=job.renamed.get(t.sample_id, t.sample_id)) for t in tags]
+    left = [tag for tag in renamed if tag.sample_id not in ids]
+    if left != tags:
+        write_tags(left, store)

@@ -1,0 +1,166 @@
+"""What a person sees of forgetting: what would go, what went, the exit code."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.dataset.forgotten import read_tombstones
+from pipeline.dataset.store import Store
+from pipeline.forget.face import Match, match_face
+from pipeline.forget.forget import (
+    Forgotten,
+    Job,
+    begin,
+    close,
+    finish,
+    interrupted,
+    require_dataset,
+)
+from pipeline.forget.forget_report import write_report
+from pipeline.forget.scan import scan
+from pipeline.forget.search_patterns import Needles
+from pipeline.forget.targets import Request, Targets, find_targets
+
+DONE, TRACES, NOT_CONFIRMED = 0, 1, 3
+_MAX_LIST_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line."""
+
+    characters: Sequence[str]
+    videos: Sequence[str]
+    face: Path | None
+    listed: Path | None
+    dry_run: bool
+    confirmed: bool  # --yes
+    report: Path
+
+
+def run(asked: Asked, store: Store) -> int:
+    """Forget what was asked, under the dataset's lock; returns the exit code."""
+    require_dataset(store)
+    if asked.dry_run:
+        if interrupted(store):
+            print("an earlier removal was interrupted; a run without --dry-run finishes it first")
+        _, targets = _resolve(asked, store)
+        _print_targets(targets)
+        return DONE
+    with store.lock():
+        unfinished = interrupted(store)
+        if unfinished:
+            print("finishing the removal that was interrupted")
+            if code := _finish(unfinished, asked.report / "interrupted", store):
+                return code
+        again, targets = _resolve(asked, store)
+        code = _look_again(again, store) if again else NOT_CONFIRMED
+        return _forget(targets, asked, store) if targets else code
+
+
+def _forget(targets: Targets, asked: Asked, store: Store) -> int:
+    _print_targets(targets)
+    if asked.face and not asked.confirmed:
+        print("nothing was removed: look at these in jobs/browse.py, then run again with --yes")
+        return NOT_CONFIRMED
+    return _finish(begin(targets, store), asked.report, store)
+
+
+def _finish(job: Job, report: Path, store: Store) -> int:
+    done = finish(job, store)
+    write_report(done, report)
+    _print_outcome(done, report)
+    if not done.clean:
+        return TRACES
+    close(store)
+    return DONE
+
+
+def _resolve(asked: Asked, store: Store) -> tuple[list[str], Targets | None]:
+    """Return ids that were forgotten before, and what is to be forgotten now, if anything."""
+    manifest, _ = require_dataset(store)
+    characters, videos = list(asked.characters), list(asked.videos)
+    if asked.listed:
+        for kind, id in read_list(asked.listed):
+            (videos if kind == "video" else characters).append(id)
+    if asked.face:
+        matches = match_face(asked.face, manifest, store)
+        _print_matches(matches)
+        characters += [match.character_id for match in matches if match.same]
+    tombstones = read_tombstones(store)
+    again = [id for id in characters if tombstones.holds_character(id)]
+    again += [id for id in videos if tombstones.holds_video(id)]
+    request = Request(
+        tuple(sorted(set(characters) - set(again))), tuple(sorted(set(videos) - set(again)))
+    )
+    if not request.characters and not request.videos:
+        return again, None
+    return again, find_targets(request, manifest, store)
+
+
+def read_list(path: Path) -> Iterable[tuple[str, str]]:
+    """Yield (kind, id) of a list: lines of `video ID` or `character ID`, `#` begins a comment."""
+    if path.stat().st_size > _MAX_LIST_BYTES:
+        raise ValueError(f"{path}: more than {_MAX_LIST_BYTES >> 20} MiB; cut the list")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if words and (len(words) != 2 or words[0] not in ("video", "character")):
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r}; a line is `video ID` or `character ID`"
+            )
+        if words:
+            yield words[0], words[1]
+
+
+def _look_again(ids: Sequence[str], store: Store) -> int:
+    """Scan for ids that have a tombstone: nothing must be left of them."""
+    needles = Needles()
+    needles.add_ids(ids)
+    found = scan(needles, store)
+    print(f"{len(ids)} of these were forgotten before; searched {found.files} files for them again")
+    _print_hits([(hit.path, hit.where) for hit in found.hits])
+    return TRACES if found.hits else DONE
+
+
+def _print_matches(matches: Sequence[Match]) -> None:
+    print("characters most like the picture:")
+    for match in matches:
+        verdict = "the same person" if match.same else "somebody else"
+        print(
+            f"  {match.character_id}  cosine {match.similarity:.3f} "
+            f"(one person from {match.needed:.3f}): {verdict}, {match.tracks} tracks"
+        )
+    if not any(match.same for match in matches):
+        print("no character of this dataset is the person in the picture")
+
+
+def _print_targets(targets: Targets | None) -> None:
+    if targets is None:
+        print("nothing would be removed")
+        return
+    print(f"{len(targets.videos)} videos go, whole:")
+    for video_id in sorted(targets.videos):
+        copy = ", a copy of another" if video_id in targets.copies else ""
+        print(f"  {video_id}{copy}")
+    rows = ", ".join(f"{number} {name}" for name, number in targets.rows.items() if number)
+    print(f"with them go {rows or 'no rows'}; {len(targets.characters)} characters vanish")
+    if targets.shortened:
+        print(f"{targets.shortened} samples of others lose references, and get another id")
+
+
+def _print_outcome(done: Forgotten, report: Path) -> None:
+    found = done.scan
+    print(f"version {done.version} is without them; tombstones are set")
+    print(
+        f"searched {found.files} files, {found.size_bytes:,} bytes and {found.values:,} decoded "
+        f"values for {found.needles:,} ids and pieces: {len(found.hits)} found"
+    )
+    _print_hits([(hit.path, hit.where) for hit in found.hits])
+    print(f"report: {report}")
+
+
+def _print_hits(hits: Sequence[tuple[str, str]]) -> None:
+    for path, where in hits:
+        print(f"  found in {path} ({where})")
+    if hits:
+        print("these files are not the dataset's own: delete them and run the same command again")

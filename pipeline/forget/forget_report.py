@@ -1,0 +1,105 @@
+"""The report for whoever asked: what went, what stands in its place, what was searched.
+
+It holds no id, name or picture: a report that is kept would otherwise be what is left.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.forget.forget import Forgotten
+
+_WORDS = {
+    "videos": "video descriptions",
+    "clips": "clip descriptions",
+    "tracks": "tracks of people",
+    "samples": "training samples, with clip, references and caption",
+    "embeddings": "biometric vectors",
+    "characters": "identities",
+    "suspects": "doubts about identities",
+    "edits": "edited pictures, whatever became of them",
+    "rejects": "lines of the reject ledger",
+}
+
+
+def write_report(done: Forgotten, folder: Path) -> Path:
+    """Write report.json and report.md; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = facts(done)
+    (folder / "report.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    (folder / "report.md").write_text(_text(told))
+    return folder
+
+
+def facts(done: Forgotten) -> dict[str, Any]:
+    job, scan = done.job, done.scan
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "complete": done.clean,
+        "videos": len(job.videos),
+        "copies_among_them": job.copies,
+        "characters": len(job.characters),
+        "rows_removed": dict(job.rows),
+        "latents_removed": done.latents,
+        "samples_that_lost_references": job.shortened,
+        "units_removed": job.units,
+        "version_before": job.version,
+        "version_now": done.version,
+        "tombstones": done.keys,
+        "scan": {
+            "files": scan.files,
+            "bytes": scan.size_bytes,
+            "decoded_values": scan.values,
+            "searched_for": scan.needles,
+            "hits": len(scan.hits),
+            "hits_in": sorted({hit.path.split("/")[0] for hit in scan.hits}),
+        },
+    }
+
+
+def _text(told: dict[str, Any]) -> str:
+    scan = told["scan"]
+    removed = [f"- {n:,} {_WORDS.get(name, name)}" for name, n in told["rows_removed"].items()]
+    if told["latents_removed"]:
+        removed.append(f"- {told['latents_removed']:,} encoded samples (latents)")
+    if told["units_removed"]:
+        removed.append(f"- {told['units_removed']:,} stored measurements, with clips and pictures")
+    if told["samples_that_lost_references"]:
+        number = told["samples_that_lost_references"]
+        removed.append(f"- pictures from {number:,} samples of others, which stay without them")
+    verdict = (
+        f"**Nothing was found.** {scan['files']:,} files ({scan['bytes']:,} bytes, and "
+        f"{scan['decoded_values']:,} values decoded from tables) were searched for "
+        f"{scan['searched_for']:,} ids, file names and pieces of clips, pictures and vectors."
+        if told["complete"]
+        else f"**Not complete:** traces were found in {', '.join(scan['hits_in'])}."
+    )
+    tombstones = "\n".join(f"- `{key}`" for key in told["tombstones"])
+    return f"""# Report of a removal
+
+Date: {told["date"]}. The dataset went from version {told["version_before"]} to version \
+{told["version_now"]}; files of older versions were deleted.
+
+Videos removed: {told["videos"]} ({told["copies_among_them"]} of them copies of another). \
+People of whom nothing is left: {told["characters"]}.
+
+## Removed
+
+{chr(10).join(removed) or "- nothing was left to remove"}
+
+## Searched afterwards
+
+{verdict}
+
+## So that it does not come back
+
+The dataset keeps a salted hash of each removed video and person, from which nothing can be read \
+back. A video with the same bytes is refused by every later curation into this dataset. Of a face \
+nothing is kept, so a new video of the same person, or the same video in another encoding, is not \
+recognised: it has to be named again.
+
+{tombstones}
+
+Not covered: copies of the dataset elsewhere, backups, and models that were trained on it.
+"""

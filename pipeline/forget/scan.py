@@ -1,0 +1,176 @@
+"""Look for byte strings in every file of a dataset: as it lies there, and decoded.
+
+Parquet compresses, so the bytes of a file alone prove little: the values of every column are looked
+through too. Thousands of needles are looked for at once by their first two bytes, then eight.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.dataset.store import Store
+from pipeline.dataset.tables import open_table
+from pipeline.forget.search_patterns import Needles
+
+_CHUNK = 4 << 20
+_BATCH = 32 << 20
+_TEXTS = (
+    *(pa.StringArray, pa.LargeStringArray, pa.BinaryArray, pa.LargeBinaryArray),
+    pa.FixedSizeBinaryArray,
+)
+_WORD = np.zeros(256, bool)
+_WORD[[*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"]] = True
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A needle that was found. The needle itself is not told: it may be a name or a face."""
+
+    path: str
+    where: str  # "bytes" or the name of a column
+    kind: str  # id | piece
+
+
+@dataclass
+class Scan:
+    """What was looked through, and what was found."""
+
+    files: int = 0
+    size_bytes: int = 0
+    values: int = 0  # cells of Parquet columns
+    needles: int = 0
+    hits: tuple[Hit, ...] = ()
+
+
+def scan(needles: Needles, store: Store, leave_out: str = "") -> Scan:
+    """Look for the needles in every file of the dataset but `leave_out`."""
+    finder = Finder(needles)
+    done = Scan(needles=len(needles.ids) + len(needles.pieces))
+    hits: set[Hit] = set()
+    for path in store.list():
+        if path == leave_out:
+            continue
+        done.files += 1
+        for kind in finder.kinds(path.encode(errors="surrogatepass")):
+            hits.add(Hit(path, "its name", kind))
+        for chunk in _chunks(path, finder.longest, store):
+            done.size_bytes += len(chunk)
+            hits.update(Hit(path, "bytes", kind) for kind in finder.kinds(chunk))
+        if path.endswith(".parquet"):
+            for column, content, values in _decoded(path, store):
+                done.values += values
+                hits.update(Hit(path, column, kind) for kind in finder.kinds(content))
+    done.hits = tuple(sorted(hits, key=lambda hit: (hit.path, hit.where, hit.kind)))
+    return done
+
+
+class Finder:
+    """Finds many needles at once."""
+
+    def __init__(self, needles: Needles) -> None:
+        self._kind = dict.fromkeys(needles.pieces, "piece") | dict.fromkeys(needles.ids, "id")
+        self._short = [needle for needle in self._kind if len(needle) < 8]
+        long = [needle for needle in self._kind if len(needle) >= 8]
+        self._by_head: dict[int, list[bytes]] = {}
+        for needle in long:
+            self._by_head.setdefault(int.from_bytes(needle[:8], "little"), []).append(needle)
+        self._heads = np.array(sorted(self._by_head), np.uint64)
+        self._starts = np.zeros(1 << 16, bool)
+        self._starts[[int.from_bytes(needle[:2], "little") for needle in long]] = True
+        self.longest = max(map(len, self._kind), default=0)
+
+    def kinds(self, content: bytes) -> set[str]:
+        """Return which kinds of needles the content holds."""
+        found = {self._kind[n] for n in self._short if _at_word(content, n, content.find(n))}
+        for needle, place in self._candidates(content):
+            if self._kind[needle] == "piece" or _is_word(content, place, len(needle)):
+                found.add(self._kind[needle])
+        return found
+
+    def _candidates(self, content: bytes) -> Iterator[tuple[bytes, int]]:
+        data = np.frombuffer(content, np.uint8)
+        if len(data) < 8 or not len(self._heads):
+            return
+        pairs = data[:-1].astype(np.uint16) | (data[1:].astype(np.uint16) << 8)
+        places = np.flatnonzero(self._starts[pairs[: len(data) - 7]])
+        windows = np.lib.stride_tricks.sliding_window_view(data, 8)[places]
+        heads = np.ascontiguousarray(windows).view("<u8")[:, 0] if len(places) else windows[:, 0]
+        near = np.searchsorted(self._heads, heads).clip(max=len(self._heads) - 1)
+        for index in np.flatnonzero(self._heads[near] == heads):
+            place = int(places[index])
+            for needle in self._by_head[int(heads[index])]:
+                if content.startswith(needle, place):
+                    yield needle, place
+
+
+def _at_word(content: bytes, needle: bytes, place: int) -> bool:
+    while place >= 0:
+        if _is_word(content, place, len(needle)):
+            return True
+        place = content.find(needle, place + 1)
+    return False
+
+
+def _is_word(content: bytes, place: int, length: int) -> bool:
+    """Tell whether no letter or digit stands beside it: `video-1` is not in `video-10`."""
+    before = place > 0 and bool(_WORD[content[place - 1]])
+    after = place + length < len(content) and bool(_WORD[content[place + length]])
+    return not before and not after
+
+
+def _chunks(path: str, overlap: int, store: Store) -> Iterator[bytes]:
+    with store.open(path) as file:
+        tail = b""
+        while block := file.read(_CHUNK):
+            content = tail + block
+            yield content
+            tail = content[-overlap - 1 :]
+
+
+def _decoded(path: str, store: Store) -> Iterator[tuple[str, bytes, int]]:
+    """Yield column, content, number of values, a row group at a time; no content of a foreign file.
+
+    Values are joined by line feeds, so that two neighbours never make a word together.
+    """
+    try:
+        file = open_table(path, store)
+    except ValueError:
+        return
+    for groups in _batches(file):
+        data = file.read_row_groups(groups).combine_chunks()
+        for name in data.column_names:
+            for chunk in data[name].chunks:
+                for content, values in _leaves(chunk):
+                    yield name, content, values
+
+
+def _batches(file: pq.ParquetFile) -> Iterator[list[int]]:
+    """Yield row groups that are read together: small ones in one go, large ones alone."""
+    batch, size = [], 0
+    for group in range(file.num_row_groups):
+        batch.append(group)
+        size += file.metadata.row_group(group).total_byte_size
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _leaves(array: pa.Array) -> Iterator[tuple[bytes, int]]:
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_decode()
+    if isinstance(array, (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)):
+        yield from _leaves(array.flatten())
+    elif isinstance(array, pa.StructArray):
+        for part in array.flatten():
+            yield from _leaves(part)
+    elif pa.types.is_floating(array.type):
+        numbers = array.to_numpy(zero_copy_only=False)
+        yield np.ascontiguousarray(numbers).tobytes(), len(array)
+    elif isinstance(array, _TEXTS):
+        values = array.cast(pa.large_binary()).to_pylist()
+        yield b"\n".join(value for value in values if value), len(array)

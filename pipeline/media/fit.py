@@ -1,0 +1,127 @@
+"""How a source picture becomes a clip's picture: upright, square pixels, bucket size.
+
+The picture is scaled until it covers the bucket and cropped around its centre.
+"""
+
+import math
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from pipeline.execution.stage import Rejected
+from pipeline.media.pixels import Scaler, planes_of, turn
+from schemas.reasons import Reason
+from schemas.tables import Video
+
+# Pictures of about 480 x 832 pixels, from 2.4:1 to 1:1; the lying forms are the same, turned.
+_LYING_480 = ((960, 400), (832, 480), (768, 512), (720, 544), (624, 624))
+_SIDE_MULTIPLE = 16  # what video autoencoders and transformers divide by
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The way from a source picture to a clip's picture. Sizes in pixels."""
+
+    width: int  # of the clip
+    height: int
+    size_class: int
+    scale: float  # clip pixels per upright source pixel
+    scaled_width: int  # upright, before cropping
+    scaled_height: int
+    rotation: int  # degrees clockwise
+
+    @property
+    def left(self) -> int:
+        """Columns cropped at the left; even, so that chroma stays aligned."""
+        return (self.scaled_width - self.width) // 4 * 2
+
+    @property
+    def top(self) -> int:
+        return (self.scaled_height - self.height) // 4 * 2
+
+    @property
+    def cropped(self) -> float:
+        """Share of the source picture that was cut off."""
+        return 1 - self.width * self.height / (self.scaled_width * self.scaled_height)
+
+
+def buckets(size_class: int) -> list[tuple[int, int]]:
+    """Return the (width, height) buckets of a class, lying and standing, by aspect."""
+    lying = [
+        (_multiple(width * size_class / 480), _multiple(height * size_class / 480))
+        for width, height in _LYING_480
+    ]
+    standing = [(height, width) for width, height in reversed(lying[:-1])]
+    return lying + standing
+
+
+def _multiple(side: float) -> int:
+    return _SIDE_MULTIPLE * round(side / _SIDE_MULTIPLE)
+
+
+def fit_picture(video: Video, size_classes: tuple[int, ...], max_upscale: float) -> Fit | Rejected:
+    """Choose the bucket of nearest aspect in the largest class that the source can fill."""
+    scale = math.inf
+    for size_class in sorted(size_classes, reverse=True):
+        width, height = min(buckets(size_class), key=lambda bucket: _misfit(bucket, video))
+        scale = max(width / video.width, height / video.height)
+        if scale <= max_upscale:
+            return Fit(
+                width,
+                height,
+                size_class,
+                scale,
+                max(width, _even(video.width * scale)),
+                max(height, _even(video.height * scale)),
+                video.rotation,
+            )
+    detail = f"{video.width}x{video.height} for a short side of {min(size_classes)}"
+    return Rejected(Reason.UPSCALED_TOO_MUCH, scale, max_upscale, detail)
+
+
+def _misfit(bucket: tuple[int, int], video: Video) -> float:
+    return abs(math.log(bucket[0] / bucket[1] * video.height / video.width))
+
+
+def _even(side: float) -> int:
+    return 2 * round(side / 2)
+
+
+class Fitter:
+    """Applies a Fit to decoded pictures."""
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit = fit
+        self._scale = Scaler(*lying(fit.scaled_width, fit.scaled_height, fit.rotation), "yuv420p")
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        """Return a new yuv420p picture of the bucket's size that carries no side data."""
+        fit = self.fit
+        fitted = av.VideoFrame(fit.width, fit.height, "yuv420p")
+        steps = zip(planes_of(self._scale(picture)), planes_of(fitted), (1, 2, 2), strict=True)
+        for source, target, halved in steps:
+            upright = turn(source, fit.rotation)
+            top, left = fit.top // halved, fit.left // halved
+            height, width = target.shape
+            target[:] = upright[top : top + height, left : left + width]
+        return fitted
+
+
+class StillMaker:
+    """Makes the full upright picture with square pixels, as RGB."""
+
+    def __init__(self, video: Video, max_side: int) -> None:
+        self.scale = min(1.0, max_side / max(video.width, video.height))
+        self.width = round(video.width * self.scale)
+        self.height = round(video.height * self.scale)
+        self._rotation = video.rotation
+        self._scale = Scaler(*lying(self.width, self.height, video.rotation), "rgb24", exact=False)
+
+    def __call__(self, picture: av.VideoFrame) -> np.ndarray:
+        return turn(self._scale(picture).to_ndarray(), self._rotation)
+
+
+def lying(width: int, height: int, rotation: int) -> tuple[int, int]:
+    """Return an upright size as it is before the picture is turned upright."""
+    return (height, width) if rotation in (90, 270) else (width, height)

@@ -1,0 +1,190 @@
+"""Make one clip: from frames that are known to belong to it to its row."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+
+import av
+
+from pipeline.execution.stage import ClipRow, Rejected, Still
+from pipeline.media.encode import ClipEncoder, Encoding
+from pipeline.media.fit import Fit, Fitter, StillMaker
+from pipeline.media.images import encode_jpeg
+from pipeline.media.pixels import planes_of
+from pipeline.observing.quality import Quality, QualityMeter
+from schemas.ids import content_id
+from schemas.reasons import Reason
+from schemas.tables import Clip, Video
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What clips are cut from a shot."""
+
+    min_s: float = 2.0
+    max_s: float = 10.0
+    stride_s: float | None = None  # from one clip's start to the next; None is max_s, no overlap
+    fps: int = 16  # what Wan-type video models are trained at
+    guard: int = 2  # source frames left out on both sides of a cut
+    size_classes: tuple[int, ...] = (480, 320, 240)
+    max_upscale: float = 1.5
+    stills_fps: float = 2.0
+    still_side: int = 1920  # longest side of a still, pixels
+    still_quality: int = 92  # of JPEG
+    max_hold_s: float = 0.5  # a frame shown for longer ends the clip
+    encoding: Encoding = field(default_factory=Encoding)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_s <= self.max_s:
+            raise ValueError(f"min_s must be in (0, max_s = {self.max_s}], got {self.min_s}")
+        if self.stride_s is not None and self.stride_s <= 0:
+            raise ValueError(f"stride_s must be above 0, got {self.stride_s}")
+
+    @property
+    def min_frames(self) -> int:
+        return max(1, round(self.min_s * self.fps))
+
+    @property
+    def max_frames(self) -> int:
+        return round(self.max_s * self.fps)
+
+    @property
+    def stride_frames(self) -> int:
+        return max(1, round((self.stride_s or self.max_s) * self.fps))
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """A frame on the clip grid, scaled, waiting for its verdict."""
+
+    tick: int
+    index: int
+    pts: int
+    next_pts: int
+    picture: av.VideoFrame
+    still: bytes | None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A clip that was not made."""
+
+    clip_id: str
+    rejected: Rejected
+
+
+class ClipMaker:
+    """What all clips of a video share: the way to their size, and their settings."""
+
+    def __init__(self, video: Video, fit: Fit, timebase: Fraction, clips: Clips) -> None:
+        self.video, self.fit, self.timebase, self.clips = video, fit, timebase, clips
+        self.fitter = Fitter(fit)
+        self.still_maker = StillMaker(video, clips.still_side)
+        self.matrix = 1
+        self.digest = content_id(asdict(clips.encoding), clips.fps, fit.width, fit.height)
+        self._still_step = max(1, round(clips.fps / clips.stills_fps))
+
+    def still(self, picture: av.VideoFrame, tick: int) -> bytes | None:
+        """Return the full picture as JPEG if the tick is one that has a still."""
+        if tick % self._still_step:
+            return None
+        return encode_jpeg(self.still_maker(picture), self.clips.still_quality)
+
+    def encoder(self) -> ClipEncoder:
+        fit = self.fit
+        encoding = self.clips.encoding
+        return ClipEncoder(fit.width, fit.height, self.clips.fps, encoding, self.matrix)
+
+    def clip_id(self, first: Ticked, last: Ticked) -> str:
+        return content_id("clip", self.video.video_id, first.pts, last.next_pts, self.digest)
+
+    def place_still(self, jpeg: bytes, frame_index: int, pts: int) -> Still:
+        """Return a still with the way from clip pixels to its own."""
+        fit, maker = self.fit, self.still_maker
+        scale = maker.scale / fit.scale
+        return Still(
+            frame_index=frame_index,
+            time_s=float(pts * self.timebase),
+            width=maker.width,
+            height=maker.height,
+            scale=scale,
+            left=fit.left * scale,
+            top=fit.top * scale,
+            jpeg=jpeg,
+        )
+
+
+class OpenClip:
+    """A clip in the making. Nothing is encoded before it is long enough to be kept."""
+
+    def __init__(self, shot_id: str, maker: ClipMaker) -> None:
+        self.num_frames = 0
+        self._shot_id = shot_id
+        self._maker = maker
+        self._held: list[Ticked] = []
+        self._encoder: ClipEncoder | None = None
+        self._meter = QualityMeter(maker.clips.fps)
+        self._stills: list[Still] = []
+        self._first: Ticked | None = None
+        self._last: Ticked | None = None
+
+    def add(self, ticked: Ticked) -> None:
+        """Append a frame that is known to belong to the clip."""
+        self._first = self._first or ticked
+        self._last = ticked
+        self.num_frames += 1
+        self._held.append(ticked)
+        if self.num_frames >= self._maker.clips.min_frames:
+            self._encode_held()
+
+    def _encode_held(self) -> None:
+        self._encoder = self._encoder or self._maker.encoder()
+        for ticked in self._held:
+            if ticked.still is not None:
+                frame_index = self._encoder.num_frames
+                self._stills.append(self._maker.place_still(ticked.still, frame_index, ticked.pts))
+            self._meter.add(planes_of(ticked.picture)[0])
+            self._encoder.write(ticked.picture)
+        self._held.clear()
+
+    def close(self) -> ClipRow | Dropped:
+        """Return the finished clip, or why there is none."""
+        assert self._first is not None, "a clip has frames"
+        assert self._last is not None, "a clip has frames"
+        clip_id = self._maker.clip_id(self._first, self._last)
+        clips = self._maker.clips
+        if self._encoder is None:
+            seconds = self.num_frames / clips.fps
+            detail = f"{seconds:.2f} s between the guards of its shot"
+            return Dropped(clip_id, Rejected(Reason.CLIP_TOO_SHORT, seconds, clips.min_s, detail))
+        mp4 = self._encoder.close()
+        clip = self._describe(clip_id, mp4, self._first, self._last, self._meter.finish())
+        return ClipRow(clip=clip, mp4=mp4, stills=tuple(self._stills))
+
+    def _describe(
+        self, clip_id: str, mp4: bytes, first: Ticked, last: Ticked, quality: Quality
+    ) -> Clip:
+        maker, fit = self._maker, self._maker.fit
+        return Clip(
+            clip_id=clip_id,
+            video_id=maker.video.video_id,
+            shot_id=self._shot_id,
+            start_pts=first.pts,
+            end_pts=last.next_pts,
+            timebase_num=maker.timebase.numerator,
+            timebase_den=maker.timebase.denominator,
+            start_s=float(first.pts * maker.timebase),
+            end_s=float(last.next_pts * maker.timebase),
+            start_frame=first.index,
+            end_frame=last.index + 1,
+            width=fit.width,
+            height=fit.height,
+            size_class=fit.size_class,
+            fps=float(maker.clips.fps),
+            num_frames=self.num_frames,
+            scale=fit.scale,
+            cropped=fit.cropped,
+            size_bytes=len(mp4),
+            sha256=hashlib.sha256(mp4).hexdigest(),
+            **asdict(quality),
+        )

@@ -1,0 +1,252 @@
+"""Cut a video into clips of training size, decoding it once.
+
+Frames are taken on a grid of `fps` ticks a second of the source's own time, scaled at once, and
+wait until the shot detector's verdict on them is final. Only then do they reach an encoder.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from pipeline.dataset.units import Part
+from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
+from pipeline.media.fit import Fit, fit_picture, lying
+from pipeline.media.limits import ProbeLimits, Refused, refuse
+from pipeline.media.pixels import Scaler, matrix_of
+from pipeline.media.reader import Frame, ReadCount, VideoReader
+from pipeline.observing.clip_maker import ClipMaker, Clips, Dropped, OpenClip, Ticked
+from pipeline.observing.shots import ShotDetector, ShotList, Shots, Verdict
+from schemas.reasons import Reason
+from schemas.tables import Video
+
+__all__ = ["Clips", "CutConfig", "cut_video"]
+
+
+class CutConfig(Protocol):
+    """The settings that cutting reads; the curating config has them all."""
+
+    @property
+    def probe(self) -> ProbeLimits: ...
+    @property
+    def shots(self) -> Shots: ...
+    @property
+    def clips(self) -> Clips: ...
+
+
+def cut_video(path: str, video: Video, part: Part, config: CutConfig) -> VideoRow:
+    """Decode a video, or a part of it, once; find its shots and cut them into clips."""
+    ledger = Ledger()
+    unit_id = f"{video.video_id}-{part.index:04d}"
+    try:
+        with VideoReader(path, config.probe) as reader:
+            cutter = _Cutter(video, _fit_or_refuse(video, config.clips), reader, config.clips)
+            detector = _Watcher(video, part, config.shots)
+            for frame in _frames_of(reader, video, part):
+                cutter.take(frame)
+                cutter.judge(detector.watch(frame))
+            cutter.take_last()
+            cutter.judge(detector.finish())
+            clips = cutter.finish()
+            _check_integrity(reader.count, part, config.probe)
+    except Refused as refused:
+        ledger.reject(refused.rejected.entry("shots", "video", unit_id, video.video_id))
+        return VideoRow(video=None, ledger=ledger)
+    ledger.keep("shots", "video")
+    return VideoRow(
+        video=_observed(video, reader.count, config.probe, cutter),
+        clips=tuple(_accounted(clips, video, ledger)),
+        ledger=ledger,
+    )
+
+
+def _fit_or_refuse(video: Video, clips: Clips) -> Fit:
+    """Return the clips' size; a video too small for any is refused before it is decoded."""
+    fit = fit_picture(video, clips.size_classes, clips.max_upscale)
+    if isinstance(fit, Rejected):
+        raise Refused(fit)
+    return fit
+
+
+def _frames_of(reader: VideoReader, video: Video, part: Part) -> Iterator[Frame]:
+    """Yield the part's frames; the first and last part take whatever lies outside."""
+    if part.index == 0:
+        return reader.frames(end_s=part.end_s)
+    return reader.frames(part.start_s, part.end_s, video.fps if video.constant_fps else None)
+
+
+def _check_integrity(count: ReadCount, part: Part, limits: ProbeLimits) -> None:
+    """Refuse what decoded badly or not to the end, unless it is only to be flagged."""
+    if limits.integrity == "flag" or (count.packets == 0 and part.index > 0):
+        return
+    damaged = count.errors + count.corrupt
+    if damaged:
+        detail = f"{count.errors} packets refused, {count.corrupt} frames patched by the decoder"
+        raise refuse(Reason.DAMAGED, damaged, 0, detail)
+    if count.unsorted > _allowed(count.frames, limits):
+        detail = f"the times of {count.unsorted} of {count.frames} frames do not advance"
+        raise refuse(Reason.DAMAGED, count.unsorted, _allowed(count.frames, limits), detail)
+    if _is_short(count, limits):
+        detail = f"{count.frames} frames decoded of {count.packets} stored"
+        raise refuse(Reason.TRUNCATED, count.frames, count.packets, detail)
+
+
+def _is_short(count: ReadCount, limits: ProbeLimits) -> bool:
+    return count.frames < count.packets - _allowed(count.packets, limits)
+
+
+def _allowed(frames: int, limits: ProbeLimits) -> float:
+    """Frames that may be absent; three may always, where a stream begins in mid-group."""
+    return max(3.0, limits.max_missing * frames)
+
+
+def _observed(video: Video, count: ReadCount, limits: ProbeLimits, cutter: "_Cutter") -> Video:
+    return replace(
+        video,
+        num_frames=count.frames - count.unsorted,
+        duration_s=cutter.duration_s,
+        decode_errors=count.errors + count.corrupt,
+        truncated=video.truncated or _is_short(count, limits),
+        shots=cutter.shots.shots,
+    )
+
+
+def _accounted(clips: "list[ClipRow | Dropped]", video: Video, ledger: Ledger) -> Iterator[ClipRow]:
+    """Yield the clips kept, writing every clip into the ledger."""
+    for clip in clips:
+        if isinstance(clip, ClipRow):
+            ledger.keep("clips", "clip")
+            yield clip
+        else:
+            ledger.reject(clip.rejected.entry("clips", "clip", clip.clip_id, video.video_id))
+    ledger.check("clips", "clip", len(clips))
+
+
+class _Watcher:
+    """Shows the shot detector a small picture of every frame."""
+
+    def __init__(self, video: Video, part: Part, shots: Shots) -> None:
+        scale = min(1.0, shots.picture_width / max(video.width, video.height))
+        width, height = round(video.width * scale), round(video.height * scale)
+        size = lying(max(2, width), max(2, height), video.rotation)
+        self._scale = Scaler(*size, "bgr24", exact=False)
+        opened_by = "start" if part.index == 0 else "part"
+        self._detector = ShotDetector(shots, video.fps, opened_by)
+
+    def watch(self, frame: Frame) -> Iterator[Verdict]:
+        picture = self._scale(frame.picture).to_ndarray()
+        return self._detector.add(frame.index, frame.pts, picture)
+
+    def finish(self) -> Iterator[Verdict]:
+        return self._detector.finish()
+
+
+class _Cutter:
+    """Takes decoded frames, then verdicts on them, and makes clips of what is safe."""
+
+    def __init__(self, video: Video, fit: Fit, reader: VideoReader, clips: Clips) -> None:
+        self.shots = ShotList(video.video_id, reader.timebase)
+        self._timebase = reader.timebase
+        self._clips = clips
+        self._maker = ClipMaker(video, fit, reader.timebase, clips)
+        self._previous: Frame | None = None
+        self._first_pts = 0
+        self._waiting: deque[Ticked] = deque()
+        self._safe_from = 0  # first source frame of the open shot that is behind its guard
+        self._open: list[OpenClip] = []
+        self._next_tick: int | None = None  # that continues the open clips
+        self._next_start = 0  # tick at which the next clip of the shot starts
+        self._done: list[ClipRow | Dropped] = []
+
+    @property
+    def duration_s(self) -> float:
+        """Time from the first frame to the end of the last one."""
+        if self._previous is None:
+            return 0.0
+        return float((_end_of(self._previous) - self._first_pts) * self._timebase)
+
+    def take(self, frame: Frame) -> None:
+        """Take the next decoded frame; the one before it now has a known end."""
+        if self._previous is None:
+            self._first_pts = frame.pts
+        else:
+            self._select(self._previous, frame.pts)
+        self._previous = frame
+
+    def take_last(self) -> None:
+        """Close the last frame by its own duration."""
+        if self._previous is not None:
+            self._select(self._previous, _end_of(self._previous))
+
+    def _select(self, frame: Frame, next_pts: int) -> None:
+        """Scale the frame and queue it once for every tick at which it is shown."""
+        first, end = self._tick_at(frame.pts), self._tick_at(next_pts)
+        hold = max(1, round(self._clips.max_hold_s * self._clips.fps))
+        ticks = range(first, min(end, first + hold))
+        if not ticks:
+            return
+        picture = self._maker.fitter(frame.picture)
+        self._maker.matrix = matrix_of(frame.picture)
+        for tick in ticks:
+            still = self._maker.still(frame.picture, tick)
+            self._waiting.append(Ticked(tick, frame.index, frame.pts, next_pts, picture, still))
+
+    def _tick_at(self, pts: int) -> int:
+        """Return the first tick at or after a pts."""
+        return math.ceil(pts * self._timebase * self._clips.fps)
+
+    def judge(self, verdicts: Iterator[Verdict]) -> None:
+        """Follow the shot detector: hand out what is safe, end clips where a shot ends."""
+        for verdict in verdicts:
+            if verdict.opened_by or not verdict.inside:
+                self._drop_before(verdict.index + (not verdict.inside))
+                self._end_clips()
+            self.shots.add(verdict)
+            if verdict.opened_by:
+                guarded = verdict.opened_by in ("cut", "fade")
+                self._safe_from = verdict.index + self._clips.guard * guarded
+            if verdict.inside:
+                self._hand_out(verdict.index - self._clips.guard)
+
+    def _drop_before(self, index: int) -> None:
+        """Drop waiting frames before a source frame: they lie in a guard or in the dark."""
+        while self._waiting and self._waiting[0].index < index:
+            self._waiting.popleft()
+
+    def _hand_out(self, last_index: int) -> None:
+        """Give the waiting frames up to a source frame to the open clips."""
+        self._drop_before(self._safe_from)
+        while self._waiting and self._waiting[0].index <= last_index:
+            self._give(self._waiting.popleft())
+
+    def _give(self, ticked: Ticked) -> None:
+        """Add a safe frame to the clips that it belongs to, opening and closing them."""
+        if ticked.tick != self._next_tick:  # a new shot, or the source jumps in time
+            self._end_clips()
+            self._next_start = ticked.tick
+        if ticked.tick >= self._next_start:
+            self._open.append(OpenClip(self.shots.shot_id, self._maker))
+            self._next_start = ticked.tick + self._clips.stride_frames
+        for clip in self._open:
+            clip.add(ticked)
+        self._next_tick = ticked.tick + 1
+        if self._open and self._open[0].num_frames == self._clips.max_frames:
+            self._done.append(self._open.pop(0).close())
+
+    def _end_clips(self) -> None:
+        self._done.extend(clip.close() for clip in self._open)
+        self._open.clear()
+        self._next_tick = None
+
+    def finish(self) -> list[ClipRow | Dropped]:
+        """Hand out the last frames, end the last shot and return all clips in time order."""
+        if self._previous is not None:
+            self._hand_out(self._previous.index)
+            self._end_clips()
+            self.shots.end(self._previous.index + 1, _end_of(self._previous))
+        return self._done
+
+
+def _end_of(frame: Frame) -> int:
+    return frame.pts + frame.duration

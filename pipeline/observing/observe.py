@@ -1,0 +1,257 @@
+"""First phase: look at every video once and keep what was measured.
+
+identify: bytes → content hash and container facts, so that the work can be planned.
+observe:  unit → shots → clips → people → faces → candidate references, committed as one unit.
+"""
+
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.curation.curation_config import Curate
+from pipeline.dataset.inputs import InputVideo, local_copy
+from pipeline.dataset.store import open_store
+from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
+from pipeline.engines.registry import Loaded, load_engines
+from pipeline.execution.cluster import Pool, run
+from pipeline.execution.placement import Placement
+from pipeline.execution.stage import Ledger, Rejected, VideoRow, failed_entry
+from pipeline.media.probe import probe
+from pipeline.media.sandbox import Announce, Child, Died, Handler, Sandbox
+from pipeline.observing.candidates import ProposeReferences
+from pipeline.observing.clips import cut_video
+from pipeline.observing.faces import FindFaces
+from pipeline.observing.scores import ScoreClips
+from pipeline.observing.tracks import TrackPeople
+from schemas.ids import bytes_id, content_id
+from schemas.reasons import Reason
+from schemas.tables import Video
+from schemas.tombstones import Tombstones
+
+_BLOCK = 1 << 20
+
+
+def identify(
+    videos: Iterable[InputVideo], config: Curate, workers: int, tombstones: Tombstones
+) -> Iterator[Identified]:
+    """Hash and probe every input, each in a process that may die; a forgotten one only hash."""
+    make = functools.partial(_make_identifier, config, tombstones)
+    yield from run(videos, [(Pool("identify", workers), make)], config.cluster)
+
+
+def _make_identifier(config: Curate, tombstones: Tombstones) -> Callable[[InputVideo], Identified]:
+    child = Child(functools.partial(_make_prober, config), config.sandbox)
+
+    def identify_one(video: InputVideo) -> Identified:
+        refused = _refuse_special_file(video)
+        if refused is not None:
+            return _refused(video, content_id("unreadable", video.uri), refused)
+        try:
+            with local_copy(video.uri) as path:
+                video_id = bytes_id(sha256_of(path))
+                if tombstones.holds_video(video_id):
+                    forgotten = Rejected(Reason.FORGOTTEN, detail="its removal was asked for")
+                    return _refused(video, tombstones.stand_in(video.uri), forgotten)
+                probed = child.call((path, video_id))
+        except OSError as error:
+            refused = Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)
+            return _refused(video, content_id("unreadable", video.uri), refused)
+        return _identified(video, video_id, probed)
+
+    return identify_one
+
+
+def _identified(video: InputVideo, video_id: str, probed: Video | Rejected | Died) -> Identified:
+    if isinstance(probed, Rejected):
+        return _refused(video, video_id, probed)
+    ledger = Ledger()
+    if isinstance(probed, Died):
+        entry = failed_entry("probe", "video", video_id, video_id, probed.failure, probed.detail)
+        ledger.reject(entry)
+        return Identified(video.uri, video_id, None, ledger)
+    ledger.keep("probe", "video")
+    return Identified(video.uri, video_id, probed, ledger)
+
+
+def _refused(video: InputVideo, video_id: str, rejected: Rejected) -> Identified:
+    ledger = Ledger()
+    ledger.reject(rejected.entry("probe", "video", video_id, video_id))
+    return Identified(video.uri, video_id, None, ledger)
+
+
+def _refuse_special_file(video: InputVideo) -> Rejected | None:
+    """Refuse what would block or make no sense to open: FIFOs, folders, devices, lost links."""
+    if "://" in video.uri:
+        return None
+    try:
+        mode = os.stat(video.uri).st_mode
+    except OSError as error:
+        return Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)
+    if not stat.S_ISREG(mode):
+        return Rejected(Reason.UNREADABLE, detail="not a regular file")
+    return None
+
+
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hex, reading it in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _make_prober(config: Curate) -> Handler:
+    def prober(argument: tuple[str, str], announce: Announce) -> Video | Rejected:
+        announce("probe")
+        path, video_id = argument
+        return probe(path, video_id, config.probe)
+
+    return prober
+
+
+def observe(
+    units: Iterable[Unit], output: str, config: Curate, placement: Placement
+) -> Iterator[Receipt]:
+    """Observe and commit every unit; yields receipts as units are finished."""
+    last = placement.pools[-1]
+    limits = config.sandbox
+    if last.gpus:
+        limits = replace(limits, address_space_mib=0)
+    if placement.apart:
+        first = (placement.pools[0], functools.partial(_make_cutter, config))
+        second = (last, functools.partial(_make_committer, output, config, limits, make_looker))
+        yield from run(units, [first, second], config.cluster)
+    else:
+        make = functools.partial(_make_committer, output, config, limits, make_observer)
+        yield from run(units, [(last, make)], config.cluster)
+
+
+@dataclass(frozen=True)
+class CutUnit:
+    """A unit on its way from the workers that decode to those that hold the engines."""
+
+    unit: Unit
+    video: VideoRow
+
+
+def _make_cutter(config: Curate) -> Callable[[Unit], CutUnit]:
+    child = Child(functools.partial(make_observer, config, with_engines=False), config.sandbox)
+    return lambda unit: CutUnit(unit, _cut_in(child, unit))
+
+
+def _make_committer(
+    output: str, config: Curate, limits: Sandbox, make: Callable[[Curate], Handler]
+) -> Callable[[Any], Receipt]:
+    """Return what observes and commits a Unit, or looks at and commits a CutUnit."""
+    child = Child(functools.partial(make, config), limits)
+    store = open_store(output)
+
+    def observe_and_commit(work: Unit | CutUnit) -> Receipt:
+        if isinstance(work, CutUnit):
+            return commit_unit(work.unit, _look_in(child, work), store)
+        return commit_unit(work, _cut_in(child, work), store)
+
+    return observe_and_commit
+
+
+def _cut_in(child: Child, unit: Unit) -> VideoRow:
+    if unit.video is None:
+        return VideoRow(video=None, ledger=unit.ledger)
+    with local_copy(unit.uri) as path:
+        observed = child.call((path, unit), seconds_of_video=unit.duration_s)
+    if isinstance(observed, Died):
+        observed = _dead(unit, observed)
+    observed.ledger.merge(unit.ledger)
+    return observed
+
+
+def _look_in(child: Child, cut: CutUnit) -> VideoRow:
+    if not cut.video.clips:
+        return cut.video
+    seen = child.call(cut.video, seconds_of_video=cut.unit.duration_s)
+    if not isinstance(seen, Died):
+        return seen
+    dead = _dead(cut.unit, seen)
+    dead.ledger.merge(cut.unit.ledger)
+    return dead
+
+
+def _dead(unit: Unit, died: Died) -> VideoRow:
+    """Write a unit off whose process died: it costs itself and nothing else."""
+    ledger = Ledger()
+    entry = failed_entry(
+        "shots",
+        "video",
+        unit.unit_id,
+        unit.video_id,
+        died.failure,
+        f"in {died.stage}: {died.detail}",
+    )
+    ledger.reject(entry)
+    return VideoRow(video=None, ledger=ledger)
+
+
+def make_observer(config: Curate, with_engines: bool = True) -> Handler:
+    """Build the stages and their engines once; the handler takes (path, unit).
+
+    Without engines it only cuts: `make_looker` does the rest.
+    """
+    stages = observing_stages(config) if with_engines else ()
+
+    def observer(argument: tuple[str, Unit], announce: Announce) -> VideoRow:
+        path, unit = argument
+        announce("clips")
+        assert unit.video is not None
+        cut = cut_video(path, unit.video, unit.part, config)
+        return apply_stages(cut, stages, announce)
+
+    return observer
+
+
+def make_looker(config: Curate) -> Handler:
+    """Build the stages and their engines once; the handler takes a video that was cut."""
+    stages = observing_stages(config)
+
+    def looker(video: VideoRow, announce: Announce) -> VideoRow:
+        return apply_stages(video, stages, announce)
+
+    return looker
+
+
+def observing_stages(config: Curate) -> tuple[Any, ...]:
+    """Build what looks at clips and the people in them, in order; loads the engines."""
+    return stages_with(load_engines(config.engines), config)
+
+
+def stages_with(engines: Loaded, config: Curate) -> tuple[Any, ...]:
+    """Return the stages around engines that are loaded."""
+    scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
+    return (
+        *scoring,
+        TrackPeople(engines.people, config.tracks),
+        FindFaces(engines.faces, engines.recogniser, config.faces),
+        ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),
+    )
+
+
+def apply_stages(video: VideoRow, stages: Iterable[Any], announce: Announce) -> VideoRow:
+    """Lead every clip through the stages; each stage accounts for every clip that it got."""
+    for stage in stages:
+        announce(stage.name)
+        kept = []
+        for row in video.clips:
+            done = stage.process(row)
+            if isinstance(done, Rejected):
+                clip = row.clip
+                video.ledger.reject(done.entry(stage.name, "clip", clip.clip_id, clip.video_id))
+            else:
+                video.ledger.keep(stage.name, "clip")
+                kept.append(done)
+        video.ledger.check(stage.name, "clip", len(video.clips))
+        video = video.with_clips(tuple(kept))
+    return video

@@ -1,0 +1,231 @@
+"""Measure a clip's quality while it is cut, and judge it later.
+
+All measures but motion look at two frames a second of the clip's own luma. Scores are columns
+and thresholds come late: a changed threshold re-runs the pairing, not the decoding.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.execution.stage import Rejected
+from pipeline.pictures.hashes import difference_hash
+from pipeline.pictures.lettering import SHORT_SIDE, text_mask
+from schemas.reasons import Reason
+from schemas.tables import Clip
+
+_DARK, _BRIGHT = 0.05, 0.95  # of full luma
+_BLACK = 0.07  # brightest luma of a black bar, which coding noise lifts above 0
+_FLOW_GAP = 4  # frames; the source may repeat pictures, and one gap of 1 would see no motion
+_TEXT_PERSISTS = 0.5  # a text pixel is text in more than this share of the examined frames
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The measured columns of a clip; see schemas.tables.Clip for what each means."""
+
+    sharpness: float
+    brightness: float
+    contrast: float
+    dark: float
+    bright: float
+    black_border: float
+    motion: float
+    camera_motion: float
+    camera_pan: list[float]
+    camera_zoom: float
+    text_area: float
+    perceptual_hash: str
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """Motion between two frames, per frame of the clip, at SHORT_SIDE."""
+
+    length: float
+    camera: float
+    pan: tuple[float, float]
+    zoom: float
+
+
+class QualityMeter:
+    """Takes a clip's frames in order; `fps` is the clip's rate."""
+
+    def __init__(self, fps: int, examined_per_s: float = 2.0) -> None:
+        self._fps = fps
+        self._step = max(2, round(fps / examined_per_s))
+        self._count = 0
+        self._sharpness: list[float] = []
+        self._histogram = np.zeros(256)
+        self._brightest: np.ndarray | None = None  # per pixel, over the examined frames
+        self._text: np.ndarray | int = 0  # how often each pixel looked like text
+        self._text_frames = 0
+        self._flows: list[_Flow] = []
+        self._hashes: list[int] = []
+        self._examined: np.ndarray | None = None  # the latest examined frame
+        self._last: np.ndarray | None = None
+        self._flow_engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def add(self, luma: np.ndarray) -> None:
+        """Take the next frame's luma: limited range, uint8, (height, width)."""
+        phase = self._count % self._step
+        if phase == 0:
+            self._examine(_small(luma))
+        elif phase == min(_FLOW_GAP, self._step - 1):
+            self._measure_flow(_small(luma), phase)
+        self._last = luma
+        self._count += 1
+
+    def _examine(self, small: np.ndarray) -> None:
+        _, spread = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
+        self._sharpness.append(float(spread[0, 0] ** 2))
+        self._histogram += cv2.calcHist([small], [0], None, [256], [0, 256])[:, 0]
+        self._hashes.append(difference_hash(small))
+        self._examined = small
+        if self._brightest is None:
+            self._brightest = small
+        self._brightest = np.maximum(self._brightest, small)
+        if len(self._hashes) % 2:  # lettering stays for longer than a second
+            self._text = self._text + text_mask(small)
+            self._text_frames += 1
+
+    def _measure_flow(self, small: np.ndarray, gap: int) -> None:
+        assert self._examined is not None, "a frame is examined before the flow from it"
+        before, after = _halved(self._examined), _halved(small)
+        flow = np.zeros((*after.shape, 2), np.float32)  # also where the search starts
+        self._flow_engine.calc(before, after, flow)
+        self._flows.append(_measure(2 * flow / gap, self._fps))
+
+    def finish(self) -> Quality:
+        """Return the measures; at least one frame must have been added."""
+        assert self._last is not None, "no frame was added"
+        assert self._brightest is not None, "the first frame is examined"
+        levels = np.arange(256) / 255
+        share = self._histogram / self._histogram.sum()
+        brightness = float(share @ levels)
+        flows = self._flows or [_Flow(0.0, 0.0, (0.0, 0.0), 0.0)]
+        examined = len(self._sharpness)
+        hashes = (self._hashes[0], self._hashes[examined // 2], difference_hash(_small(self._last)))
+        return Quality(
+            sharpness=float(np.median(self._sharpness)),
+            brightness=brightness,
+            contrast=float(np.sqrt(share @ (levels - brightness) ** 2)),
+            dark=float(share[levels < _DARK].sum()),
+            bright=float(share[levels > _BRIGHT].sum()),
+            black_border=black_border(self._brightest),
+            motion=float(np.mean([flow.length for flow in flows])),
+            camera_motion=float(np.mean([flow.camera for flow in flows])),
+            camera_pan=[float(np.mean([flow.pan[axis] for flow in flows])) for axis in (0, 1)],
+            camera_zoom=float(np.mean([flow.zoom for flow in flows])),
+            text_area=float(np.mean(self._text > _TEXT_PERSISTS * self._text_frames)),
+            perceptual_hash="".join(f"{value:016x}" for value in hashes),
+        )
+
+
+def _small(luma: np.ndarray) -> np.ndarray:
+    """Return the luma in full range, at SHORT_SIDE."""
+    height, width = luma.shape
+    scale = SHORT_SIDE / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    return cv2.LUT(cv2.resize(luma, size, interpolation=cv2.INTER_LINEAR), _FULL_RANGE)
+
+
+def _halved(small: np.ndarray) -> np.ndarray:
+    """Return half the size: the flow is as good there for a quarter of the time."""
+    size = (small.shape[1] // 2, small.shape[0] // 2)
+    return cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+
+
+_FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+def _measure(flow: np.ndarray, fps: int) -> _Flow:
+    """Split a flow field (height, width, 2), in pixels of twice its size, into camera and all."""
+    height, width = flow.shape[:2]
+    sparse = flow[4::12, 4::12].reshape(-1, 2)
+    y, x = np.mgrid[4:height:12, 4:width:12].reshape(2, -1).astype(np.float64)
+    place = np.stack([2 * x - width, 2 * y - height], axis=1)  # from the centre
+    pan, zoom = _fit_camera(place, sparse)
+    camera = pan + zoom * place
+    return _Flow(
+        length=float(_lengths(flow[::2, ::2]).mean()),
+        camera=float(_lengths(camera).mean()),
+        pan=(float(pan[0]), float(pan[1])),
+        zoom=float(zoom * fps),
+    )
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    return np.hypot(vectors[..., 0], vectors[..., 1])
+
+
+def _fit_camera(place: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fit flow = pan + zoom * place robustly: what does not follow is dropped, twice."""
+    kept = np.ones(len(place), bool)
+    pan, zoom = np.zeros(2), 0.0
+    for _ in range(2):
+        centre, mean = place[kept].mean(0), flow[kept].mean(0)
+        offset = place[kept] - centre
+        spread = float((offset**2).sum())
+        zoom = float((offset * (flow[kept] - mean)).sum() / spread) if spread else 0.0
+        pan = mean - zoom * centre
+        error = _lengths(flow - pan - zoom * place)
+        kept = error <= max(0.25, float(np.median(error)))
+    return pan, zoom
+
+
+def black_border(brightest: np.ndarray) -> float:
+    """Return the share of the picture under black bars, given each pixel's brightest moment.
+
+    A bar is a run of whole rows or columns, from an edge on, that never showed anything; so a
+    dark scene has bars only where it is black from edge to edge all the time.
+    """
+    limit = _BLACK * 255
+    rows = np.quantile(brightest, 0.98, axis=1) > limit
+    columns = np.quantile(brightest, 0.98, axis=0) > limit
+    if not rows.any() or not columns.any():
+        return 1.0
+    return 1 - _extent(rows) * _extent(columns) / brightest.size
+
+
+def _extent(shown: np.ndarray) -> int:
+    first, last = np.flatnonzero(shown)[[0, -1]]
+    return int(last - first + 1)
+
+
+@dataclass(frozen=True)
+class QualityGate:
+    """Which clips are worth training on. Applied in pairing, so a change is cheap."""
+
+    # Beside each number: what it was on the test media. Real people first, then what must fail.
+    min_sharpness: float = 15.0  # 27 to 3300; a picture blurred beyond recognition is under 10
+    min_brightness: float = 0.06  # 0.18 to 0.71; a night scene without a lit person 0.04 to 0.06
+    max_dark: float = 0.75  # 0 to 0.44; the same night scene 0.74 to 0.81
+    max_bright: float = 0.60  # 0 to 0.06; a blown-out or white picture is 1
+    min_contrast: float = 0.05  # 0.09 to 0.32; fog, a blank card
+    max_black_border: float = 0.25  # 0 to 0.11; 2.4:1 in 16:9 has 0.26, a pillar box 0.25 to 0.68
+    min_motion: float = 0.04  # 0.07 to 5.2; an empty room and photographs 0.00 to 0.03
+    max_motion: float = 20.0  # as above; a fifteenth of the picture a frame is torn footage
+    max_text_area: float = 0.015  # 0 to 0.009; one outlined line of subtitles 0.02 to 0.04
+
+    def check(self, clip: Clip) -> Rejected | None:
+        """Return why the clip is refused, or None."""
+        for reason, value, threshold, too_low in self._checks(clip):
+            if value < threshold if too_low else value > threshold:
+                sign = "<" if too_low else ">"
+                return Rejected(reason, value, threshold, f"{value:.3f} {sign} {threshold}")
+        return None
+
+    def _checks(self, clip: Clip) -> list[tuple[Reason, float, float, bool]]:
+        return [
+            (Reason.TOO_DARK, clip.brightness, self.min_brightness, True),
+            (Reason.TOO_DARK, clip.dark, self.max_dark, False),
+            (Reason.TOO_BRIGHT, clip.bright, self.max_bright, False),
+            (Reason.LOW_CONTRAST, clip.contrast, self.min_contrast, True),
+            (Reason.BLACK_BORDERS, clip.black_border, self.max_black_border, False),
+            (Reason.BLURRY, clip.sharpness, self.min_sharpness, True),
+            (Reason.TOO_STILL, clip.motion, self.min_motion, True),
+            (Reason.TOO_FAST, clip.motion, self.max_motion, False),
+            (Reason.BURNED_IN_TEXT, clip.text_area, self.max_text_area, False),
+        ]

@@ -1,0 +1,302 @@
+"""Change a reference so that nothing but the person can be copied: light, place, ground, grain.
+
+A recipe is drawn from ids alone and is stored with the reference; applying it again gives the
+same pixels. Colours are handled as linear light where light is added, as sRGB elsewhere.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.media.images import decode_image, encode_jpeg
+from pipeline.pictures.cutout import BORDER, composite, cut_out
+from pipeline.pictures.relight import NEUTRAL_K, relight
+from schemas.ids import unit_interval
+
+DECIMALS = 4  # of every drawn number, so that its JSON is the number itself
+SIDE = 1 / 256  # one unit of blur: pixels per short side, so that size does not matter
+FACE_COVERED = 0.6  # of a face's box that a mask of the person covers; a face is an oval in it
+BACKGROUNDS = ("keep", "colour", "gradient", "texture")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far references are changed. Ranges are symmetric about no change unless said.
+
+    Ours, well inside what others use (BindWeave: rotation +-45 degrees, log-scale +-1.5): a
+    reference must stay a picture that a user might offer.
+
+    Attributes:
+        rotation_degrees: largest rotation.
+        shrink_octaves: log2 of the smallest scale; 0.35 is 0.78 times.
+        grow_octaves: log2 of the largest scale; 0.1 is 1.07 times, more cuts people off.
+        shift: largest move, as a share of the side.
+        perspective: range over which a corner moves, as a share of the side.
+        flip: probability of mirroring. It mirrors text, partings, scars and asymmetric clothes too.
+        exposure_ev: largest change of exposure, in stops.
+        temperature_mired: largest change of the light's colour; 50 is 4900 K to 9600 K.
+        light_ev: largest difference between the lit and the far side, in stops.
+        background: probability that the background is replaced.
+        blur: largest Gaussian sigma, in 1/256 of the short side.
+        noise: largest standard deviation of added noise; 1 is white.
+        jpeg_quality: lowest JPEG quality; the highest drawn is 95.
+    """
+
+    rotation_degrees: float = 12.0
+    shrink_octaves: float = 0.35
+    grow_octaves: float = 0.1
+    shift: float = 0.06
+    perspective: float = 0.05
+    flip: float = 0.0
+    exposure_ev: float = 0.5
+    temperature_mired: float = 50.0
+    light_ev: float = 1.4
+    background: float = 0.9
+    blur: float = 0.6
+    noise: float = 0.012
+    jpeg_quality: int = 70
+
+    def __post_init__(self) -> None:
+        for field_ in fields(self):
+            if getattr(self, field_.name) < 0:
+                raise ValueError(
+                    f"augment.{field_.name} must be >= 0, got {getattr(self, field_.name)}"
+                )
+        for name in ("flip", "background"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"augment.{name} is a probability, got {getattr(self, name)}")
+        if not 1 <= self.jpeg_quality <= 95:
+            raise ValueError(f"augment.jpeg_quality must be 1 to 95, got {self.jpeg_quality}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every parameter of one change; the default changes nothing."""
+
+    rotation_degrees: float = 0.0  # counter-clockwise
+    scale: float = 1.0
+    shift_x: float = 0.0  # share of the width
+    shift_y: float = 0.0
+    perspective: tuple[float, ...] = (0.0,) * 8  # x, y of the four corners, share of the side
+    flip: bool = False
+    exposure_ev: float = 0.0
+    temperature_k: float = NEUTRAL_K  # colour of the light; lower is warmer
+    light_degrees: float = 0.0  # where it comes from: 0 right, 90 above
+    light_ev: float = 0.0
+    background: str = "keep"
+    colours: tuple[int, ...] = (0, 0, 0, 0, 0, 0)  # two RGB colours of the new background
+    seed: int = 0  # of texture and noise
+    blur: float = 0.0
+    noise: float = 0.0
+    jpeg_quality: int = 0  # 0: not compressed again here
+
+    def __post_init__(self) -> None:
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"background must be one of {BACKGROUNDS}, got {self.background!r}")
+
+
+def draw_recipe(
+    sample_id: str, reference_id: str, config: Augment | None = None, has_mask: bool = True
+) -> Recipe:
+    """Draw a recipe that depends on nothing but its arguments.
+
+    Without a usable mask (`has_mask` false) the background is kept.
+    """
+    config = config or Augment()
+
+    def draw(name: str) -> float:
+        return unit_interval("augment", sample_id, reference_id, name)
+
+    def around(name: str, reach: float) -> float:
+        return round((2 * draw(name) - 1) * reach, DECIMALS)
+
+    replaced = has_mask and draw("background") < config.background
+    ground = BACKGROUNDS[1 + int(3 * draw("ground"))] if replaced else "keep"
+    reach = config.shrink_octaves + config.grow_octaves
+    mired = 1e6 / NEUTRAL_K + around("temperature", config.temperature_mired)
+    return Recipe(
+        rotation_degrees=around("rotation", config.rotation_degrees),
+        scale=round(2 ** (draw("scale") * reach - config.shrink_octaves), DECIMALS),
+        shift_x=around("shift_x", config.shift),
+        shift_y=around("shift_y", config.shift),
+        perspective=tuple(around(f"corner{i}", config.perspective / 2) for i in range(8)),
+        flip=draw("flip") < config.flip,
+        exposure_ev=around("exposure", config.exposure_ev),
+        temperature_k=round(1e6 / mired, 1),
+        light_degrees=round(360 * draw("light"), 1),
+        light_ev=round(config.light_ev * (0.4 + 0.6 * draw("light_ev")), DECIMALS),
+        background=ground,
+        colours=_two_colours([draw(f"colour{i}") for i in range(4)]),
+        seed=int(draw("seed") * 2**31),
+        blur=round(config.blur * draw("blur"), DECIMALS),
+        noise=round(config.noise * draw("noise"), DECIMALS),
+        jpeg_quality=round(config.jpeg_quality + (95 - config.jpeg_quality) * draw("jpeg")),
+    )
+
+
+def _two_colours(draws: list[float]) -> tuple[int, ...]:
+    """Return two muted colours of one hue family, as a photographer's backdrop has."""
+    import colorsys
+
+    hue, saturation, first, second = draws
+    near = (hue + 0.08) % 1
+    pair = (
+        colorsys.hsv_to_rgb(hue, 0.35 * saturation, 0.25 + 0.65 * first),
+        colorsys.hsv_to_rgb(near, 0.35 * saturation, 0.25 + 0.65 * second),
+    )
+    return tuple(round(255 * value) for colour in pair for value in colour)
+
+
+def recipe_to_json(recipe: Recipe) -> str:
+    """Return the recipe as one line with sorted keys."""
+    return json.dumps(asdict(recipe), sort_keys=True, separators=(",", ":"))
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """Return the recipe that `recipe_to_json` wrote; '' is the one that changes nothing."""
+    values: dict[str, Any] = json.loads(text) if text else {}
+    for name in {"perspective", "colours"} & values.keys():
+        values[name] = tuple(values[name])
+    return Recipe(**values)
+
+
+def fit_recipe(recipe: Recipe, mask: np.ndarray, face: Sequence[float]) -> Recipe:
+    """Keep the background where the mask missed the face (xyxy, or empty): it would cut it off."""
+    if recipe.background == "keep" or not len(face):
+        return recipe
+    left, top, right, bottom = (max(0, round(value)) for value in face)
+    inside = mask[top:bottom, left:right]
+    covered = float((inside > 127).mean()) if inside.size else 1.0
+    return recipe if covered >= FACE_COVERED else replace(recipe, background="keep")
+
+
+def apply_recipe(
+    image: np.ndarray, mask: np.ndarray, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change an RGB image (H, W, 3) and its mask (H, W), both uint8; sizes stay.
+
+    Order: cut the person out, relight, move, put the new ground behind, blur, noise, JPEG. The
+    mask moves with the image and stays 0 or 255.
+    """
+    if recipe == Recipe():
+        return image.copy(), mask.copy()
+    if image.shape[:2] != mask.shape:
+        raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape}: they must have one size")
+    replaced = recipe.background != "keep"
+    person, alpha = cut_out(image, mask) if replaced else (image.astype(np.float32) / 255, None)
+    person = relight(
+        person,
+        mask,
+        recipe.exposure_ev,
+        recipe.temperature_k,
+        recipe.light_ev,
+        recipe.light_degrees,
+    )
+    warp = _transform(mask, recipe)
+    moved_mask = _move(mask, warp, "mask")
+    if alpha is not None:
+        ground = _ground(image.shape[:2], recipe)
+        picture = composite(_move(person, warp), _move(alpha, warp, "alpha"), ground)
+    else:
+        picture = _move(person, warp)
+    return _degrade(picture, recipe), moved_mask
+
+
+def _transform(mask: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Return the 3x3 map from old to new pixels."""
+    import cv2
+
+    size = np.array([mask.shape[1], mask.shape[0]], dtype=np.float32)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * size
+    angle = np.radians(recipe.rotation_degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    centred = (corners - size / 2) * ([-1, 1] if recipe.flip else [1, 1])
+    moved = recipe.scale * centred @ turn.T + size / 2
+    moved += np.array([recipe.shift_x, recipe.shift_y]) * size
+    moved += np.array(recipe.perspective).reshape(4, 2) * size
+    warp = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+    return _kept_inside(mask, np.asarray(warp))
+
+
+def _kept_inside(mask: np.ndarray, warp: np.ndarray) -> np.ndarray:
+    """Push the person so that the picture cuts off the sides that it cut off before, no others.
+
+    The head wins where both ends cannot be served.
+    """
+    import cv2
+
+    found = cv2.findNonZero(mask)
+    if found is None:
+        return warp
+    size = np.array([mask.shape[1], mask.shape[0]], dtype=float)
+    rim = BORDER * size
+    points = cv2.convexHull(found).astype(np.float32)
+    moved = cv2.perspectiveTransform(points, warp).reshape(-1, 2)
+    push = np.zeros(2)
+    for axis in (0, 1):
+        before, after = points.reshape(-1, 2)[:, axis], moved[:, axis]
+        at_first, at_last = before <= rim[axis], before + 1 >= size[axis] - rim[axis]
+        if at_last.any():  # the whole of the cut has to stay outside
+            push[axis] = max(size[axis] - after[at_last].min(), 0)
+        else:
+            push[axis] = min(size[axis] - rim[axis] - after.max(), 0)
+        if at_first.any():
+            push[axis] = min(push[axis], -after[at_first].max())
+        else:
+            push[axis] = max(push[axis], rim[axis] - after.min())
+    back = np.array([[1, 0, push[0]], [0, 1, push[1]], [0, 0, 1]])
+    return back @ warp
+
+
+def _move(picture: np.ndarray, warp: np.ndarray, kind: str = "colour") -> np.ndarray:
+    """Warp. What comes in from outside mirrors the picture, and lengthens the mask and alpha.
+
+    So a person cut off by the old edge still reaches the edge after shrinking, and nobody else
+    appears.
+    """
+    import cv2
+
+    size = (picture.shape[1], picture.shape[0])
+    nearest = cv2.INTER_NEAREST if kind == "mask" else cv2.INTER_LINEAR
+    border = cv2.BORDER_REFLECT_101 if kind == "colour" else cv2.BORDER_REPLICATE
+    return cv2.warpPerspective(picture, warp, size, flags=nearest, borderMode=border)
+
+
+def _ground(shape: tuple[int, ...], recipe: Recipe) -> np.ndarray:
+    """Paint the new background (H, W, 3), 0 to 1: plain, a gradient, or soft cloudy texture."""
+    import cv2
+
+    first = np.array(recipe.colours[:3], dtype=np.float32) / 255
+    second = np.array(recipe.colours[3:], dtype=np.float32) / 255
+    height, width = shape
+    if recipe.background == "colour":
+        return np.broadcast_to(first, (height, width, 3)).copy()
+    if recipe.background == "gradient":
+        part = np.linspace(0, 1, height, dtype=np.float32)[:, None].repeat(width, axis=1)
+    else:
+        random = np.random.default_rng(recipe.seed)
+        part = np.zeros((height, width), dtype=np.float32)
+        for cells in (3, 7):
+            coarse = random.random((cells, cells), dtype=np.float32)
+            part += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / cells
+        part = (part - part.min()) / max(float(np.ptp(part)), 1e-6)
+    return first + (second - first) * part[..., None]
+
+
+def _degrade(picture: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Blur, add noise and compress, lightly; returns uint8."""
+    import cv2
+
+    if recipe.blur:
+        sigma = recipe.blur * SIDE * min(picture.shape[:2])
+        picture = cv2.GaussianBlur(picture, (0, 0), max(sigma, 0.1))
+    if recipe.noise:
+        random = np.random.default_rng(recipe.seed + 1)
+        picture = picture + recipe.noise * random.standard_normal(picture.shape, dtype=np.float32)
+    result = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    if not recipe.jpeg_quality:
+        return result
+    return decode_image(encode_jpeg(result, recipe.jpeg_quality))

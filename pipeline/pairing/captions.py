@@ -1,0 +1,166 @@
+"""Ask a captioner what clips show, and check its answers before they become training text."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.engines.captions.attributes import AttributeCaptioner
+from pipeline.engines.captions.people_count import counted_people
+from pipeline.engines.interfaces import Captioner, CaptionFacts, CheckedCaptioner
+
+GIVEN = "given"  # caption_engine of captions that came with the user's manifest
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
+_SPACE = re.compile(r"\s+")
+# What a language model writes instead of an answer.
+_REFUSAL = re.compile(r"\b(i'?m sorry|i (cannot|can't|am unable)|as an ai)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What a caption may be. One that is not is replaced by the measured attributes' caption.
+
+    Attributes:
+        prefer_given: use the input manifest's caption where there is one.
+        max_length: characters of a caption.
+        max_description_length: characters of a character's description.
+        batch_size: clips handed to the captioner at once.
+        check_count: refuse a caption that counts more people than were measured.
+    """
+
+    prefer_given: bool = True
+    max_length: int = 600  # about 150 tokens of a text encoder's 512
+    max_description_length: int = 300
+    batch_size: int = 16
+    check_count: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "max_description_length", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"captions.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The text of one sample, and who wrote it."""
+
+    text: str
+    description: str
+    engine: str
+    digest: str = ""  # of the engine's weights, 'none' without weights, '' when given
+    problem: str = ""  # why the captioner's own answer was not used
+
+
+def write_captions(
+    facts: Sequence[CaptionFacts],
+    given: Sequence[str],
+    captioner: Captioner,
+    config: Captions | None = None,
+    look: Callable[[CaptionFacts], CaptionFacts] | None = None,
+) -> list[Caption]:
+    """Return one caption per input. `given` holds the manifest's captions, '' where none.
+
+    A given caption replaces the clip's text only: the description stays the captioner's. A
+    captioner that looks gets its facts through `look`, which adds frames, batch by batch.
+    """
+    config = config or Captions()
+    if len(facts) != len(given):
+        raise ValueError(f"facts of {len(facts)} clips came with {len(given)} given captions")
+    written: list[Caption] = []
+    for top in range(0, len(facts), config.batch_size):
+        written += ask(captioner, facts[top : top + config.batch_size], config, look)
+    return chosen_texts(written, given, config)
+
+
+def chosen_texts(
+    written: Sequence[Caption], given: Sequence[str], config: Captions
+) -> list[Caption]:
+    """Return the captions to be used: those that were given go before those that were written."""
+    if not config.prefer_given:
+        return list(written)
+    texts = [clean(text, config.max_length) for text in given]
+    return [
+        replace(caption, text=text, engine=GIVEN, digest="") if text else caption
+        for text, caption in zip(texts, written, strict=True)
+    ]
+
+
+def ask(
+    captioner: Captioner,
+    batch: Sequence[CaptionFacts],
+    config: Captions,
+    look: Callable[[CaptionFacts], CaptionFacts] | None = None,
+) -> list[Caption]:
+    """Ask for a batch. One that checks its own answers says who wrote each, and what was wrong."""
+    if look is not None and getattr(captioner, "looks", False):
+        batch = [look(row) for row in batch]
+    if isinstance(captioner, CheckedCaptioner):
+        outcomes = captioner.outcomes(batch)
+        answers = [(each.text, each.description) for each in outcomes]
+        authors = [(each.engine, each.problem) for each in outcomes]
+    else:
+        answers = captioner.caption(batch)
+        authors = [(captioner.info.id, "")] * len(answers)
+    if len(answers) != len(batch):
+        raise ValueError(
+            f"captioner {captioner.info.id} returned {len(answers)} captions for "
+            f"{len(batch)} clips; it must return one per clip"
+        )
+    captions = []
+    for row, answer, (engine, problem) in zip(batch, answers, authors, strict=True):
+        caption = _checked(row, answer, engine, config)
+        mine = caption.engine == captioner.info.id
+        digest = captioner.info.weights_digest if mine else "none"
+        caption = replace(caption, digest=digest)
+        captions.append(replace(caption, problem=caption.problem or problem))
+    return captions
+
+
+def _checked(
+    facts: CaptionFacts, answer: tuple[str, str], engine: str, config: Captions
+) -> Caption:
+    text = clean(answer[0], config.max_length)
+    description = clean(answer[1], config.max_description_length)
+    problem = caption_problem(text, facts, config)
+    if not problem:
+        return Caption(text, description, engine)
+    fallback = AttributeCaptioner()
+    text, description = fallback.caption([facts])[0]
+    return Caption(text, description, fallback.info.id, problem=problem)
+
+
+def caption_problem(text: str, facts: CaptionFacts, config: Captions) -> str:
+    """Return what is wrong with a captioner's cleaned answer, '' when nothing is."""
+    if not text:
+        return "empty"
+    if _REFUSAL.search(text):
+        return "refusal"
+    measured = facts.clip.num_people
+    counted = counted_people(text)
+    if config.check_count and measured and counted is not None and counted > measured:
+        return f"says {counted} people, {measured} measured"
+    return ""
+
+
+def clean(text: str, max_length: int) -> str:
+    """Return one line of plain text: no markup, no control or invisible signs, bounded length.
+
+    A caption that is too long ends at its last whole sentence, else at its last whole word.
+    """
+    text = _TAG.sub(" ", html.unescape(text))
+    kept = (" " if sign.isspace() else sign for sign in text if _visible(sign))
+    text = _SPACE.sub(" ", "".join(kept)).strip()
+    if len(text) <= max_length:
+        return text
+    head = text[:max_length]
+    sentence = max(head.rfind(mark) for mark in (". ", "! ", "? "))
+    if sentence > max_length // 2:
+        return head[: sentence + 1]
+    word = head.rfind(" ")
+    return (head[:word] if word > 0 else head).rstrip()
+
+
+def _visible(sign: str) -> bool:
+    """Keep whitespace and printable signs; drop control, format (bidi), surrogate, private."""
+    return sign.isspace() or unicodedata.category(sign)[0] != "C"

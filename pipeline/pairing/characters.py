@@ -1,0 +1,292 @@
+"""Find out which tracks show the same person: inside each video first, then across videos."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pipeline.engines.identity.spaces import Space, deciding
+from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.execution.stage import Rejected
+from pipeline.pairing.cohesion import Cohesion, Membership
+from pipeline.pairing.linkage import link
+from pipeline.pairing.overlaps import Constraints, constraints
+from pipeline.pairing.vectors import IdentityVectors, identity_vectors
+from schemas.ids import content_id
+from schemas.reasons import Reason
+from schemas.tables import Character, Clip, Embedding, Suspect, Track
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Cluster tracks into characters.
+
+    Reads    track boxes and times, one identity vector per track
+    Adds     track.character_id
+    Rejects  unconfirmed_person   no usable identity vector
+             identity_ambiguous   another character fits nearly as well as its own
+
+    Attributes:
+        same_video: mean cosine at which tracks of one video are linked; null: the recogniser's.
+        cross_video: cosine at which characters of two videos are linked; null: the recogniser's.
+        min_margin: cosine to the own character above that to the next best one; less is ambiguous.
+        one_person: overlap of the boxes at the same moments of two clips that proves one person.
+        two_people: overlap at or below which the same moments prove two people.
+        suspect_band: characters this close below the window are listed for the audit.
+    """
+
+    same_video: float | None = None
+    cross_video: float | None = None
+    min_margin: float = 0.03
+    one_person: float = 0.6
+    two_people: float = 0.1
+    suspect_band: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("same_video", "cross_video"):
+            value = getattr(self, name)
+            if value is not None and not -1 <= value <= 1:
+                raise ValueError(f"characters.{name} must be a cosine in [-1, 1], got {value}")
+        if not 0 <= self.two_people < self.one_person <= 1:
+            raise ValueError(
+                "characters.two_people must be below characters.one_person, both in [0, 1], "
+                f"got {self.two_people} and {self.one_person}"
+            )
+
+    def windows(self, recogniser: SimilarityWindows) -> SimilarityWindows:
+        """Return the recogniser's windows with those set here in their place."""
+        own = {"same_video": self.same_video, "cross_video": self.cross_video}
+        return replace(recogniser, **{name: own[name] for name in own if own[name] is not None})
+
+
+@dataclass(frozen=True)
+class CharacterResult:
+    """Every track that came in is in `tracks` or in `rejected`, never in both."""
+
+    tracks: tuple[Track, ...]  # with character_id, sorted by track_id
+    rejected: Mapping[str, Rejected]  # by track_id
+    memberships: Mapping[str, Membership]  # by track_id
+    suspects: tuple[Suspect, ...]
+    spaces: Mapping[str, str] = field(default_factory=dict)  # by character_id: what decided it
+
+    @property
+    def members(self) -> dict[str, list[Track]]:
+        """The tracks of every character, both in the order of their ids."""
+        found: dict[str, list[Track]] = {}
+        for track in sorted(self.tracks, key=lambda track: (track.character_id, track.track_id)):
+            found.setdefault(track.character_id, []).append(track)
+        return found
+
+
+def find_characters(
+    tracks: Iterable[Track],
+    clips: Mapping[str, Clip],
+    embeddings: Iterable[Embedding],
+    windows: SimilarityWindows,
+    config: Characters | None = None,
+) -> CharacterResult:
+    """Give every track a character_id or a reason why not.
+
+    The answer does not depend on the order of the input: rows are sorted by id and ties go to the
+    smaller id. Two tracks that cannot be one person (`pipeline.pairing.overlaps`) never share a
+    character. Raises ValueError when recognisers are mixed.
+    """
+    config = config or Characters()
+    windows = config.windows(windows)
+    vectors = identity_vectors(embeddings)
+    ordered = sorted(tracks, key=lambda track: track.track_id)
+    known = [track for track in ordered if track.track_id in vectors.tracks]
+    rejected = {
+        track.track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
+        for track in ordered
+        if track.track_id not in vectors.tracks
+    }
+    bound = constraints(known, clips, config.one_person, config.two_people)
+    groups = _across_videos(_inside_videos(known, vectors, bound, windows), vectors, bound, windows)
+    names = {member: content_id("character", min(group)) for group in groups for member in group}
+    named = [replace(track, character_id=names[track.track_id]) for track in known]
+    cohesion = Cohesion(named, vectors)
+    memberships = cohesion.memberships(windows)
+    for track_id, fit in memberships.items():
+        if fit.confusable and fit.margin < config.min_margin:
+            rejected[track_id] = _ambiguous(fit, config.min_margin)
+    return CharacterResult(
+        tracks=tuple(track for track in named if track.track_id not in rejected),
+        rejected=rejected,
+        memberships=memberships,
+        suspects=cohesion.suspects(memberships, windows, config.suspect_band),
+    )
+
+
+def find_in_spaces(
+    tracks: Iterable[Track],
+    clips: Mapping[str, Clip],
+    embeddings: Iterable[Embedding],
+    spaces: Sequence[Space],
+    config: Characters | None = None,
+) -> tuple[CharacterResult, dict[str, SimilarityWindows]]:
+    """Find characters in each space of a recogniser apart; also say whose windows hold for whom.
+
+    A track that shows a face and one that shows only a body do not compare, so they never share a
+    character. Returns the windows by track_id.
+    """
+    rows, embeddings = list(tracks), list(embeddings)
+    vectors = identity_vectors(embeddings).tracks
+    place = {track.track_id: 0 for track in rows}
+    known = [track.track_id for track in rows if track.track_id in vectors]
+    if known:
+        stacked = np.stack([vectors[track_id] for track_id in known])
+        place |= dict(zip(known, deciding(stacked, spaces).tolist(), strict=True))
+    results = [
+        find_characters(
+            [track for track in rows if place[track.track_id] == index],
+            clips,
+            [
+                row
+                for row in embeddings
+                if not row.reference_id and place.get(row.track_id) == index
+            ],
+            space.windows,
+            config,
+        )
+        for index, space in enumerate(spaces)
+    ]
+    windows = {track_id: spaces[index].windows for track_id, index in place.items()}
+    return _together(results, spaces), windows
+
+
+def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> CharacterResult:
+    tracks = [track for result in results for track in result.tracks]
+    suspects = [suspect for result in results for suspect in result.suspects]
+    return CharacterResult(
+        tracks=tuple(sorted(tracks, key=lambda track: track.track_id)),
+        rejected={key: why for result in results for key, why in result.rejected.items()},
+        memberships={key: fit for result in results for key, fit in result.memberships.items()},
+        suspects=tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id))),
+        spaces={
+            track.character_id: space.name
+            for result, space in zip(results, spaces, strict=True)
+            for track in result.tracks
+        },
+    )
+
+
+def describe_characters(found: CharacterResult, recogniser: str, digest: str) -> list[Character]:
+    """Return one row per character, sorted by id: how large it is, and how pure.
+
+    `recogniser` and `digest` name who gave the vectors, and the SHA-256 of its weights.
+    """
+    return [
+        _describe(character_id, members, found, (recogniser, digest))
+        for character_id, members in found.members.items()
+    ]
+
+
+def _describe(
+    character_id: str,
+    members: Sequence[Track],
+    found: CharacterResult,
+    recogniser: tuple[str, str],
+) -> Character:
+    fits = [found.memberships[track.track_id] for track in members]
+    own = [fit.own for fit in fits if not math.isnan(fit.own)]
+    rivals = [fit for fit in fits if not math.isnan(fit.second)]
+    rival = max(rivals, key=lambda fit: (fit.second, fit.second_character_id), default=None)
+    return Character(
+        character_id=character_id,
+        num_tracks=len(members),
+        num_clips=len({track.clip_id for track in members}),
+        num_shots=len({track.shot_id for track in members}),
+        num_videos=len({track.video_id for track in members}),
+        cohesion=sum(own) / len(own) if own else math.nan,
+        weakest=min(own, default=math.nan),
+        next_similarity=rival.second if rival else math.nan,
+        next_character_id=rival.second_character_id if rival else "",
+        recogniser=recogniser[0],
+        recogniser_digest=recogniser[1],
+        space=found.spaces.get(character_id, ""),
+    )
+
+
+def with_fit(tracks: Iterable[Track], found: CharacterResult) -> list[Track]:
+    """Return the tracks with their characters, and how surely they belong to them."""
+    names = {kept.track_id: kept.character_id for kept in found.tracks}
+    nothing = Membership(math.nan, math.nan)
+    fits = ((track, found.memberships.get(track.track_id, nothing)) for track in tracks)
+    return [
+        replace(
+            track,
+            character_id=names.get(track.track_id, ""),
+            own_similarity=fit.own,
+            next_similarity=fit.second,
+            next_character_id=fit.second_character_id,
+        )
+        for track, fit in fits
+    ]
+
+
+def _ambiguous(fit: Membership, min_margin: float) -> Rejected:
+    detail = (
+        f"cosine {fit.own:.3f} to its own character, {fit.second:.3f} to {fit.second_character_id}"
+    )
+    return Rejected(Reason.IDENTITY_AMBIGUOUS, round(fit.margin, 6), min_margin, detail)
+
+
+def _inside_videos(
+    tracks: Sequence[Track],
+    vectors: IdentityVectors,
+    bound: Constraints,
+    windows: SimilarityWindows,
+) -> list[list[str]]:
+    """Cluster the tracks of each video on their own."""
+    by_video: dict[str, list[str]] = {}
+    for track in tracks:
+        by_video.setdefault(track.video_id, []).append(track.track_id)
+    groups = []
+    for _, ids in sorted(by_video.items()):
+        place = {track_id: index for index, track_id in enumerate(ids)}
+        stacked = np.stack([vectors.tracks[track_id] for track_id in ids])
+        clusters = link(
+            stacked,
+            windows.same_video,
+            cannot=_local(bound.apart, place),
+            must=_local(bound.together, place),
+        )
+        groups += [[ids[index] for index in cluster] for cluster in clusters]
+    return groups
+
+
+def _local(pairs: Iterable[tuple[str, str]], place: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Translate pairs of ids into pairs of positions; pairs from elsewhere are left out."""
+    return sorted(
+        (place[first], place[second])
+        for first, second in pairs
+        if first in place and second in place
+    )
+
+
+def _across_videos(
+    groups: Sequence[Sequence[str]],
+    vectors: IdentityVectors,
+    bound: Constraints,
+    windows: SimilarityWindows,
+) -> list[list[str]]:
+    """Cluster the characters of all videos by the directions of their mean vectors."""
+    if not groups:
+        return []
+    ordered = sorted(sorted(group) for group in groups)
+    where = {track_id: index for index, group in enumerate(ordered) for track_id in group}
+    centroids = np.stack([_direction(group, vectors) for group in ordered])
+    apart = {
+        (where[first], where[second])
+        for first, second in bound.apart
+        if where[first] != where[second]
+    }
+    clusters = link(centroids, windows.cross_video, cannot=apart)
+    return [[member for index in cluster for member in ordered[index]] for cluster in clusters]
+
+
+def _direction(group: Sequence[str], vectors: IdentityVectors) -> np.ndarray:
+    mean = np.mean([vectors.tracks[track_id] for track_id in group], axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-6)

@@ -1,0 +1,279 @@
+"""Pair every clip's character with its references: which samples there are.
+
+Planning is light: ids and scores of everything observed, no pixels; `sample_rows` builds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pipeline.engines.identity.spaces import Space
+from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.execution.stage import Ledger, Rejected
+from pipeline.pairing.augment import Augment, draw_recipe, recipe_to_json
+from pipeline.pairing.characters import CharacterResult, Characters, find_in_spaces
+from pipeline.pairing.edit_choice import Edits
+from pipeline.pairing.reference_gates import References
+from pipeline.pairing.reference_pool import CandidatePool
+from pipeline.pairing.references import Choice, ChosenReference, choose_references
+from pipeline.pairing.splits import Splits, split_groups
+from pipeline.pairing.vectors import IdentityVectors, identity_vectors
+from pipeline.pairing.windows import OwnWindows
+from schemas.ids import content_id
+from schemas.reasons import Reason
+from schemas.tables import Candidate, Clip, Embedding, Track
+
+CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
+USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
+
+
+# What a sample of a clip with several characters is: one for each of them, or one with all.
+Layout = Literal["per_character", "multi_character"]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Everything that decides which samples there are.
+
+    Attributes:
+        characters: which tracks show the same person.
+        references: which images stand beside a clip.
+        augment: how references from the clip's own shot are changed.
+        splits: what is kept apart for validation and test.
+        samples: per_character, or multi_character: one sample a clip, the largest person first.
+        edits: which references are edited, when engines.editor names an editor.
+        windows: cosines that replace the recogniser's own, as jobs/calibrate.py writes them.
+    """
+
+    characters: Characters = field(default_factory=Characters)
+    references: References = field(default_factory=References)
+    augment: Augment = field(default_factory=Augment)
+    splits: Splits = field(default_factory=Splits)
+    samples: Layout = "per_character"
+    edits: Edits = field(default_factory=Edits)
+    windows: tuple[OwnWindows, ...] = ()
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """One sample to be built: ids, and what was measured of the pair."""
+
+    sample_id: str
+    clip_id: str
+    track_id: str
+    video_id: str
+    character_id: str
+    split: str
+    references: tuple[ChosenReference, ...]  # best first
+    others: tuple["SamplePlan", ...] = ()  # further characters of the clip, largest first
+
+    @property
+    def members(self) -> tuple["SamplePlan", ...]:
+        """This character and the others."""
+        return (self, *self.others)
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What pairing decided: every track is a sample or a line in the ledger."""
+
+    samples: tuple[SamplePlan, ...]  # sorted by sample_id
+    ledger: Ledger
+    characters: CharacterResult
+    refused: Mapping[str, int]  # candidates refused by the gates, by reason, over all tracks
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who is who among everything observed, and what their references may be judged by."""
+
+    clips: Mapping[str, Clip]
+    tracks: tuple[Track, ...]  # all that were asked for, sorted by id
+    found: CharacterResult
+    windows: Mapping[str, SimilarityWindows]  # by track_id
+
+
+def find_cast(
+    clips: Iterable[Clip],
+    tracks: Iterable[Track],
+    embeddings: Iterable[Embedding],
+    windows: SimilarityWindows | Sequence[Space],
+    config: Characters | None = None,
+) -> Cast:
+    """Find characters. Raises ValueError for a track without its clip or mixed recognisers."""
+    by_clip = {clip.clip_id: clip for clip in clips}
+    ordered = sorted(tracks, key=lambda track: track.track_id)
+    _check_clips(ordered, by_clip)
+    spaces = [Space.whole(windows)] if isinstance(windows, SimilarityWindows) else windows
+    found, own = find_in_spaces(ordered, by_clip, embeddings, spaces, config)
+    return Cast(by_clip, tuple(ordered), found, own)
+
+
+def plan_samples(
+    clips: Iterable[Clip],
+    tracks: Iterable[Track],
+    candidates: Iterable[Candidate],
+    embeddings: Iterable[Embedding],
+    windows: SimilarityWindows | Sequence[Space],
+    config: Pairing | None = None,
+) -> Plans:
+    """Find characters, choose references for each of their clips, draw recipes and splits.
+
+    Pixels of the candidates are not used and may be empty. The result does not depend on the
+    order of the input. Raises ValueError for a track without its clip or mixed recognisers.
+    """
+    config = config or Pairing()
+    embeddings = list(embeddings)
+    cast = find_cast(clips, tracks, embeddings, windows, config.characters)
+    return plan_cast(cast, candidates, embeddings, config)
+
+
+def plan_cast(
+    cast: Cast, candidates: Iterable[Candidate], embeddings: Iterable[Embedding], config: Pairing
+) -> Plans:
+    """Do what `plan_samples` does once it is known who is who."""
+    ledger = _character_ledger(cast.tracks, cast.found)
+    light = {row.reference_id: replace(row, image=b"", mask=b"") for row in candidates}
+    vectors = identity_vectors(embeddings)
+    plans: list[SamplePlan] = []
+    refused: Counter[str] = Counter()
+    for track, pool in _pools(cast.found, light, vectors):
+        windows = cast.windows[track.track_id]
+        clip = cast.clips[track.clip_id]
+        choice = choose_references(track, clip, pool, vectors, windows, config.references)
+        for line in choice.refused:
+            refused[str(line.rejected.reason)] += line.number
+        _account(track, choice, len(pool), ledger)
+        if not choice.rejected:
+            plans.append(_plan(track, choice.references, light, config))
+    ledger.check(REFERENCES, "sample", entered=len(cast.found.tracks))
+    if config.samples == "multi_character":
+        plans = _by_clip(plans, {track.track_id: track for track in cast.found.tracks})
+    samples = _with_splits(plans, cast.clips, config.splits)
+    return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
+
+
+def _account(track: Track, choice: Choice, candidates: int, ledger: Ledger) -> None:
+    """Write off every candidate that a gate refused for this clip, one line a gate."""
+    for line in choice.refused:
+        rejected = replace(
+            line.rejected, detail=f"for track {track.track_id}: {line.rejected.detail}".rstrip(": ")
+        )
+        entry = rejected.entry(
+            REFERENCES, "candidate", line.reference_id, track.video_id, line.number
+        )
+        ledger.reject(entry)
+    kept = candidates - sum(line.number for line in choice.refused)
+    ledger.keep(REFERENCES, "candidate", kept)
+    if choice.rejected:
+        ledger.reject(choice.rejected.entry(REFERENCES, "sample", track.track_id, track.video_id))
+    else:
+        ledger.keep(REFERENCES, "sample")
+
+
+def without_vetoed(plans: Plans, vetoes: Set[str]) -> tuple[Plans, Ledger]:
+    """Leave out the samples that a person refused; the ledger is empty when there were none."""
+    ledger = Ledger()
+    left = tuple(plan for plan in plans.samples if plan.sample_id not in vetoes)
+    if len(left) < len(plans.samples):
+        ledger.keep(REVIEW, "sample", len(left))
+    for plan in plans.samples:
+        if plan.sample_id in vetoes:
+            rejected = Rejected(Reason.VETOED, detail="a person marked it in tags.jsonl")
+            ledger.reject(rejected.entry(REVIEW, "sample", plan.sample_id, plan.video_id))
+    return replace(plans, samples=left), ledger
+
+
+def _by_clip(plans: Sequence[SamplePlan], tracks: Mapping[str, Track]) -> list[SamplePlan]:
+    """Join the plans of each clip into one, the largest person first."""
+    clips: dict[str, list[SamplePlan]] = {}
+    for plan in plans:
+        clips.setdefault(plan.clip_id, []).append(plan)
+    joined = []
+    for members in clips.values():
+        members.sort(key=lambda plan: (-tracks[plan.track_id].area, plan.track_id))
+        first, *others = members
+        sample_id = content_id("sample", [plan.sample_id for plan in members]) if others else ""
+        joined.append(replace(first, sample_id=sample_id or first.sample_id, others=tuple(others)))
+    return joined
+
+
+def _check_clips(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> None:
+    orphans = sorted({track.clip_id for track in tracks} - clips.keys())
+    if orphans:
+        raise ValueError(
+            f"tracks of {len(orphans)} clips came without the clip, the first is {orphans[0]}; "
+            "pass the tracks of kept clips only"
+        )
+
+
+def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger:
+    ledger = Ledger()
+    for track in tracks:
+        if track.track_id in found.rejected:
+            rejected = found.rejected[track.track_id]
+            ledger.reject(rejected.entry(CHARACTERS, "track", track.track_id, track.video_id))
+    ledger.keep(CHARACTERS, "track", len(found.tracks))
+    ledger.check(CHARACTERS, "track", entered=len(tracks))
+    return ledger
+
+
+def _pools(
+    found: CharacterResult, light: Mapping[str, Candidate], vectors: IdentityVectors
+) -> Iterator[tuple[Track, CandidatePool]]:
+    """Yield every track with the candidates of its character, one character at a time."""
+    by_track: dict[str, list[Candidate]] = {}
+    for row in light.values():
+        by_track.setdefault(row.track_id, []).append(row)
+    for character_id, members in found.members.items():
+        rows = [row for track in members for row in by_track.get(track.track_id, [])]
+        pool = CandidatePool(character_id, rows, vectors)
+        for track in members:
+            yield track, pool
+
+
+def _plan(
+    track: Track,
+    references: Sequence[ChosenReference],
+    light: Mapping[str, Candidate],
+    config: Pairing,
+) -> SamplePlan:
+    sample_id = content_id(
+        "sample", track.clip_id, track.track_id, [row.reference_id for row in references]
+    )
+    low, high = USABLE_MASK
+    planned = []
+    for row in references:
+        recipe = ""
+        if row.near_copy or row.kind in config.references.augmented:
+            has_mask = low <= light[row.reference_id].mask_area <= high
+            drawn = draw_recipe(sample_id, row.reference_id, config.augment, has_mask)
+            recipe = recipe_to_json(drawn)
+        planned.append(replace(row, augmentation=recipe))
+    return SamplePlan(
+        sample_id=sample_id,
+        clip_id=track.clip_id,
+        track_id=track.track_id,
+        video_id=track.video_id,
+        character_id=track.character_id,
+        split="",
+        references=tuple(planned),
+    )
+
+
+def _with_splits(
+    plans: Sequence[SamplePlan], clips: Mapping[str, Clip], config: Splits
+) -> tuple[SamplePlan, ...]:
+    links = [
+        (
+            plan.clip_id,
+            plan.video_id,
+            *(member.character_id for member in plan.members),
+            *(row.video_id for member in plan.members for row in member.references),
+        )
+        for plan in plans
+    ]
+    groups = split_groups(links, clips, config.copies)
+    placed = [replace(plan, split=str(config.draw(groups[plan.clip_id]))) for plan in plans]
+    return tuple(sorted(placed, key=lambda plan: plan.sample_id))

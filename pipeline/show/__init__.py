@@ -1,1 +1,0 @@
-"""What a person sees: progress, funnel, contact sheet, demo videos."""

@@ -1,1 +1,0 @@
-"""Turn decoded frames upright, to size, and into clips."""

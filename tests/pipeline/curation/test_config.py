@@ -1,0 +1,84 @@
+"""Settings come from YAML and flags; what is not a setting is refused by its name."""
+
+from dataclasses import fields
+
+import pytest
+from places import ROOT
+
+from jobs.curate import parse
+from pipeline.curation.curation_config import Curate
+from pipeline.dataset.settings_digest import differing_keys, settings_digest
+from schemas.reasons import PairKind
+
+NEEDED = ["--input", "videos", "--output", "dataset"]
+
+
+def settings(*arguments: str) -> Curate:
+    parsed = parse([*NEEDED, *arguments])
+    return Curate(**{field.name: parsed[field.name] for field in fields(Curate)})
+
+
+def test_the_shipped_file_holds_the_defaults():
+    assert settings("--config", str(ROOT / "configs" / "curate.yaml")) == Curate()
+
+
+def test_a_flag_overrides_the_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("clips: {max_s: 6, min_s: 3}\n")
+    config = settings("--config", str(tmp_path / "c.yaml"), "--set", "clips.max_s=5")
+    assert (config.clips.min_s, config.clips.max_s) == (3.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("clips: {maxs: 6}\n", "maxs"),
+        ("clip: {max_s: 6}\n", "clip"),
+        ("clips: {max_s: soon}\n", "max_s"),
+        ("clips: !!python/object/apply:os.system ['touch ran']\n", "python/object"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name_and_runs_nothing(
+    tmp_path, monkeypatch, capsys, text, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        settings("--config", "c.yaml")
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("part_s=20", "part_s must be >= 10 x clips.max_s"),
+        ("max_failed=2", "max_failed must be a share"),
+        ("engines.people=yolo", "engines.people must be one of opencv"),
+        ("clips.min_s=11", "min_s must be in"),
+        ("duplicates.max_distance=9", "duplicates.max_distance must be 0 to 3"),
+        ("pairing.references.tiers=[[cross]]", "must be one of cross_video, same_video_other_shot"),
+        ("shards.size_mib=0", "shards.size_mib must be 1 to 2048"),
+    ],
+)
+def test_an_impossible_value_is_named_with_what_is_allowed(setting, says, capsys):
+    with pytest.raises((SystemExit, ValueError), match=None) as stop:
+        settings("--set", setting)
+    assert says in str(stop.value) + capsys.readouterr().err
+
+
+def test_pair_kinds_go_by_the_names_that_the_dataset_has():
+    config = settings("--set", "pairing.references.tiers=[[cross_video, edited]]")
+    assert config.pairing.references.tiers == ((PairKind.CROSS_VIDEO, PairKind.EDITED),)
+
+
+def test_what_decides_and_what_only_runs_are_told_apart():
+    plain, more = settings(), settings("--set", "cluster.workers=3")
+    assert settings_digest(plain.deciding()) == settings_digest(more.deciding())
+    later = settings("--set", "pairing.references.max_references=2")
+    assert settings_digest(plain.deciding()) != settings_digest(later.deciding())
+    assert plain.observing() == later.observing()
+    other = settings("--set", "clips.max_s=5")
+    assert differing_keys(other.observing(), plain.observing()) == [
+        "clips.max_s: now 5.0, then 10.0"
+    ]

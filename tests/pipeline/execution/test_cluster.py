@@ -1,0 +1,116 @@
+"""The same job on a running cluster, through `ray job submit`; budgets that cannot work."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fast_engines
+import pytest
+from places import ROOT
+from runs import content, environment
+
+RAY = str(Path(sys.executable).parent / "ray")
+PORT, DASHBOARD, AGENT, CLIENT = 6479, 8365, 9552, 9801  # beside a cluster on Ray's own ports
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head node on loopback; stopped by its own process, never by `ray stop`."""
+    settings = {
+        **environment(),
+        "RAY_AUTH_MODE": "token",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{DASHBOARD}",
+    }
+    # Its sockets lie in this folder, and no socket's path may be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        head = start_head(Path(folder), settings)
+        try:
+            assert becomes_ready(head, settings), (Path(folder) / "head.log").read_text()
+            yield settings
+        finally:
+            stop_head(head)
+
+
+def start_head(folder: Path, settings: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            *(RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"),
+            *("--dashboard-host=127.0.0.1", f"--port={PORT}", f"--dashboard-port={DASHBOARD}"),
+            *(f"--dashboard-agent-listen-port={AGENT}", f"--ray-client-server-port={CLIENT}"),
+            f"--temp-dir={folder}",
+        ],
+        env=settings,
+        stdout=(folder / "head.log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def becomes_ready(head: subprocess.Popen, settings: dict[str, str]) -> bool:
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline and head.poll() is None:
+        asked = subprocess.run([RAY, "job", "list"], env=settings, capture_output=True, check=False)
+        if asked.returncode == 0:
+            return True
+        time.sleep(1)
+    return False
+
+
+def stop_head(head: subprocess.Popen) -> None:
+    head.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        head.wait(timeout=15)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(head.pid, signal.SIGKILL)  # its own process group: nobody else's Ray
+    head.wait()
+
+
+def submit(cluster, *arguments) -> subprocess.CompletedProcess:
+    carried = json.dumps({"env_vars": {"PYTHONPATH": "tests/helpers"}})
+    return subprocess.run(
+        [
+            *(RAY, "job", "submit", "--working-dir", ".", "--runtime-env-json", carried),
+            *("--", sys.executable, "jobs/curate.py", *arguments),
+        ],
+        env=cluster,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.ray
+def test_a_submitted_job_makes_the_same_bytes_as_a_local_run(cluster, videos, golden, tmp_path):
+    arguments = ["--input", str(videos), "--output", str(tmp_path), *fast_engines.SETTINGS]
+    done = submit(cluster, *arguments, "--set", "cluster.workers=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "samples (" in done.stdout
+    assert content(tmp_path) == content(golden)
+
+
+@pytest.mark.ray
+def test_a_submitted_job_that_fails_fails_for_the_client(cluster, tmp_path):
+    done = submit(cluster, "--input", str(tmp_path / "none"), "--output", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert "no such file or folder" in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+def test_a_job_without_the_token_is_not_run(cluster, tmp_path):
+    bare = {name: value for name, value in cluster.items() if name != "RAY_AUTH_MODE"}
+    bare |= {"RAY_AUTH_MODE": "disabled"}
+    done = submit(bare, "--input", str(tmp_path), "--output", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert "401" in done.stdout + done.stderr or "uthenticat" in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()

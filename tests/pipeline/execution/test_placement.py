@@ -1,0 +1,110 @@
+"""Where engines run: on GPUs in a pool of their own where there are some, else on the CPUs."""
+
+import os
+
+import fast_engines
+import pytest
+from runs import TWO_WORKERS, content, curate, rows
+
+from pipeline.engines.interfaces import EngineInfo
+from pipeline.engines.registry import Engines, engine_infos
+from pipeline.execution.cluster import Budget, Cluster, Resources
+from pipeline.execution.device import DEVICE, choose_device
+from pipeline.execution.placement import gpu_slots, place_captioner, place_observing
+
+GPU = EngineInfo("big/1", "segmentation", "MIT", commercial=True, gpu=True)
+CPU = EngineInfo("small/1", "captioning", "MIT", commercial=True)
+
+
+def place(cpus=16.0, gpus=0.0, engines=(GPU, CPU), workers=None, **settings):
+    have = Resources(cpus, gpus)
+    return place_observing(Cluster(**settings), have, engines, workers or int(cpus))
+
+
+def sizes(placement):
+    return [(pool.name, pool.size, pool.gpus) for pool in placement.pools]
+
+
+def test_without_gpus_everything_runs_on_the_cpus_and_says_so():
+    placement = place()
+    assert sizes(placement) == [("observe", 16, 0)]
+    assert placement.note == "the cluster has no GPU: big/1 run on the CPU"
+    assert place(engines=[CPU]).note == ""
+    assert "gpus_per_worker is 0" in place(gpus=4, gpus_per_worker=0).note
+
+
+def test_engines_that_want_gpus_get_a_pool_of_their_own():
+    assert sizes(place(gpus=1)) == [("clips", 12, 0), ("people", 4, 0.25)]
+    assert sizes(place(gpus=8)) == [("clips", 8, 0), ("people", 8, 0.25)]
+    assert sizes(place(gpus=2, gpus_per_worker=1)) == [("clips", 14, 0), ("people", 2, 1)]
+    assert sizes(place(gpus=1, gpu_workers=2)) == [("clips", 14, 0), ("people", 2, 0.25)]
+    assert sizes(place(gpus=1, engines=[CPU])) == [("observe", 16, 0)]
+    assert sizes(place(cpus=1, gpus=1)) == [("observe", 1, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"gpus": 1, "gpu_workers": 5}, "do not fit on 1 GPUs, which hold 4"),
+        ({"gpus": 1, "gpus_per_worker": 2}, "which hold 0"),
+        ({"gpus": 8, "gpu_workers": 4, "workers": 4}, "leave none of 4 workers to cut clips"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_start(settings, says):
+    with pytest.raises(Budget, match=says):
+        place(**settings)
+
+
+def test_a_share_of_a_gpu_never_spans_two():
+    assert gpu_slots(2, 0.4) == 4
+    assert gpu_slots(4, 0.1) == 40
+    assert gpu_slots(4, 2) == 2
+    with pytest.raises(ValueError, match=r"0 to 1 or a whole number, got 1\.5"):
+        Cluster(gpus_per_worker=1.5)
+
+
+def test_a_captioner_takes_whole_gpus_and_no_more_than_it_has_work_for():
+    cluster = Cluster()
+    assert place_captioner(cluster, Resources(16, 8), CPU, 100) is None
+    assert place_captioner(cluster, Resources(16, 0), GPU, 100) is None
+    for batches, size in ((100, 8), (3, 3)):
+        pool = place_captioner(cluster, Resources(16, 8), GPU, batches)
+        assert pool
+        assert (pool.size, pool.gpus) == (size, 1.0)
+
+
+def test_engines_that_only_say_who_they_are_are_built_on_the_cpu(monkeypatch):
+    monkeypatch.delenv(DEVICE, raising=False)
+    monkeypatch.setattr(fast_engines.FastMasks, "__init__", _note_device, raising=False)
+    chosen = Engines(
+        people="fast_engines:FastPeople", faces="fast_engines:FastFaces",
+        recogniser="fast_engines:FastRecogniser", masks="fast_engines:FastMasks",
+    )  # fmt: skip
+    engine_infos(chosen)
+    assert _DEVICES == ["cpu"]
+    assert DEVICE not in os.environ
+
+
+_DEVICES: list[str] = []
+
+
+def _note_device(self):
+    _DEVICES.append(choose_device())
+
+
+@pytest.mark.ray
+def test_two_pools_measure_what_one_does(videos, golden, tmp_path, monkeypatch):
+    """On a logical GPU: Ray counts it, and the engine computes on the CPU as before."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
+    extra = ["--set", "engines.masks=fast_engines:GpuMasks"]
+    extra += ["--set", "engines.captions=fast_engines:GpuCaptions"]
+    done = curate(tmp_path, videos / "0.mp4", videos / "1.mp4", extra=[*TWO_WORKERS, *extra])
+    assert "1 workers cut clips, 1 run engines on 0.25 GPU each" in done.stdout
+    ours, theirs = content(tmp_path), content(golden)
+    measured = [name for name in ours if name.startswith("units/") and "settings" not in name]
+    assert len(measured) > 10
+    assert [name for name in measured if ours[name] != theirs[name]] == []
+    captioned = [row for row in rows(tmp_path, "clips") if row["caption"]]
+    assert captioned
+    assert {row["caption"] for row in captioned} == {"It was shown 16 frames."}
+    assert {row["caption_digest"] for row in captioned} == {"d" * 64}

@@ -1,0 +1,208 @@
+"""Augmented references: reproducible, recorded, and free of the old background."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from pipeline.pairing.augment import (
+    BACKGROUNDS,
+    Augment,
+    Recipe,
+    apply_recipe,
+    draw_recipe,
+    fit_recipe,
+    recipe_from_json,
+    recipe_to_json,
+)
+from pipeline.pictures.cutout import cut_out, without_holes
+from pipeline.pictures.relight import temperature_gains
+
+GREEN, RED = (20, 200, 30), (200, 50, 40)
+
+
+def portrait(blend: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+    """A red oval on green whose colours mix over `blend` pixels at the outline, and its mask."""
+    y, x = np.mgrid[0:320, 0:240].astype(float)
+    distance = (1 - np.hypot((x - 120) / 70, (y - 160) / 110)) * 85  # about pixels, inside > 0
+    part = np.clip(distance / blend + 0.5, 0, 1)[..., None]
+    image = part * np.array(RED) + (1 - part) * np.array(GREEN)
+    return np.round(image).astype(np.uint8), ((distance > 0) * 255).astype(np.uint8)
+
+
+def greenness(image: np.ndarray) -> np.ndarray:
+    """How much of the old ground shows: green above the larger of red and blue."""
+    values = image.astype(int)
+    return values[..., 1] - np.maximum(values[..., 0], values[..., 2])
+
+
+def test_a_recipe_is_a_function_of_the_ids_alone():
+    assert draw_recipe("sample", "reference") == draw_recipe("sample", "reference")
+    assert draw_recipe("sample", "reference") != draw_recipe("sample", "another")
+    assert draw_recipe("sample", "reference") != draw_recipe("another", "reference")
+
+
+def test_json_is_the_recipe():
+    for number in range(20):
+        recipe = draw_recipe("sample", str(number))
+        assert recipe_from_json(recipe_to_json(recipe)) == recipe
+    assert recipe_from_json("") == Recipe()
+
+
+def test_applying_a_stored_recipe_again_gives_the_same_pixels():
+    image, mask = portrait()
+    recipe = draw_recipe("sample", "reference")
+    first = apply_recipe(image, mask, recipe)
+    second = apply_recipe(image, mask, recipe_from_json(recipe_to_json(recipe)))
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+
+
+def test_the_empty_recipe_changes_no_pixel():
+    image, mask = portrait()
+    same, same_mask = apply_recipe(image, mask, Recipe())
+    assert np.array_equal(same, image)
+    assert np.array_equal(same_mask, mask)
+
+
+def test_drawn_values_stay_inside_the_configured_ranges():
+    config = Augment()
+    drawn = [draw_recipe("sample", str(number), config) for number in range(500)]
+    assert max(abs(row.rotation_degrees) for row in drawn) <= config.rotation_degrees
+    assert min(row.scale for row in drawn) >= 2**-config.shrink_octaves - 1e-3
+    assert max(row.scale for row in drawn) <= 2**config.grow_octaves + 1e-3
+    assert max(abs(row.exposure_ev) for row in drawn) <= config.exposure_ev
+    assert {row.jpeg_quality for row in drawn} <= set(range(config.jpeg_quality, 96))
+    replaced = sum(row.background != "keep" for row in drawn) / len(drawn)
+    assert replaced == pytest.approx(config.background, abs=0.05)  # about 4 sigma
+    assert {row.background for row in drawn} == set(BACKGROUNDS)
+    assert not any(row.flip for row in drawn)  # text and asymmetry would be mirrored
+
+
+def test_without_a_mask_the_background_is_kept():
+    drawn = [draw_recipe("sample", str(number), has_mask=False) for number in range(50)]
+    assert {row.background for row in drawn} == {"keep"}
+
+
+@pytest.mark.parametrize("blend", [1.0, 4.0, 7.0])
+def test_nothing_of_the_old_background_is_left_at_the_edge(blend):
+    image, mask = portrait(blend)
+    recipe = Recipe(background="colour", colours=(90, 60, 150, 0, 0, 0))
+    changed, _ = apply_recipe(image, mask, recipe)
+    assert greenness(image).max() > 150  # the old ground is very green
+    assert greenness(changed).max() <= 3  # red, violet and their mixtures are not
+    outside = np.all(changed == recipe.colours[:3], axis=2)
+    assert outside[mask == 0].all()
+
+
+def test_the_person_itself_keeps_its_colours():
+    image, mask = portrait()
+    changed, _ = apply_recipe(image, mask, Recipe(background="colour"))
+    colours, alpha = cut_out(image, mask)
+    core = alpha > 0.999
+    assert core.mean() > 0.2
+    assert np.abs(changed[core].astype(int) - image[core]).max() <= 1
+    assert colours[core].mean(axis=0) == pytest.approx(np.array(RED) / 255, abs=0.02)
+
+
+def test_image_and_mask_move_together():
+    image, mask = portrait(blend=1.0)
+    recipe = Recipe(
+        rotation_degrees=9.0, scale=0.9, shift_x=0.05, perspective=(0.01, -0.01) * 4, flip=True
+    )
+    changed, moved = apply_recipe(image, mask, recipe)
+    assert set(np.unique(moved)) == {0, 255}
+    person = np.abs(changed.astype(int) - RED).sum(axis=2) < 60
+    agreement = (person & (moved > 0)).sum() / (person | (moved > 0)).sum()
+    assert agreement > 0.97  # the rest is the blended outline
+    assert not np.array_equal(moved, mask)
+
+
+def test_a_person_inside_the_picture_stays_inside():
+    image, mask = portrait()
+    for number in range(20):
+        recipe = replace(draw_recipe("sample", str(number)), shift_y=-0.3, shift_x=0.2)
+        _, moved = apply_recipe(image, mask, recipe)
+        assert moved.any()
+        assert not moved[0].any()
+        assert not moved[:, -1].any()
+
+
+def test_a_person_cut_off_below_stays_cut_off_below():
+    image, mask = portrait()
+    image, mask = image[:200], mask[:200]
+    changed, moved = apply_recipe(image, mask, Recipe(scale=0.8, shift_y=-0.05))
+    assert moved[-1].any()
+    assert moved.sum() < mask.sum()
+    assert greenness(changed)[moved > 0].mean() < 0
+
+
+def test_small_holes_of_a_mask_are_filled_and_gaps_between_limbs_are_not():
+    _, mask = portrait()
+    holed = mask.copy()
+    holed[150:156, 110:116] = 0
+    assert np.array_equal(without_holes(holed) > 0, mask > 0)
+    holed[120:180, 100:130] = 0  # an arm akimbo
+    assert not without_holes(holed)[150, 115]
+
+
+def test_a_mask_that_missed_the_face_keeps_the_background():
+    _, mask = portrait()
+    recipe = Recipe(background="texture", exposure_ev=0.2)
+    assert fit_recipe(recipe, mask, [100.0, 80.0, 140.0, 130.0]) == recipe
+    assert fit_recipe(recipe, mask, []) == recipe
+    missed = fit_recipe(recipe, mask, [0.0, 0.0, 40.0, 40.0])
+    assert missed == replace(recipe, background="keep")
+
+
+def test_light_comes_from_where_the_recipe_says():
+    image, mask = portrait()
+    for degrees, axis, sign in ((0, 1, 1), (180, 1, -1), (90, 0, -1), (270, 0, 1)):
+        lit, _ = apply_recipe(image, mask, Recipe(light_ev=1.2, light_degrees=float(degrees)))
+        red = np.where(mask > 0, lit[..., 0].astype(float), np.nan)
+        low, high = np.array_split(red, 2, axis=axis)
+        assert sign * (np.nanmean(high) - np.nanmean(low)) > 8
+
+
+def test_exposure_and_temperature_do_what_they_say():
+    image, mask = portrait()
+    brighter, _ = apply_recipe(image, mask, Recipe(exposure_ev=0.5))
+    assert brighter.mean() > image.mean() + 5
+    assert temperature_gains(6500.0) == pytest.approx([1, 1, 1], abs=1e-6)
+    warm, cold = temperature_gains(4500.0), temperature_gains(9000.0)
+    assert warm[0] > 1 > warm[2]
+    assert cold[0] < 1 < cold[2]
+    for gains in (warm, cold):
+        assert gains @ [0.2126, 0.7152, 0.0722] == pytest.approx(1, abs=1e-6)
+
+
+def test_every_parameter_changes_the_picture():
+    image, mask = portrait()
+    values = {
+        "rotation_degrees": 5.0, "scale": 0.9, "shift_x": 0.1, "shift_y": 0.1,
+        "perspective": (0.05, 0.0) * 4, "flip": True, "exposure_ev": 0.3,
+        "temperature_k": 5000.0, "light_ev": 1.0, "background": "gradient", "blur": 0.9,
+        "noise": 0.01, "jpeg_quality": 70,
+    }  # fmt: skip
+    image = image.copy()
+    image[100:120, 100:110] = 255  # not symmetric
+    for name, value in values.items():
+        changed, _ = apply_recipe(image, mask, replace(Recipe(), **{name: value}))
+        assert not np.array_equal(changed, image), name
+    modifiers = {"light_degrees", "colours", "seed"}  # of light, background and noise
+    assert values.keys() | modifiers == {field.name for field in fields(Recipe)}
+
+
+def test_sizes_must_agree():
+    image, mask = portrait()
+    with pytest.raises(ValueError, match=r"\(320, 240\).*\(10, 240\)"):
+        apply_recipe(image, mask[:10], Recipe(exposure_ev=1.0))
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ValueError, match=r"augment\.flip is a probability, got 2"):
+        Augment(flip=2.0)
+    with pytest.raises(ValueError, match="exposure_ev must be >= 0, got -1"):
+        Augment(exposure_ev=-1.0)
+    with pytest.raises(ValueError, match="sunset"):
+        Recipe(background="sunset")

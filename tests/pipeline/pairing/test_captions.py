@@ -1,0 +1,181 @@
+"""Captions say what was measured, are clean text, and never come back missing."""
+
+from dataclasses import replace
+
+import pytest
+from rows import clip, track
+
+from pipeline.engines.captions.attributes import AttributeCaptioner
+from pipeline.engines.captions.people_count import counted_people
+from pipeline.engines.interfaces import CaptionFacts, EngineInfo
+from pipeline.pairing.captions import Captions, clean, write_captions
+
+
+def facts(**columns) -> CaptionFacts:
+    made = clip("clip", **columns)
+    return CaptionFacts(made, (), track("me", made))
+
+
+def attributes(row: CaptionFacts) -> tuple[str, str]:
+    return AttributeCaptioner().caption([row])[0]
+
+
+def test_caption_is_an_english_sentence_of_the_measured_facts():
+    text, description = attributes(facts())
+    assert text == (
+        "A full shot of one person wearing a red top and blue bottoms, staying in place. "
+        "The camera is static."
+    )
+    assert description == "A person wearing a red top and blue bottoms."
+
+
+def test_unknown_facts_are_left_out():
+    row = facts(camera_motion=float("nan"))
+    assert row.character is not None
+    bare = replace(row.character, shot_size="", top_colour="", bottom_colour="", boxes=[])
+    assert attributes(replace(row, character=bare)) == ("One person.", "")
+
+
+@pytest.mark.parametrize(
+    ("pan", "says"),
+    [
+        ((2.0, 0.0), "pans left"),  # the picture moves to the right
+        ((-2.0, 0.1), "pans right"),
+        ((0.1, 2.0), "pans up"),
+        ((0.0, -2.0), "pans down"),
+        ((0.1, 0.1), "handheld"),
+    ],
+)
+def test_camera_pans_against_the_pictures_motion(pan, says):
+    text, _ = attributes(facts(camera_pan=list(pan), camera_motion=2.0))
+    assert says in text
+
+
+@pytest.mark.parametrize(("zoom", "says"), [(0.1, "zooms in"), (-0.1, "zooms out")])
+def test_zoom_is_told(zoom, says):
+    assert says in attributes(facts(camera_zoom=zoom))[0]
+
+
+@pytest.mark.parametrize(("luma", "says"), [(0.1, "dark"), (0.8, "bright")])
+def test_only_unusual_light_is_told(luma, says):
+    assert f"The scene is {says}." in attributes(facts(brightness=luma))[0]
+    assert "scene" not in attributes(facts(brightness=0.5))[0]
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ((4, 0, 4, 0), "moving to the right"),
+        ((-4, 0, -4, 0), "moving to the left"),
+        ((-4, -8, 4, 8), "coming closer"),
+        ((2, 6, -2, -6), "moving away"),
+        ((16, 0, 16, 0), "moving quickly to the right"),
+    ],
+)
+def test_the_persons_motion_follows_the_boxes(step, says):
+    row = facts()
+    assert row.character is not None
+    start = (300.0, 100.0, 450.0, 400.0)
+    boxes = [[a + i * d for a, d in zip(start, step, strict=True)] for i in range(32)]
+    text, _ = attributes(replace(row, character=replace(row.character, boxes=boxes)))
+    assert says in text
+
+
+def test_several_people_are_counted():
+    text, _ = attributes(facts(num_people=3))
+    assert text.startswith("A full shot of three people, one of them wearing a red top")
+
+
+def test_same_facts_same_words():
+    assert attributes(facts()) == attributes(facts())
+
+
+class Says:
+    """A captioner that always answers the same."""
+
+    info = EngineInfo("says/1", "captioning", "none", True)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.batches: list[int] = []
+
+    def caption(self, facts):
+        self.batches.append(len(facts))
+        return [(self.text, "A man in a hat.")] * len(facts)
+
+
+def test_good_answers_are_kept_with_their_engine():
+    (caption,) = write_captions([facts()], [""], Says("A man walks\u202e by."))
+    assert (caption.text, caption.engine) == ("A man walks by.", "says/1")
+    assert caption.description == "A man in a hat."
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("", "empty"),
+        ("<b></b>\x00\x07", "empty"),
+        ("I'm sorry, I cannot describe this person.", "refusal"),
+        ("Three women talk.", "says 3 people, 1 measured"),
+    ],
+)
+def test_bad_answers_fall_back_to_what_was_measured(answer, problem):
+    (caption,) = write_captions([facts()], [""], Says(answer))
+    assert caption.problem == problem
+    assert (caption.engine, caption.text) == ("attributes/1", attributes(facts())[0])
+
+
+def test_given_captions_win_are_cleaned_and_may_be_switched_off():
+    given = ["<script>alert(1)</script>A  knight\x1b[0m rides.\n", ""]
+    captions = write_captions([facts(), facts()], given, Says("A man."))
+    assert captions[0].text == "alert(1) A knight[0m rides."
+    assert [caption.engine for caption in captions] == ["given", "says/1"]
+    switched_off = Captions(prefer_given=False)
+    captions = write_captions([facts(), facts()], given, Says("A man."), switched_off)
+    assert [caption.engine for caption in captions] == ["says/1", "says/1"]
+
+
+def test_captioner_is_asked_in_batches_and_must_answer_all():
+    engine = Says("A man.")
+    write_captions([facts()] * 5, [""] * 5, engine, Captions(batch_size=2))
+    assert engine.batches == [2, 2, 1]
+
+    class Forgets(Says):
+        def caption(self, facts):
+            return []
+
+    with pytest.raises(ValueError, match="says/1 returned 0 captions for 1"):
+        write_captions([facts()], [""], Forgets(""))
+
+
+def test_long_captions_end_at_a_sentence_or_a_word():
+    assert clean("One two three. Four five six seven.", 20) == "One two three."
+    assert clean("abcdef ghijkl mnopqr", 10) == "abcdef"
+    assert clean("x" * 50, 10) == "x" * 10
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a &lt;b&gt;bold&lt;/b&gt; claim", "a bold claim"),
+        ("line\r\nbreak\tand\u200bzero\u2066width", "line break andzerowidth"),
+        ("2 < 3 and 3 > 2", "2 < 3 and 3 > 2"),
+        ("Größe, naïve, 東京 🙂", "Größe, naïve, 東京 🙂"),
+    ],
+)
+def test_markup_and_invisible_signs_go_and_language_stays(text, expected):
+    assert clean(text, 100) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("A man walks.", 1),
+        ("Two people, one person in red.", 2),
+        ("5 young women dance.", 5),
+        ("People walk.", None),
+        ("A dog runs.", None),
+    ],
+)
+def test_people_are_counted_in_text(text, number):
+    assert counted_people(text) == number

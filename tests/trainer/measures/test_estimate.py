@@ -1,0 +1,249 @@
+"""The memory estimate agrees with what torch keeps, and its advice with its own numbers."""
+
+import itertools
+import warnings
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import jsonargparse
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from trainer.lora import Lora, add_lora
+from trainer.measures.activations import Activations
+from trainer.measures.estimate import (
+    GIB,
+    Plan,
+    estimate,
+    memory_bytes,
+    plan_for,
+    refuse_or_advise,
+)
+from trainer.measures.flops import Sizes
+from trainer.measures.parameter_counts import count_parameters
+from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.train_config import Training, preset_path
+from trainer.zero import Zero
+
+TINY: dict[str, Any] = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 4,
+    "attention_head_dim": 32,
+    "in_channels": 16,
+    "text_dim": 32,
+    "freq_dim": 32,
+    "ffn_dim": 512,
+    "image_dim": 40,
+}
+WAN_1_3B = {
+    **TINY,
+    "num_attention_heads": 12,
+    "attention_head_dim": 128,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 8960,
+    "num_layers": 30,
+    "image_dim": 1280,
+}
+WAN_14B = {**WAN_1_3B, "num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
+CLIP_480P = Sizes.of_pixels(480, 832, 81)
+
+
+def _forward(config, precision, *, reference=True, every=0, batch=2):
+    """Return the model, and a loss of it on sizes (400 video, 80 reference, 7 text, 10 image)."""
+    torch.manual_seed(0)
+    model = ContextAnyoneTransformer3DModel(**config)
+    model.enable_checkpointing(every)
+    conditions = {}
+    if reference:
+        conditions["reference"] = torch.randn(batch, 16, 1, 16, 20)
+        conditions["image_embeds"] = torch.randn(batch, 10, config["image_dim"])
+
+    def loss():
+        autocast = torch.autocast("cpu", torch.bfloat16)
+        with autocast if precision == "autocast" else nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch on a CPU cannot fuse norms of mixed types
+            output = model(
+                torch.randn(batch, 16, 5, 16, 20),
+                torch.full((batch,), 300.0),
+                torch.randn(batch, 7, config["text_dim"]),
+                **conditions,
+            )
+        kept = output.sample.float().square().mean()
+        return kept + output.reference.float().square().mean() if reference else kept
+
+    return model, loss
+
+
+def _sizes(reference, batch=2):
+    return Sizes(400, 80, 7, 10, batch) if reference else Sizes(400, 0, 7, 0, batch)
+
+
+def _bytes_kept(config, precision, reference):
+    """Return the bytes of the storages that autograd keeps, parameters and their casts apart."""
+    model, loss = _forward(config, precision, reference=reference)
+    weights = {p.shape for p in model.parameters()} | {p.T.shape for p in model.parameters()}
+    mine = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in mine and tensor.shape not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        alive = loss()
+    assert alive.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.filterwarnings("ignore:The use of `x.T`")
+@pytest.mark.parametrize("reference", [True, False], ids=["reference", "plain"])
+@pytest.mark.parametrize("precision", ["fp32", "autocast"])
+def test_a_block_keeps_what_was_counted(precision, reference):
+    two, three = (
+        _bytes_kept({**TINY, "num_layers": layers}, precision, reference) for layers in (2, 3)
+    )
+    config = {**TINY, "num_layers": 3}
+    counted = Activations(config, _sizes(reference), precision, cuda=False)
+    assert counted.block == pytest.approx(three - two, rel=0.02)  # all but modulation tables
+    assert counted.peak() == pytest.approx(three, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("precision", "every"), [("fp32", 0), ("autocast", 0), ("autocast", 1), ("autocast", 2)]
+)
+def test_the_peak_of_a_step_is_what_was_estimated(precision, every):
+    """The estimate counts all gradients as if there from the start: never less than measured."""
+    config = {**TINY, "num_layers": 4}
+    model, loss = _forward(config, precision, every=every)
+    parameters = 4 * sum(p.numel() for p in model.parameters())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        loss().backward()
+    assert profiler.profiler is not None
+    results = profiler.profiler.kineto_results
+    assert results is not None
+    changes: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    peak = parameters + max(itertools.accumulate(event.nbytes() for event in changes))
+    plan = Plan(_sizes(True), Zero(stage=0, precision=precision), checkpointing=every, cuda=False)
+    estimated = estimate(config, plan)
+    without_optimizer = estimated.total - estimated.parts["optimizer"]
+    assert peak < without_optimizer < 1.2 * peak
+
+
+def test_published_models_are_counted_without_allocating():
+    assert count_parameters(WAN_1_3B).backbone == 1_418_996_800
+    assert count_parameters(WAN_14B).backbone == 14_288_491_584
+    config = {**TINY, "num_layers": 2}
+    model = ContextAnyoneTransformer3DModel(**config)
+    counts = count_parameters(model.config)
+    assert counts.trainable(None) == sum(p.numel() for p in model.parameters())
+    assert counts.block == sum(p.numel() for p in model.blocks[0].parameters())
+
+
+def test_what_each_stage_spreads():
+    base = Plan(CLIP_480P, world_size=4, checkpointing=1)
+    stages: list[Any] = [0, 1, 2, 3]
+    made = [estimate(WAN_1_3B, replace(base, zero=Zero(stage=stage))).parts for stage in stages]
+    whole = 4 * count_parameters(WAN_1_3B).trainable(None)
+    assert [parts["parameters"] for parts in made] == [whole, whole, whole, whole // 4]
+    assert [parts["gradients"] for parts in made] == [whole, whole, whole // 4, whole // 4]
+    moments, with_copy = 2 * whole, 3 * whole
+    spread = [with_copy // 4, with_copy // 4, moments // 4]
+    assert [parts["optimizer"] for parts in made] == [moments, *spread]
+
+
+@pytest.mark.parametrize(
+    ("zero", "expected"),
+    [  # measured on DeepSpeed 0.19.8 with one process, after a backward pass of the second step
+        (Zero(stage=0, precision="autocast"), 16),
+        (Zero(stage=1, precision="autocast"), 20),
+        (Zero(stage=2, precision="autocast"), 20),
+        (Zero(stage=1, precision="bf16"), 20),
+        (Zero(stage=2, precision="bf16"), 18),
+        (Zero(stage=3, precision="bf16"), 20),
+    ],
+)
+def test_bytes_of_each_parameter_are_those_that_deepspeed_keeps(zero, expected):
+    parts = estimate(WAN_1_3B | {"num_layers": 4}, Plan(CLIP_480P, zero, checkpointing=1)).parts
+    states = sum(size for name, size in parts.items() if name not in ("activations", "workspace"))
+    counts = count_parameters(WAN_1_3B | {"num_layers": 4})
+    assert states / counts.trainable(None) == pytest.approx(expected, abs=0.01)
+
+
+def test_offload_moves_states_to_the_host():
+    plan = Plan(CLIP_480P, Zero(stage=3, offload="optimizer+parameters"), 2, checkpointing=1)
+    estimated = estimate(WAN_1_3B, plan)
+    assert set(estimated.host) == {"parameters", "optimizer", "gradients"}
+    assert not set(estimated.parts) & set(estimated.host)
+    assert "host: optimizer" in estimated.table()
+
+
+def test_lora_trains_adapters_and_the_new_modules_only():
+    model = ContextAnyoneTransformer3DModel(**TINY, num_layers=2)
+    add_lora(model, Lora(rank=8))
+    counts = count_parameters({**TINY, "num_layers": 2})
+    trained = [p.numel() for p in model.parameters() if p.requires_grad]
+    frozen = [p.numel() for p in model.parameters() if not p.requires_grad]
+    assert (counts.trainable(8), counts.frozen(8)) == (sum(trained), sum(frozen))
+
+
+@pytest.mark.parametrize(
+    ("preset", "world_size", "gib"),
+    [("wan-1.3b", 1, 80), ("wan-1.3b-lora", 1, 24), ("wan-14b", 16, 80)],
+)
+def test_presets_fit_where_they_say(preset, world_size, gib):
+    parser = jsonargparse.ArgumentParser()
+    parser.add_class_arguments(Training, as_group=False)
+    training = parser.instantiate(parser.parse_path(str(preset_path(preset))))
+    training = Training(**vars(training))
+    plan = plan_for(training, world_size, text=512, image=257)
+    config = {**TINY, **training.model.fields()}
+    assert estimate(config, plan).total < gib * GIB
+
+
+def test_what_cannot_fit_is_refused_with_what_would_help():
+    estimated = estimate(WAN_1_3B, Plan(CLIP_480P, Zero(stage=2)))
+    with pytest.raises(
+        ValueError, match=r"needs about \d+\.\d GiB on each device, but 80\.0"
+    ) as no:
+        refuse_or_advise(estimated, 80 * GIB)
+    text = str(no.value)
+    assert text.index("model.checkpointing=1") < text.index("offload") < text.index("lora")
+    better = estimate(WAN_1_3B, replace(estimated.plan, checkpointing=1))
+    assert f"saves {(estimated.total - better.total) / GIB:.1f} GiB" in text
+    assert f"(recompute every block): {better.total / GIB:.1f} GiB" in text
+
+
+def test_a_hopeless_plan_is_told_to_use_more_devices():
+    with pytest.raises(ValueError, match="use larger devices"):
+        refuse_or_advise(estimate(WAN_14B, Plan(CLIP_480P, Zero(stage=2))), 24 * GIB)
+
+
+def test_a_tight_fit_is_allowed_with_advice():
+    estimated = estimate(WAN_1_3B, Plan(CLIP_480P, Zero(stage=2), checkpointing=1))
+    advice = refuse_or_advise(estimated, int(1.01 * estimated.total))
+    assert "should it not fit" in advice
+    assert "saves" in advice
+
+
+def test_more_of_anything_never_needs_less():
+    plan = Plan(CLIP_480P, Zero(stage=2), checkpointing=2)
+    total = estimate(WAN_1_3B, plan).total
+    for sizes in (
+        replace(CLIP_480P, batch=2),
+        replace(CLIP_480P, video=40_000),
+        replace(CLIP_480P, reference=3_120),
+        replace(CLIP_480P, image=514),
+    ):
+        assert estimate(WAN_1_3B, replace(plan, sizes=sizes)).total > total
+    assert estimate(WAN_1_3B, replace(plan, checkpointing=0)).total > total
+    assert estimate(WAN_1_3B, replace(plan, encoders_bytes=GIB)).total > total + GIB - 1
+
+
+def test_the_memory_of_this_machine_is_known():
+    assert memory_bytes(torch.device("cpu")) > 2**20

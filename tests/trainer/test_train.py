@@ -1,0 +1,331 @@
+"""The training command, as a user runs it: from a dataset to checkpoints and curves."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import yaml
+from distributed import Team
+from encoding import encode
+from places import ROOT
+from tiny_dataset import write_dataset
+
+from trainer.data.data_config import Data
+from trainer.data.latent_units import Encoding
+
+SCRIPT = str(ROOT / "trainer" / "train.py")
+SMALL = {
+    "model.layers": 1,
+    "model.heads": 2,
+    "model.head_dim": 24,
+    "model.ffn_dim": 64,
+    "model.freq_dim": 32,
+    "data.buckets": "[32x48x5]",
+    "data.num_workers": 0,
+    "optimizer.schedule": "constant",
+    "train.batch_size": 4,
+    "train.micro_batch": 2,
+    "validation.sampling.steps": 2,
+    "validation.samples": 2,
+}
+
+
+class Outcome(NamedTuple):
+    code: int
+    errors: str
+
+
+def arguments(data: Path, run: Path, *extra: str, **changes) -> list[str]:
+    settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
+    flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    return ["--preset", "tiny", "--data", str(data), "--output", str(run), *flags, *extra]
+
+
+def run_main(words: list[str]) -> Outcome:
+    """Run the command in this process, which is one of a one's."""
+    from trainer.train import main
+
+    sys.argv = ["train.py", *words]
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            code = main()
+        except SystemExit as stopped:
+            code = stopped.code
+    return Outcome(int(code or 0), errors.getvalue())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), size=(96, 64), frames=9)
+
+
+def train(one: Team, data: Path, run: Path, *extra: str, code: int = 0, **changes) -> str:
+    """Train in the one, assert the exit code, return what was said."""
+    [outcome] = one.run(run_main, arguments(data, run, *extra, **changes))
+    assert outcome.code == code, outcome.errors
+    return outcome.errors
+
+
+@pytest.fixture(scope="module")
+def run(one, data, tmp_path_factory) -> Path:
+    """Four steps, saved and validated after two and four."""
+    folder = tmp_path_factory.mktemp("run")
+    train(one, data, folder, train__steps=4, checkpoint__every=2, validation__every=2)
+    return folder
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    path = run / "checkpoints" / f"step-{step:08d}" / "mp_rank_00_model_states.pt"
+    return torch.load(path, weights_only=False)["module"]
+
+
+def test_a_run_holds_what_its_owner_looks_for(run):
+    steps = [line for line in metrics(run) if "loss/total" in line]
+    held_out = [line for line in metrics(run) if "validation/loss_mean" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert [line["step"] for line in held_out] == [0, 2, 4]
+    assert {f"validation/loss_sigma_0.{n}" for n in range(1, 10)} <= held_out[0].keys()
+    for line in steps:
+        total = line["loss/diffusion"] + line["loss/reference"]
+        assert line["loss/total"] == pytest.approx(total)
+    shown = run / "validation" / "step-00000004"
+    assert [path.suffix for path in sorted(shown.iterdir())] == [".jpg", ".mp4"]
+    assert list((run / "tensorboard").glob("events*"))
+    assert "held-out loss" in (run / "train.log").read_text()
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["gap"] == 30
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(one, data, run, tmp_path):
+    train(one, data, tmp_path, train__steps=2, validation__every=2)
+    said = train(one, data, tmp_path, train__steps=4, validation__every=2)
+    assert "going on after step 2" in said
+    theirs = [line for line in metrics(run) if "loss/total" in line]
+    ours = [line for line in metrics(tmp_path) if "loss/total" in line]
+    for mine, whole in zip(ours, theirs, strict=True):
+        assert {k: mine[k] for k in mine if "loss" in k} == {
+            k: whole[k] for k in mine if "loss" in k
+        }
+    for name, value in weights(run, 4).items():
+        assert torch.equal(weights(tmp_path, 4)[name], value), name
+
+
+def test_a_finished_run_has_nothing_to_do(one, data, run):
+    before = (run / "metrics.jsonl").read_bytes()
+    train(one, data, run, train__steps=4, checkpoint__every=2, validation__every=2)
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_seed_trains_on_other_draws(one, data, run, tmp_path):
+    train(one, data, tmp_path, train__steps=1, train__seed=1, validation__videos=0)
+    assert metrics(tmp_path)[1]["loss/diffusion"] != metrics(run)[1]["loss/diffusion"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model__information_flow": "symmetric"},
+        {"model__reference_noise": "shared"},
+        {"model__reference_text": "prompt", "model__emphasize_rope": "gap"},
+        {"model__emphasize": "false", "model__gap": 1, "model__spatial_offset": "diagonal"},
+        {"data__references": 2, "model__checkpointing": 1, "flow__subject_weight": 1.0},
+        {"zero__precision": "autocast", "ema__decay": 0.9},
+    ],
+    ids=lambda change: ",".join(change),
+)
+def test_every_choice_of_the_method_trains_and_generates(one, data, tmp_path, change):
+    train(one, data, tmp_path, train__steps=1, **change)
+    assert list((tmp_path / "validation" / "step-00000001").glob("*.mp4"))
+
+
+def test_adapters_train_while_the_backbone_stays(one, data, tmp_path):
+    train(one, data, tmp_path, train__steps=2, checkpoint__every=1, model__lora__rank=2)
+    before, after = weights(tmp_path, 1), weights(tmp_path, 2)
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert any("lora_B" in name for name in changed)
+    assert any("emphasize" in name for name in changed)
+    assert not any("base_layer" in name for name in changed)
+
+
+def test_latents_made_before_train_as_well(one, tmp_path):
+    data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
+    encode(data, Data(buckets=("32x48x5",)))
+    train(one, data, tmp_path / "run", train__steps=2, data__source="latents")
+    assert [line["step"] for line in metrics(tmp_path / "run")][-1] == 2
+    assert list((tmp_path / "run" / "validation" / "step-00000002").glob("*.mp4"))
+
+
+def test_latents_give_the_losses_that_samples_give(one, tmp_path):
+    data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
+    encode(data, Data(buckets=("32x48x5",)), Encoding(number_type="float32"))
+    changes = ("shrink", "rotation_degrees", "brightness", "contrast", "saturation", "background")
+    unchanged = {f"data__augment__{name}": 0 for name in changes}
+    same = {**unchanged, "data__random_start": "false", "validation__videos": 0, "log__every": 1}
+    for source in ("samples", "latents"):
+        train(one, data, tmp_path / source, train__steps=3, data__source=source, **same)
+    ours, theirs = metrics(tmp_path / "latents"), metrics(tmp_path / "samples")
+    assert len(ours) == len(theirs)
+    for one_line, other in zip(ours, theirs, strict=True):
+        losses = [name for name in other if "loss" in name or "reference" in name]
+        assert losses
+        # A sample is encoded alone or in its batch: the products of the codec round differently.
+        assert {name: one_line[name] for name in losses} == pytest.approx(
+            {name: other[name] for name in losses}, rel=1e-5
+        )
+
+
+def test_updates_that_are_not_finite_stop_the_run_with_its_samples(one, data, tmp_path):
+    said = train(
+        *(one, data, tmp_path),
+        train__steps=9,
+        code=2,
+        optimizer__lr=1e30,
+        optimizer__warmup_steps=0,
+        optimizer__clip_norm=0,
+        train__max_nonfinite=1,
+        validation__videos=0,
+    )
+    assert "2 updates in a row had a loss or gradient that is not finite" in said
+    assert "last saw samples " in said
+
+
+def test_an_unreadable_clip_is_counted_and_named(one, tmp_path):
+    data = write_dataset(tmp_path / "data", size=(96, 64), frames=9, broken={1: b"no video"})
+    train(one, data, tmp_path / "run", train__steps=3, validation__videos=0)
+    state = json.loads(next((tmp_path / "run").glob("checkpoints/*/state.json")).read_text())
+    [broken] = state["unreadable"]
+    assert metrics(tmp_path / "run")[-1]["step"] == 3
+    said = train(*(one, data, tmp_path / "strict"), code=2, train__steps=3, data__max_skipped=0)
+    assert broken in said
+    assert "data.max_skipped allows 0" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data__buckets": "[480x832x81]"}, "480x832x81"),
+        ({"train__batch_size": 3}, "a batch of 3 cannot be split"),
+        ({"model__text_dim": 32}, "takes text features of width 32, the encoder gives 64"),
+        ({"model__pretrained": "/nowhere"}, "/nowhere"),
+        ({"flow__shift": 5.0}, "validation.sampling.shift must equal flow.shift"),
+        ({"model__speed": 3}, "speed"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_that_cannot_be_are_named(one, data, tmp_path, change, message):
+    assert message in train(one, data, tmp_path, code=2, train__steps=1, **change)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_missing_dataset_is_named(one, tmp_path):
+    assert "no dataset at" in train(one, tmp_path / "nothing", tmp_path / "run", code=2)
+
+
+def test_an_unknown_preset_is_named(one, tmp_path):
+    [outcome] = one.run(run_main, ["--preset", "huge", "--data", "x", "--output", str(tmp_path)])
+    assert outcome.code == 2
+    assert "preset must be one of tiny, wan-1.3b, wan-1.3b-lora, wan-14b, got 'huge'" in (
+        outcome.errors
+    )
+
+
+def test_an_output_that_cannot_be_written_is_named(one, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in train(one, data, tmp_path / "file" / "run", code=2)
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_its_difference(one, data, run):
+    said = train(one, data, run, code=2, train__steps=6, model__gap=7)
+    assert "model.gap: 30 -> 7" in said
+    said = train(one, data, run, code=2, train__steps=6, train__seed=3)
+    assert "training.train.seed: 0 -> 3" in said
+
+
+def test_a_run_is_not_overwritten(one, data, run):
+    said = train(one, data, run, "--resume", "never", code=2)
+    assert "holds checkpoints already" in said
+
+
+def test_what_cannot_fit_is_refused_with_advice(one, data, tmp_path):
+    said = train(
+        *(one, data, tmp_path),
+        code=2,
+        model__layers=400,
+        model__heads=64,
+        model__head_dim=128,
+        model__ffn_dim=32768,
+    )
+    assert "What would help" in said
+    assert "model.lora.rank" in said
+
+
+@pytest.mark.parametrize("preset", ["wan-1.3b", "wan-1.3b-lora", "wan-14b"])
+def test_the_large_presets_are_whole(preset):
+    from trainer.train import parse
+
+    parsed = parse(["--preset", preset, "--data", "d", "--output", "r"])
+    assert parsed.model.heads * parsed.model.head_dim in (1536, 5120)
+    assert parsed.encoders.codec == "wan"
+
+
+@pytest.mark.parametrize("script", ["trainer.train", "jobs.encode"])
+def test_wrong_arguments_are_said_before_a_model_library_is_loaded(script):
+    code = f"import sys, {script} as script; sys.exit('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+
+
+@pytest.mark.deepspeed
+def test_two_processes_under_the_launcher_train_as_one_does(one, data, run, tmp_path):
+    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", "2"]
+    launcher += ["--master_addr", "127.0.0.1", "--master_port", "29731"]
+    words = arguments(
+        data, tmp_path, train__steps=4, checkpoint__every=2, validation__every=2, zero__stage=3
+    )
+    done = subprocess.run(
+        [*launcher, SCRIPT, *words],
+        env={**environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for ours, alone in zip(metrics(tmp_path), metrics(run), strict=True):
+        for name in (key for key in alone if "loss" in key):
+            assert ours[name] == pytest.approx(alone[name], rel=1e-4), (ours["step"], name)
+
+
+@pytest.mark.faults
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(one, data, tmp_path):
+    words = arguments(data, tmp_path, train__steps=4000, validation__videos=0, log__every=1)
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, *words], env=environment(), stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (tmp_path / "metrics.jsonl").exists() and len(metrics(tmp_path)) > 3:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    last = metrics(tmp_path)[-1]["step"]
+    assert (tmp_path / "checkpoints" / f"step-{last:08d}" / "COMPLETE.json").exists()
+    said = train(one, data, tmp_path, train__steps=last + 1, validation__videos=0)
+    assert f"going on after step {last}" in said

@@ -1,0 +1,230 @@
+"""Batches of latents that were made before the training."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
+from schemas.manifest import DataFile
+from trainer.batch import LatentBatch
+from trainer.data.data_config import Data
+from trainer.data.dataset import check_files, read_snapshot
+from trainer.data.files import Folder
+from trainer.data.hashing import permutation
+from trainer.data.index import Assigned, Spot, describe_sizes, read_index
+from trainer.data.latent_file import read_depends_on
+from trainer.data.pictures import Unreadable
+from trainer.data.reader import RowReader
+from trainer.data.source import Request, first_readable
+from trainer.data.tensors import from_bytes
+from trainer.draws import seed_of
+
+_LIGHT = ("sample_id", "split", "height", "width", "frames", "fps")
+_HEAVY = (
+    "sample_id", "video", "video_shape", "text", "text_shape", "subject", "subject_shape",
+    "references.list.element.latent", "references.list.element.latent_shape",
+    "references.list.element.tokens", "references.list.element.tokens_shape",
+)  # fmt: skip
+
+
+class LatentSource:
+    """The latents of a dataset, checked when it is opened."""
+
+    def __init__(
+        self, url: str | Path, data: Data, fingerprint: Mapping[str, str] | None = None
+    ) -> None:
+        """Open them. Raises ValueError when there are none, or they are not of these encoders."""
+        self._data = data
+        self._folder = Folder(url)
+        self.layout = _read_layout(self._folder)
+        _check_origin(self._folder, self.layout)
+        _check_fingerprint(self.layout.fingerprint, dict(fingerprint or {}))
+        _check_settings(self.layout.settings, data)
+        self.splits = self.layout.splits
+        if not self.layout.files:
+            raise ValueError(f"{self._folder.url}/{LATENTS_INDEX} lists no files; encode again")
+        check_files(self._folder, self.layout.files, data.verify)
+        check = functools.partial(_check_shard, self.layout)
+        self.index = read_index(self._folder, self.layout.files, Latent, _LIGHT, check)
+        self._windows, self._first = _windows(self.index.columns["sample_id"])
+
+    @property
+    def null_text(self) -> torch.Tensor:
+        """The encoded empty prompt, float32 (L, text_dim)."""
+        null = self.layout.null_text
+        return from_bytes(null.content, null.shape, self.layout.number_type)
+
+    def assign(self, split: str) -> Assigned:
+        """Return the samples of a split by the bucket that they were encoded for."""
+        firsts = self._windows[self._first[:-1]]
+        in_split = np.zeros(len(self.index), bool)
+        in_split[self.index.rows_of(split)] = True
+        samples = np.flatnonzero(in_split[firsts])
+        height, width, frames = (
+            self.index.numbers(name)[firsts[samples]] for name in ("height", "width", "frames")
+        )
+        buckets, left = {}, np.ones(len(samples), bool)
+        for bucket in self._data.sizes:
+            same = (height == bucket.height) & (width == bucket.width) & (frames == bucket.frames)
+            buckets[bucket] = samples[same]
+            left &= ~same
+        seen = describe_sizes(width, height, frames, self.index.numbers("fps")[firsts[samples]])
+        left_out = {"encoded for another bucket": int(left.sum())} if left.any() else {}
+        return Assigned(buckets, left_out, seen)
+
+    def spots(self, index: int) -> tuple[Spot, ...]:
+        """Return where the windows of a sample are."""
+        rows = self._windows[self._first[index] : self._first[index + 1]]
+        return tuple(self.index.spot(int(row)) for row in rows)
+
+    def maker(self, seed: int, training: bool) -> "LatentMaker":
+        """Return what reads its batches, in this process or another."""
+        reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
+        maker = LatentMaker(reader, self._data.references, seed, training)
+        maker.number_type = self.layout.number_type
+        return maker
+
+
+def _read_layout(folder: Folder) -> LatentIndex:
+    try:
+        return LatentIndex.from_json(folder.read(LATENTS_INDEX))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f"no latents at {folder.url}: it has no {LATENTS_INDEX}; encode the dataset, or set "
+            "data.source=samples"
+        ) from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{folder.url}/{LATENTS_INDEX} is no index of ours: {error!r}") from error
+
+
+def _check_origin(folder: Folder, layout: LatentIndex) -> None:
+    """Refuse latents of another version: they may hold what was since removed."""
+    now = read_snapshot(folder)
+    if now.sha256 != layout.manifest_sha256:
+        raise ValueError(
+            f"the latents in {folder.url} were made from {layout.manifest_path} "
+            f"({layout.manifest_sha256[:12]}), the dataset is at {now.path} ({now.sha256[:12]}); "
+            "encode it again"
+        )
+
+
+def _check_fingerprint(theirs: dict[str, str], ours: dict[str, str]) -> None:
+    """Compare encoders by name; of one whose weights are not read only the kind is known."""
+    differing = [
+        f"{name}: latents {theirs.get(name)!r}, this run {ours[name]!r}"
+        for name in sorted(ours)
+        if theirs.get(name) != ours[name] and not str(theirs.get(name)).startswith(f"{ours[name]}-")
+    ]
+    if differing:
+        raise ValueError(
+            f"the latents were made by other encoders than this run uses: {'; '.join(differing)}. "
+            "Change the run's encoders, or encode the dataset again"
+        )
+
+
+def _check_settings(theirs: dict[str, Any], data: Data) -> None:
+    ours = {"data.fps": data.fps, "data.reference_background": data.reference_background}
+    differing = [
+        f"{name}: latents {theirs.get(name)!r}, this run {value!r}"
+        for name, value in ours.items()
+        if theirs.get(name) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"the latents were made with other settings than this run's: {'; '.join(differing)}. "
+            "Change the run's settings, or encode the dataset again"
+        )
+
+
+def _check_shard(layout: LatentIndex, listed: DataFile, file: pq.ParquetFile) -> None:
+    """Refuse a file of another encoding that lies where one of this was."""
+    said = read_depends_on(file)
+    expected = {"fingerprint": layout.fingerprint, "settings": layout.settings}
+    for part, values in expected.items():
+        stored = said.get(part, {})
+        for name, value in values.items():
+            if stored.get(name) != value:
+                raise ValueError(
+                    f"{listed.path} is of another encoding than its index: {part} {name} is "
+                    f"{stored.get(name)!r}, the index says {value!r}; encode the dataset again"
+                )
+
+
+def _windows(sample_ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Group rows by sample: (rows, sorted by sample; first place of each sample, and the end)."""
+    codes = sample_ids.combine_chunks().dictionary_encode().indices.to_numpy()
+    rows = np.argsort(codes, kind="stable")
+    return rows, np.searchsorted(codes[rows], np.arange(codes.max(initial=-1) + 2))
+
+
+class LatentMaker:
+    """Reads latents into batches."""
+
+    def __init__(self, reader: RowReader, references: int, seed: int, training: bool) -> None:
+        self._reader, self._references = reader, references
+        self._seed, self._training = seed, training
+        self.number_type = "bfloat16"
+
+    def make(self, request: Request) -> LatentBatch:
+        """Read a micro-batch. Raises ValueError when no stand-in of a place can be read."""
+        loaded = [
+            first_readable(samples, lambda spots, place=place: self._load(spots, request, place))
+            for place, samples in zip(request.places, request.spots, strict=True)
+        ]
+        values = [each.value for each in loaded]
+        subjects = [value["subject"] for value in values]
+        try:
+            return LatentBatch(
+                step=request.step,
+                places=request.places,
+                sample_ids=tuple(value["sample_id"] for value in values),
+                video=torch.stack([value["video"] for value in values]),
+                reference=torch.stack([value["reference"] for value in values]),
+                text=torch.stack([value["text"] for value in values]),
+                image=torch.stack([value["image"] for value in values]),
+                subject=None if any(s is None for s in subjects) else torch.stack(subjects),
+                skipped=tuple(skipped for each in loaded for skipped in each.skipped),
+            )
+        except RuntimeError as error:
+            raise ValueError(f"the latents of a batch differ in shape: {error}") from error
+
+    def _load(self, spots: Sequence[Spot], request: Request, place: int) -> dict[str, Any]:
+        where = (self._seed, request.step, place)
+        window = seed_of(*where, "window") % len(spots) if self._training else 0
+        row = self._reader.read(spots[window])
+        try:
+            latents, tokens = self._chosen(row["references"], where)
+            return {
+                "sample_id": row["sample_id"],
+                "video": self._tensor(row, "video"),
+                "text": self._tensor(row, "text"),
+                "subject": self._tensor(row, "subject") if row["subject"] else None,
+                "reference": torch.stack(latents, dim=1),  # (C, R, hr, wr)
+                "image": torch.cat(tokens),  # (R * T, image_dim)
+            }
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise Unreadable(f"the latents are damaged: {error}") from error
+
+    def _chosen(
+        self, stored: list[dict[str, Any]], where: tuple[int, int, int]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return latents and image tokens of the references that this step uses."""
+        if not stored:
+            raise Unreadable("the sample has no reference")
+        order = np.arange(len(stored))
+        if self._training:
+            order = permutation(seed_of(*where, "references"), len(stored))
+        chosen = [stored[int(order[n % len(stored)])] for n in range(self._references)]
+        return (
+            [self._tensor(each, "latent") for each in chosen],
+            [self._tensor(each, "tokens") for each in chosen],
+        )
+
+    def _tensor(self, stored: dict[str, Any], name: str) -> torch.Tensor:
+        return from_bytes(stored[name], stored[f"{name}_shape"], self.number_type)

@@ -1,0 +1,170 @@
+"""Batches of pixels, straight from the samples of a dataset."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from schemas.tables import Sample
+from trainer.batch import Bucket, PixelBatch
+from trainer.data.augment import Change, cut_out, draw_change, place_reference
+from trainer.data.data_config import Data
+from trainer.data.dataset import check_files, read_snapshot
+from trainer.data.files import Folder
+from trainer.data.hashing import permutation
+from trainer.data.index import Assigned, Index, Spot, assign_buckets, read_index
+from trainer.data.pictures import Unreadable, decode_frames, decode_reference, subject_mask
+from trainer.data.reader import RowReader
+from trainer.data.source import Request, first_readable
+from trainer.draws import seed_of
+
+_LIGHT = ("sample_id", "split", "width", "height", "num_frames", "fps")
+_HEAVY = (
+    "sample_id", "caption", "width", "height", "num_frames", "fps", "first_frame", "boxes",
+    "references.list.element.image.bytes", "references.list.element.mask.bytes", "video.bytes",
+)  # fmt: skip
+
+
+class SampleSource:
+    """The samples of a dataset, checked when it is opened."""
+
+    def __init__(self, url: str | Path, data: Data) -> None:
+        """Open the newest version. Raises ValueError with what is wrong with it."""
+        self._data = data
+        self._folder = Folder(url)
+        self.snapshot = read_snapshot(self._folder)
+        self.splits = self.snapshot.manifest.splits
+        files = [f for f in self.snapshot.manifest.files if f.path.startswith("samples/")]
+        if not files:
+            raise ValueError(
+                f"{self._folder.url} holds no samples: nothing that was curated passed. Its "
+                "manifest lists the reasons (funnel)"
+            )
+        check_files(self._folder, files, data.verify)
+        self.index: Index = read_index(self._folder, files, Sample, _LIGHT)
+
+    def assign(self, split: str) -> Assigned:
+        """Return which samples of a split go to which bucket."""
+        return assign_buckets(self.index, self.index.rows_of(split), self._data)
+
+    def spots(self, index: int) -> tuple[Spot, ...]:
+        """Return where a sample is: one row."""
+        return (self.index.spot(index),)
+
+    def rows(self, indices: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield samples as plain values, `columns` as Parquet names them."""
+        reader = RowReader(self._folder, columns, self._data.cache_mib * 2**20)
+        for index in indices:
+            yield reader.read(self.index.spot(int(index)))
+
+    def maker(self, seed: int, training: bool) -> "PixelMaker":
+        """Return what decodes its batches, in this process or another."""
+        reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
+        return PixelMaker(reader, self._data, seed, training)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One decoded sample."""
+
+    sample_id: str
+    caption: str
+    frames: np.ndarray  # (F, H, W, 3) uint8
+    references: np.ndarray  # (R, H, W, 3) uint8
+    subject: np.ndarray  # (F, H, W) uint8
+
+
+class PixelMaker:
+    """Decodes samples into batches."""
+
+    def __init__(self, reader: RowReader, data: Data, seed: int, training: bool) -> None:
+        self._reader, self._data, self._seed, self._training = reader, data, seed, training
+
+    def make(self, request: Request) -> PixelBatch:
+        """Decode a micro-batch. Raises ValueError when no stand-in of a place can be read."""
+        loaded = [
+            first_readable(samples, lambda spots, place=place: self._load(spots, request, place))
+            for place, samples in zip(request.places, request.spots, strict=True)
+        ]
+        values = [each.value for each in loaded]
+        return PixelBatch(
+            step=request.step,
+            places=request.places,
+            sample_ids=tuple(value.sample_id for value in values),
+            captions=tuple(value.caption for value in values),
+            frames=_stack([value.frames for value in values]),
+            references=_stack([value.references for value in values]),
+            subject=_stack([value.subject for value in values]),
+            skipped=tuple(skipped for each in loaded for skipped in each.skipped),
+        )
+
+    def _load(self, spots: Sequence[Spot], request: Request, place: int) -> Pixels:
+        row = self._reader.read(spots[0])
+        wanted = self._window(row, request, place)
+        return decode_sample(row, wanted, self._references(row, request, place), request.bucket)
+
+    def _window(self, row: dict[str, Any], request: Request, place: int) -> list[int]:
+        """Return the frames of the clip that are taken."""
+        draw = None
+        if self._training and self._data.random_start:
+            draw = seed_of(self._seed, request.step, place, "window")
+        return take_frames(row["num_frames"], row["fps"], request.bucket.frames, self._data, draw)
+
+    def _references(self, row: dict[str, Any], request: Request, place: int) -> np.ndarray:
+        """Return (R, H, W, 3): references of the sample, chosen and changed for this step."""
+        stored, bucket = row["references"], request.bucket
+        if not stored:
+            raise Unreadable("the sample has no reference")
+        where = (self._seed, request.step, place)
+        chosen = range(len(stored))
+        if self._training:
+            chosen = permutation(seed_of(*where, "references"), len(stored))
+        pictures = []
+        for number in range(self._data.references):
+            change = Change()
+            if self._training:
+                change = draw_change(self._data.augment, seed_of(*where, "augment", number))
+            reference = stored[int(chosen[number % len(stored)])]
+            pictures.append(make_reference(reference, bucket, change, self._data))
+        return np.stack(pictures)
+
+
+def take_frames(
+    num_frames: int, clip_fps: float, count: int, data: Data, draw: int | None = None
+) -> list[int]:
+    """Return the frames of a clip that make `count` at the wanted rate, from a drawn start."""
+    stride = clip_fps / data.fps if data.fps else 1.0
+    steps = np.floor(np.arange(count) * stride + 0.5).astype(np.int64)
+    room = num_frames - int(steps[-1])
+    if room < 1:
+        raise Unreadable(f"the clip has {num_frames} frames, {int(steps[-1]) + 1} are needed")
+    return (steps + (0 if draw is None else draw % room)).tolist()
+
+
+def decode_sample(
+    row: dict[str, Any], wanted: list[int], references: np.ndarray, bucket: Bucket
+) -> Pixels:
+    """Decode the clip of a row, and draw its character's boxes. Raises Unreadable."""
+    mp4, size = row["video"]["bytes"], (row["width"], row["height"])
+    if not mp4:
+        raise Unreadable("the clip is empty")
+    frames = decode_frames(mp4, wanted, row["fps"], size, bucket)
+    subject = subject_mask(row["boxes"], row["first_frame"], wanted, size, bucket)
+    return Pixels(row["sample_id"], row["caption"], frames, references, subject)
+
+
+def make_reference(
+    reference: dict[str, Any], bucket: Bucket, change: Change, data: Data
+) -> np.ndarray:
+    """Decode a reference and set it into the bucket's picture, (H, W, 3). Raises Unreadable."""
+    image, mask = decode_reference(reference["image"]["bytes"], reference["mask"]["bytes"])
+    if data.reference_background == "grey" and change.background is None:
+        image = cut_out(image, mask)
+    return place_reference(image, mask, (bucket.height, bucket.width), change)
+
+
+def _stack(arrays: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays))
