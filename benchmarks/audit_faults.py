@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 from drawn_dataset import write_drawn_dataset  # noqa: E402
 from faults import FAULTS, Copy, plant  # noqa: E402
 
-from pipeline.audit.run import Settings, audit, read_lists  # noqa: E402
+from pipeline.audit.run import AuditConfig, audit, read_lists  # noqa: E402
 
 
 def main() -> int:
@@ -74,7 +74,7 @@ def audit_planted(name: str, clean: Path, target: Path, seed: int) -> Counter[st
 def findings_of(copy: Copy, media: bool) -> Counter[str]:
     """Audit a dataset and count its findings per check."""
     lists = {name: copy.extra.get(name, []) for name in ("opt_out", "held_out", "known_bad")}
-    with audit(str(copy.folder), Settings(media=media, lists=read_lists(**lists))) as done:
+    with audit(str(copy.folder), AuditConfig(media=media, lists=read_lists(**lists))) as done:
         return Counter(done.book.counts())
 
 

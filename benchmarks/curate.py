@@ -23,15 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure_stages(folder: Path) -> None:
-    from pipeline.curation.curation_config import Curate
+    from pipeline.curation.curation_config import CurationConfig
     from pipeline.dataset.inputs import list_inputs
-    from pipeline.dataset.units import Part
+    from pipeline.dataset.units import VideoPart
     from pipeline.execution.stage import Rejected
     from pipeline.media.probe import probe
     from pipeline.observing.clips import cut_video
     from pipeline.observing.observe import observing_stages
 
-    config = Curate()
+    config = CurationConfig()
     stages = observing_stages(config)
     spent: defaultdict[str, float] = defaultdict(float)
     seconds = 0.0
@@ -43,7 +43,7 @@ def measure_stages(folder: Path) -> None:
             continue
         seconds += video.duration_s
         started = time.process_time()
-        clips = cut_video(source.uri, video, Part(), config).clips
+        clips = cut_video(source.uri, video, VideoPart(), config).clips
         spent["shots, clips, quality"] += time.process_time() - started
         for stage in stages:
             started = time.process_time()

@@ -24,19 +24,19 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from pipeline.dataset.units import Part  # noqa: E402
+from pipeline.dataset.units import VideoPart  # noqa: E402
 from pipeline.engines.faces.opencv_faces import OpencvFaces  # noqa: E402
 from pipeline.engines.identity.appearance import Appearance  # noqa: E402
 from pipeline.engines.masks.grabcut import GrabCut  # noqa: E402
 from pipeline.engines.people.opencv_people import OpencvPeople  # noqa: E402
 from pipeline.execution.stage import ClipRow  # noqa: E402
-from pipeline.media.limits import ProbeLimits  # noqa: E402
+from pipeline.media.limits import ProbeConfig  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
 from pipeline.observing.candidates import ProposeReferences  # noqa: E402
-from pipeline.observing.clips import Clips, cut_video  # noqa: E402
+from pipeline.observing.clips import ClipsConfig, cut_video  # noqa: E402
 from pipeline.observing.faces import FindFaces  # noqa: E402
-from pipeline.observing.shots import Shots  # noqa: E402
-from pipeline.observing.tracks import TrackGate, TrackPeople  # noqa: E402
+from pipeline.observing.shots import ShotsConfig  # noqa: E402
+from pipeline.observing.tracks import PeopleConfig, TrackPeople  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "people.json"
@@ -47,9 +47,9 @@ STAGES = ("tracks", "faces", "candidates")
 class Config:
     """The settings that cutting reads, all at their defaults."""
 
-    probe: ProbeLimits = field(default_factory=ProbeLimits)
-    shots: Shots = field(default_factory=Shots)
-    clips: Clips = field(default_factory=Clips)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    shots: ShotsConfig = field(default_factory=ShotsConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def observe(path: Path) -> tuple[list[ClipRow], dict[str, float]]:
     video = probe(str(path), path.name, config.probe)
     if not isinstance(video, Video):
         return [], dict.fromkeys(STAGES, 0.0)
-    rows = list(cut_video(str(path), video, Part(), config).clips)
+    rows = list(cut_video(str(path), video, VideoPart(), config).clips)
     stages: tuple[Any, ...] = (
         TrackPeople(OpencvPeople()),
         FindFaces(OpencvFaces(), Appearance()),
@@ -118,7 +118,7 @@ def _print_video(
 
 
 def _passing(row: ClipRow) -> list[str]:
-    gate = TrackGate()
+    gate = PeopleConfig()
     return [track.track_id for track in row.tracks if gate.check(track, row.clip) is None]
 
 

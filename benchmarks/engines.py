@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 
-from pipeline.curation.curation_config import Curate  # noqa: E402
-from pipeline.dataset.units import Part  # noqa: E402
-from pipeline.engines.registry import Loaded, engines_preset, load_engines  # noqa: E402
+from pipeline.curation.curation_config import CurationConfig  # noqa: E402
+from pipeline.dataset.units import VideoPart  # noqa: E402
+from pipeline.engines.registry import LoadedEngines, engines_preset, load_engines  # noqa: E402
 from pipeline.engines.weights import use_folder  # noqa: E402
 from pipeline.execution.stage import ClipRow  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
@@ -70,7 +70,7 @@ def main() -> None:
         use_folder(given.models)
     cv2.setNumThreads(1)
     clock = _clock()
-    config = Curate(engines=engines_preset(given.engines))
+    config = CurationConfig(engines=engines_preset(given.engines))
     loaded = load_engines(config.engines)
     meters = {task: Meter(getattr(loaded, task), how, clock) for task, how in _METHODS.items()}
     _warm(meters)
@@ -103,10 +103,13 @@ def _warm(meters: dict[str, Meter]) -> None:
 
 
 def observe(
-    videos: Sequence[Path], meters: dict[str, Meter], config: Curate, clock: Callable[[], float]
+    videos: Sequence[Path],
+    meters: dict[str, Meter],
+    config: CurationConfig,
+    clock: Callable[[], float],
 ) -> tuple[dict[str, float], list[ClipRow]]:
     """Observe videos as a worker does; return seconds per stage, cutting first, and the clips."""
-    stages = stages_with(Loaded(**meters), config)  # pyright: ignore[reportArgumentType]
+    stages = stages_with(LoadedEngines(**meters), config)  # pyright: ignore[reportArgumentType]
     spent: dict[str, float] = defaultdict(float)
     rows: list[ClipRow] = []
     for path in videos:
@@ -114,7 +117,7 @@ def observe(
         video = probe(str(path), path.name, config.probe)
         if not isinstance(video, Video):
             sys.exit(f"{path}: {video}")
-        clips = list(cut_video(str(path), video, Part(), config).clips)
+        clips = list(cut_video(str(path), video, VideoPart(), config).clips)
         spent["cut"] += clock() - start
         for stage in stages:
             start = clock()

@@ -39,7 +39,7 @@ from pipeline.engines.identity.spaces import compare, spaces_of  # noqa: E402
 from pipeline.engines.interfaces import PersonImage  # noqa: E402
 from pipeline.engines.registry import engines_preset, load_engine  # noqa: E402
 from pipeline.media.images import decode_image  # noqa: E402
-from pipeline.observing.tracks import TrackGate  # noqa: E402
+from pipeline.observing.tracks import PeopleConfig  # noqa: E402
 from schemas.columns import from_table  # noqa: E402
 from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
 
@@ -152,7 +152,7 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
     """Compare a dataset with the truth."""
     by_video = {name: Score() for name in truths}
     counts: dict[str, tuple[int, int, int]] = dict.fromkeys(truths, (0, 0, 0))
-    gate, total = TrackGate(), Score()
+    gate, total = PeopleConfig(), Score()
     for clip in dataset.clips.values():
         name, video = dataset.file_of(clip.video_id), dataset.videos[clip.video_id]
         tracks = [track for track in dataset.tracks if track.clip_id == clip.clip_id]

@@ -25,16 +25,16 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from pipeline.dataset.units import Part  # noqa: E402
+from pipeline.dataset.units import VideoPart  # noqa: E402
 from pipeline.execution.stage import Rejected  # noqa: E402
-from pipeline.media.encode import ClipEncoder, Encoding  # noqa: E402
+from pipeline.media.encode import ClipEncoder, EncodingConfig  # noqa: E402
 from pipeline.media.fit import Fitter, fit_picture  # noqa: E402
-from pipeline.media.limits import ProbeLimits  # noqa: E402
+from pipeline.media.limits import ProbeConfig  # noqa: E402
 from pipeline.media.pixels import Scaler, matrix_of  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
 from pipeline.media.reader import VideoReader  # noqa: E402
-from pipeline.observing.clips import Clips, cut_video  # noqa: E402
-from pipeline.observing.shots import ShotDetector, Shots  # noqa: E402
+from pipeline.observing.clips import ClipsConfig, cut_video  # noqa: E402
+from pipeline.observing.shots import ShotDetector, ShotsConfig  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 
@@ -42,9 +42,9 @@ from schemas.tables import Video  # noqa: E402
 class Config:
     """The settings that cutting reads, all at their defaults."""
 
-    probe: ProbeLimits = field(default_factory=ProbeLimits)
-    shots: Shots = field(default_factory=Shots)
-    clips: Clips = field(default_factory=Clips)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    shots: ShotsConfig = field(default_factory=ShotsConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
 
 
 def main() -> None:
@@ -119,11 +119,11 @@ def run_ours(path: str) -> None:
     config = Config()
     video = probe(path, "benchmark", config.probe)
     if isinstance(video, Video):
-        cut_video(path, video, Part(), config)
+        cut_video(path, video, VideoPart(), config)
 
 
 def run_start(_: str) -> None:
-    ShotDetector(Shots(), 25.0)  # imports PySceneDetect
+    ShotDetector(ShotsConfig(), 25.0)  # imports PySceneDetect
 
 
 def run_plain(path: str) -> None:
@@ -144,7 +144,7 @@ def run_plain(path: str) -> None:
             )
             for _ in range(int(first), int(end)):
                 encoder = encoder or ClipEncoder(
-                    fit.width, fit.height, fps, Encoding(), matrix_of(frame.picture)
+                    fit.width, fit.height, fps, EncodingConfig(), matrix_of(frame.picture)
                 )
                 encoder.write(fitter(frame.picture))
     if encoder:
@@ -168,8 +168,8 @@ def compare_detectors(media: Path) -> None:
             print(f"width {width} {title:28} known cuts {real}   spliced {spliced}", flush=True)
 
 
-def _candidates(width: int) -> Iterator[tuple[str, Shots]]:
-    base = Shots(picture_width=width)
+def _candidates(width: int) -> Iterator[tuple[str, ShotsConfig]]:
+    base = ShotsConfig(picture_width=width)
     for threshold, window in ((3.0, 2), (3.5, 3), (3.0, 3), (4.0, 3)):
         for fade in ((), ("fade",)):
             title = f"adaptive {threshold}/{window} {' '.join(fade)}"
@@ -190,7 +190,7 @@ def _candidates(width: int) -> Iterator[tuple[str, Shots]]:
 
 
 def _small_pictures(path: Path, width: int) -> list[np.ndarray]:
-    with VideoReader(str(path), ProbeLimits()) as reader:
+    with VideoReader(str(path), ProbeConfig()) as reader:
         codec = reader.stream.codec_context
         scale = width / max(codec.width, codec.height)
         size = (round(codec.width * scale), round(codec.height * scale))
@@ -198,7 +198,7 @@ def _small_pictures(path: Path, width: int) -> list[np.ndarray]:
         return [scaler(frame.picture).to_ndarray() for frame in reader.frames()][:700]
 
 
-def _starts(pictures: list[np.ndarray], shots: Shots) -> tuple[set[int], list[bool]]:
+def _starts(pictures: list[np.ndarray], shots: ShotsConfig) -> tuple[set[int], list[bool]]:
     """Return the frames at which a shot starts or ends, and which frames are in a shot."""
     detector = ShotDetector(shots, 25.0)
     verdicts = [v for i, p in enumerate(pictures) for v in detector.add(i, i, p)]
@@ -234,7 +234,7 @@ class _Score:
         self.blended += sum(inside[i] for first, end in soft for i in range(first + 2, end - 2))
 
 
-def _score_real(films: dict, truth: dict, shots: Shots) -> _Score:
+def _score_real(films: dict, truth: dict, shots: ShotsConfig) -> _Score:
     score = _Score()
     for name, pictures in films.items():
         known = truth[name]
@@ -243,7 +243,7 @@ def _score_real(films: dict, truth: dict, shots: Shots) -> _Score:
     return score
 
 
-def _score_spliced(films: dict, truth: dict, shots: Shots, splices: int = 300) -> _Score:
+def _score_spliced(films: dict, truth: dict, shots: ShotsConfig, splices: int = 300) -> _Score:
     """Splice stretches of uncut films hard or by dissolves; every second splice dissolves."""
     draw = random.Random(7)
     uncut = sorted(name for name in films if truth[name] == {"cuts": []} and len(films[name]) > 90)

@@ -40,9 +40,9 @@ from train_variants import (  # noqa: E402
     variants_of,
 )
 
-from trainer.measures.estimate import Plan, estimate  # noqa: E402
+from trainer.measures.estimate import MemoryPlan, estimate  # noqa: E402
 from trainer.measures.speed import peak_flops  # noqa: E402
-from trainer.zero import Zero  # noqa: E402
+from trainer.zero import ZeroConfig  # noqa: E402
 
 CPU_MODEL: dict[str, Any] = {
     "num_attention_heads": 6,
@@ -133,7 +133,7 @@ def measure_steps(grid: tuple[int, int, int], steps: int) -> None:
     print("checkpointing    s/step  tokens/s  TFLOP/s    MFU   peak GiB  estimated GiB")
     for name, every in (("full", 1), ("half", 2), ("none", 0)):
         bench.model.enable_checkpointing(every)
-        plan = Plan(bench.sizes, Zero(stage=0), checkpointing=every)
+        plan = MemoryPlan(bench.sizes, ZeroConfig(stage=0), checkpointing=every)
         estimated = estimate(bench.model.config, plan).total / GIB
         try:
             step_s, held = _time_steps(bench, variant, optimizer, steps)

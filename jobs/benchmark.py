@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from pipeline.dataset.store import open_store
-from pipeline.evaluate.benchmark import Choice, build_benchmark
+from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -16,19 +16,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("output", type=Path, help="the folder of the evaluation set")
-    parser.add_argument("--name", default=Choice.name, help="stands in every result")
-    parser.add_argument("--splits", nargs="+", default=list(Choice.splits), help="test validation")
+    parser.add_argument("--name", default=ItemsConfig.name, help="stands in every result")
+    parser.add_argument(
+        "--splits", nargs="+", default=list(ItemsConfig.splits), help="test validation"
+    )
     parser.add_argument("--limit", type=int, default=0, help="items at most; 0 takes all")
-    parser.add_argument("--per-identity", type=int, default=Choice.per_identity)
-    parser.add_argument("--references", type=int, default=Choice.references)
-    parser.add_argument("--seed", type=int, default=Choice.seed, help="of the draw and the videos")
+    parser.add_argument("--per-identity", type=int, default=ItemsConfig.per_identity)
+    parser.add_argument("--references", type=int, default=ItemsConfig.references)
+    parser.add_argument(
+        "--seed", type=int, default=ItemsConfig.seed, help="of the draw and the videos"
+    )
     return parser.parse_args(arguments)
 
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
     try:
-        choice = Choice(
+        choice = ItemsConfig(
             arguments.name,
             tuple(arguments.splits),
             arguments.limit,

@@ -13,7 +13,7 @@ from dataclasses import fields
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.flags import expand_settings
 from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
@@ -53,7 +53,7 @@ def parse(arguments: list[str]) -> Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="look again at failed videos")
     parser.add_argument("--replace", action="store_true", help="drop videos that are no input now")
     parser.add_argument("--restart", action="store_true", help="empty the output and begin again")
-    parser.add_class_arguments(Curate, nested_key=None)
+    parser.add_class_arguments(CurationConfig, nested_key=None)
     return parser.instantiate(parser.parse_args(expand_settings(arguments)))
 
 
@@ -64,7 +64,9 @@ def run(arguments: Namespace) -> int:
 
     if arguments.models:
         use_folder(arguments.models)
-    config = Curate(**{field.name: arguments[field.name] for field in fields(Curate)})
+    config = CurationConfig(
+        **{field.name: arguments[field.name] for field in fields(CurationConfig)}
+    )
     if arguments.licence_policy != "research":
         check_licences(engine_infos(config.engines), arguments.licence_policy)
     videos = list_inputs(arguments.input)[: arguments.limit]

@@ -13,10 +13,10 @@ from functools import partial
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pipeline.execution.cluster import Cluster, leave
-from trainer.data.latent_units import Encoding, EncodingPlan, Recipe
+from pipeline.execution.cluster import ClusterConfig, leave
+from trainer.data.latent_units import EncodingPlan, EncodingRecipe, LatentsConfig
 from trainer.train import expand
-from trainer.train_config import Training
+from trainer.train_config import TrainConfig
 
 _SHORT = {f"--{name}": f"--encoders.{name}" for name in ("codec", "text", "image", "path")}
 _SHORT |= {"--buckets": "--data.buckets", "--fps": "--data.fps"}
@@ -33,9 +33,9 @@ def parse(arguments: list[str]) -> Namespace:
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("--config", action="config", help="settings as YAML, over the preset's")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
-    parser.add_class_arguments(Encoding, "encoding")
-    parser.add_class_arguments(Cluster, "cluster")
-    parser.add_class_arguments(Training, nested_key=None)
+    parser.add_class_arguments(LatentsConfig, "encoding")
+    parser.add_class_arguments(ClusterConfig, "cluster")
+    parser.add_class_arguments(TrainConfig, nested_key=None)
     return parser.instantiate(parser.parse_args(expand([_lengthen(word) for word in arguments])))
 
 
@@ -45,9 +45,9 @@ def _lengthen(word: str) -> str:
 
 
 def run(arguments: Namespace) -> int:
-    training = Training(**{field.name: arguments[field.name] for field in fields(Training)})
+    training = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
     data = replace(training.data, source="samples")
-    recipe = Recipe(arguments.dataset, training.encoders, data, arguments.encoding)
+    recipe = EncodingRecipe(arguments.dataset, training.encoders, data, arguments.encoding)
     plan, cluster = EncodingPlan(recipe), arguments.cluster
     print(plan.describe(), flush=True)
     if arguments.dry_run:

@@ -27,7 +27,7 @@ class MediaFile:
 
 
 @dataclass(frozen=True)
-class Character:
+class ItemCharacter:
     """Someone who is seen in an item, and pictures of them, the best first."""
 
     identity: str
@@ -41,7 +41,7 @@ class Item:
     item_id: str
     prompt: str  # names nobody: "The same woman …"
     caption: str  # of the real clip
-    characters: list[Character]  # whom the video is about, then others in the picture
+    characters: list[ItemCharacter]  # whom the video is about, then others in the picture
     clip: MediaFile
     width: int
     height: int
@@ -56,7 +56,7 @@ class Item:
             raise ValueError(f"item {self.item_id!r} needs a character with a reference")
 
     @property
-    def main(self) -> Character:
+    def main(self) -> ItemCharacter:
         """Whom the video is about."""
         return self.characters[0]
 
@@ -106,7 +106,7 @@ class Benchmark:
 
 def _item(raw: dict[str, Any]) -> Item:
     characters = [
-        Character(each["identity"], [MediaFile(**file) for file in each["references"]])
+        ItemCharacter(each["identity"], [MediaFile(**file) for file in each["references"]])
         for each in raw["characters"]
     ]
     return Item(**raw | {"characters": characters, "clip": MediaFile(**raw["clip"])})

@@ -15,7 +15,7 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedSample:
     """A sample that could not be read, and was replaced by the next of its bucket."""
 
     sample_id: str
@@ -33,7 +33,7 @@ class PixelBatch:
     frames: torch.Tensor  # (B, F, H, W, 3)
     references: torch.Tensor  # (B, R, Hr, Wr, 3)
     subject: torch.Tensor | None  # (B, F, H, W) uint8, 1 inside the character's box
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedSample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LatentBatch:
     text: torch.Tensor  # (B, L, text_dim)
     image: torch.Tensor  # (B, R * T, image_dim) image tokens of the references
     subject: torch.Tensor | None = None  # (B, 1, f, h, w) share of a cell inside the character
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedSample, ...] = ()
 
     def to(self, device: torch.device) -> "LatentBatch":
         """Return the batch with its tensors on a device."""

@@ -9,12 +9,14 @@ from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
 from trainer.lora import add_lora
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.saving.weights import Weights
-from trainer.train_config import Model
-from trainer.zero import Zero, load_parameters, sharded_init
+from trainer.saving.weights import WeightsFile
+from trainer.train_config import ModelConfig
+from trainer.zero import ZeroConfig, load_parameters, sharded_init
 
 
-def build_model(config: Model, zero: Zero, seed: int) -> ContextAnyoneTransformer3DModel:
+def build_model(
+    config: ModelConfig, zero: ZeroConfig, seed: int
+) -> ContextAnyoneTransformer3DModel:
     """Return the transformer in fp32, pretrained or with random weights that depend on the seed.
 
     With ZeRO-3 no process ever holds the whole model.
@@ -35,7 +37,7 @@ def build_model(config: Model, zero: Zero, seed: int) -> ContextAnyoneTransforme
     return model
 
 
-def _load(config: Model, zero: Zero) -> ContextAnyoneTransformer3DModel:
+def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DModel:
     cls = ContextAnyoneTransformer3DModel
     folder = find_folder(
         config.pretrained, ("transformer", ""), "transformer", False, "model.pretrained"
@@ -50,12 +52,12 @@ def _load(config: Model, zero: Zero) -> ContextAnyoneTransformer3DModel:
         return cls.from_pretrained(folder, torch_dtype=torch.float32, **fields)
     with sharded_init(zero):
         model: Any = cls.from_config(saved, **fields)
-    weights = Weights(folder)
+    weights = WeightsFile(folder)
     load_parameters(model, _WithEmphasis(weights, model) if from_wan else weights)
     return model
 
 
-def _check_method(config: Model, saved: Mapping[str, Any]) -> None:
+def _check_method(config: ModelConfig, saved: Mapping[str, Any]) -> None:
     theirs = {
         name: saved[name]
         for name, chosen in config.method().items()
@@ -73,7 +75,7 @@ def _check_method(config: Model, saved: Mapping[str, Any]) -> None:
 class _WithEmphasis(Mapping[str, torch.Tensor]):
     """Wan's weights, in which emphasis starts as a copy of the block's self-attention."""
 
-    def __init__(self, weights: Weights, model: ContextAnyoneTransformer3DModel) -> None:
+    def __init__(self, weights: WeightsFile, model: ContextAnyoneTransformer3DModel) -> None:
         self._weights = weights
         names = {name: name for name in weights}
         for name, _ in model.named_parameters():

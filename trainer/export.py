@@ -131,12 +131,12 @@ def build(
     """Return the model of a run with these weights; adapters are folded into the backbone."""
     import torch
 
-    from trainer.lora import Lora, add_lora, merge_lora
+    from trainer.lora import LoraConfig, add_lora, merge_lora
     from trainer.model import ContextAnyoneTransformer3DModel
 
     with torch.device("meta"):  # it takes the weights as they are, instead of drawing its own
         model = ContextAnyoneTransformer3DModel(**state["model"])
-        lora = Lora(**state["settings"]["model"]["lora"])
+        lora = LoraConfig(**state["settings"]["model"]["lora"])
         add_lora(model, lora)
     known = model.state_dict().keys()
     taken = {name: average.get(name, tensor) for name, tensor in weights.items()}
@@ -157,14 +157,14 @@ def _write_rest(folder: Path, state: dict[str, Any]) -> None:
     """Write what the model needs beside its weights: scheduler, encoders, size of its videos."""
     from trainer.encoders import EncoderConfig
     from trainer.sampling.model_folder import Published, VideoSize, write_published
-    from trainer.sampling.sampler import Sampling
+    from trainer.sampling.sampler import SamplingConfig
 
     settings = state["settings"]
     height, width, frames = (int(side) for side in settings["data"]["buckets"][0].split("x"))
     fps = settings["data"]["fps"] or VideoSize().fps
     published = Published(
         encoders=EncoderConfig(**settings["encoders"]),
-        sampling=Sampling(**settings["validation"]["sampling"]),
+        sampling=SamplingConfig(**settings["validation"]["sampling"]),
         size=VideoSize(height=height, width=width, frames=frames, fps=fps),
         step=state["step"],
     )

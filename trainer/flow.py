@@ -3,7 +3,7 @@
     z_sigma = (1 - sigma) z + sigma eps        velocity = eps - z        sigma in [0, 1]
 
 Source: ContextAnyone (arXiv 2512.07328) for the two losses; Wan 2.1 for the shift. How the
-reference is noised, weighted and dropped is our decision; every choice is a field of `Flow`.
+reference is noised, weighted and dropped is our decision; every choice is a field of `FlowConfig`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ HELD_OUT_SIGMAS = tuple(step / 10 for step in range(1, 10))
 
 
 @dataclass(frozen=True)
-class Dropout:
+class DropoutConfig:
     """How often a sample does not see a condition, so that guidance has something to compare.
 
     1 trains without it: an ablation.
@@ -42,7 +42,7 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Flow:
+class FlowConfig:
     """Noise levels and loss.
 
     Attributes:
@@ -57,7 +57,7 @@ class Flow:
     shift: float = 3.0
     reference_weight: float = 1.0
     subject_weight: float = 0.0
-    dropout: Dropout = Dropout()
+    dropout: DropoutConfig = DropoutConfig()
 
     def __post_init__(self) -> None:
         if self.sigmas not in ("uniform", "logit_normal"):
@@ -101,7 +101,7 @@ def noised(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> tor
     return (1 - sigma) * clean + sigma * noise
 
 
-def draw(batch: LatentBatch, flow: Flow, seed: int) -> Noising:
+def draw(batch: LatentBatch, flow: FlowConfig, seed: int) -> Noising:
     """Draw noise levels, noise and dropout; each depends on seed, step and place alone."""
     sigmas, videos, references, kept = [], [], [], []
     for row, place in enumerate(batch.places):
@@ -124,7 +124,7 @@ def draw(batch: LatentBatch, flow: Flow, seed: int) -> Noising:
     )
 
 
-def _draw_kept(dropout: Dropout, source: torch.Generator) -> tuple[bool, bool, bool]:
+def _draw_kept(dropout: DropoutConfig, source: torch.Generator) -> tuple[bool, bool, bool]:
     everything, text, reference, image = torch.rand(4, generator=source).tolist()
     kept = everything >= dropout.all
     return (
@@ -145,7 +145,7 @@ def losses(
     batch: LatentBatch,
     noising: Noising,
     null_text: torch.Tensor,
-    flow: Flow,
+    flow: FlowConfig,
 ) -> Losses:
     """Run the model once and return both losses, computed in fp32.
 

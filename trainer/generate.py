@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used, so tha
 
     from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.pipeline import ContextAnyonePipeline
-    from trainer.sampling.sampler import Sampling
+    from trainer.sampling.sampler import SamplingConfig
 
 MAX_PROMPTS, MAX_PROMPTS_BYTES = 10_000, 8 * 2**20
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -170,7 +170,7 @@ def _device(name: str) -> "torch.device":
 
 def _settings(
     arguments: argparse.Namespace, published: "Published"
-) -> "tuple[VideoSize, Sampling]":
+) -> "tuple[VideoSize, SamplingConfig]":
     """Return what was asked for; what was not is as in training, or the default."""
     height, width = arguments.size or (None, None)
     size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
@@ -227,7 +227,7 @@ def _make(
     prompt: str,
     references: "np.ndarray",
     size: "VideoSize",
-    sampling: "Sampling",
+    sampling: "SamplingConfig",
     arguments: argparse.Namespace,
     steps: _Steps,
 ) -> "np.ndarray":
@@ -253,7 +253,7 @@ def _record(
     pipeline: "ContextAnyonePipeline",
     prompt: str,
     size: "VideoSize",
-    sampling: "Sampling",
+    sampling: "SamplingConfig",
     seconds: float,
 ) -> dict[str, Any]:
     """Return all that is needed to make the video again."""

@@ -5,23 +5,23 @@ from dataclasses import dataclass
 import torch
 
 from trainer.data.latent_source import LatentSource
-from trainer.data.source import Source, open_source
+from trainer.data.source import SampleSet, open_source
 from trainer.encoders import Encoders, known_fingerprint, load_codec, load_encoders
 from trainer.encoders.interfaces import VideoCodec
-from trainer.train_config import Training
+from trainer.train_config import TrainConfig
 
 
 @dataclass(frozen=True)
 class Inputs:
     """Open data and loaded encoders. With latents, only the codec is needed, to show videos."""
 
-    source: Source
+    source: SampleSet
     codec: VideoCodec
     encoders: Encoders | None
     null_text: torch.Tensor  # (1, L, text_dim)
 
 
-def open_inputs(config: Training, data: str, device: torch.device) -> Inputs:
+def open_inputs(config: TrainConfig, data: str, device: torch.device) -> Inputs:
     """Open the dataset and load the encoders. Raises ValueError with what is wrong with them."""
     if config.data.source == "latents":
         codec = load_codec(config.encoders, device)

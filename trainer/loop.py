@@ -27,7 +27,7 @@ from trainer.measures.speed import Meter, ProgressBar
 from trainer.saving.checkpoint import discard_after, load_checkpoint, save_checkpoint
 from trainer.saving.ema import Ema
 from trainer.stopping import StopRequest
-from trainer.train_config import Training
+from trainer.train_config import TrainConfig
 from trainer.validation import HeldOut, Show, Validator
 from trainer.zero import Step, backward, make_engine, micro_steps
 
@@ -65,7 +65,7 @@ class Tally:
 class Trainer:
     """A training, in one of its processes."""
 
-    def __init__(self, config: Training, inputs: Inputs, run: Path, place: Place) -> None:
+    def __init__(self, config: TrainConfig, inputs: Inputs, run: Path, place: Place) -> None:
         """Build the model and its engine. Raises ValueError for what does not fit together."""
         self.config, self.inputs, self.run, self.place = config, inputs, run, place
         train = config.train

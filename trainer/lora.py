@@ -14,7 +14,7 @@ _TARGETS = (
 
 
 @dataclass(frozen=True)
-class Lora:
+class LoraConfig:
     """Adapters beside the frozen backbone; the method's new modules are always trained whole.
 
     Attributes:
@@ -32,7 +32,7 @@ class Lora:
             )
 
 
-def add_lora(model: "ContextAnyoneTransformer3DModel", lora: Lora) -> None:
+def add_lora(model: "ContextAnyoneTransformer3DModel", lora: LoraConfig) -> None:
     """Freeze the backbone and put adapters beside its projections; nothing with rank 0."""
     if not lora.rank:
         return
@@ -47,7 +47,7 @@ def add_lora(model: "ContextAnyoneTransformer3DModel", lora: Lora) -> None:
 
 
 @torch.no_grad()
-def merge_lora(model: "ContextAnyoneTransformer3DModel", lora: Lora) -> None:
+def merge_lora(model: "ContextAnyoneTransformer3DModel", lora: LoraConfig) -> None:
     """Fold the adapters into the backbone and take them away."""
     if lora.rank:
         model.fuse_lora()

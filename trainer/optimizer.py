@@ -17,7 +17,7 @@ def check_field(owner: object, section: str, name: str, good: bool, allowed: str
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class OptimizerConfig:
     """AdamW and its schedule.
 
     Attributes:
@@ -80,7 +80,7 @@ class ClippingAdamW(torch.optim.AdamW):
         super().step()
 
 
-def lr_at(optimizer: Optimizer, step: int, total_steps: int) -> float:
+def lr_at(optimizer: OptimizerConfig, step: int, total_steps: int) -> float:
     """Return the learning rate of the update after `step` updates."""
     if step < optimizer.warmup_steps:
         return optimizer.lr * (step + 1) / (optimizer.warmup_steps + 1)
@@ -98,7 +98,7 @@ class Schedule:
     The engine calls `step` after an update that was applied, never after a skipped one.
     """
 
-    def __init__(self, adamw: torch.optim.AdamW, config: Optimizer, steps: int) -> None:
+    def __init__(self, adamw: torch.optim.AdamW, config: OptimizerConfig, steps: int) -> None:
         self._adamw, self._config, self._steps = adamw, config, steps  # loading replaces its groups
         # Kept apart: loading a converted checkpoint gives all groups the options of the first.
         self._scales = [(group["lr_scale"], group["decayed"]) for group in adamw.param_groups]
@@ -131,7 +131,7 @@ class Schedule:
 
 
 def parameter_groups(
-    model: torch.nn.Module, optimizer: Optimizer, is_new: Callable[[str], bool] | None = None
+    model: torch.nn.Module, optimizer: OptimizerConfig, is_new: Callable[[str], bool] | None = None
 ) -> list[dict[str, Any]]:
     """Return the trainable parameters by (new or not, decayed or not), without empty groups."""
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}

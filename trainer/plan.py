@@ -8,18 +8,24 @@ import torch
 import yaml
 
 from trainer.loop import Place
-from trainer.measures.estimate import Estimate, estimate, memory_bytes, plan_for, refuse_or_advise
+from trainer.measures.estimate import (
+    MemoryEstimate,
+    estimate,
+    memory_bytes,
+    plan_for,
+    refuse_or_advise,
+)
 from trainer.measures.metrics import scrubbed
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.complete import checkpoints
-from trainer.train_config import Training
+from trainer.train_config import TrainConfig
 
 IMAGE_TOKENS = {"clip": 257}  # of one reference
 # Published weights in the precision that they are loaded in: 5.68 G, 0.63 G and 0.127 G parameters.
 ENCODER_BYTES = {"umt5": 11_360_000_000, "clip": 1_260_000_000, "wan": 508_000_000}
 
 
-def plan_of(config: Training, place: Place) -> Estimate:
+def plan_of(config: TrainConfig, place: Place) -> MemoryEstimate:
     """Estimate the memory of a training on one device."""
     encoders = config.encoders
     loaded = [encoders.codec]  # with latents it only shows videos
@@ -38,7 +44,7 @@ def plan_of(config: Training, place: Place) -> Estimate:
     return estimate(model.config, plan)
 
 
-def check_fits(config: Training, place: Place) -> str:
+def check_fits(config: TrainConfig, place: Place) -> str:
     """Return advice when memory is tight. Raises ValueError when training cannot fit."""
     memory = memory_bytes(place.device)
     if place.device.type == "cpu":
@@ -51,7 +57,7 @@ def _neighbours(place: Place) -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", place.world_size))
 
 
-def describe(config: Training, data: str, folder: Path, place: Place) -> str:
+def describe(config: TrainConfig, data: str, folder: Path, place: Place) -> str:
     """Return the plan for a person: sizes, processes, memory."""
     train, zero = config.train, config.zero
     return "\n".join(
@@ -76,7 +82,7 @@ def share_cores(num_workers: int, place: Place) -> None:
         torch.set_num_threads(max(1, cores - num_workers))
 
 
-def claim_run(folder: Path, resume: str, config: Training, place: Place) -> None:
+def claim_run(folder: Path, resume: str, config: TrainConfig, place: Place) -> None:
     """Make the run's folder and write its settings there.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from trainer.train_config import Training, preset_path
+from trainer.train_config import TrainConfig, preset_path
 
 
 def parse(arguments: list[str]) -> Namespace:
@@ -33,7 +33,7 @@ def parse(arguments: list[str]) -> Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and train nothing")
     parser.add_argument("--local_rank", type=int, default=0, help="set by the deepspeed launcher")
-    parser.add_class_arguments(Training, nested_key=None)
+    parser.add_class_arguments(TrainConfig, nested_key=None)
     return parser.instantiate(parser.parse_args(expand(arguments)))
 
 
@@ -56,7 +56,7 @@ def expand(arguments: list[str]) -> list[str]:
 
 
 def run(arguments: Namespace) -> int:
-    config = Training(**{field.name: arguments[field.name] for field in fields(Training)})
+    config = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
     from trainer.inputs import open_inputs
     from trainer.loop import Place, Trainer
     from trainer.measures.metrics import RunLog

@@ -4,19 +4,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.data.data_config import Data
+from trainer.data.data_config import DataConfig
 from trainer.encoders import EncoderConfig
-from trainer.flow import Flow
-from trainer.lora import Lora
-from trainer.measures.metrics import Log
-from trainer.sampling.sampler import Sampling
-from trainer.zero import Optimizer, Zero
+from trainer.flow import FlowConfig
+from trainer.lora import LoraConfig
+from trainer.measures.metrics import LogConfig
+from trainer.sampling.sampler import SamplingConfig
+from trainer.zero import OptimizerConfig, ZeroConfig
 
 PRESETS = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelConfig:
     """Which transformer is trained, and the method's choices.
 
     Attributes:
@@ -58,7 +58,7 @@ class Model:
     reference_text: Literal["none", "prompt"] = "none"
     checkpointing: int = 0
     attention: str = "native"
-    lora: Lora = field(default_factory=Lora)
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "head_dim", "ffn_dim", "freq_dim", "gap"):
@@ -90,7 +90,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Train:
+class StepsConfig:
     """Length and size of the training.
 
     Attributes:
@@ -117,7 +117,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Averaging:
+class EmaConfig:
     """Exponential moving average of the weights.
 
     Attributes:
@@ -137,7 +137,7 @@ class Averaging:
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class CheckpointConfig:
     """When the training is saved.
 
     Attributes:
@@ -155,7 +155,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationConfig:
     """What is measured and shown on the way.
 
     Attributes:
@@ -168,7 +168,7 @@ class Validation:
     every: int = 500
     samples: int = 16
     videos: int = 2
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.samples < 1:
@@ -184,7 +184,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainConfig:
     """Everything that a training can be told.
 
     Attributes:
@@ -201,17 +201,17 @@ class Training:
         log: curves.
     """
 
-    model: Model = field(default_factory=Model)
+    model: ModelConfig = field(default_factory=ModelConfig)
     encoders: EncoderConfig = field(default_factory=EncoderConfig)
-    data: Data = field(default_factory=Data)
-    flow: Flow = field(default_factory=Flow)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    zero: Zero = field(default_factory=Zero)
-    train: Train = field(default_factory=Train)
-    ema: Averaging = field(default_factory=Averaging)
-    checkpoint: Checkpoints = field(default_factory=Checkpoints)
-    validation: Validation = field(default_factory=Validation)
-    log: Log = field(default_factory=Log)
+    data: DataConfig = field(default_factory=DataConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    zero: ZeroConfig = field(default_factory=ZeroConfig)
+    train: StepsConfig = field(default_factory=StepsConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
         if self.validation.sampling.shift != self.flow.shift:

@@ -13,9 +13,9 @@ import torch
 from trainer.batch import LatentBatch
 from trainer.draws import generator_of
 from trainer.encoders.interfaces import VideoCodec
-from trainer.flow import HELD_OUT_SIGMAS, Flow, Losses, Noising, losses
+from trainer.flow import HELD_OUT_SIGMAS, FlowConfig, Losses, Noising, losses
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.sampling.sampler import Conditions, Sampling, sample
+from trainer.sampling.sampler import Conditions, SamplingConfig, sample
 from trainer.sampling.video_file import picture_strip, write_video
 
 
@@ -52,7 +52,7 @@ class Validator:
         self,
         batches: Sequence[LatentBatch],
         null_text: torch.Tensor,
-        flow: Flow,
+        flow: FlowConfig,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
@@ -113,7 +113,7 @@ class Validator:
         self,
         model: ContextAnyoneTransformer3DModel,
         codec: VideoCodec,
-        sampling: Sampling,
+        sampling: SamplingConfig,
         show: Show,
         precision: AbstractContextManager,
     ) -> list[Path]:

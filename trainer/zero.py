@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from trainer.optimizer import ClippingAdamW, Optimizer, Schedule, check_field, parameter_groups
+from trainer.optimizer import (
+    ClippingAdamW,
+    OptimizerConfig,
+    Schedule,
+    check_field,
+    parameter_groups,
+)
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
 __all__ = [
-    "Optimizer",
+    "OptimizerConfig",
     "Step",
-    "Zero",
+    "ZeroConfig",
     "backward",
     "engine_config",
     "init_process_group",
@@ -35,7 +41,7 @@ _TIMEOUT = timedelta(minutes=30)  # longer than any save, so only a dead process
 
 
 @dataclass(frozen=True)
-class Zero:
+class ZeroConfig:
     """How the model's states are spread over processes, and in which precision.
 
     Attributes:
@@ -130,8 +136,8 @@ def init_process_group(timeout: timedelta = _TIMEOUT) -> tuple[int, int, torch.d
 
 
 def engine_config(
-    zero: Zero,
-    optimizer: Optimizer,
+    zero: ZeroConfig,
+    optimizer: OptimizerConfig,
     micro_batch: int,
     accumulation: int,
     world_size: int,
@@ -175,7 +181,7 @@ def engine_config(
 
 
 @contextmanager
-def sharded_init(zero: Zero) -> Iterator[None]:
+def sharded_init(zero: ZeroConfig) -> Iterator[None]:
     """Build a model inside: with stage 3 each process keeps only its share of every parameter.
 
     Fill it with `load_parameters`; before that it holds its random initialisation.
@@ -184,7 +190,7 @@ def sharded_init(zero: Zero) -> Iterator[None]:
         yield
         return
     deepspeed = load_deepspeed()
-    config = engine_config(zero, Optimizer(), 1, 1, torch.distributed.get_world_size())
+    config = engine_config(zero, OptimizerConfig(), 1, 1, torch.distributed.get_world_size())
     arange = torch.arange
     # No dtype=: on a CPU the context takes bf16 whatever is asked; from the config it is right.
     with deepspeed.zero.Init(config_dict_or_path=config):
@@ -231,8 +237,8 @@ def _whole(place: torch.Tensor) -> Iterator[torch.Size]:
 
 def make_engine(
     model: torch.nn.Module,
-    optimizer: Optimizer,
-    zero: Zero,
+    optimizer: OptimizerConfig,
+    zero: ZeroConfig,
     *,
     micro_batch: int,
     accumulation: int,

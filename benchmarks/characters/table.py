@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.characters.rows import ROWS
-from pipeline.evaluate.bootstrap import Estimate, estimate
+from pipeline.evaluate.bootstrap import IntervalEstimate, estimate
 
 CONTROLS = {
     "real": "real clip through the codec",
@@ -56,7 +56,7 @@ class Line:
     seeds: tuple[str, ...]
     values: dict[str, list[Value]]
 
-    def estimate(self, measure: str) -> Estimate | None:
+    def estimate(self, measure: str) -> IntervalEstimate | None:
         found = self.values.get(measure, [])
         return estimate([one.value for one in found], [one.identity for one in found])
 
@@ -87,7 +87,7 @@ def _line(name: str, title: str, paths: list[Path]) -> Line | None:
     return Line(name, title, seeds, values) if paths else None
 
 
-def differences(line: Line, full: Line, measure: str) -> Estimate | None:
+def differences(line: Line, full: Line, measure: str) -> IntervalEstimate | None:
     """Return row minus full of the same seeds, paired by identity.
 
     Trainings of one seed see the same samples with the same noise, so that much of what differs
@@ -98,7 +98,7 @@ def differences(line: Line, full: Line, measure: str) -> Estimate | None:
     return estimate([mine[key] - theirs[key] for key in both], [who for _, who in both])
 
 
-def seeds_apart(full: Line, measure: str) -> Estimate | None:
+def seeds_apart(full: Line, measure: str) -> IntervalEstimate | None:
     """Return the last seed minus the first of the full row, paired by identity."""
     if len(full.seeds) < 2:
         return None
@@ -159,7 +159,7 @@ def differences_table(lines: list[Line]) -> str:
     return _markdown(["minus full", *headings], rest, list(COMPARED), cell)
 
 
-def _shown(found: Estimate | None, decimals: int) -> str:
+def _shown(found: IntervalEstimate | None, decimals: int) -> str:
     if found is None:
         return "–"
     mean = f"{found.mean:.{decimals}f}"

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.characters.cast import Film, caption_of
 from benchmarks.characters.draw import FPS, GROUND, SIDE, draw_frame
 from pipeline.execution.progress import Progress
-from pipeline.media.encode import ClipEncoder, Encoding
+from pipeline.media.encode import ClipEncoder, EncodingConfig
 
 TRUTH, LOOKS = "truth.json", "looks.npz"
 _LOOK_SIDE = 12  # cells of a frame's look; enough to tell any two frames apart
@@ -41,7 +41,7 @@ def write_films(films: Sequence[Film], folder: Path) -> None:
 
 
 def _write_film(film: Film, folder: Path, known: Path) -> None:
-    encoder = ClipEncoder(SIDE, SIDE, FPS, Encoding(crf=16), _BT709)
+    encoder = ClipEncoder(SIDE, SIDE, FPS, EncodingConfig(crf=16), _BT709)
     looks, boxes, frames = [], [], []
     for number in range(sum(shot.num_frames for shot in film.shots)):
         picture, labels = draw_frame(film, number)

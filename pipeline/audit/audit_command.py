@@ -8,7 +8,7 @@ from dataclasses import fields
 from pipeline.audit.compare import compare
 from pipeline.audit.media.stream import Draw
 from pipeline.audit.report.page import verdict, write_report
-from pipeline.audit.run import Audit, Settings, audit, read_lists
+from pipeline.audit.run import Audit, AuditConfig, audit, read_lists
 from pipeline.audit.waivers import read_waivers
 from pipeline.engines.interfaces import SimilarityWindows
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         return done.exit_code(arguments.strict)
 
 
-def settings_of(arguments: argparse.Namespace) -> Settings:
+def settings_of(arguments: argparse.Namespace) -> AuditConfig:
     """Read files and numbers. Raises ValueError that says which argument is wrong."""
     if arguments.sample is not None and arguments.sample < 1:
         raise ValueError(f"--sample must be at least 1, got {arguments.sample}; or use --no-media")
@@ -37,7 +37,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     if (arguments.yes or arguments.tags or arguments.drop_warnings) and not arguments.fix:
         raise ValueError("--yes, --tags and --drop-warnings belong to --fix, which was not given")
     waivers = read_waivers(arguments.baseline) if arguments.baseline else []
-    return Settings(
+    return AuditConfig(
         workers=arguments.workers,
         media=not arguments.no_media,
         draw=Draw(arguments.sample, arguments.seed),

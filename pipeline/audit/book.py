@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.findings import Check, Coverage, Finding, Severity, findings_table
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from schemas.columns import schema_of
 
 _BATCH = 5000
@@ -31,7 +31,7 @@ class Query:
 class Book:
     """Where findings are written down."""
 
-    index: Index
+    index: AuditIndex
     coverage: Coverage = field(default_factory=Coverage)
     checks: dict[str, Check] = field(default_factory=dict)  # every check that was considered
     _waiting: list[Finding] = field(default_factory=list)

@@ -9,7 +9,7 @@ from pipeline.audit.book import Book, Query
 from pipeline.audit.dataset import open_dataset
 from pipeline.audit.facts import Histogram, histogram
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
-from pipeline.audit.index import Index, load
+from pipeline.audit.index import AuditIndex, load
 from pipeline.audit.run import Audit
 from pipeline.dataset.settings_digest import differing_keys
 from schemas.manifest import Manifest
@@ -53,7 +53,7 @@ _MOST = 200  # ids listed
 
 
 @dataclass(frozen=True)
-class Change:
+class VersionChange:
     """The difference between two versions; counts are (then, now)."""
 
     against: str
@@ -98,7 +98,7 @@ class Change:
         ]
 
 
-def compare(audit: Audit, target: str) -> Change:
+def compare(audit: Audit, target: str) -> VersionChange:
     """Compare with an older dataset, or with one version named by its manifest file.
 
     Files of a version that were swept are not read: the comparison is then one of manifests.
@@ -110,7 +110,7 @@ def compare(audit: Audit, target: str) -> Change:
     book.know(CHECKS)
     book.coverage.ran(CHECKS, index.count("samples"))
     then, now = older.manifest, audit.dataset.manifest
-    change = Change(
+    change = VersionChange(
         against=f"{older.name}, version {then.version}" if then else older.name,
         totals=_totals(index, then, now),
         splits=_splits(then, now),
@@ -131,7 +131,7 @@ def compare(audit: Audit, target: str) -> Change:
 
 
 def _totals(
-    index: Index, then: Manifest | None, now: Manifest | None
+    index: AuditIndex, then: Manifest | None, now: Manifest | None
 ) -> dict[str, tuple[int, int]]:
     totals = {}
     for table in ("samples", "videos", "clips", "tracks", "embeddings", "rejects"):
@@ -187,7 +187,7 @@ def _funnel(then: Manifest | None, now: Manifest | None) -> list[str]:
     ]
 
 
-def _with_rows(change: Change, index: Index) -> Change:
+def _with_rows(change: VersionChange, index: AuditIndex) -> VersionChange:
     gone = "SELECT sample_id FROM {0} a ANTI JOIN {1} b USING (sample_id)"
     added = gone.format("samples", "old_samples")
     removed = gone.format("old_samples", "samples")
@@ -214,7 +214,7 @@ def _with_rows(change: Change, index: Index) -> Change:
     return replace(change, **lists, counts=counts, drift=_drift(index))
 
 
-def _drift(index: Index) -> dict[str, float]:
+def _drift(index: AuditIndex) -> dict[str, float]:
     found_: dict[str, float] = {}
     if min(index.count("samples"), index.count("old_samples")) < LEAST_ROWS:
         return found_
@@ -238,7 +238,7 @@ def stability(then: Histogram, now: Histogram) -> float:
     return total
 
 
-def _drifted(change: Change) -> Iterator[Finding]:
+def _drifted(change: VersionChange) -> Iterator[Finding]:
     for name, psi in change.drift.items():
         if psi > MOVED:
             yield found(DRIFT, "column", name, f"stability index {psi:.2f}", "", psi, MOVED)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from schemas.reasons import PairKind
 
 BINS = 24
@@ -45,7 +45,7 @@ class Identities:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetFacts:
     """Everything that the report draws and `report.json` holds."""
 
     totals: dict[str, float]
@@ -83,7 +83,7 @@ _TEXTS = (
 )  # fmt: skip
 
 
-def gather(index: Index, variables: dict[str, Any], prefix: str = "") -> Facts:
+def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> DatasetFacts:
     """Compute the facts of one dataset in the index."""
     samples, refs = f"{prefix}samples", f"{prefix}refs"
     histograms = []
@@ -96,7 +96,7 @@ def gather(index: Index, variables: dict[str, Any], prefix: str = "") -> Facts:
         limits={"min_quality": variables["min_quality"]},
     )  # fmt: skip
     shares = [shares_of(index, name, label, samples) for name, label in _TEXTS]
-    return Facts(
+    return DatasetFacts(
         totals=_totals(index, prefix),
         splits=dict(
             index.rows(f"SELECT split, count(*) FROM {samples} GROUP BY 1 ORDER BY 2 DESC, 1")
@@ -109,7 +109,7 @@ def gather(index: Index, variables: dict[str, Any], prefix: str = "") -> Facts:
     )
 
 
-def _totals(index: Index, prefix: str) -> dict[str, float]:
+def _totals(index: AuditIndex, prefix: str) -> dict[str, float]:
     samples, refs = f"{prefix}samples", f"{prefix}refs"
     sql = (
         "SELECT count(*), count(DISTINCT clip_id), count(DISTINCT video_id),"
@@ -124,7 +124,7 @@ def _totals(index: Index, prefix: str) -> dict[str, float]:
 
 
 def histogram(
-    index: Index, name: str, label: str, sql: str, table: str, where: str = "true",
+    index: AuditIndex, name: str, label: str, sql: str, table: str, where: str = "true",
     limits: dict[str, float | None] | None = None, span: tuple[float, float] | None = None,
 ) -> Histogram | None:  # fmt: skip
     """Return a histogram between the outer half percents, None when there is nothing to show."""
@@ -150,7 +150,7 @@ def histogram(
     return Histogram(name, label, low, high, counts, float(row[2]), drawn)
 
 
-def shares_of(index: Index, name: str, label: str, table: str, most: int = 8) -> Shares:
+def shares_of(index: AuditIndex, name: str, label: str, table: str, most: int = 8) -> Shares:
     """Return the most frequent values of a text column; the rest together are 'others'."""
     rows = index.rows_here(
         f"SELECT coalesce(nullif({name}, ''), '(none)'), count(*) FROM {table}"
@@ -161,7 +161,7 @@ def shares_of(index: Index, name: str, label: str, table: str, most: int = 8) ->
     return Shares(name, label, counts | ({"others": rest} if rest else {}))
 
 
-def _similarity(index: Index, variables: dict[str, Any], refs: str) -> list[Histogram]:
+def _similarity(index: AuditIndex, variables: dict[str, Any], refs: str) -> list[Histogram]:
     kinds = [row[0] for row in index.rows_here(
         f"SELECT kind FROM {refs} WHERE kind IS NOT NULL GROUP BY 1"
         " ORDER BY count(*) DESC, 1 LIMIT 6"
@@ -181,7 +181,7 @@ def _similarity(index: Index, variables: dict[str, Any], refs: str) -> list[Hist
     return made
 
 
-def _kinds(index: Index, refs: str) -> dict[str, dict[str, int]]:
+def _kinds(index: AuditIndex, refs: str) -> dict[str, dict[str, int]]:
     rows = index.rows_here(
         "SELECT kind, count(*), count(*) FILTER (coalesce(augmentation, '') <> '')"
         f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -189,7 +189,7 @@ def _kinds(index: Index, refs: str) -> dict[str, dict[str, int]]:
     return {kind: {"references": all_, "augmented": changed} for kind, all_, changed in rows}
 
 
-def _identities(index: Index, samples: str) -> Identities:
+def _identities(index: AuditIndex, samples: str) -> Identities:
     per = f"(SELECT character_id AS id, count(*) AS n FROM {samples} GROUP BY 1)"
     row = index.rows_here(
         "SELECT count(*), coalesce(sum(n), 0), coalesce(max(n), 0), count(*) FILTER (n = 1),"

@@ -12,7 +12,7 @@ from pipeline.audit import file_findings as files
 from pipeline.audit.checks.leakage import hashed_clips
 from pipeline.audit.checks.rows import DUPLICATE_KEY
 from pipeline.audit.findings import Action, Severity
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.audit.repaired import Repair, apply
 from pipeline.audit.run import Audit
 from pipeline.dataset.tags import VETO, read_tag_file
@@ -120,14 +120,14 @@ def _check_names(names: Sequence[str], audit: Audit) -> None:
         raise ValueError(f"--drop-warnings names no check of this audit: {', '.join(unknown)}")
 
 
-def _open_findings(index: Index) -> list[tuple]:
+def _open_findings(index: AuditIndex) -> list[tuple]:
     return index.rows_here(
         'SELECT "check", severity, level, id, sample_id, evidence FROM findings'
         " WHERE waived = '' AND severity <> 'note' ORDER BY 1, 4, 5"
     )
 
 
-def _concerned(index: Index, level: str, id: str, sample_id: str) -> list[str]:
+def _concerned(index: AuditIndex, level: str, id: str, sample_id: str) -> list[str]:
     """Return the samples that a finding is about."""
     if sample_id:
         return [sample_id]
@@ -138,7 +138,7 @@ def _concerned(index: Index, level: str, id: str, sample_id: str) -> list[str]:
     return [row[0] for row in index.rows(sql, [id])]
 
 
-def _repeats(index: Index) -> int:
+def _repeats(index: AuditIndex) -> int:
     sql = "SELECT count(*) - count(DISTINCT sample_id) FROM samples"
     return int(index.value(sql) or 0)
 
@@ -172,7 +172,7 @@ def _moves(audit: Audit, dropped: set[str]) -> dict[str, str]:
     return moves
 
 
-def _same_bytes(index: Index) -> list[list[str]]:
+def _same_bytes(index: AuditIndex) -> list[list[str]]:
     """Return the clips that are byte for byte the same, as links."""
     sql = (
         "SELECT list(DISTINCT clip_id) FROM clips SEMI JOIN samples USING (clip_id)"

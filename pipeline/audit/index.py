@@ -49,7 +49,7 @@ _BOX_COLUMNS = {
 _REFERENCE_COLUMNS = [name for name in schema_of(Reference).names if name not in ("image", "mask")]
 
 
-class Index:
+class AuditIndex:
     """A DuckDB connection with the tables samples, refs, videos, clips, tracks, embeddings, …
 
     Every table exists; a column that the dataset lacks is NULL throughout, and `has` says so.
@@ -68,7 +68,7 @@ class Index:
         self.db = duckdb.connect(f"{self._folder.name}/index.duckdb", config=options)
         self.present: set[str] = set()  # "table.column"
 
-    def __enter__(self) -> "Index":
+    def __enter__(self) -> "AuditIndex":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,7 +109,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Part:
+class FileRows:
     """Some rows of a file, and where each of them lies: its row group and its place in that."""
 
     groups: np.ndarray
@@ -117,7 +117,7 @@ class Part:
     batch: pa.RecordBatch
 
 
-def load(dataset: Dataset, index: Index, prefix: str = "") -> list[Finding]:
+def load(dataset: Dataset, index: AuditIndex, prefix: str = "") -> list[Finding]:
     """Fill the index from every readable file; files whose pages are damaged are findings.
 
     `prefix` names a second set of tables, for comparing two datasets in one index.
@@ -157,14 +157,14 @@ def _reference_types() -> dict[str, pa.DataType]:
     return {name: schema.field(name).type for name in _REFERENCE_COLUMNS}
 
 
-def _create(index: Index, name: str, columns: Mapping[str, pa.DataType]) -> None:
+def _create(index: AuditIndex, name: str, columns: Mapping[str, pa.DataType]) -> None:
     empty = pa.schema(list(columns.items())).empty_table()
     index.db.register("_empty", empty)
     index.db.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM _empty")
     index.db.unregister("_empty")
 
 
-def _note_present(dataset: Dataset, index: Index, table: str, prefix: str) -> None:
+def _note_present(dataset: Dataset, index: AuditIndex, table: str, prefix: str) -> None:
     for name in table_schema(table).names:
         if dataset.has(table, name):
             index.present.add(f"{prefix}{table}.{name}")
@@ -180,10 +180,10 @@ def _leaf(file: TableFile, *ends: str) -> bool:
                for leaf in file.leaves)  # fmt: skip
 
 
-def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[Part | Finding]:
+def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[FileRows | Finding]:
     """Return the light columns; page checksums are verified on the way."""
     leaves = [leaf for leaf in file.leaves if _is_light(leaf, table)]
-    parts: list[Part | Finding] = []
+    parts: list[FileRows | Finding] = []
     try:
         with dataset.store.open(file.path) as source:
             parquet = pq.ParquetFile(source, page_checksum_verification=True)
@@ -211,7 +211,7 @@ def _batches_of_groups(parquet: pq.ParquetFile) -> Iterator[list[int]]:
         yield groups
 
 
-def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) -> list[Part]:
+def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) -> list[FileRows]:
     sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
     data = parquet.read_row_groups(groups, columns=leaves, use_threads=False).combine_chunks()
     places = np.concatenate([np.arange(size) for size in sizes]).astype(np.int32)
@@ -219,16 +219,16 @@ def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) 
     parts, top = [], 0
     for batch in data.to_batches(BATCH_ROWS * 2):
         rows = slice(top, top + batch.num_rows)
-        parts.append(Part(numbers[rows], places[rows], batch))
+        parts.append(FileRows(numbers[rows], places[rows], batch))
         top = rows.stop
     return parts
 
 
 def _read_one_by_one(
     parquet: pq.ParquetFile, groups: list[int], leaves: list[str], file: TableFile
-) -> list[Part | Finding]:
+) -> list[FileRows | Finding]:
     """Read groups of which one is damaged: the others' rows are not lost."""
-    parts: list[Part | Finding] = []
+    parts: list[FileRows | Finding] = []
     for group in groups:
         try:
             parts += _read_groups(parquet, [group], leaves)
@@ -254,7 +254,7 @@ def _damaged(file: TableFile, group: int | None, problem: BaseException) -> Find
     return found(checks.FILE_UNREADABLE, "file", file.path, evidence)
 
 
-def _store(index: Index, prefix: str, table: str, number: int, part: Part) -> None:
+def _store(index: AuditIndex, prefix: str, table: str, number: int, part: FileRows) -> None:
     batch = part.batch
     columns = {
         name: batch.column(name) for name in batch.schema.names if name not in _LEFT_OUT[table]

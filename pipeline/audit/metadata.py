@@ -20,7 +20,7 @@ from pipeline.audit.checks import (
 )
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Check, Finding
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.audit.thresholds import Thresholds
 from schemas.tombstones import TOMBSTONES
 
@@ -39,7 +39,7 @@ class Lists:
 
 
 def check_metadata(
-    dataset: Dataset, index: Index, book: Book, limits: Thresholds, lists: Lists, workers: int
+    dataset: Dataset, index: AuditIndex, book: Book, limits: Thresholds, lists: Lists, workers: int
 ) -> None:
     """Write every finding that files and light columns give into the book."""
     book.know(file_findings.CHECKS)
@@ -91,7 +91,7 @@ def _known(limits: Thresholds, queries: Iterable, book: Book) -> Iterator:
             yield query
 
 
-def _captions(index: Index, book: Book) -> None:
+def _captions(index: AuditIndex, book: Book) -> None:
     book.know(captions.CHECKS)
     if index.has("samples.sample_id", "samples.caption"):
         book.add(captions.check_captions(index))
@@ -101,7 +101,7 @@ def _captions(index: Index, book: Book) -> None:
     book.ask(captions.queries(), {})
 
 
-def _leaks(index: Index, book: Book, limits: Thresholds, lists: Lists) -> None:
+def _leaks(index: AuditIndex, book: Book, limits: Thresholds, lists: Lists) -> None:
     if index.has("clips.perceptual_hash", "samples.split"):
         near = functools.partial(leakage.check_near_duplicates, index, limits.splits.copies)
         _run(book, (leakage.NEAR_DUPLICATE,), near, index.count("clips"))
@@ -133,7 +133,7 @@ def _lists_not_given(book: Book, lists: Lists) -> None:
             book.coverage.skip([check], why)
 
 
-def _vectors(index: Index, book: Book, limits: Thresholds) -> None:
+def _vectors(index: AuditIndex, book: Book, limits: Thresholds) -> None:
     book.ask(vectors.queries(), {})
     needs = ("embeddings.vector", "embeddings.track_id", "samples.track_id", "refs.reference_id")
     book.know(identity.VECTOR_CHECKS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.audit.run import Audit
 from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
 from pipeline.dataset.parquet import encode_rows, encode_table, read_columns
@@ -104,7 +104,7 @@ def _again(sample_id: str, seen: set[str]) -> bool:
     return False
 
 
-def _rejects(repair: Repair, index: Index, version: int, store: Store) -> Iterator[DataFile]:
+def _rejects(repair: Repair, index: AuditIndex, version: int, store: Store) -> Iterator[DataFile]:
     if not repair.dropped:
         return
     videos = dict(index.rows("SELECT sample_id, min(video_id) FROM samples GROUP BY 1"))
@@ -133,7 +133,7 @@ def _tags(repair: Repair, old: Manifest, version: int, store: Store) -> Iterator
         yield stage_file(path, encode_rows(new, Tag), len(new), store)
 
 
-def _kept_splits(repair: Repair, index: Index) -> Counter[str]:
+def _kept_splits(repair: Repair, index: AuditIndex) -> Counter[str]:
     sql = "SELECT sample_id, min(split) FROM samples GROUP BY 1"
     return Counter(
         repair.moved.get(sample_id, split)
@@ -159,5 +159,5 @@ def _funnel_row(repair: Repair, old: Manifest, audit: Audit) -> Iterator[FunnelR
         yield FunnelRow(STAGE, LEVEL, kept + dropped, kept, dropped, 0, counted)
 
 
-def _ids(index: Index) -> Iterator[str]:
+def _ids(index: AuditIndex) -> Iterator[str]:
     return (row[0] for row in index.rows("SELECT DISTINCT sample_id FROM samples"))

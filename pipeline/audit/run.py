@@ -10,8 +10,8 @@ from pipeline.audit.book import Book
 from pipeline.audit.checks.leakage import read_hashes
 from pipeline.audit.checks.rights import read_list
 from pipeline.audit.dataset import Dataset, open_dataset
-from pipeline.audit.facts import Facts, gather
-from pipeline.audit.index import Index, load
+from pipeline.audit.facts import DatasetFacts, gather
+from pipeline.audit.index import AuditIndex, load
 from pipeline.audit.media.judge import KnownBad
 from pipeline.audit.media.stream import CHECKS as MEDIA_CHECKS
 from pipeline.audit.media.stream import Draw, MediaCount, check_media
@@ -33,7 +33,7 @@ NOT_KNOWN = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class AuditConfig:
     """How an audit looks.
 
     Attributes:
@@ -62,10 +62,10 @@ class Audit:
     """What an audit found. The index stays open until `close`."""
 
     dataset: Dataset
-    index: Index
+    index: AuditIndex
     book: Book
     limits: Thresholds
-    facts: Facts
+    facts: DatasetFacts
     media: MediaCount
     seconds: dict[str, float]
 
@@ -83,11 +83,11 @@ class Audit:
         return WARNINGS if strict and counted["warning"] else CLEAN
 
 
-def audit(target: str, settings: Settings) -> Audit:
+def audit(target: str, settings: AuditConfig) -> Audit:
     """Look at everything. Raises ValueError when there is no dataset at `target`."""
     clock = _Clock()
     dataset = open_dataset(target)
-    index = Index(settings.scratch, settings.workers)
+    index = AuditIndex(settings.scratch, settings.workers)
     try:
         book = Book(index)
         book.add(load(dataset, index))
@@ -110,7 +110,7 @@ def audit(target: str, settings: Settings) -> Audit:
 
 
 def _media(
-    dataset: Dataset, index: Index, book: Book, limits: Thresholds, settings: Settings
+    dataset: Dataset, index: AuditIndex, book: Book, limits: Thresholds, settings: AuditConfig
 ) -> MediaCount:
     known = KnownBad(settings.lists.known_bad)
     if not settings.media:

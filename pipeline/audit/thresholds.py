@@ -10,13 +10,13 @@ from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.engines.registry import READS, REGISTRY, load_engine
 from pipeline.engines.weights import registry
-from pipeline.observing.quality import QualityGate
-from pipeline.observing.tracks import TrackGate
-from pipeline.pairing.kinds import Kind, Kinds, resolve
-from pipeline.pairing.reference_gates import References
-from pipeline.pairing.splits import Splits
+from pipeline.observing.quality import QualityConfig
+from pipeline.observing.tracks import PeopleConfig
+from pipeline.pairing.kinds import KindConfig, KindsConfig, resolve
+from pipeline.pairing.reference_gates import ReferencesConfig
+from pipeline.pairing.splits import SplitsConfig
 
-_Gate = TypeVar("_Gate", QualityGate, TrackGate, References, Kind, Splits)
+_Gate = TypeVar("_Gate", QualityConfig, PeopleConfig, ReferencesConfig, KindConfig, SplitsConfig)
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Thresholds:
         why_no_windows: said in the report when `windows` is None.
     """
 
-    quality: QualityGate = field(default_factory=QualityGate)
-    tracks: TrackGate = field(default_factory=TrackGate)
-    references: References = field(default_factory=References)
-    splits: Splits = field(default_factory=Splits)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    tracks: PeopleConfig = field(default_factory=PeopleConfig)
+    references: ReferencesConfig = field(default_factory=ReferencesConfig)
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
     windows: SimilarityWindows | None = None
     spaces: tuple[Space, ...] = ()
     recogniser: str = ""
@@ -64,10 +64,10 @@ def thresholds_of(dataset: Dataset, windows: SimilarityWindows | None = None) ->
     pairing = _mapping(config, "pairing")
     recogniser = _recogniser(dataset)
     limits = Thresholds(
-        quality=_gate(QualityGate, _mapping(config, "quality")),
-        tracks=_gate(TrackGate, _mapping(config, "people")),
+        quality=_gate(QualityConfig, _mapping(config, "quality")),
+        tracks=_gate(PeopleConfig, _mapping(config, "people")),
         references=_references(_mapping(pairing, "references")),
-        splits=_gate(Splits, _mapping(pairing, "splits")),
+        splits=_gate(SplitsConfig, _mapping(pairing, "splits")),
         recogniser=recogniser,
         licences=tuple(map(str, _mapping(config, "licences").get("allowed") or ())),
     )
@@ -90,10 +90,14 @@ def _mapping(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _references(settings: Mapping[str, Any]) -> References:
+def _references(settings: Mapping[str, Any]) -> ReferencesConfig:
     rules = _mapping(settings, "kinds")
-    named = {one.name: _gate(Kind, _mapping(rules, one.name)) for one in fields(Kinds) if rules}
-    return replace(_gate(References, settings), kinds=Kinds(**named))
+    named = {
+        one.name: _gate(KindConfig, _mapping(rules, one.name))
+        for one in fields(KindsConfig)
+        if rules
+    }
+    return replace(_gate(ReferencesConfig, settings), kinds=KindsConfig(**named))
 
 
 def _gate(kind: type[_Gate], settings: Mapping[str, Any]) -> _Gate:

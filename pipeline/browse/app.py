@@ -149,7 +149,7 @@ class _Server:
         }
 
     def samples(self, request: Request) -> dict:
-        question = queries.Question.from_json(request.query_params.get("filter", ""))
+        question = queries.SampleQuery.from_json(request.query_params.get("filter", ""))
         return queries.samples(self._cursor(), question, self._by_tag(), *_page(request))
 
     def sample(self, request: Request) -> dict:

@@ -12,12 +12,12 @@ from typing import Any
 from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
-from pipeline.media.sandbox import Announce, Child, Died, Handler, Sandbox
+from pipeline.media.sandbox import Announce, Child, Died, Handler, SandboxConfig
 from schemas.manifest import Manifest
 
 _MEBIBYTE = 2**20
 POSTER_WIDTH = 320
-_LIMITS = Sandbox(deadline_s=20.0, memory_mib=1024, address_space_mib=8192, calls=2000)
+_LIMITS = SandboxConfig(deadline_s=20.0, memory_mib=1024, address_space_mib=8192, calls=2000)
 
 
 class Cache:

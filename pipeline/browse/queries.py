@@ -20,7 +20,7 @@ _SORTABLE = (*NUMBERS, *WORDS, *_IDS, "caption")
 
 
 @dataclass(frozen=True)
-class Question:
+class SampleQuery:
     """Which samples, in which order."""
 
     sort: str = ""
@@ -33,7 +33,7 @@ class Question:
     tagged: str | None = None  # '' is any tag, 'none' is untagged
 
     @classmethod
-    def from_json(cls, text: str) -> "Question":
+    def from_json(cls, text: str) -> "SampleQuery":
         """Read one. Raises ValueError for anything that is not a known name or a right value."""
         try:
             raw = json.loads(text) if text else {}
@@ -80,7 +80,7 @@ class Question:
 
 def samples(
     db: duckdb.DuckDBPyConnection,
-    question: Question,
+    question: SampleQuery,
     tags: dict[str, list[str]],
     offset: int,
     limit: int,

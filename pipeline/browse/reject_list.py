@@ -13,7 +13,7 @@ _BINS = 48
 
 
 @dataclass(frozen=True)
-class Gate:
+class LateThreshold:
     """A late threshold: which column it looks at, and on which side it keeps."""
 
     reason: Reason
@@ -26,23 +26,23 @@ class Gate:
         return self.table.removesuffix("s")
 
 
-GATES: Mapping[str, Gate] = {
+GATES: Mapping[str, LateThreshold] = {
     f"{gate.table}.{gate.column}.{'min' if gate.keeps_above else 'max'}": gate
     for gate in (
-        Gate(Reason.BLURRY, "clips", "sharpness", True),
-        Gate(Reason.TOO_STILL, "clips", "motion", True),
-        Gate(Reason.TOO_FAST, "clips", "motion", False),
-        Gate(Reason.TOO_DARK, "clips", "brightness", True),
-        Gate(Reason.TOO_DARK, "clips", "dark", False),
-        Gate(Reason.TOO_BRIGHT, "clips", "bright", False),
-        Gate(Reason.LOW_CONTRAST, "clips", "contrast", True),
-        Gate(Reason.BLACK_BORDERS, "clips", "black_border", False),
-        Gate(Reason.BURNED_IN_TEXT, "clips", "text_area", False),
-        Gate(Reason.TOO_MANY_PEOPLE, "clips", "num_people", False),
-        Gate(Reason.TRACK_TOO_SHORT, "tracks", "coverage", True),
-        Gate(Reason.PERSON_TOO_SMALL, "tracks", "area", True),
-        Gate(Reason.IMPURE_TRACK, "tracks", "purity", True),
-        Gate(Reason.UNCONFIRMED_PERSON, "tracks", "face_rate", True),
+        LateThreshold(Reason.BLURRY, "clips", "sharpness", True),
+        LateThreshold(Reason.TOO_STILL, "clips", "motion", True),
+        LateThreshold(Reason.TOO_FAST, "clips", "motion", False),
+        LateThreshold(Reason.TOO_DARK, "clips", "brightness", True),
+        LateThreshold(Reason.TOO_DARK, "clips", "dark", False),
+        LateThreshold(Reason.TOO_BRIGHT, "clips", "bright", False),
+        LateThreshold(Reason.LOW_CONTRAST, "clips", "contrast", True),
+        LateThreshold(Reason.BLACK_BORDERS, "clips", "black_border", False),
+        LateThreshold(Reason.BURNED_IN_TEXT, "clips", "text_area", False),
+        LateThreshold(Reason.TOO_MANY_PEOPLE, "clips", "num_people", False),
+        LateThreshold(Reason.TRACK_TOO_SHORT, "tracks", "coverage", True),
+        LateThreshold(Reason.PERSON_TOO_SMALL, "tracks", "area", True),
+        LateThreshold(Reason.IMPURE_TRACK, "tracks", "purity", True),
+        LateThreshold(Reason.UNCONFIRMED_PERSON, "tracks", "face_rate", True),
     )
 }
 

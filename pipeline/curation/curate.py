@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.curation.curation_config import Curate
-from pipeline.curation.plan import Plan, remember
+from pipeline.curation.curation_config import CurationConfig
+from pipeline.curation.plan import CurationPlan, remember
 from pipeline.curation.release import release
 from pipeline.dataset.commit import sweep
 from pipeline.dataset.inputs import InputVideo
@@ -21,7 +21,7 @@ from schemas.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CurationResult:
     """What a run did. `manifest` is None when there was nothing to do before the first version."""
 
     manifest: Manifest | None
@@ -29,7 +29,9 @@ class Outcome:
     new_units: list[Receipt] = field(default_factory=list)
 
 
-def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Plan) -> Outcome:
+def curate(
+    videos: Sequence[InputVideo], store: Store, config: CurationConfig, plan: CurationPlan
+) -> CurationResult:
     """Turn videos into reference/clip pairs. Finished units are skipped.
 
     Raises ValueError when the output was made with other observing settings, and OSError when it
@@ -37,7 +39,7 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
     """
     if plan.finished and plan.manifest:
         sweep(plan.manifest, store)
-        return Outcome(plan.manifest, changed=False)
+        return CurationResult(plan.manifest, changed=False)
     cluster.connect(config.cluster)
     workers = cluster.num_workers(config.cluster)
     infos = engine_infos(config.engines)
@@ -53,10 +55,10 @@ def curate(videos: Sequence[InputVideo], store: Store, config: Curate, plan: Pla
     observed = read_observed(plan.receipts_of(videos, receipts), store)
     paired = pair(observed, videos, plan.video_ids, store, config, workers, plan.vetoes)
     manifest = release(paired, videos, plan, store, config, workers)
-    return Outcome(manifest, changed=True, new_units=receipts)
+    return CurationResult(manifest, changed=True, new_units=receipts)
 
 
-def _identify(plan: Plan, config: Curate, workers: int) -> list[Identified]:
+def _identify(plan: CurationPlan, config: CurationConfig, workers: int) -> list[Identified]:
     sizes = {video.uri: max(video.size_bytes, 0) for video in plan.pending}
     identified = []
     with Progress("identify", sum(sizes.values())) as progress:
@@ -67,7 +69,7 @@ def _identify(plan: Plan, config: Curate, workers: int) -> list[Identified]:
 
 
 def _observe(
-    units: Sequence[Unit], store: Store, config: Curate, placement: Placement
+    units: Sequence[Unit], store: Store, config: CurationConfig, placement: Placement
 ) -> list[Receipt]:
     durations = {unit.unit_id: unit.duration_s for unit in units}
     receipts = []

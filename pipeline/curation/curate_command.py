@@ -4,21 +4,21 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.curation.curate import Outcome, curate
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curate import CurationResult, curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.plan import make_plan
 from pipeline.curation.plan import restart as empty
 from pipeline.curation.release import funnel_row
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.store import Store
 from pipeline.engines.registry import engine_infos
-from pipeline.execution.cluster import Cluster
+from pipeline.execution.cluster import ClusterConfig
 from pipeline.execution.progress import print_funnel
 
 DONE, NOTHING_KEPT, TOO_MANY_FAILED = 0, 1, 3
 
 
-def show_plan(videos: Sequence[InputVideo], store: Store, config: Curate) -> int:
+def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig) -> int:
     """Print what a run would do and with what; changes nothing."""
     plan = make_plan(videos, store, config)
     size_mib = sum(max(video.size_bytes, 0) for video in plan.pending) / 2**20
@@ -33,7 +33,7 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: Curate) -> int
     return DONE
 
 
-def _print_engines(config: Curate) -> None:
+def _print_engines(config: CurationConfig) -> None:
     """Load every engine once, here, so that one that is missing stops the run before it starts."""
     print("engines:")
     for info in engine_infos(config.engines):
@@ -41,7 +41,7 @@ def _print_engines(config: Curate) -> None:
         print(f"  {info.task:17} {info.id:24} {info.licence} ({use})", flush=True)
 
 
-def _workers(wanted: Cluster) -> str:
+def _workers(wanted: ClusterConfig) -> str:
     if os.environ.get("RAY_ADDRESS"):
         return f"{wanted.workers or 'one per CPU'} on the running cluster"
     return f"{wanted.workers or os.cpu_count()} on this machine"
@@ -50,7 +50,7 @@ def _workers(wanted: Cluster) -> str:
 def run(
     videos: Sequence[InputVideo],
     store: Store,
-    config: Curate,
+    config: CurationConfig,
     *,
     retry_failed: bool = False,
     replace_inputs: bool = False,
@@ -67,7 +67,7 @@ def run(
     return _report(outcome, store, config)
 
 
-def _report(outcome: Outcome, store: Store, config: Curate) -> int:
+def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> int:
     manifest = outcome.manifest
     assert manifest is not None, "a run that returns has published or found a version"
     if not outcome.changed:

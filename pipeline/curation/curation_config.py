@@ -3,28 +3,28 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.curation.shards import Shards
-from pipeline.engines.registry import Engines, weights_in_use
-from pipeline.execution.cluster import Cluster
-from pipeline.media.limits import ProbeLimits
-from pipeline.media.sandbox import Sandbox
-from pipeline.observing.candidates import Candidates
-from pipeline.observing.clips import Clips
-from pipeline.observing.faces import Faces
-from pipeline.observing.quality import QualityGate
-from pipeline.observing.scores import ScoreGate
-from pipeline.observing.shots import Shots
-from pipeline.observing.tracks import TrackGate, Tracks
-from pipeline.pairing.captions import Captions
-from pipeline.pairing.duplicates import Duplicates
-from pipeline.pairing.gates import Gates, Licences
-from pipeline.pairing.samples import Pairing
+from pipeline.curation.shards import ShardsConfig
+from pipeline.engines.registry import EnginesConfig, weights_in_use
+from pipeline.execution.cluster import ClusterConfig
+from pipeline.media.limits import ProbeConfig
+from pipeline.media.sandbox import SandboxConfig
+from pipeline.observing.candidates import CandidatesConfig
+from pipeline.observing.clips import ClipsConfig
+from pipeline.observing.faces import FacesConfig
+from pipeline.observing.quality import QualityConfig
+from pipeline.observing.scores import ScoresConfig
+from pipeline.observing.shots import ShotsConfig
+from pipeline.observing.tracks import PeopleConfig, TracksConfig
+from pipeline.pairing.captions import CaptionsConfig
+from pipeline.pairing.duplicates import DuplicatesConfig
+from pipeline.pairing.gates import Gates, LicencesConfig
+from pipeline.pairing.samples import PairingConfig
 
 OBSERVE_VERSION = 3  # changes when the observing code may measure something else
 
 
 @dataclass(frozen=True)
-class Curate:
+class CurationConfig:
     """Everything that a curation can be told.
 
     Attributes:
@@ -49,24 +49,24 @@ class Curate:
         max_failed: share of the videos that may fail before the exit code says so.
     """
 
-    engines: Engines = field(default_factory=Engines)
-    probe: ProbeLimits = field(default_factory=ProbeLimits)
-    shots: Shots = field(default_factory=Shots)
-    clips: Clips = field(default_factory=Clips)
-    tracks: Tracks = field(default_factory=Tracks)
-    faces: Faces = field(default_factory=Faces)
-    candidates: Candidates = field(default_factory=Candidates)
+    engines: EnginesConfig = field(default_factory=EnginesConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    shots: ShotsConfig = field(default_factory=ShotsConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
+    tracks: TracksConfig = field(default_factory=TracksConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
+    candidates: CandidatesConfig = field(default_factory=CandidatesConfig)
     part_s: float = 600.0
-    licences: Licences = field(default_factory=Licences)
-    quality: QualityGate = field(default_factory=QualityGate)
-    scores: ScoreGate = field(default_factory=ScoreGate)
-    duplicates: Duplicates = field(default_factory=Duplicates)
-    people: TrackGate = field(default_factory=TrackGate)
-    pairing: Pairing = field(default_factory=Pairing)
-    captions: Captions = field(default_factory=Captions)
-    shards: Shards = field(default_factory=Shards)
-    sandbox: Sandbox = field(default_factory=Sandbox)
-    cluster: Cluster = field(default_factory=Cluster)
+    licences: LicencesConfig = field(default_factory=LicencesConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
+    duplicates: DuplicatesConfig = field(default_factory=DuplicatesConfig)
+    people: PeopleConfig = field(default_factory=PeopleConfig)
+    pairing: PairingConfig = field(default_factory=PairingConfig)
+    captions: CaptionsConfig = field(default_factory=CaptionsConfig)
+    shards: ShardsConfig = field(default_factory=ShardsConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     max_failed: float = 0.05
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.commit import FOLDERS, STAGING, digest_of, read_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.inputs import InputVideo
@@ -31,7 +31,7 @@ _SETTINGS = "units/settings.json"
 
 
 @dataclass(frozen=True)
-class Plan:
+class CurationPlan:
     """The state of an output, and which inputs it lacks."""
 
     pending: tuple[InputVideo, ...]
@@ -61,10 +61,10 @@ class Plan:
 def make_plan(
     videos: Sequence[InputVideo],
     store: Store,
-    config: Curate,
+    config: CurationConfig,
     retry_failed: bool = False,
     replace_inputs: bool = False,
-) -> Plan:
+) -> CurationPlan:
     """Look at the output and decide what is left to do; changes nothing but dropped failures.
 
     Raises ValueError when the output's units were made with other observing settings, or when it
@@ -90,7 +90,7 @@ def make_plan(
         and manifest.config_digest == settings_digest(config.deciding())
         and manifest.inputs_digest == inputs_digest(videos, known, vetoes)
     )
-    return Plan(pending, known, receipts, manifest, sha256, finished, tombstones, vetoes)
+    return CurationPlan(pending, known, receipts, manifest, sha256, finished, tombstones, vetoes)
 
 
 def _known_inputs(
@@ -107,7 +107,7 @@ def _known_inputs(
     return known
 
 
-def _check_settings(store: Store, config: Curate) -> None:
+def _check_settings(store: Store, config: CurationConfig) -> None:
     if not store.exists(_SETTINGS):
         return
     then = json.loads(store.read(_SETTINGS))
@@ -142,7 +142,9 @@ def inputs_digest(
     return digest_of([*sorted(facts), *sorted(vetoes)])
 
 
-def remember(plan: Plan, identified: Iterable[Identified], store: Store, config: Curate) -> Plan:
+def remember(
+    plan: CurationPlan, identified: Iterable[Identified], store: Store, config: CurationConfig
+) -> CurationPlan:
     """Write down what was identified and with which settings the units are made."""
     if not plan.pending:
         return plan

@@ -4,8 +4,8 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from pipeline.curation.curation_config import Curate
-from pipeline.curation.plan import Plan, inputs_digest
+from pipeline.curation.curation_config import CurationConfig
+from pipeline.curation.plan import CurationPlan, inputs_digest
 from pipeline.curation.shards import build_shards, plan_shards
 from pipeline.dataset.commit import publish, stage_file, table_path
 from pipeline.dataset.inputs import InputVideo
@@ -35,9 +35,9 @@ _LIBRARIES = ("contextanyone", "av", "opencv-python", "scenedetect", "numpy", "s
 def release(
     paired: Paired,
     videos: Sequence[InputVideo],
-    plan: Plan,
+    plan: CurationPlan,
     store: Store,
-    config: Curate,
+    config: CurationConfig,
     workers: int,
 ) -> Manifest:
     """Build all files of the next version and make it the current one."""
@@ -65,7 +65,7 @@ def release(
 
 
 def _stage_samples(
-    paired: Paired, version: int, store: Store, config: Curate, workers: int
+    paired: Paired, version: int, store: Store, config: CurationConfig, workers: int
 ) -> list[DataFile]:
     plans = plan_shards(paired.samples, config.shards, version)
     files = []

@@ -11,7 +11,7 @@ from pipeline.dataset.media_rows import _read, read_clip_bytes
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
-from pipeline.execution.cluster import Cluster, Pool, run
+from pipeline.execution.cluster import ClusterConfig, Pool, run
 from pipeline.pairing.sample_rows import Ingredients, build_sample
 from schemas.manifest import DataFile
 from schemas.tables import Candidate, Sample
@@ -20,7 +20,7 @@ _MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
-class Shards:
+class ShardsConfig:
     """How samples are cut into files.
 
     Attributes:
@@ -46,7 +46,9 @@ class ShardPlan:
         return digest_of(asdict(each) for each in self.samples)
 
 
-def plan_shards(samples: Iterable[Ingredients], config: Shards, version: int) -> list[ShardPlan]:
+def plan_shards(
+    samples: Iterable[Ingredients], config: ShardsConfig, version: int
+) -> list[ShardPlan]:
     """Fill shards in the order of the samples, up to the aimed size of their clips."""
     shards: list[list[Ingredients]] = []
     room = 0
@@ -63,7 +65,7 @@ def plan_shards(samples: Iterable[Ingredients], config: Shards, version: int) ->
 
 
 def build_shards(
-    plans: Iterable[ShardPlan], output: str, cluster: Cluster, workers: int
+    plans: Iterable[ShardPlan], output: str, cluster: ClusterConfig, workers: int
 ) -> Iterator[DataFile]:
     """Build and stage every shard; a shard that was staged before from the same plan is kept."""
     step = (Pool("samples", workers), functools.partial(_make_builder, output))

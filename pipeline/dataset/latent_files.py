@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from pipeline.dataset.store import Store, open_store
-from pipeline.execution.cluster import Cluster, Pool, num_gpus, num_workers, run
+from pipeline.execution.cluster import ClusterConfig, Pool, num_gpus, num_workers, run
 from pipeline.execution.progress import Progress
 from schemas.latents import LATENTS_INDEX, LatentIndex
 from schemas.manifest import DataFile
@@ -21,7 +21,7 @@ _FOLDER = "latents"
 Answer = TypeVar("Answer")
 
 
-class Unit(Protocol):
+class EncodingTask(Protocol):
     """A piece of work whose id says everything that its result depends on."""
 
     @property
@@ -30,7 +30,7 @@ class Unit(Protocol):
     def size_bytes(self) -> int: ...
 
 
-class Skipped(Protocol):
+class UnreadableSample(Protocol):
     """A sample that could not be read."""
 
     @property
@@ -39,7 +39,7 @@ class Skipped(Protocol):
     def reason(self) -> str: ...
 
 
-class EncodedUnit(Protocol):
+class EncodedFile(Protocol):
     """The file that a unit became."""
 
     @property
@@ -49,10 +49,10 @@ class EncodedUnit(Protocol):
     @property
     def splits(self) -> Mapping[str, int]: ...
     @property
-    def skipped(self) -> Sequence[Skipped]: ...
+    def skipped(self) -> Sequence[UnreadableSample]: ...
 
 
-Encoder = Callable[[Any], EncodedUnit]
+Encoder = Callable[[Any], EncodedFile]
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class Encoded:
         return "\n".join([*lines, "train on them with --set data.source=latents"])
 
 
-def ask_worker(make: Callable[[], Callable[[str], Answer]], cluster: Cluster) -> Answer:
+def ask_worker(make: Callable[[], Callable[[str], Answer]], cluster: ClusterConfig) -> Answer:
     """Return what a function says in a worker, where the GPU is."""
     gpus = min(1, num_gpus())
     [answer] = run([""], [(Pool("encoders", 1, gpus=gpus), make)], cluster)
     return answer
 
 
-def find_receipts(units: Sequence[Unit], store: Store) -> dict[str, LatentReceipt]:
+def find_receipts(units: Sequence[EncodingTask], store: Store) -> dict[str, LatentReceipt]:
     """Return the receipts of units that are complete, by unit id."""
     there = set(store.list(_FOLDER))
     receipts = {}
@@ -108,11 +108,11 @@ def find_receipts(units: Sequence[Unit], store: Store) -> dict[str, LatentReceip
 
 
 def encode_units(
-    units: Sequence[Unit],
+    units: Sequence[EncodingTask],
     index: LatentIndex,
     make: Callable[[], Encoder],
     store: Store,
-    cluster: Cluster,
+    cluster: ClusterConfig,
 ) -> Encoded:
     """Encode the units that are not there yet, then publish all of them under one index."""
     receipts = find_receipts(units, store)
@@ -132,7 +132,7 @@ def encode_units(
 
 
 def _run(
-    pending: Sequence[Unit], make: Callable[[], Encoder], url: str, cluster: Cluster
+    pending: Sequence[EncodingTask], make: Callable[[], Encoder], url: str, cluster: ClusterConfig
 ) -> Iterator[LatentReceipt]:
     gpus = num_gpus()
     size = min(num_workers(cluster), gpus or len(pending), max(1, len(pending)))
@@ -140,12 +140,14 @@ def _run(
     yield from run(pending, [(pool, partial(_make_committer, url, make))], cluster)
 
 
-def _make_committer(url: str, make: Callable[[], Encoder]) -> Callable[[Unit], LatentReceipt]:
+def _make_committer(
+    url: str, make: Callable[[], Encoder]
+) -> Callable[[EncodingTask], LatentReceipt]:
     store, encode = open_store(url), make()
     return lambda unit: commit_latents(unit, encode(unit), store)
 
 
-def commit_latents(unit: Unit, encoded: EncodedUnit, store: Store) -> LatentReceipt:
+def commit_latents(unit: EncodingTask, encoded: EncodedFile, store: Store) -> LatentReceipt:
     """Write the unit's file, then the receipt that makes it count."""
     file = None
     if encoded.rows:

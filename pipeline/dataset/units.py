@@ -36,7 +36,7 @@ _READERS = 16  # receipts read at once; they are small and latency is all that t
 
 
 @dataclass(frozen=True)
-class Part:
+class VideoPart:
     """A stretch of a video, half-open, in seconds."""
 
     index: int = 0
@@ -62,7 +62,7 @@ class Unit:
     uri: str
     video_id: str
     video: Video | None
-    part: Part = Part()
+    part: VideoPart = VideoPart()
     ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -96,12 +96,12 @@ class Receipt:
         return {(stage, level): Count(*numbers) for stage, level, *numbers in self.counts}
 
 
-def split_video(video: Video | None, part_s: float) -> list[Part]:
+def split_video(video: Video | None, part_s: float) -> list[VideoPart]:
     """Cut a long video into parts of equal nominal length, so that many workers share it."""
     duration_s = video.duration_s if video else 0.0
     count = max(1, math.ceil(duration_s / part_s - 1e-6))
     borders = [*(index * part_s for index in range(count)), math.inf]
-    return [Part(i, count, borders[i], borders[i + 1]) for i in range(count)]
+    return [VideoPart(i, count, borders[i], borders[i + 1]) for i in range(count)]
 
 
 def plan_units(identified: Iterable[Identified], part_s: float) -> list[Unit]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engines.registry import PRESETS, READS, Engines
-from pipeline.engines.weights import Weights, folders, locate, registry, verified
+from pipeline.engines.registry import PRESETS, READS, EnginesConfig
+from pipeline.engines.weights import WeightsEntry, folders, locate, registry, verified
 
 RUNS, DOES_NOT = 0, 1
 # package -> least version, and what cannot run without it
@@ -141,11 +141,11 @@ def _gpus() -> str:
     return "GPUs: " + "; ".join(done.stdout.split("\n")[:-1])
 
 
-def _row(engines: Engines) -> str:
+def _row(engines: EnginesConfig) -> str:
     return ", ".join(f"{task}={name}" for task, name in engines.chosen())
 
 
-def _findings(engines: Engines, missing: set[str], policy: str) -> Iterator[_Finding]:
+def _findings(engines: EnginesConfig, missing: set[str], policy: str) -> Iterator[_Finding]:
     """Yield what these engines read, and what keeps them from running, one line each."""
     basic = sorted(missing & {name for name, (_, why) in _PACKAGES.items() if why == "everything"})
     if basic:
@@ -179,5 +179,5 @@ def _weights_finding(engine_of: str, engine: str, kind: str, policy: str) -> _Fi
     return _Finding(f"{engine_of}: MISSING weights; one of {choices}")
 
 
-def _how(weights: Weights) -> str:
+def _how(weights: WeightsEntry) -> str:
     return f"{weights.name} ({'fetch' if weights.url else 'by hand'}, {weights.licence})"

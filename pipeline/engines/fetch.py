@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from pipeline.engines.weights import Weights, digest_of_file, pin, verified
+from pipeline.engines.weights import WeightsEntry, digest_of_file, pin, verified
 
 MAX_BYTES = 12 << 30  # of a file whose size the registry does not know
 _TIMEOUT_S = 60.0  # of silence
@@ -52,7 +52,7 @@ def open_https(url: str) -> Response:
 
 
 def fetch(
-    weights: Weights, folder: Path, opener: Opener = open_https, trust: bool = False
+    weights: WeightsEntry, folder: Path, opener: Opener = open_https, trust: bool = False
 ) -> tuple[Path, str]:
     """Fetch one file into `folder`; return its path and SHA-256.
 
@@ -83,7 +83,7 @@ def fetch(
     return target, weights.sha256 or pin(target)
 
 
-def _download(weights: Weights, part: Path, opener: Opener) -> None:
+def _download(weights: WeightsEntry, part: Path, opener: Opener) -> None:
     exact = weights.size if not weights.member else 0
     limit = exact or MAX_BYTES
     try:
@@ -115,7 +115,7 @@ def _copy(read: Callable[[int], bytes], file: IO[bytes], limit: int, source: str
     return received
 
 
-def _extract(weights: Weights, part: Path) -> None:
+def _extract(weights: WeightsEntry, part: Path) -> None:
     """Put one member of the archive in the archive's place; no other name is looked at."""
     inner = part.with_name(f"{part.name}.member")
     try:
@@ -131,7 +131,7 @@ def _extract(weights: Weights, part: Path) -> None:
         inner.unlink(missing_ok=True)
 
 
-def _check(weights: Weights, part: Path) -> None:
+def _check(weights: WeightsEntry, part: Path) -> None:
     size, seen = part.stat().st_size, digest_of_file(part)
     if weights.size and size != weights.size:
         raise ValueError(f"{weights.url} gave {size} bytes, expected {weights.size}")

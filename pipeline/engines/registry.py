@@ -88,7 +88,7 @@ _FIVE_POINTS = (
 
 
 @dataclass(frozen=True)
-class Engines:
+class EnginesConfig:
     """Which engine does which task. The embedded ones need no weights.
 
     Attributes:
@@ -135,17 +135,17 @@ class Engines:
         return found
 
 
-PRESETS: dict[str, Engines] = {
-    "embedded": Engines(),
-    "production": Engines(
+PRESETS: dict[str, EnginesConfig] = {
+    "embedded": EnginesConfig(),
+    "production": EnginesConfig(
         people="ultralytics", faces="scrfd", recogniser="arcface_osnet", masks="yolo_seg"
     ),
-    "permissive": Engines(people="yolox", faces="yunet", recogniser="sface"),
+    "permissive": EnginesConfig(people="yolox", faces="yunet", recogniser="sface"),
 }
 PRODUCTION = PRESETS["production"]
 
 
-def engines_preset(name: str) -> Engines:
+def engines_preset(name: str) -> EnginesConfig:
     """Return the engines of a preset. Raises ValueError naming the presets."""
     if name not in PRESETS:
         raise ValueError(f"engines must be one of {', '.join(PRESETS)}, got {name!r}")
@@ -153,7 +153,7 @@ def engines_preset(name: str) -> Engines:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedEngines:
     """The observing engines of one worker, ready to be called."""
 
     people: PersonDetector
@@ -191,9 +191,9 @@ def _explained(task: str, name: str) -> Iterator[None]:
         raise ValueError(f"engines.{task}={name}: {error}") from error
 
 
-def load_engines(chosen: Engines) -> Loaded:
+def load_engines(chosen: EnginesConfig) -> LoadedEngines:
     """Build the engines that look at pictures, once per worker."""
-    return Loaded(
+    return LoadedEngines(
         people=load_engine("people", chosen.people),
         faces=load_engine("faces", chosen.faces),
         recogniser=load_engine("recogniser", chosen.recogniser),
@@ -202,12 +202,12 @@ def load_engines(chosen: Engines) -> Loaded:
     )
 
 
-def load_captioner(chosen: Engines) -> Captioner:
+def load_captioner(chosen: EnginesConfig) -> Captioner:
     """Build the engine that writes captions."""
     return load_engine("captions", chosen.captions)
 
 
-def missing_weights(chosen: Engines) -> list[str]:
+def missing_weights(chosen: EnginesConfig) -> list[str]:
     """Check every file that the engines would read; return what is wrong, one text a file."""
     from pipeline.engines.weights import find_for
 
@@ -221,7 +221,7 @@ def missing_weights(chosen: Engines) -> list[str]:
     return wrong
 
 
-def weights_in_use(chosen: Engines, late: bool = False) -> dict[str, str]:
+def weights_in_use(chosen: EnginesConfig, late: bool = False) -> dict[str, str]:
     """Return, by task, which weights the observing engines would read; builds no engine.
 
     So that a unit is never measured with other weights than its neighbours because another file
@@ -244,7 +244,7 @@ def weights_in_use(chosen: Engines, late: bool = False) -> dict[str, str]:
     return {task: ", ".join(each) for task, each in used.items() if each}
 
 
-def engine_infos(chosen: Engines) -> tuple[EngineInfo, ...]:
+def engine_infos(chosen: EnginesConfig) -> tuple[EngineInfo, ...]:
     """Return who would compute what, in the order of the registry.
 
     Every engine is built once, on the CPU, so that one that cannot be built stops a run before it
@@ -255,7 +255,9 @@ def engine_infos(chosen: Engines) -> tuple[EngineInfo, ...]:
 
 
 @lru_cache(maxsize=4)
-def _infos(chosen: Engines, environment: tuple[tuple[str, str], ...]) -> tuple[EngineInfo, ...]:
+def _infos(
+    chosen: EnginesConfig, environment: tuple[tuple[str, str], ...]
+) -> tuple[EngineInfo, ...]:
     del environment  # part of the cache's key: it says which weights, and where
     with _on_cpu():
         return tuple(_info(task, name) for task, name in chosen.chosen())

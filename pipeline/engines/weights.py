@@ -41,7 +41,7 @@ PERMISSIVE = EMBEDDED | {
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightsEntry:
     """One entry of the registry."""
 
     name: str
@@ -75,7 +75,7 @@ class Weights:
 class Found:
     """Weights that lie here and are what they should be."""
 
-    weights: Weights
+    weights: WeightsEntry
     path: Path
     sha256: str
 
@@ -88,15 +88,15 @@ class Found:
 
 
 @cache
-def registry() -> Mapping[str, Weights]:
+def registry() -> Mapping[str, WeightsEntry]:
     """Return every entry by name, in the order of preference."""
     import yaml
 
     rows = yaml.safe_load(_REGISTRY.read_text(encoding="utf-8"))
-    return {name: Weights(name=name, **row) for name, row in rows.items()}
+    return {name: WeightsEntry(name=name, **row) for name, row in rows.items()}
 
 
-def entry(name: str) -> Weights:
+def entry(name: str) -> WeightsEntry:
     """Return one entry. Raises ValueError naming those that exist."""
     if name not in registry():
         raise ValueError(f"no weights {name!r}; the registry has {', '.join(registry())}")
@@ -123,7 +123,7 @@ def default_folder() -> Path:
     return Path(cache_home).expanduser() / "contextanyone" / "models"
 
 
-def locate(weights: Weights) -> Path | None:
+def locate(weights: WeightsEntry) -> Path | None:
     """Return the first file of that name, unchecked."""
     for folder in folders():
         path = folder / weights.file
@@ -148,7 +148,7 @@ def find_for(engine: str, task: str) -> Found:
     return _checked(wanted, EMBEDDED.get(task, "another engine"))
 
 
-def _checked(wanted: list[Weights], instead: str) -> Found:
+def _checked(wanted: list[WeightsEntry], instead: str) -> Found:
     for weights in wanted:
         path = locate(weights)
         if path is not None:
@@ -160,7 +160,7 @@ def _checked(wanted: list[Weights], instead: str) -> Found:
     raise ValueError("\n".join(lines))
 
 
-def _describe(weights: Weights) -> str:
+def _describe(weights: WeightsEntry) -> str:
     use = "commercial use allowed" if weights.commercial else "no commercial use"
     get = (
         f"jobs/models.py fetch {weights.name}" if weights.url else f"by hand from {weights.source}"
@@ -168,7 +168,7 @@ def _describe(weights: Weights) -> str:
     return f"{weights.file}: {weights.licence} ({use}), {get}"
 
 
-def verified(weights: Weights, path: Path) -> str:
+def verified(weights: WeightsEntry, path: Path) -> str:
     """Return the SHA-256 of the file; raises ValueError unless it is the one that is meant.
 
     Without a hash in the registry the lock file beside the weights decides. Pickled weights that

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.engines.fetch import Opener, fetch, open_https
-from pipeline.engines.registry import Engines, engine_infos, missing_weights
+from pipeline.engines.registry import EnginesConfig, engine_infos, missing_weights
 from pipeline.engines.weights import (
-    Weights,
+    WeightsEntry,
     check_licences,
     entry,
     folders,
@@ -33,7 +33,7 @@ def list_weights() -> int:
     return OK
 
 
-def _state(weights: Weights) -> str:
+def _state(weights: WeightsEntry) -> str:
     path = locate(weights)
     if path is None:
         return "fetch" if weights.url else "by hand"
@@ -57,7 +57,7 @@ def fetch_weights(
     return OK
 
 
-def check_engines(engines: Engines, policy: str) -> int:
+def check_engines(engines: EnginesConfig, policy: str) -> int:
     """Check every file that the engines read, then load them; say what is wrong."""
     wrong = missing_weights(engines)
     for text in wrong:

@@ -16,8 +16,8 @@ from schemas.benchmark import (
     BENCHMARK,
     VIDEOS,
     Benchmark,
-    Character,
     Item,
+    ItemCharacter,
     MediaFile,
     read_video_list,
 )
@@ -31,7 +31,7 @@ _KNOWN = re.compile(rf"\b({_NOUNS})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Choice:
+class ItemsConfig:
     """Which samples become items.
 
     Attributes:
@@ -60,7 +60,7 @@ class Choice:
             raise ValueError("--limit must be >= 0, --per-identity and --references >= 1")
 
 
-def build_benchmark(dataset: Store, output: Path, choice: Choice) -> Benchmark:
+def build_benchmark(dataset: Store, output: Path, choice: ItemsConfig) -> Benchmark:
     """Write references, clips and, last, benchmark.json. Raises ValueError when nothing is left."""
     found = read_manifest(dataset)
     if found is None:
@@ -93,7 +93,7 @@ def _light(row: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def choose_samples(light: Sequence[dict[str, Any]], choice: Choice) -> list[dict[str, Any]]:
+def choose_samples(light: Sequence[dict[str, Any]], choice: ItemsConfig) -> list[dict[str, Any]]:
     """Draw samples; identities and videos of training are kept out unless it was asked for."""
     training = [row for row in light if row["split"] == Split.TRAIN]
     known = {row["character_id"] for row in training}
@@ -134,7 +134,7 @@ def same_person(caption: str, description: str = "") -> str:
     return f"The same {named[1].lower() if named else 'person'}. {caption}".strip()
 
 
-def _item(row: dict[str, Any], store: Store, choice: Choice) -> Item:
+def _item(row: dict[str, Any], store: Store, choice: ItemsConfig) -> Item:
     usable = [one for one in row["references"] if one["kind"] != PairKind.IN_CLIP_AUGMENTED]
     pictures = (usable or row["references"])[: choice.references]
     references = [_write(store, "references", one["image"]["bytes"], ".jpg") for one in pictures]
@@ -142,7 +142,7 @@ def _item(row: dict[str, Any], store: Store, choice: Choice) -> Item:
         item_id=content_id("item", row["sample_id"]),
         prompt=same_person(row["caption"], row["description"]),
         caption=row["caption"],
-        characters=[Character(row["character_id"], references)],
+        characters=[ItemCharacter(row["character_id"], references)],
         clip=_write(store, "clips", row["video"]["bytes"], ".mp4"),
         width=row["width"],
         height=row["height"],

@@ -9,7 +9,7 @@ RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A mean with its 95 % interval. The interval is None where one group alone was measured."""
 
     mean: float
@@ -21,7 +21,7 @@ class Estimate:
 
 def estimate(
     values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, resamples: int = RESAMPLES
-) -> Estimate | None:
+) -> IntervalEstimate | None:
     """Return the mean of the values, its interval by resampling whole groups; None without any."""
     return crossed([*values], [groups], seed, resamples)
 
@@ -31,7 +31,7 @@ def crossed(
     factors: Sequence[Sequence[Hashable]],
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> Estimate | None:
+) -> IntervalEstimate | None:
     """Return the mean, resampling each of one or two factors by itself.
 
     Raters and identities are crossed: every rater saw many identities, every identity was seen by
@@ -45,7 +45,7 @@ def crossed(
     codes = [_codes(factor, len(numbers)) for factor in factors]
     sizes = [int(code.max()) + 1 for code in codes]
     if min(sizes) < 2:
-        return Estimate(mean, None, None, len(numbers), sizes[0])
+        return IntervalEstimate(mean, None, None, len(numbers), sizes[0])
     random = np.random.default_rng(seed)
     drawn = [random.multinomial(size, np.full(size, 1 / size), resamples) for size in sizes]
     one = codes[0]
@@ -56,7 +56,7 @@ def crossed(
     np.add.at(counts, (one, other), 1)
     total, number = (((drawn[0] @ table) * weights).sum(1) for table in (sums, counts))
     low, high = np.percentile(total[number > 0] / number[number > 0], [2.5, 97.5])
-    return Estimate(mean, float(low), float(high), len(numbers), sizes[0])
+    return IntervalEstimate(mean, float(low), float(high), len(numbers), sizes[0])
 
 
 def _codes(factor: Sequence[Hashable], number: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Cast:
+class CharacterAssignment:
     """How well a video keeps its characters apart."""
 
     matched: float | None  # mean cosine of matched faces, over characters and frames
@@ -15,7 +15,7 @@ class Cast:
     swap_rate: float | None  # share of matches in which the face is nearer to another character
 
 
-def match_cast(references: np.ndarray, frames: Sequence[np.ndarray]) -> Cast:
+def match_cast(references: np.ndarray, frames: Sequence[np.ndarray]) -> CharacterAssignment:
     """Give every character (C, D) a face (K, D) of each frame, so that all together fit best.
 
     Vectors are of unit length. Each face goes to one character at most (Hungarian assignment).
@@ -34,7 +34,7 @@ def match_cast(references: np.ndarray, frames: Sequence[np.ndarray]) -> Cast:
             cosines.append(float(likeness[character, face]))
             swaps += int(np.argmax(likeness[:, face]) != character)
     wanted = len(references) * len(frames)
-    return Cast(
+    return CharacterAssignment(
         matched=float(np.mean(cosines)) if cosines else None,
         missing=1 - len(cosines) / wanted,
         swap_rate=swaps / len(cosines) if cosines else None,

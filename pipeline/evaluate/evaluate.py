@@ -25,7 +25,7 @@ from schemas.benchmark import Benchmark, Item
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasuredVideo:
     """One video of one system, measured."""
 
     system: str
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownItem:
     """What a report shows of an item."""
 
     item: Item
@@ -51,8 +51,8 @@ class Evaluation:
     """All that was measured by one protocol."""
 
     protocol: Protocol
-    rows: list[Row]
-    shown: list[Shown]
+    rows: list[MeasuredVideo]
+    shown: list[ShownItem]
     left_out: dict[str, str]  # system or item -> why
 
 
@@ -122,12 +122,16 @@ def _measure(
                 systems[SHUFFLED] = (one.made, stranger.case())
         rows += [_row(name, one.item, video, case, protocol)
                  for name, (video, case) in systems.items()]  # fmt: skip
-        shown.append(Shown(one.item, one.picture, {k: video for k, (video, _) in systems.items()}))
+        shown.append(
+            ShownItem(one.item, one.picture, {k: video for k, (video, _) in systems.items()})
+        )
     return Evaluation(protocol, rows, shown, left_out)
 
 
-def _row(system: str, item: Item, video: SeenVideo, case: Case, protocol: Protocol) -> Row:
-    return Row(
+def _row(
+    system: str, item: Item, video: SeenVideo, case: Case, protocol: Protocol
+) -> MeasuredVideo:
+    return MeasuredVideo(
         system,
         item.item_id,
         item.main.identity,

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pipeline.engines.identity.embedders import (
     CLIP_ENV,
     DINO_ENV,
-    Clip,
+    ClipEmbedder,
     Dino,
     PictureEmbedder,
     TextPictureEmbedder,
@@ -55,7 +55,7 @@ def load_measurers(preset: str, dino: str = "", clip: str = "") -> Measurers:
     faces, recogniser = FACE_ENGINES[preset]
     missing = dict(NEVER)
     found_dino = _where_named(Dino, dino, DINO_ENV, _BY_DINO, missing)
-    found_clip = _where_named(Clip, clip, CLIP_ENV, _BY_CLIP, missing)
+    found_clip = _where_named(ClipEmbedder, clip, CLIP_ENV, _BY_CLIP, missing)
     return Measurers(
         load_engine("faces", faces),
         load_engine("recogniser", recogniser),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.evaluate import Evaluation, Shown
+from pipeline.evaluate.evaluate import Evaluation, ShownItem
 from pipeline.evaluate.page import page
 from pipeline.evaluate.systems import SYSTEMS
 from pipeline.media.images import encode_jpeg
@@ -157,7 +157,7 @@ def _items(evaluation: Evaluation) -> str:
     return f"<h2>Items</h2><p class=soft>{line}</p>{drawn}{more}"
 
 
-def _item(shown: Shown, cosines: dict[tuple[str, str], list[float | None]]) -> str:
+def _item(shown: ShownItem, cosines: dict[tuple[str, str], list[float | None]]) -> str:
     item = shown.item
     strips = []
     for system in SYSTEMS:

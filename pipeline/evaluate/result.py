@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.evaluate.bootstrap import RESAMPLES, Estimate, estimate
-from pipeline.evaluate.evaluate import Evaluation, Row
+from pipeline.evaluate.bootstrap import RESAMPLES, IntervalEstimate, estimate
+from pipeline.evaluate.evaluate import Evaluation, MeasuredVideo
 from pipeline.evaluate.measure import METRICS
 from pipeline.evaluate.measurers import Measurers
 from pipeline.evaluate.systems import SYSTEMS
@@ -26,10 +26,10 @@ class Summary:
     num_videos: int
     num_identities: int
     num_frames: int
-    metrics: dict[str, Estimate]  # those that could be computed
+    metrics: dict[str, IntervalEstimate]  # those that could be computed
 
 
-def summarise_systems(rows: Sequence[Row], seed: int) -> list[Summary]:
+def summarise_systems(rows: Sequence[MeasuredVideo], seed: int) -> list[Summary]:
     """Average every metric of every system; intervals resample identities."""
     summaries = []
     for system in SYSTEMS:
@@ -55,7 +55,9 @@ def summarise_systems(rows: Sequence[Row], seed: int) -> list[Summary]:
     return summaries
 
 
-def summarise_strata(rows: Sequence[Row], seed: int) -> dict[str, dict[str, list[Summary]]]:
+def summarise_strata(
+    rows: Sequence[MeasuredVideo], seed: int
+) -> dict[str, dict[str, list[Summary]]]:
     """Return, by kind and group of items, the summaries of every kind that has two groups."""
     found: dict[str, dict[str, list[Summary]]] = {}
     for kind in sorted({kind for row in rows for kind in row.strata}):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.evaluate.bootstrap import Estimate, crossed
+from pipeline.evaluate.bootstrap import IntervalEstimate, crossed
 from pipeline.evaluate.study import Key, Pair
 from pipeline.evaluate.study_page import COLUMNS
 
@@ -31,8 +31,8 @@ class Comparison:
     system: str
     against: str
     question: str
-    win_rate: Estimate  # share of answers that prefer `system`; no difference counts half
-    preference: Estimate  # mean answer towards `system`, -2 to 2
+    win_rate: IntervalEstimate  # share of answers that prefer `system`; no difference counts half
+    preference: IntervalEstimate  # mean answer towards `system`, -2 to 2
     raters: int
 
 

@@ -12,12 +12,12 @@ from pipeline.evaluate.copying import head_and_shoulders
 from pipeline.evaluate.measurers import Measurers
 from pipeline.evaluate.motion import Motion, MotionMeter
 from pipeline.evaluate.protocols import Protocol
-from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.pixels import Scaler
 from pipeline.media.reader import VideoReader
 from pipeline.pictures.looks import place_of, places_array
 
-LIMITS = ProbeLimits(
+LIMITS = ProbeConfig(
     max_size_bytes=2 * 2**30, min_side=16, max_duration_s=600, max_frames=20_000, max_fps=240
 )
 _RIM, _GREY = 0.25, 128  # of the border inside which a frame is searched again

@@ -31,7 +31,7 @@ class Budget(ValueError):
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterConfig:
     """How much of the cluster a run may take.
 
     Attributes:
@@ -78,7 +78,7 @@ class Pool:
     gpus: float = 0.0
 
 
-def connect(cluster: Cluster) -> None:
+def connect(cluster: ClusterConfig) -> None:
     """Join the running cluster (RAY_ADDRESS or a submitted job), else start one in this process."""
     import ray
 
@@ -95,7 +95,7 @@ def connect(cluster: Cluster) -> None:
     _start(cluster)
 
 
-def _start(cluster: Cluster) -> None:
+def _start(cluster: ClusterConfig) -> None:
     """Start Ray on this machine, again when it was too slow."""
     import ray
 
@@ -139,7 +139,7 @@ def resources() -> Resources:
     return Resources(present.get("CPU", 0.0), present.get("GPU", 0.0))
 
 
-def num_workers(cluster: Cluster) -> int:
+def num_workers(cluster: ClusterConfig) -> int:
     """Return how many processes may work at once."""
     available = int(resources().cpus)
     if available < 1:
@@ -219,7 +219,7 @@ class _Raised:
         raise self.error from RuntimeError(f"in a worker:\n{self.trace}")
 
 
-def _configure(cluster: Cluster) -> None:
+def _configure(cluster: ClusterConfig) -> None:
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -234,7 +234,7 @@ def _configure(cluster: Cluster) -> None:
 def run(
     rows: Iterable[Any],
     steps: Iterable[tuple[Pool, Callable[[], Callable[[Any], Any]]]],
-    cluster: Cluster,
+    cluster: ClusterConfig,
 ) -> Iterator[Any]:
     """Stream rows through the steps, each in its own pool; yield results in any order.
 

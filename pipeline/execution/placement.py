@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.engines.interfaces import EngineInfo
-from pipeline.execution.cluster import Budget, Cluster, Pool, Resources
+from pipeline.execution.cluster import Budget, ClusterConfig, Pool, Resources
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Placement:
 
 
 def place_observing(
-    wanted: Cluster, have: Resources, engines: Sequence[EngineInfo], workers: int
+    wanted: ClusterConfig, have: Resources, engines: Sequence[EngineInfo], workers: int
 ) -> Placement:
     """Place the observing engines. Raises Budget when what was asked for does not fit."""
     for_gpu = [info.id for info in engines if info.gpu]
@@ -57,7 +57,7 @@ def place_observing(
 
 
 def place_captioner(
-    wanted: Cluster, have: Resources, engine: EngineInfo, num_batches: int
+    wanted: ClusterConfig, have: Resources, engine: EngineInfo, num_batches: int
 ) -> Pool | None:
     """Return the pool of a captioner that wants GPUs, None where it runs in this process.
 
@@ -76,7 +76,7 @@ def gpu_slots(gpus: float, share: float) -> int:
     return int(gpus) * int(1 / share + 1e-9)
 
 
-def _cpu_note(wanted: Cluster, have: Resources, for_gpu: Sequence[str]) -> str:
+def _cpu_note(wanted: ClusterConfig, have: Resources, for_gpu: Sequence[str]) -> str:
     if not for_gpu:
         return ""
     why = "cluster.gpus_per_worker is 0" if have.gpus else "the cluster has no GPU"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.export.export_source import Facts, Source
+from pipeline.export.export_source import CardFacts, ExportSource
 from pipeline.export.parquet_shards import write_shards
 from schemas.columns import schema_of
 from schemas.manifest import DataFile, Manifest
@@ -48,7 +48,7 @@ _LICENCES = {
 }
 
 
-def write_croissant(source: Source, folder: Path) -> None:
+def write_croissant(source: ExportSource, folder: Path) -> None:
     """Write data/ and croissant.json."""
     files = write_shards(source, folder)
     described = describe(source.facts, source.manifest, files)
@@ -56,7 +56,7 @@ def write_croissant(source: Source, folder: Path) -> None:
     (folder / CROISSANT).write_text(text + "\n", encoding="utf-8")
 
 
-def describe(facts: Facts, manifest: Manifest, files: list[DataFile]) -> dict[str, Any]:
+def describe(facts: CardFacts, manifest: Manifest, files: list[DataFile]) -> dict[str, Any]:
     """Return the JSON-LD."""
     return {
         "@context": _CONTEXT,
@@ -80,7 +80,7 @@ def describe(facts: Facts, manifest: Manifest, files: list[DataFile]) -> dict[st
     }
 
 
-def _responsible(facts: Facts, manifest: Manifest) -> dict[str, Any]:
+def _responsible(facts: CardFacts, manifest: Manifest) -> dict[str, Any]:
     dropped = {
         reason: number
         for row in manifest.funnel
@@ -132,7 +132,7 @@ def _file_set() -> dict[str, Any]:
     }
 
 
-def _records(facts: Facts, files: list[DataFile]) -> dict[str, Any]:
+def _records(facts: CardFacts, files: list[DataFile]) -> dict[str, Any]:
     fields = [_field(field) for field in schema_of(Sample) if field.type in _TYPES]
     clip = {
         "@type": "cr:Field",

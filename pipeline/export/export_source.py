@@ -21,7 +21,7 @@ _SPLIT = re.compile(r"[a-z]{1,30}")
 
 
 @dataclass
-class Facts:
+class CardFacts:
     """What a card tells of a dataset; filled while the samples go by."""
 
     name: str
@@ -49,12 +49,12 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """One version of a dataset, to be exported."""
 
     manifest: Manifest
     store: Store
-    facts: Facts
+    facts: CardFacts
     without: frozenset[str]  # sample ids
 
     def groups(self) -> Iterator[pa.Table]:
@@ -100,8 +100,11 @@ def check_names(row: dict[str, Any], path: str) -> None:
 
 
 def export(
-    write: Callable[[Source, Path], None], store: Store, output: Path, with_vetoed: bool = False
-) -> Facts:
+    write: Callable[[ExportSource, Path], None],
+    store: Store,
+    output: Path,
+    with_vetoed: bool = False,
+) -> CardFacts:
     """Write an export beside its place, and move it there when it is whole.
 
     Raises ValueError when there is no dataset, FileExistsError when the output has content.
@@ -112,13 +115,13 @@ def export(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} has content; name an --output that is new or empty")
     without = frozenset() if with_vetoed else frozenset(vetoed(read_tags(store)))
-    facts = Facts(store.url.rstrip("/").rsplit("/", 1)[-1])
+    facts = CardFacts(store.url.rstrip("/").rsplit("/", 1)[-1])
     output = output.absolute()
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write(Source(found[0], store, facts, without), partial)
+        write(ExportSource(found[0], store, facts, without), partial)
         if output.exists():
             output.rmdir()
         partial.rename(output)

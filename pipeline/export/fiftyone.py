@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.export.export_source import Source
+from pipeline.export.export_source import ExportSource
 
 _WORDS = ("caption", "description", "character_id", "video_id", "split", "shot_size", "licence")
 _NUMBERS = ("sharpness", "brightness", "motion", "purity", "coverage", "area", "face_rate")
 
 
-def write_fiftyone(source: Source, folder: Path) -> None:
+def write_fiftyone(source: ExportSource, folder: Path) -> None:
     """Write every clip and its labels, then the index."""
     for name in ("data", "labels", "references"):
         (folder / name).mkdir()

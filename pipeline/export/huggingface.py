@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.export.export_source import Facts, Source
+from pipeline.export.export_source import CardFacts, ExportSource
 from pipeline.export.parquet_shards import write_shards
 from schemas.manifest import Manifest
 
@@ -11,13 +11,13 @@ _LICENCES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by
 _SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def write_huggingface(source: Source, folder: Path) -> None:
+def write_huggingface(source: ExportSource, folder: Path) -> None:
     """Write data/ and README.md."""
     write_shards(source, folder)
     (folder / "README.md").write_text(card(source.facts, source.manifest), encoding="utf-8")
 
 
-def card(facts: Facts, manifest: Manifest) -> str:
+def card(facts: CardFacts, manifest: Manifest) -> str:
     """Return the dataset card: the hub's header, then what a reader has to know."""
     left_out = f" · {facts.left_out:,} vetoed samples left out" if facts.left_out else ""
     return f"""{_header(facts)}
@@ -66,7 +66,7 @@ with its origin before use. This is not legal advice.
 """
 
 
-def _header(facts: Facts) -> str:
+def _header(facts: CardFacts) -> str:
     licences = {name.lower() for name in facts.licences}
     licence = licences.pop() if len(licences) == 1 else "other"
     size = next((name for most, name in _SIZES if facts.total < most), "n>1M")

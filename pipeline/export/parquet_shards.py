@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.parquet import writer_options
 from pipeline.dataset.sample_schema import sample_schema
-from pipeline.export.export_source import Source
+from pipeline.export.export_source import ExportSource
 from schemas.manifest import DataFile
 
 SHARD_BYTES = 450 << 20  # below the 500 MB at which hubs cut files
@@ -23,7 +23,9 @@ class _Open:
     rows: int = 0
 
 
-def write_shards(source: Source, folder: Path, shard_bytes: int = SHARD_BYTES) -> list[DataFile]:
+def write_shards(
+    source: ExportSource, folder: Path, shard_bytes: int = SHARD_BYTES
+) -> list[DataFile]:
     """Write data/SPLIT-NNNNN.parquet; returns the files with their hashes."""
     schema = sample_schema()
     (folder / "data").mkdir()

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.export.export_source import Source
+from pipeline.export.export_source import ExportSource
 
 SHARD_BYTES = 1 << 30
 
 
-def write_webdataset(source: Source, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+def write_webdataset(source: ExportSource, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
     """Write SPLIT-NNNNNN.tar, each begun anew when it has reached the size."""
     tars: dict[str, tarfile.TarFile] = {}
     numbers: dict[str, int] = {}

@@ -31,7 +31,7 @@ _NESTED = {
 
 
 @dataclass(frozen=True)
-class Gone:
+class Erasure:
     """What rows are measured against.
 
     Attributes:
@@ -131,7 +131,7 @@ class Gone:
         return row
 
 
-def renamed_samples(gone: Gone, manifest: Manifest, store: Store) -> dict[str, str]:
+def renamed_samples(gone: Erasure, manifest: Manifest, store: Store) -> dict[str, str]:
     """Return the samples that stay with fewer references: old id -> new."""
     columns = ("video_id", "sample_id", "clip_id", "track_id", "references", "others")
     renamed = {}
@@ -160,7 +160,7 @@ def sample_id_of(row: Mapping[str, Any]) -> str:
     return content_id("sample", ids) if len(ids) > 1 else ids[0]
 
 
-def count_again(gone: Gone, manifest: Manifest, store: Store) -> dict[str, dict[str, int]]:
+def count_again(gone: Erasure, manifest: Manifest, store: Store) -> dict[str, dict[str, int]]:
     """Return the counts of the characters that stay and lose tracks."""
     columns = ("character_id", "track_id", "clip_id", "shot_id", "video_id")
     left: dict[str, list[dict]] = {}

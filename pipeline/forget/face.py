@@ -11,7 +11,7 @@ from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
 from pipeline.engines.identity.spaces import compare, spaces_of
 from pipeline.engines.interfaces import PersonImage
-from pipeline.engines.registry import Engines, Loaded, load_engines
+from pipeline.engines.registry import EnginesConfig, LoadedEngines, load_engines
 from pipeline.media.images import decode_image
 from schemas.manifest import Manifest
 
@@ -19,7 +19,7 @@ _MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Match:
+class CharacterMatch:
     """A character and how like the picture its most similar track is."""
 
     character_id: str
@@ -32,7 +32,9 @@ class Match:
         return self.similarity >= self.needed
 
 
-def match_face(picture: Path, manifest: Manifest, store: Store, show: int = 5) -> list[Match]:
+def match_face(
+    picture: Path, manifest: Manifest, store: Store, show: int = 5
+) -> list[CharacterMatch]:
     """Return the characters most like the person in the picture, best first.
 
     Raises ValueError when the dataset has no vectors, or they are not of the engines that are
@@ -50,25 +52,25 @@ def match_face(picture: Path, manifest: Manifest, store: Store, show: int = 5) -
         if place >= 0:
             needed = spaces[int(place)].windows.cross_video
             found.setdefault(character_id, []).append((float(cosine), needed))
-    matches = [Match(id, *max(seen), len(seen)) for id, seen in found.items()]
+    matches = [CharacterMatch(id, *max(seen), len(seen)) for id, seen in found.items()]
     matches.sort(key=lambda match: (not match.same, -match.similarity, match.character_id))
     return [match for place, match in enumerate(matches) if match.same or place < show]
 
 
-def _engines_of(manifest: Manifest) -> Engines:
+def _engines_of(manifest: Manifest) -> EnginesConfig:
     named: Mapping[str, Any] = manifest.config.get("engines") or {}
     if not named:
         raise ValueError(
             "the manifest does not say which engines the dataset was made with; find the character "
             "in jobs/browse.py and name it by --character"
         )
-    chosen = {f.name: named[f.name] for f in fields(Engines) if f.name in named}
+    chosen = {f.name: named[f.name] for f in fields(EnginesConfig) if f.name in named}
     if "scorers" in chosen:
         chosen["scorers"] = tuple(chosen["scorers"])  # JSON has lists
-    return Engines(**chosen)
+    return EnginesConfig(**chosen)
 
 
-def _vector_of(picture: np.ndarray, engines: Loaded) -> np.ndarray:
+def _vector_of(picture: np.ndarray, engines: LoadedEngines) -> np.ndarray:
     """Recognise the largest face, inside the person that has it."""
     faces = engines.faces.detect([picture])[0]
     people = engines.people.detect([picture])[0]
@@ -99,7 +101,7 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _track_vectors(
-    manifest: Manifest, store: Store, engines: Loaded
+    manifest: Manifest, store: Store, engines: LoadedEngines
 ) -> tuple[list[str], np.ndarray]:
     """Return the character and the mean vector of every track that has both."""
     info = engines.recogniser.info

@@ -18,10 +18,10 @@ from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import read_tags, write_tags
 from pipeline.dataset.units import read_known_inputs, write_known_inputs
-from pipeline.forget.erasure import Gone, renamed_samples
+from pipeline.forget.erasure import Erasure, renamed_samples
 from pipeline.forget.rewrite import publish_without, rewrite_edits, rewrite_latents
 from pipeline.forget.scan import Scan, scan
-from pipeline.forget.search_patterns import Needles, collect_needles, unit_files
+from pipeline.forget.search_patterns import SearchPatterns, collect_needles, unit_files
 from pipeline.forget.targets import Targets
 from schemas.manifest import Manifest
 from schemas.tombstones import TOMBSTONES
@@ -73,7 +73,7 @@ def require_dataset(store: Store) -> tuple[Manifest, str]:
 def begin(targets: Targets, store: Store) -> Job:
     """Write down what must go. Nothing is removed yet."""
     manifest, digest = require_dataset(store)
-    gone = Gone(targets.videos, targets.ids)
+    gone = Erasure(targets.videos, targets.ids)
     job = Job(
         manifest_sha256=digest,
         version=manifest.version,
@@ -102,8 +102,8 @@ def interrupted(store: Store) -> Job | None:
 
 def finish(job: Job, store: Store) -> Forgotten:
     """Do all that is left to do, whatever was done before; the journal goes if nothing is found."""
-    needles = Needles.from_json(job.needles)
-    gone = Gone(set(job.videos), set(job.ids), job.renamed)
+    needles = SearchPatterns.from_json(job.needles)
+    gone = Erasure(set(job.videos), set(job.ids), job.renamed)
     tombstones = read_tombstones(store)
     more = tombstones.adding(job.videos, job.characters)
     if more != tombstones:

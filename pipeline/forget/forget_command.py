@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
-from pipeline.forget.face import Match, match_face
+from pipeline.forget.face import CharacterMatch, match_face
 from pipeline.forget.forget import (
     Forgotten,
     Job,
@@ -18,8 +18,8 @@ from pipeline.forget.forget import (
 )
 from pipeline.forget.forget_report import write_report
 from pipeline.forget.scan import scan
-from pipeline.forget.search_patterns import Needles
-from pipeline.forget.targets import Request, Targets, find_targets
+from pipeline.forget.search_patterns import SearchPatterns
+from pipeline.forget.targets import ForgetRequest, Targets, find_targets
 
 DONE, TRACES, NOT_CONFIRMED = 0, 1, 3
 _MAX_LIST_BYTES = 1 << 24
@@ -90,7 +90,7 @@ def _resolve(asked: Asked, store: Store) -> tuple[list[str], Targets | None]:
     tombstones = read_tombstones(store)
     again = [id for id in characters if tombstones.holds_character(id)]
     again += [id for id in videos if tombstones.holds_video(id)]
-    request = Request(
+    request = ForgetRequest(
         tuple(sorted(set(characters) - set(again))), tuple(sorted(set(videos) - set(again)))
     )
     if not request.characters and not request.videos:
@@ -114,7 +114,7 @@ def read_list(path: Path) -> Iterable[tuple[str, str]]:
 
 def _look_again(ids: Sequence[str], store: Store) -> int:
     """Scan for ids that have a tombstone: nothing must be left of them."""
-    needles = Needles()
+    needles = SearchPatterns()
     needles.add_ids(ids)
     found = scan(needles, store)
     print(f"{len(ids)} of these were forgotten before; searched {found.files} files for them again")
@@ -122,7 +122,7 @@ def _look_again(ids: Sequence[str], store: Store) -> int:
     return TRACES if found.hits else DONE
 
 
-def _print_matches(matches: Sequence[Match]) -> None:
+def _print_matches(matches: Sequence[CharacterMatch]) -> None:
     print("characters most like the picture:")
     for match in matches:
         verdict = "the same person" if match.same else "somebody else"

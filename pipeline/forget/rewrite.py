@@ -11,7 +11,7 @@ from pipeline.dataset.edited import edits_path
 from pipeline.dataset.parquet import encode_table
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import light_rows, open_table
-from pipeline.forget.erasure import Gone, count_again
+from pipeline.forget.erasure import Erasure, count_again
 from schemas.latents import LATENTS_INDEX, LatentIndex
 from schemas.manifest import DataFile, FunnelRow, Manifest, manifest_path
 from schemas.reasons import Reason, Split
@@ -31,7 +31,7 @@ class _Left:
     rejects: Counter[tuple] = field(default_factory=Counter)  # stage, level, reason, failed
 
 
-def publish_without(gone: Gone, store: Store) -> Manifest:
+def publish_without(gone: Erasure, store: Store) -> Manifest:
     """Publish a version without the forgotten, if the current one has any of it; sweep the rest."""
     current = read_manifest(store)
     assert current is not None, "a dataset was read before something of it is forgotten"
@@ -55,7 +55,7 @@ def publish_without(gone: Gone, store: Store) -> Manifest:
     return following
 
 
-def _stage_left(gone: Gone, manifest: Manifest, store: Store) -> _Left:
+def _stage_left(gone: Erasure, manifest: Manifest, store: Store) -> _Left:
     left = _Left()
     numbers: Counter[str] = Counter()
     for file in manifest.files:
@@ -106,7 +106,7 @@ def _funnel(manifest: Manifest, left: _Left) -> list[FunnelRow]:
     return rows
 
 
-def rewrite_latents(gone: Gone, before: str, store: Store) -> int:
+def rewrite_latents(gone: Erasure, before: str, store: Store) -> int:
     """Publish `latents/` without the forgotten; returns how many rows went.
 
     `before` is the SHA-256 of the manifest that the dataset had: latents of that version belong to
@@ -145,7 +145,7 @@ def rewrite_latents(gone: Gone, before: str, store: Store) -> int:
     return removed
 
 
-def _is_receipt_of(path: str, listed: set[str], gone: Gone, store: Store) -> bool:
+def _is_receipt_of(path: str, listed: set[str], gone: Erasure, store: Store) -> bool:
     """Tell whether it proves a file that stays, so that the encoder need not make it again."""
     if not path.endswith(".json") or f"{path.removesuffix('.json')}.parquet" not in listed:
         return False
@@ -153,7 +153,7 @@ def _is_receipt_of(path: str, listed: set[str], gone: Gone, store: Store) -> boo
     return not any(id.encode() in told for id in gone.ids)
 
 
-def rewrite_edits(gone: Gone, store: Store) -> None:
+def rewrite_edits(gone: Erasure, store: Store) -> None:
     """Take the edits of forgotten pictures out of `edits/`; the others need not be made again."""
     for path in store.list("edits"):
         if path.endswith(".parquet") and gone.is_in(path, store):

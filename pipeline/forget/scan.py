@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import open_table
-from pipeline.forget.search_patterns import Needles
+from pipeline.forget.search_patterns import SearchPatterns
 
 _CHUNK = 4 << 20
 _BATCH = 32 << 20
@@ -45,7 +45,7 @@ class Scan:
     hits: tuple[Hit, ...] = ()
 
 
-def scan(needles: Needles, store: Store, leave_out: str = "") -> Scan:
+def scan(needles: SearchPatterns, store: Store, leave_out: str = "") -> Scan:
     """Look for the needles in every file of the dataset but `leave_out`."""
     finder = Finder(needles)
     done = Scan(needles=len(needles.ids) + len(needles.pieces))
@@ -70,7 +70,7 @@ def scan(needles: Needles, store: Store, leave_out: str = "") -> Scan:
 class Finder:
     """Finds many needles at once."""
 
-    def __init__(self, needles: Needles) -> None:
+    def __init__(self, needles: SearchPatterns) -> None:
         self._kind = dict.fromkeys(needles.pieces, "piece") | dict.fromkeys(needles.ids, "id")
         self._short = [needle for needle in self._kind if len(needle) < 8]
         long = [needle for needle in self._kind if len(needle) >= 8]

@@ -28,7 +28,7 @@ _UNIT_IDS = ("clip_id", "track_id", "reference_id", "shot_id")
 
 
 @dataclass
-class Needles:
+class SearchPatterns:
     """Byte strings that must be nowhere. Ids count only as whole words, pieces anywhere."""
 
     ids: set[bytes] = field(default_factory=set)
@@ -61,13 +61,13 @@ class Needles:
         }
 
     @classmethod
-    def from_json(cls, raw: dict[str, list[str]]) -> "Needles":
+    def from_json(cls, raw: dict[str, list[str]]) -> "SearchPatterns":
         return cls(*({base64.b64decode(each) for each in raw[n]} for n in ("ids", "pieces")))
 
 
-def collect_needles(targets: Targets, manifest: Manifest, store: Store) -> Needles:
+def collect_needles(targets: Targets, manifest: Manifest, store: Store) -> SearchPatterns:
     """Read everything that goes once more, to know afterwards what must not be found."""
-    needles = Needles()
+    needles = SearchPatterns()
     needles.add_ids(targets.ids | targets.names)
     for path in unit_files(targets.videos, store):
         if path.endswith(".parquet"):
@@ -90,7 +90,7 @@ def unit_files(videos: set[str], store: Store) -> list[str]:
     return sorted(found, key=lambda path: (not path.endswith("/receipt.json"), path))
 
 
-def _from_table(path: str, videos: set[str], needles: Needles, store: Store) -> None:
+def _from_table(path: str, videos: set[str], needles: SearchPatterns, store: Store) -> None:
     of_unit = path.startswith("units/")
     for row in _rows_of(path, videos, store):
         if of_unit:
@@ -107,7 +107,7 @@ def _from_table(path: str, videos: set[str], needles: Needles, store: Store) -> 
                 needles.add_medium(each["image"]["bytes"])
 
 
-def _add_pixels(row: dict, needles: Needles) -> None:
+def _add_pixels(row: dict, needles: SearchPatterns) -> None:
     needles.add_medium(row.get("mp4"))
     needles.add_medium(row.get("image"))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
 from pipeline.dataset.units import read_known_inputs
-from pipeline.forget.erasure import Gone
+from pipeline.forget.erasure import Erasure
 from schemas.manifest import Manifest
 from schemas.reasons import Reason
 from schemas.tables import Input
@@ -23,7 +23,7 @@ _REPEATS = "repeats "
 
 
 @dataclass(frozen=True)
-class Request:
+class ForgetRequest:
     """What somebody asked to have removed."""
 
     characters: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Targets:
     shortened: int = 0  # samples that stay with fewer references
 
 
-def find_targets(request: Request, manifest: Manifest, store: Store) -> Targets:
+def find_targets(request: ForgetRequest, manifest: Manifest, store: Store) -> Targets:
     """Resolve a request. Raises ValueError naming an id that the dataset does not hold."""
     seen = _videos_of_characters(manifest, store)
     known = read_known_inputs(store)
@@ -125,7 +125,7 @@ def _add_ids(targets: Targets, manifest: Manifest, store: Store) -> None:
         targets.rows[table] = number
     edits = [path for path in store.list("edits") if path.endswith(".parquet")]
     targets.rows["edits"] = sum(_add_row(row, targets) for row in _rows(edits, store))
-    gone = Gone(targets.videos, targets.ids)
+    gone = Erasure(targets.videos, targets.ids)
     for table in ("characters", "suspects"):  # they name no video, so they come last
         targets.rows[table] = sum(map(gone.drops, _rows(files_of(table, manifest), store)))
 

@@ -11,7 +11,7 @@ _COLOUR_TAGS = {1: (1, 1, 1), 5: (6, 6, 6)}  # matrix of Scaler: AVCOL matrix, p
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncodingConfig:
     """H.264 settings, chosen on four videos at 832x480: milliseconds and kB a frame, PSNR.
 
     ultrafast 20: 1.4 ms 18 kB 45.0 dB · superfast 20: 3.2 ms 15 kB 44.8 dB ·
@@ -27,7 +27,9 @@ class Encoding:
 class ClipEncoder:
     """Encodes yuv420p pictures at a constant rate, first pts 0, without reordering."""
 
-    def __init__(self, width: int, height: int, fps: int, encoding: Encoding, matrix: int) -> None:
+    def __init__(
+        self, width: int, height: int, fps: int, encoding: EncodingConfig, matrix: int
+    ) -> None:
         self._file = io.BytesIO()
         self._container = av.open(self._file, "w", format="mp4")
         self._container.flags |= Flags.bitexact.value

@@ -5,7 +5,7 @@ import io
 import cv2
 import numpy as np
 
-from pipeline.media.limits import ProbeLimits
+from pipeline.media.limits import ProbeConfig
 
 Picture = np.ndarray  # RGB, uint8, (height, width, 3)
 
@@ -29,7 +29,7 @@ def _encode_picture(kind: str, picture: np.ndarray, options: list[int]) -> bytes
     return encoded.tobytes()
 
 
-def decode_image(content: bytes, max_pixels: int = ProbeLimits.max_pixels) -> np.ndarray:
+def decode_image(content: bytes, max_pixels: int = ProbeConfig.max_pixels) -> np.ndarray:
     """Decode a JPEG, PNG or WebP to RGB, upright as its metadata says; ValueError if bad."""
     from PIL import Image
 

@@ -7,7 +7,7 @@ from schemas.reasons import Reason
 
 
 @dataclass(frozen=True)
-class ProbeLimits:
+class ProbeConfig:
     """What a file may be. Checked at probing, and again while frames are decoded."""
 
     max_size_bytes: int = 64 * 2**30

@@ -9,18 +9,18 @@ import av
 from av.error import FFmpegError
 
 from pipeline.execution.stage import Rejected
-from pipeline.media.limits import ProbeLimits, Refused, refuse
+from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.pixels import clockwise
 from pipeline.media.reader import Frame, VideoReader, check_expansion
 from schemas.reasons import Reason
 from schemas.tables import Video
 
-__all__ = ["ProbeLimits", "probe"]
+__all__ = ["ProbeConfig", "probe"]
 
 _EVEN_TOLERANCE_S = 0.0021  # a Matroska timebase rounds times to 1 ms, twice
 
 
-def probe(path: str, video_id: str, limits: ProbeLimits) -> Video | Rejected:
+def probe(path: str, video_id: str, limits: ProbeConfig) -> Video | Rejected:
     """Read a file's streams and packet times, decode its first frame, check it.
 
     Returns the video with `num_frames` 0 and no shots: those are known after decoding.
@@ -125,7 +125,7 @@ def _declared_end(reader: VideoReader) -> float:
     return (reader.container.duration or 0) / 1e6 + (0.0 if kept else start_s)
 
 
-def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeLimits) -> None:
+def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeConfig) -> None:
     seconds = stored.duration_s
     codec = reader.stream.codec_context
     check_expansion(codec.width * codec.height * stored.num_packets, reader.size_bytes, limits)
@@ -145,7 +145,7 @@ def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeLimits) -> N
         raise refuse(Reason.VIDEO_TOO_SHORT, seconds, limits.min_duration_s, "seconds")
 
 
-def is_truncated(stored: _Stored, limits: ProbeLimits) -> bool:
+def is_truncated(stored: _Stored, limits: ProbeConfig) -> bool:
     return stored.corrupt > 0 or stored.missing > limits.max_missing
 
 

@@ -16,7 +16,7 @@ import cv2
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from pipeline.media.limits import ProbeLimits, Refused, refuse
+from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.pixels import Deinterlacer
 from schemas.reasons import Reason
 
@@ -48,7 +48,7 @@ class ReadCount:
     unsorted: int = 0  # frames dropped because their time did not advance
 
 
-def check_file(path: str, limits: ProbeLimits) -> int:
+def check_file(path: str, limits: ProbeConfig) -> int:
     """Return the size of a regular, readable, non-empty file; raises Refused."""
     try:
         status = os.stat(path)
@@ -66,7 +66,7 @@ def check_file(path: str, limits: ProbeLimits) -> int:
     return status.st_size
 
 
-def open_container(path: str, limits: ProbeLimits) -> InputContainer:
+def open_container(path: str, limits: ProbeConfig) -> InputContainer:
     """Open a file of a known container that cannot refer to other files; raises Refused."""
     options = {
         "format_whitelist": CONTAINERS,
@@ -93,7 +93,7 @@ def _line(error: Exception) -> str:
 class VideoReader:
     """Streams the frames of a file's first video stream, on one thread, within the limits."""
 
-    def __init__(self, path: str, limits: ProbeLimits) -> None:
+    def __init__(self, path: str, limits: ProbeConfig) -> None:
         self.size_bytes = check_file(path, limits)
         self.container = open_container(path, limits)
         self.limits = limits
@@ -281,7 +281,7 @@ class VideoReader:
             raise refuse(Reason.UNSUPPORTED_TRANSFER, picture.color_trc, None, detail)
 
 
-def check_expansion(pixels: int, size_bytes: int, limits: ProbeLimits) -> None:
+def check_expansion(pixels: int, size_bytes: int, limits: ProbeConfig) -> None:
     """Refuse a file that decodes to far more bytes (4:2:0, 8 bits) than it stores."""
     expansion = pixels * 1.5 / size_bytes
     if expansion > limits.max_expansion:

@@ -34,7 +34,7 @@ Handler = Callable[[Any, Announce], Any]
 
 
 @dataclass(frozen=True)
-class Sandbox:
+class SandboxConfig:
     """Limits of the child process that reads untrusted media.
 
     Attributes:
@@ -70,7 +70,7 @@ class StartFailed(ValueError):
 class Child:
     """A process that holds a handler and answers one call after the other."""
 
-    def __init__(self, make_handler: Callable[[], Handler], limits: Sandbox) -> None:
+    def __init__(self, make_handler: Callable[[], Handler], limits: SandboxConfig) -> None:
         """`make_handler` is pickled by reference or value and called in the child."""
         self._make_handler = make_handler
         self._limits = limits

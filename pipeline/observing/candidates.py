@@ -35,7 +35,7 @@ _HASH_PX = 64
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidatesConfig:
     """Which images are kept as possible references.
 
     Attributes:
@@ -88,7 +88,7 @@ class ProposeReferences:
 
     segmenter: Segmenter
     recogniser: Recogniser
-    config: Candidates = field(default_factory=Candidates)
+    config: CandidatesConfig = field(default_factory=CandidatesConfig)
     faces: FaceDetector | None = None  # looks for other people's faces in the crops
     name = "candidates"
 
@@ -278,7 +278,7 @@ def _measure(
     return _Shown(still, picture, box, face, face_box, measured)
 
 
-def _crop(shown: _Shown, config: Candidates) -> PersonImage:
+def _crop(shown: _Shown, config: CandidatesConfig) -> PersonImage:
     """Cut the person out with a margin, whole, and never beyond the still."""
     still, box = shown.still, shown.box
     margin = (config.margin - 1) / 2 * (box[2:] - box[:2])

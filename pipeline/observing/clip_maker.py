@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 
 from pipeline.execution.stage import ClipRow, Rejected, Still
-from pipeline.media.encode import ClipEncoder, Encoding
+from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, StillMaker
 from pipeline.media.images import encode_jpeg
 from pipeline.media.pixels import planes_of
@@ -18,7 +18,7 @@ from schemas.tables import Clip, Video
 
 
 @dataclass(frozen=True)
-class Clips:
+class ClipsConfig:
     """What clips are cut from a shot."""
 
     min_s: float = 2.0
@@ -32,7 +32,7 @@ class Clips:
     still_side: int = 1920  # longest side of a still, pixels
     still_quality: int = 92  # of JPEG
     max_hold_s: float = 0.5  # a frame shown for longer ends the clip
-    encoding: Encoding = field(default_factory=Encoding)
+    encoding: EncodingConfig = field(default_factory=EncodingConfig)
 
     def __post_init__(self) -> None:
         if not 0 < self.min_s <= self.max_s:
@@ -76,7 +76,7 @@ class Dropped:
 class ClipMaker:
     """What all clips of a video share: the way to their size, and their settings."""
 
-    def __init__(self, video: Video, fit: Fit, timebase: Fraction, clips: Clips) -> None:
+    def __init__(self, video: Video, fit: Fit, timebase: Fraction, clips: ClipsConfig) -> None:
         self.video, self.fit, self.timebase, self.clips = video, fit, timebase, clips
         self.fitter = Fitter(fit)
         self.still_maker = StillMaker(video, clips.still_side)

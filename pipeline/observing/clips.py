@@ -10,32 +10,32 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.dataset.units import Part
+from pipeline.dataset.units import VideoPart
 from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
 from pipeline.media.fit import Fit, fit_picture, lying
-from pipeline.media.limits import ProbeLimits, Refused, refuse
+from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.pixels import Scaler, matrix_of
 from pipeline.media.reader import Frame, ReadCount, VideoReader
-from pipeline.observing.clip_maker import ClipMaker, Clips, Dropped, OpenClip, Ticked
-from pipeline.observing.shots import ShotDetector, ShotList, Shots, Verdict
+from pipeline.observing.clip_maker import ClipMaker, ClipsConfig, Dropped, OpenClip, Ticked
+from pipeline.observing.shots import ShotDetector, ShotList, ShotsConfig, Verdict
 from schemas.reasons import Reason
 from schemas.tables import Video
 
-__all__ = ["Clips", "CutConfig", "cut_video"]
+__all__ = ["ClipsConfig", "CutConfig", "cut_video"]
 
 
 class CutConfig(Protocol):
     """The settings that cutting reads; the curating config has them all."""
 
     @property
-    def probe(self) -> ProbeLimits: ...
+    def probe(self) -> ProbeConfig: ...
     @property
-    def shots(self) -> Shots: ...
+    def shots(self) -> ShotsConfig: ...
     @property
-    def clips(self) -> Clips: ...
+    def clips(self) -> ClipsConfig: ...
 
 
-def cut_video(path: str, video: Video, part: Part, config: CutConfig) -> VideoRow:
+def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> VideoRow:
     """Decode a video, or a part of it, once; find its shots and cut them into clips."""
     ledger = Ledger()
     unit_id = f"{video.video_id}-{part.index:04d}"
@@ -61,7 +61,7 @@ def cut_video(path: str, video: Video, part: Part, config: CutConfig) -> VideoRo
     )
 
 
-def _fit_or_refuse(video: Video, clips: Clips) -> Fit:
+def _fit_or_refuse(video: Video, clips: ClipsConfig) -> Fit:
     """Return the clips' size; a video too small for any is refused before it is decoded."""
     fit = fit_picture(video, clips.size_classes, clips.max_upscale)
     if isinstance(fit, Rejected):
@@ -69,14 +69,14 @@ def _fit_or_refuse(video: Video, clips: Clips) -> Fit:
     return fit
 
 
-def _frames_of(reader: VideoReader, video: Video, part: Part) -> Iterator[Frame]:
+def _frames_of(reader: VideoReader, video: Video, part: VideoPart) -> Iterator[Frame]:
     """Yield the part's frames; the first and last part take whatever lies outside."""
     if part.index == 0:
         return reader.frames(end_s=part.end_s)
     return reader.frames(part.start_s, part.end_s, video.fps if video.constant_fps else None)
 
 
-def _check_integrity(count: ReadCount, part: Part, limits: ProbeLimits) -> None:
+def _check_integrity(count: ReadCount, part: VideoPart, limits: ProbeConfig) -> None:
     """Refuse what decoded badly or not to the end, unless it is only to be flagged."""
     if limits.integrity == "flag" or (count.packets == 0 and part.index > 0):
         return
@@ -92,16 +92,16 @@ def _check_integrity(count: ReadCount, part: Part, limits: ProbeLimits) -> None:
         raise refuse(Reason.TRUNCATED, count.frames, count.packets, detail)
 
 
-def _is_short(count: ReadCount, limits: ProbeLimits) -> bool:
+def _is_short(count: ReadCount, limits: ProbeConfig) -> bool:
     return count.frames < count.packets - _allowed(count.packets, limits)
 
 
-def _allowed(frames: int, limits: ProbeLimits) -> float:
+def _allowed(frames: int, limits: ProbeConfig) -> float:
     """Frames that may be absent; three may always, where a stream begins in mid-group."""
     return max(3.0, limits.max_missing * frames)
 
 
-def _observed(video: Video, count: ReadCount, limits: ProbeLimits, cutter: "_Cutter") -> Video:
+def _observed(video: Video, count: ReadCount, limits: ProbeConfig, cutter: "_Cutter") -> Video:
     return replace(
         video,
         num_frames=count.frames - count.unsorted,
@@ -126,7 +126,7 @@ def _accounted(clips: "list[ClipRow | Dropped]", video: Video, ledger: Ledger) -
 class _Watcher:
     """Shows the shot detector a small picture of every frame."""
 
-    def __init__(self, video: Video, part: Part, shots: Shots) -> None:
+    def __init__(self, video: Video, part: VideoPart, shots: ShotsConfig) -> None:
         scale = min(1.0, shots.picture_width / max(video.width, video.height))
         width, height = round(video.width * scale), round(video.height * scale)
         size = lying(max(2, width), max(2, height), video.rotation)
@@ -145,7 +145,7 @@ class _Watcher:
 class _Cutter:
     """Takes decoded frames, then verdicts on them, and makes clips of what is safe."""
 
-    def __init__(self, video: Video, fit: Fit, reader: VideoReader, clips: Clips) -> None:
+    def __init__(self, video: Video, fit: Fit, reader: VideoReader, clips: ClipsConfig) -> None:
         self.shots = ShotList(video.video_id, reader.timebase)
         self._timebase = reader.timebase
         self._clips = clips

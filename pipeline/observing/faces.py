@@ -30,7 +30,7 @@ _FACE_GRID = 48  # pixels a side in which a face's motion is measured: a codec's
 
 
 @dataclass(frozen=True)
-class Faces:
+class FacesConfig:
     """How faces are found and recognised.
 
     Attributes:
@@ -50,7 +50,7 @@ class Faces:
 
 
 @dataclass(frozen=True)
-class Match:
+class FaceMatch:
     """A face in a still that belongs to a track, in pixels of the still."""
 
     still: int
@@ -72,7 +72,7 @@ class FindFaces:
 
     detector: FaceDetector
     recogniser: Recogniser
-    config: Faces = field(default_factory=Faces)
+    config: FacesConfig = field(default_factory=FacesConfig)
     name = "faces"
 
     def process(self, row: ClipRow) -> ClipRow:
@@ -103,7 +103,7 @@ class FindFaces:
 
     def _search(
         self, tracks: Sequence[Track], stills: Sequence[Still], pictures: Sequence[Picture]
-    ) -> dict[str, list[Match]]:
+    ) -> dict[str, list[FaceMatch]]:
         places, crops = [], []
         for track in tracks:
             for index, still in enumerate(stills):
@@ -112,7 +112,7 @@ class FindFaces:
                     crop, corner, scale = _head_crop(pictures[index], box, self.config.search_px)
                     places.append((track.track_id, index, box, corner, scale))
                     crops.append(crop)
-        matches: dict[str, list[Match]] = {track.track_id: [] for track in tracks}
+        matches: dict[str, list[FaceMatch]] = {track.track_id: [] for track in tracks}
         for (track_id, index, box, corner, scale), faces in zip(
             places, self.detector.detect(crops), strict=True
         ):
@@ -124,7 +124,7 @@ class FindFaces:
         track: Track,
         stills: Sequence[Still],
         pictures: Sequence[Picture],
-        matches: Sequence[Match],
+        matches: Sequence[FaceMatch],
     ) -> list[PersonImage]:
         """Return the images that say who it is: with a face if there are any.
 
@@ -194,7 +194,7 @@ def _points(face: FaceBox) -> np.ndarray:
     return np.asarray(face.landmarks, np.float32).reshape(-1, 2)
 
 
-def face_motion(matches: Sequence[Match], pictures: Sequence[Picture]) -> float:
+def face_motion(matches: Sequence[FaceMatch], pictures: Sequence[Picture]) -> float:
     """Return how much a face changes from one still to the next, in grey levels of 255.
 
     Measured where it was found last, the median of all; NaN for less than two faces. The box of
@@ -275,7 +275,7 @@ def _head_crop(
 
 def _plausible(
     faces: FoundFaces, still: int, box: np.ndarray, corner: np.ndarray, scale: float
-) -> list[Match]:
+) -> list[FaceMatch]:
     """Return the faces that sit where this person's head could be."""
     found = []
     for k, box_found in enumerate(faces.boxes):
@@ -286,17 +286,17 @@ def _plausible(
         if aside <= 0.5 and below <= 2.0:
             landmarks = faces.landmarks[k] / scale + corner
             score, yaw = float(faces.scores[k]), float(faces.yaw[k])
-            found.append(Match(still, face, landmarks, score, yaw, aside + 0.25 * below))
+            found.append(FaceMatch(still, face, landmarks, score, yaw, aside + 0.25 * below))
     return found
 
 
-def share_out(claims: dict[str, list[Match]]) -> dict[str, list[Match]]:
+def share_out(claims: dict[str, list[FaceMatch]]) -> dict[str, list[FaceMatch]]:
     """Give every track at most one face a still, and every face to at most one track.
 
     As many tracks as possible get a face; among those ways, faces sit as well as possible: who
     stands behind somebody's shoulder keeps the own face, though it is in both boxes.
     """
-    kept: dict[str, list[Match]] = {track_id: [] for track_id in claims}
+    kept: dict[str, list[FaceMatch]] = {track_id: [] for track_id in claims}
     for still in sorted({match.still for own in claims.values() for match in own}):
         here = {
             track_id: [match for match in own if match.still == still]
@@ -307,12 +307,12 @@ def share_out(claims: dict[str, list[Match]]) -> dict[str, list[Match]]:
     return kept
 
 
-def _best_shares(claims: dict[str, list[Match]]) -> list[tuple[str, Match]]:
+def _best_shares(claims: dict[str, list[FaceMatch]]) -> list[tuple[str, FaceMatch]]:
     from scipy.optimize import linear_sum_assignment  # slow to import
 
     faces: list[np.ndarray] = []  # each once, though found in the crops of several tracks
     cost = np.full((len(claims), sum(map(len, claims.values()))), _NO_FACE)
-    chosen: dict[tuple[int, int], Match] = {}
+    chosen: dict[tuple[int, int], FaceMatch] = {}
     for row, own in enumerate(claims.values()):
         for match in own:
             column = _place_of(match.face, faces)
@@ -336,7 +336,7 @@ def _place_of(face: np.ndarray, faces: list[np.ndarray]) -> int:
 
 
 def _with_faces(
-    track: Track, clip: Clip, stills: Sequence[Still], matches: Sequence[Match]
+    track: Track, clip: Clip, stills: Sequence[Still], matches: Sequence[FaceMatch]
 ) -> Track:
     examined = sum(box_in_still(track, still) is not None for still in stills)
     faces = [_face_box(stills[match.still], match) for match in matches]
@@ -349,7 +349,7 @@ def _with_faces(
     return replace(track, faces=faces, face_rate=rate, shot_size=size)
 
 
-def _face_box(still: Still, match: Match) -> FaceBox:
+def _face_box(still: Still, match: FaceMatch) -> FaceBox:
     landmarks = to_clip(match.landmarks, still).ravel()
     known = bool(np.isfinite(landmarks).any())
     return FaceBox(

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.inputs import InputVideo, local_copy
 from pipeline.dataset.store import open_store
 from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
-from pipeline.engines.registry import Loaded, load_engines
+from pipeline.engines.registry import LoadedEngines, load_engines
 from pipeline.execution.cluster import Pool, run
 from pipeline.execution.placement import Placement
 from pipeline.execution.stage import Ledger, Rejected, VideoRow, failed_entry
 from pipeline.media.probe import probe
-from pipeline.media.sandbox import Announce, Child, Died, Handler, Sandbox
+from pipeline.media.sandbox import Announce, Child, Died, Handler, SandboxConfig
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.clips import cut_video
 from pipeline.observing.faces import FindFaces
@@ -36,14 +36,16 @@ _BLOCK = 1 << 20
 
 
 def identify(
-    videos: Iterable[InputVideo], config: Curate, workers: int, tombstones: Tombstones
+    videos: Iterable[InputVideo], config: CurationConfig, workers: int, tombstones: Tombstones
 ) -> Iterator[Identified]:
     """Hash and probe every input, each in a process that may die; a forgotten one only hash."""
     make = functools.partial(_make_identifier, config, tombstones)
     yield from run(videos, [(Pool("identify", workers), make)], config.cluster)
 
 
-def _make_identifier(config: Curate, tombstones: Tombstones) -> Callable[[InputVideo], Identified]:
+def _make_identifier(
+    config: CurationConfig, tombstones: Tombstones
+) -> Callable[[InputVideo], Identified]:
     child = Child(functools.partial(_make_prober, config), config.sandbox)
 
     def identify_one(video: InputVideo) -> Identified:
@@ -105,7 +107,7 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def _make_prober(config: Curate) -> Handler:
+def _make_prober(config: CurationConfig) -> Handler:
     def prober(argument: tuple[str, str], announce: Announce) -> Video | Rejected:
         announce("probe")
         path, video_id = argument
@@ -115,7 +117,7 @@ def _make_prober(config: Curate) -> Handler:
 
 
 def observe(
-    units: Iterable[Unit], output: str, config: Curate, placement: Placement
+    units: Iterable[Unit], output: str, config: CurationConfig, placement: Placement
 ) -> Iterator[Receipt]:
     """Observe and commit every unit; yields receipts as units are finished."""
     last = placement.pools[-1]
@@ -139,13 +141,16 @@ class CutUnit:
     video: VideoRow
 
 
-def _make_cutter(config: Curate) -> Callable[[Unit], CutUnit]:
+def _make_cutter(config: CurationConfig) -> Callable[[Unit], CutUnit]:
     child = Child(functools.partial(make_observer, config, with_engines=False), config.sandbox)
     return lambda unit: CutUnit(unit, _cut_in(child, unit))
 
 
 def _make_committer(
-    output: str, config: Curate, limits: Sandbox, make: Callable[[Curate], Handler]
+    output: str,
+    config: CurationConfig,
+    limits: SandboxConfig,
+    make: Callable[[CurationConfig], Handler],
 ) -> Callable[[Any], Receipt]:
     """Return what observes and commits a Unit, or looks at and commits a CutUnit."""
     child = Child(functools.partial(make, config), limits)
@@ -196,7 +201,7 @@ def _dead(unit: Unit, died: Died) -> VideoRow:
     return VideoRow(video=None, ledger=ledger)
 
 
-def make_observer(config: Curate, with_engines: bool = True) -> Handler:
+def make_observer(config: CurationConfig, with_engines: bool = True) -> Handler:
     """Build the stages and their engines once; the handler takes (path, unit).
 
     Without engines it only cuts: `make_looker` does the rest.
@@ -213,7 +218,7 @@ def make_observer(config: Curate, with_engines: bool = True) -> Handler:
     return observer
 
 
-def make_looker(config: Curate) -> Handler:
+def make_looker(config: CurationConfig) -> Handler:
     """Build the stages and their engines once; the handler takes a video that was cut."""
     stages = observing_stages(config)
 
@@ -223,12 +228,12 @@ def make_looker(config: Curate) -> Handler:
     return looker
 
 
-def observing_stages(config: Curate) -> tuple[Any, ...]:
+def observing_stages(config: CurationConfig) -> tuple[Any, ...]:
     """Build what looks at clips and the people in them, in order; loads the engines."""
     return stages_with(load_engines(config.engines), config)
 
 
-def stages_with(engines: Loaded, config: Curate) -> tuple[Any, ...]:
+def stages_with(engines: LoadedEngines, config: CurationConfig) -> tuple[Any, ...]:
     """Return the stages around engines that are loaded."""
     scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
     return (

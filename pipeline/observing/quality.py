@@ -195,7 +195,7 @@ def _extent(shown: np.ndarray) -> int:
 
 
 @dataclass(frozen=True)
-class QualityGate:
+class QualityConfig:
     """Which clips are worth training on. Applied in pairing, so a change is cheap."""
 
     # Beside each number: what it was on the test media. Real people first, then what must fail.

@@ -55,7 +55,7 @@ def _column(scorer: PictureScorer) -> str:
 
 
 @dataclass(frozen=True)
-class ScoreGate:
+class ScoresConfig:
     """Which scored clips are worth training on. A clip without a score passes its threshold.
 
     Attributes:

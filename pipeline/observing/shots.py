@@ -26,7 +26,7 @@ _COUNTING_FPS = 25.0  # PySceneDetect only counts frames here; our times are pts
 
 
 @dataclass(frozen=True)
-class Shots:
+class ShotsConfig:
     """How shots are found. The defaults were chosen by benchmarks/shots_and_clips.py --cuts."""
 
     detectors: tuple[str, ...] = ("adaptive", "fade")
@@ -71,7 +71,7 @@ class _Waiting:
 class ShotDetector:
     """Turns a stream of small BGR pictures into one verdict per frame, in order, late."""
 
-    def __init__(self, config: Shots, fps: float, opened_by: str = "start") -> None:
+    def __init__(self, config: ShotsConfig, fps: float, opened_by: str = "start") -> None:
         self._config = config
         self._detectors = _make_detectors(config)
         self._edge = config.adaptive_window if "adaptive" in config.detectors else 0
@@ -171,7 +171,7 @@ def _likeness(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other) / math.sqrt(energy) if energy > 0 else 0.0
 
 
-def _blend_spans(config: Shots, fps: float) -> list[int]:
+def _blend_spans(config: ShotsConfig, fps: float) -> list[int]:
     """Return the lengths, in frames and even, at which blends are looked for."""
     if "fade" not in config.detectors:
         return []
@@ -186,7 +186,7 @@ def _feed(detectors: list, position: int, picture: np.ndarray) -> list[int]:
     return [cut.frame_num for one in detectors for cut in one.process_frame(timecode, picture)]
 
 
-def _make_detectors(config: Shots) -> list:
+def _make_detectors(config: ShotsConfig) -> list:
     """Build PySceneDetect's detectors. Short shots are kept: a clip must not span one."""
     from scenedetect import AdaptiveDetector
 
@@ -205,7 +205,7 @@ def _make_detectors(config: Shots) -> list:
     return made
 
 
-def _content_detector(config: Shots) -> Any:
+def _content_detector(config: ShotsConfig) -> Any:
     from scenedetect import ContentDetector
 
     return ContentDetector(threshold=config.content_threshold, min_scene_len=0)

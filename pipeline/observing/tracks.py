@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.engines.identity.signature import signature
 from pipeline.engines.interfaces import PersonDetector, Picture
 from pipeline.engines.people.optical_flow import small_grey
-from pipeline.engines.people.tracker import Look, Path, Source, Tracker
+from pipeline.engines.people.tracker import BoxSource, Look, Path, Tracker
 from pipeline.execution.stage import ClipRow, Rejected
 from pipeline.media.clip_frames import read_clip
 from pipeline.pictures.boxes import area
@@ -31,7 +31,7 @@ STILL = 1.0
 
 
 @dataclass(frozen=True)
-class Tracks:
+class TracksConfig:
     """How people are followed.
 
     Attributes:
@@ -67,7 +67,7 @@ class TrackPeople:
     """
 
     detector: PersonDetector
-    config: Tracks = field(default_factory=Tracks)
+    config: TracksConfig = field(default_factory=TracksConfig)
     tracker: Tracker = field(default_factory=Tracker)
     name = "tracks"
 
@@ -107,7 +107,7 @@ class TrackPeople:
         if path.looks[-1] == len(looks) - 1:  # the few frames after the last look
             after = clip.num_frames - 1 - frames[-1]
             boxes = np.concatenate([boxes, np.repeat(boxes[-1:], after, axis=0)])
-        seen = {f for f, s in zip(frames, path.sources, strict=True) if s is Source.DETECTED}
+        seen = {f for f, s in zip(frames, path.sources, strict=True) if s is BoxSource.DETECTED}
         middle = np.median(boxes, axis=0)
         place = [round(float(value)) for value in boxes[0]]
         detector = self.detector.info.id
@@ -200,7 +200,7 @@ def _median_people(paths: Sequence[Path], num_looks: int) -> int:
 
 
 @dataclass(frozen=True)
-class TrackGate:
+class PeopleConfig:
     """Which tracks may become training data: thresholds on what was measured.
 
     Rejects  too_many_people     more people on the clip than can be told apart

@@ -23,7 +23,7 @@ BACKGROUNDS = ("keep", "colour", "gradient", "texture")
 
 
 @dataclass(frozen=True)
-class Augment:
+class AugmentConfig:
     """How far references are changed. Ranges are symmetric about no change unless said.
 
     Ours, well inside what others use (BindWeave: rotation +-45 degrees, log-scale +-1.5): a
@@ -73,7 +73,7 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class AugmentRecipe:
     """Every parameter of one change; the default changes nothing."""
 
     rotation_degrees: float = 0.0  # counter-clockwise
@@ -99,13 +99,13 @@ class Recipe:
 
 
 def draw_recipe(
-    sample_id: str, reference_id: str, config: Augment | None = None, has_mask: bool = True
-) -> Recipe:
+    sample_id: str, reference_id: str, config: AugmentConfig | None = None, has_mask: bool = True
+) -> AugmentRecipe:
     """Draw a recipe that depends on nothing but its arguments.
 
     Without a usable mask (`has_mask` false) the background is kept.
     """
-    config = config or Augment()
+    config = config or AugmentConfig()
 
     def draw(name: str) -> float:
         return unit_interval("augment", sample_id, reference_id, name)
@@ -117,7 +117,7 @@ def draw_recipe(
     ground = BACKGROUNDS[1 + int(3 * draw("ground"))] if replaced else "keep"
     reach = config.shrink_octaves + config.grow_octaves
     mired = 1e6 / NEUTRAL_K + around("temperature", config.temperature_mired)
-    return Recipe(
+    return AugmentRecipe(
         rotation_degrees=around("rotation", config.rotation_degrees),
         scale=round(2 ** (draw("scale") * reach - config.shrink_octaves), DECIMALS),
         shift_x=around("shift_x", config.shift),
@@ -150,20 +150,20 @@ def _two_colours(draws: list[float]) -> tuple[int, ...]:
     return tuple(round(255 * value) for colour in pair for value in colour)
 
 
-def recipe_to_json(recipe: Recipe) -> str:
+def recipe_to_json(recipe: AugmentRecipe) -> str:
     """Return the recipe as one line with sorted keys."""
     return json.dumps(asdict(recipe), sort_keys=True, separators=(",", ":"))
 
 
-def recipe_from_json(text: str) -> Recipe:
+def recipe_from_json(text: str) -> AugmentRecipe:
     """Return the recipe that `recipe_to_json` wrote; '' is the one that changes nothing."""
     values: dict[str, Any] = json.loads(text) if text else {}
     for name in {"perspective", "colours"} & values.keys():
         values[name] = tuple(values[name])
-    return Recipe(**values)
+    return AugmentRecipe(**values)
 
 
-def fit_recipe(recipe: Recipe, mask: np.ndarray, face: Sequence[float]) -> Recipe:
+def fit_recipe(recipe: AugmentRecipe, mask: np.ndarray, face: Sequence[float]) -> AugmentRecipe:
     """Keep the background where the mask missed the face (xyxy, or empty): it would cut it off."""
     if recipe.background == "keep" or not len(face):
         return recipe
@@ -174,14 +174,14 @@ def fit_recipe(recipe: Recipe, mask: np.ndarray, face: Sequence[float]) -> Recip
 
 
 def apply_recipe(
-    image: np.ndarray, mask: np.ndarray, recipe: Recipe
+    image: np.ndarray, mask: np.ndarray, recipe: AugmentRecipe
 ) -> tuple[np.ndarray, np.ndarray]:
     """Change an RGB image (H, W, 3) and its mask (H, W), both uint8; sizes stay.
 
     Order: cut the person out, relight, move, put the new ground behind, blur, noise, JPEG. The
     mask moves with the image and stays 0 or 255.
     """
-    if recipe == Recipe():
+    if recipe == AugmentRecipe():
         return image.copy(), mask.copy()
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape}: they must have one size")
@@ -205,7 +205,7 @@ def apply_recipe(
     return _degrade(picture, recipe), moved_mask
 
 
-def _transform(mask: np.ndarray, recipe: Recipe) -> np.ndarray:
+def _transform(mask: np.ndarray, recipe: AugmentRecipe) -> np.ndarray:
     """Return the 3x3 map from old to new pixels."""
     import cv2
 
@@ -265,7 +265,7 @@ def _move(picture: np.ndarray, warp: np.ndarray, kind: str = "colour") -> np.nda
     return cv2.warpPerspective(picture, warp, size, flags=nearest, borderMode=border)
 
 
-def _ground(shape: tuple[int, ...], recipe: Recipe) -> np.ndarray:
+def _ground(shape: tuple[int, ...], recipe: AugmentRecipe) -> np.ndarray:
     """Paint the new background (H, W, 3), 0 to 1: plain, a gradient, or soft cloudy texture."""
     import cv2
 
@@ -286,7 +286,7 @@ def _ground(shape: tuple[int, ...], recipe: Recipe) -> np.ndarray:
     return first + (second - first) * part[..., None]
 
 
-def _degrade(picture: np.ndarray, recipe: Recipe) -> np.ndarray:
+def _degrade(picture: np.ndarray, recipe: AugmentRecipe) -> np.ndarray:
     """Blur, add noise and compress, lightly; returns uint8."""
     import cv2
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
-from pipeline.pairing.windows import OwnWindows
+from pipeline.pairing.windows import WindowsConfig
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)  # false-match rates that are reported
 CONFIDENCE = 0.95
@@ -108,10 +108,10 @@ class Calibration:
             return self.threshold_for(rate)
         return max(current, float(self.different.max()) + MARGIN)
 
-    def own_windows(self, info: EngineInfo, current: SimilarityWindows) -> OwnWindows:
+    def own_windows(self, info: EngineInfo, current: SimilarityWindows) -> WindowsConfig:
         """Return the suggested windows, tied to the recogniser that they were measured with."""
         values = vars(self.windows(current))
-        return OwnWindows(info.id, info.weights_digest, **values, space=self.space)
+        return WindowsConfig(info.id, info.weights_digest, **values, space=self.space)
 
 
 def interval(hits: int, number: int) -> tuple[float, float]:

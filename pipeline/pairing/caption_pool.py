@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.media_rows import read_clip_bytes
 from pipeline.dataset.store import Store, open_store
 from pipeline.engines.interfaces import CaptionFacts
@@ -33,7 +33,7 @@ def caption_clips(
     given: Sequence[str],
     unit_of_clip: Mapping[str, str],
     store: Store,
-    config: Curate,
+    config: CurationConfig,
 ) -> list[Caption]:
     """Return one caption per clip; `given` holds the manifest's captions, '' where none."""
     names = [task for task, _ in config.engines.chosen()]
@@ -63,7 +63,9 @@ def _batches(
     ]
 
 
-def _make_asker(output: str, config: Curate) -> Callable[[_Batch], tuple[int, list[Caption]]]:
+def _make_asker(
+    output: str, config: CurationConfig
+) -> Callable[[_Batch], tuple[int, list[Caption]]]:
     captioner, store = load_captioner(config.engines), open_store(output)
 
     def asker(batch: _Batch) -> tuple[int, list[Caption]]:

@@ -18,7 +18,7 @@ _REFUSAL = re.compile(r"\b(i'?m sorry|i (cannot|can't|am unable)|as an ai)\b", r
 
 
 @dataclass(frozen=True)
-class Captions:
+class CaptionsConfig:
     """What a caption may be. One that is not is replaced by the measured attributes' caption.
 
     Attributes:
@@ -56,7 +56,7 @@ def write_captions(
     facts: Sequence[CaptionFacts],
     given: Sequence[str],
     captioner: Captioner,
-    config: Captions | None = None,
+    config: CaptionsConfig | None = None,
     look: Callable[[CaptionFacts], CaptionFacts] | None = None,
 ) -> list[Caption]:
     """Return one caption per input. `given` holds the manifest's captions, '' where none.
@@ -64,7 +64,7 @@ def write_captions(
     A given caption replaces the clip's text only: the description stays the captioner's. A
     captioner that looks gets its facts through `look`, which adds frames, batch by batch.
     """
-    config = config or Captions()
+    config = config or CaptionsConfig()
     if len(facts) != len(given):
         raise ValueError(f"facts of {len(facts)} clips came with {len(given)} given captions")
     written: list[Caption] = []
@@ -74,7 +74,7 @@ def write_captions(
 
 
 def chosen_texts(
-    written: Sequence[Caption], given: Sequence[str], config: Captions
+    written: Sequence[Caption], given: Sequence[str], config: CaptionsConfig
 ) -> list[Caption]:
     """Return the captions to be used: those that were given go before those that were written."""
     if not config.prefer_given:
@@ -89,7 +89,7 @@ def chosen_texts(
 def ask(
     captioner: Captioner,
     batch: Sequence[CaptionFacts],
-    config: Captions,
+    config: CaptionsConfig,
     look: Callable[[CaptionFacts], CaptionFacts] | None = None,
 ) -> list[Caption]:
     """Ask for a batch. One that checks its own answers says who wrote each, and what was wrong."""
@@ -118,7 +118,7 @@ def ask(
 
 
 def _checked(
-    facts: CaptionFacts, answer: tuple[str, str], engine: str, config: Captions
+    facts: CaptionFacts, answer: tuple[str, str], engine: str, config: CaptionsConfig
 ) -> Caption:
     text = clean(answer[0], config.max_length)
     description = clean(answer[1], config.max_description_length)
@@ -130,7 +130,7 @@ def _checked(
     return Caption(text, description, fallback.info.id, problem=problem)
 
 
-def caption_problem(text: str, facts: CaptionFacts, config: Captions) -> str:
+def caption_problem(text: str, facts: CaptionFacts, config: CaptionsConfig) -> str:
     """Return what is wrong with a captioner's cleaned answer, '' when nothing is."""
     if not text:
         return "empty"

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.engines.identity.spaces import Space, deciding
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
-from pipeline.pairing.cohesion import Cohesion, Membership
+from pipeline.pairing.cohesion import CohesionConfig, Membership
 from pipeline.pairing.linkage import link
 from pipeline.pairing.overlaps import Constraints, constraints
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
@@ -19,7 +19,7 @@ from schemas.tables import Character, Clip, Embedding, Suspect, Track
 
 
 @dataclass(frozen=True)
-class Characters:
+class CharactersConfig:
     """Cluster tracks into characters.
 
     Reads    track boxes and times, one identity vector per track
@@ -84,7 +84,7 @@ def find_characters(
     clips: Mapping[str, Clip],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows,
-    config: Characters | None = None,
+    config: CharactersConfig | None = None,
 ) -> CharacterResult:
     """Give every track a character_id or a reason why not.
 
@@ -92,7 +92,7 @@ def find_characters(
     smaller id. Two tracks that cannot be one person (`pipeline.pairing.overlaps`) never share a
     character. Raises ValueError when recognisers are mixed.
     """
-    config = config or Characters()
+    config = config or CharactersConfig()
     windows = config.windows(windows)
     vectors = identity_vectors(embeddings)
     ordered = sorted(tracks, key=lambda track: track.track_id)
@@ -106,7 +106,7 @@ def find_characters(
     groups = _across_videos(_inside_videos(known, vectors, bound, windows), vectors, bound, windows)
     names = {member: content_id("character", min(group)) for group in groups for member in group}
     named = [replace(track, character_id=names[track.track_id]) for track in known]
-    cohesion = Cohesion(named, vectors)
+    cohesion = CohesionConfig(named, vectors)
     memberships = cohesion.memberships(windows)
     for track_id, fit in memberships.items():
         if fit.confusable and fit.margin < config.min_margin:
@@ -124,7 +124,7 @@ def find_in_spaces(
     clips: Mapping[str, Clip],
     embeddings: Iterable[Embedding],
     spaces: Sequence[Space],
-    config: Characters | None = None,
+    config: CharactersConfig | None = None,
 ) -> tuple[CharacterResult, dict[str, SimilarityWindows]]:
     """Find characters in each space of a recogniser apart; also say whose windows hold for whom.
 

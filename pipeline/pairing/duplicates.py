@@ -10,7 +10,7 @@ _BANDS = 4  # hashes that differ in fewer bits than this agree in at least one b
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class DuplicatesConfig:
     """Drop clips that repeat a clip of another video.
 
     Rejects  duplicate_clip   every one of three difference hashes differs in at most max_distance
@@ -30,7 +30,7 @@ class Duplicates:
             )
 
 
-def find_duplicates(clips: Iterable[Clip], config: Duplicates) -> dict[str, tuple[str, int]]:
+def find_duplicates(clips: Iterable[Clip], config: DuplicatesConfig) -> dict[str, tuple[str, int]]:
     """Return, per clip that repeats another, the clip that is kept and the distance in bits.
 
     Of a group of copies the smallest clip_id stays. Work grows with the number of clips times the

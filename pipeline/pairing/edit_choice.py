@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.engines.editing.edit_gate import EditGate
+from pipeline.engines.editing.edit_gate import EditGateConfig
 from pipeline.engines.editing.edit_prompts import EditPrompt, draw_prompts
 from pipeline.engines.editing.relight_editor import INFO as RELIGHT
 from pipeline.engines.editing.relight_editor import RELIGHTS
@@ -13,7 +13,7 @@ from schemas.tables import Candidate
 
 
 @dataclass(frozen=True)
-class Edits:
+class EditsConfig:
     """How much is edited, and what an edit must be like.
 
     Attributes:
@@ -24,7 +24,7 @@ class Edits:
 
     sources: int = 2
     prompts: int = 2
-    gate: EditGate = field(default_factory=EditGate)
+    gate: EditGateConfig = field(default_factory=EditGateConfig)
 
     def __post_init__(self) -> None:
         if self.sources < 1 or self.prompts < 1:
@@ -51,7 +51,7 @@ def choose_edits(
     candidates: Mapping[str, Candidate],
     made_by: Sequence[str],
     editor: str,
-    config: Edits,
+    config: EditsConfig,
 ) -> list[EditTask]:
     """Return what is to be edited, sorted by id.
 

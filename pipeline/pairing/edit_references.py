@@ -12,16 +12,27 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.edited import as_candidate, read_edits, write_edits
 from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store, open_store
 from pipeline.dataset.units import unit_folder
-from pipeline.engines.editing.edit_gate import EditGate, EditVerdict, EditVerifier, first_failure
+from pipeline.engines.editing.edit_gate import (
+    EditGateConfig,
+    EditVerdict,
+    EditVerifier,
+    first_failure,
+)
 from pipeline.engines.editing.editor import Edited, EditRequest, ReferenceEditor
 from pipeline.engines.faces.landmarks import complete, yaw_of
 from pipeline.engines.interfaces import EngineInfo, PersonImage, SimilarityWindows
-from pipeline.engines.registry import NO_EDITOR, Engines, Loaded, load_engine, load_engines
+from pipeline.engines.registry import (
+    NO_EDITOR,
+    EnginesConfig,
+    LoadedEngines,
+    load_engine,
+    load_engines,
+)
 from pipeline.execution.cluster import Pool, num_gpus, run
 from pipeline.execution.progress import Progress
 from pipeline.execution.stage import Ledger, Rejected
@@ -44,7 +55,7 @@ EDITS = "edits"  # stage of the ledger
 BATCH = 8  # edits that a worker makes before it writes them down
 JPEG_QUALITY = 95
 # Measures everything that can be measured: thresholds are for `judge`, and may change later.
-MEASURE_ALL = EditGate(
+MEASURE_ALL = EditGateConfig(
     min_similarity=-1.0,
     min_change=-1.0,
     max_tint=math.inf,
@@ -78,7 +89,7 @@ def edit_references(
     unit_of_clip: Mapping[str, str],
     windows: Mapping[str, SimilarityWindows],
     store: Store,
-    config: Curate,
+    config: CurationConfig,
     workers: int,
 ) -> EditedReferences:
     """Edit the references that were chosen most; `windows` of the recogniser are by track_id."""
@@ -106,7 +117,7 @@ def edit_references(
     return sort_out(tasks, done, windows, config.pairing.edits.gate)
 
 
-def _infos(engines: Engines) -> tuple[EngineInfo, list[EngineInfo]]:
+def _infos(engines: EnginesConfig) -> tuple[EngineInfo, list[EngineInfo]]:
     """Return who edits, and who checks: their weights are part of what an edit is."""
     names = {"faces": engines.faces, "recogniser": engines.recogniser, "masks": engines.masks}
     checkers = [load_engine(task, name).info for task, name in names.items()]
@@ -117,7 +128,7 @@ def _make(
     missing: Sequence[EditTask],
     unit_of_clip: Mapping[str, str],
     output: str,
-    config: Curate,
+    config: CurationConfig,
     editor: EngineInfo,
     workers: int,
 ) -> None:
@@ -134,7 +145,9 @@ def _make(
             progress.advance(1, edits=number)
 
 
-def _make_worker(output: str, engines: Engines, gate: EditGate) -> Callable[[Batch], int]:
+def _make_worker(
+    output: str, engines: EnginesConfig, gate: EditGateConfig
+) -> Callable[[Batch], int]:
     maker = EditMaker(load_engine("editor", engines.editor), load_engines(engines), gate.min_face)
     store = open_store(output)
 
@@ -162,8 +175,8 @@ class EditMaker:
     """Edits and measures: everything about an edit but the verdict."""
 
     editor: ReferenceEditor
-    engines: Loaded
-    min_face: float = EditGate.min_face
+    engines: LoadedEngines
+    min_face: float = EditGateConfig.min_face
 
     def make(self, tasks: Sequence[EditTask], sources: Mapping[str, Candidate]) -> list[Edit]:
         """Return one edit per task, in order; `sources` have their pixels."""
@@ -268,7 +281,7 @@ def sort_out(
     tasks: Sequence[EditTask],
     done: Mapping[str, tuple[str, Edit]],
     windows: Mapping[str, SimilarityWindows],
-    gate: EditGate,
+    gate: EditGateConfig,
 ) -> EditedReferences:
     """Judge every edit: those that pass are candidates, all others are in the ledger."""
     result = EditedReferences(paths={task.edit_id: done[task.edit_id][0] for task in tasks})
@@ -295,7 +308,7 @@ def sort_out(
     return result
 
 
-def judge(edit: Edit, gate: EditGate, floor: float) -> Rejected | None:
+def judge(edit: Edit, gate: EditGateConfig, floor: float) -> Rejected | None:
     """Return why an edit is refused by these thresholds, or None; `floor` is the recogniser's."""
     measured: dict[str, float] = json.loads(edit.measured)
     of = f"{edit.prompt_id} of reference {edit.source_reference_id}"

@@ -10,10 +10,10 @@ from typing import TypeVar
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.observing.quality import QualityGate
-from pipeline.observing.scores import ScoreGate
-from pipeline.observing.tracks import TrackGate
-from pipeline.pairing.duplicates import Duplicates, find_duplicates
+from pipeline.observing.quality import QualityConfig
+from pipeline.observing.scores import ScoresConfig
+from pipeline.observing.tracks import PeopleConfig
+from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from schemas.reasons import Reason
 from schemas.tables import Clip, Reject, Track, Video
 
@@ -21,7 +21,7 @@ _Row = TypeVar("_Row", Video, Clip, Track)
 
 
 @dataclass(frozen=True)
-class Licences:
+class LicencesConfig:
     """Which licences may enter the dataset.
 
     Rejects  licence_refused   the manifest's licence is not among `allowed`
@@ -44,11 +44,11 @@ class Licences:
 class Gates:
     """All late thresholds, from the licence on."""
 
-    licences: Licences
-    quality: QualityGate
-    duplicates: Duplicates
-    people: TrackGate
-    scores: ScoreGate = field(default_factory=ScoreGate)
+    licences: LicencesConfig
+    quality: QualityConfig
+    duplicates: DuplicatesConfig
+    people: PeopleConfig
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _sift(
 
 
 def _video_check(
-    incomplete: Mapping[str, Reject], licences: Licences
+    incomplete: Mapping[str, Reject], licences: LicencesConfig
 ) -> Callable[[Video], Rejected | None]:
     def check(video: Video) -> Rejected | None:
         lost = incomplete.get(video.video_id)

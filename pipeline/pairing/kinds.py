@@ -30,7 +30,7 @@ def resolve(window: float | str, windows: SimilarityWindows) -> float:
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindConfig:
     """What a reference of one kind must be like, and its part of a sample's references.
 
     Cosines are numbers, or names of the recogniser's own windows (same_video, cross_video,
@@ -68,7 +68,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Kinds:
+class KindsConfig:
     """One rule per kind. Shares: real pictures first, edited ones a fifth (docs/pairs.md).
 
     Attributes:
@@ -79,15 +79,15 @@ class Kinds:
         in_clip_augmented: the clip's own time; always augmented.
     """
 
-    cross_video: Kind = field(default_factory=lambda: Kind(0.5, "cross_video"))
-    same_video_other_shot: Kind = field(default_factory=lambda: Kind(0.3))
-    edited: Kind = field(default_factory=lambda: Kind(0.2, max_near_duplicate=0.85))
-    same_shot_other_clip: Kind = field(default_factory=lambda: Kind(min_gap_s=5.0))
-    in_clip_augmented: Kind = field(
-        default_factory=lambda: Kind(ceiling=NO_CEILING, max_near_duplicate=math.inf)
+    cross_video: KindConfig = field(default_factory=lambda: KindConfig(0.5, "cross_video"))
+    same_video_other_shot: KindConfig = field(default_factory=lambda: KindConfig(0.3))
+    edited: KindConfig = field(default_factory=lambda: KindConfig(0.2, max_near_duplicate=0.85))
+    same_shot_other_clip: KindConfig = field(default_factory=lambda: KindConfig(min_gap_s=5.0))
+    in_clip_augmented: KindConfig = field(
+        default_factory=lambda: KindConfig(ceiling=NO_CEILING, max_near_duplicate=math.inf)
     )
 
-    def of(self, kind: str) -> Kind:
+    def of(self, kind: str) -> KindConfig:
         return getattr(self, kind)
 
     def values(self, kinds: np.ndarray, name: str, windows: SimilarityWindows) -> np.ndarray:

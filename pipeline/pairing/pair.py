@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
 from pipeline.dataset.store import Store
@@ -41,7 +41,7 @@ def pair(
     inputs: Sequence[InputVideo],
     video_ids: Mapping[str, str],
     store: Store,
-    config: Curate,
+    config: CurationConfig,
     workers: int = 1,
     vetoes: Set[str] = frozenset(),
 ) -> Paired:
@@ -99,7 +99,7 @@ def _ingredients(
     unit_of_clip: Mapping[str, str],
     edits: Mapping[str, str],
     store: Store,
-    config: Curate,
+    config: CurationConfig,
 ) -> list[Ingredients]:
     clips = {clip.clip_id: clip for clip in kept.clips}
     tracks = {track.track_id: track for track in plans.characters.tracks}

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.copy_risk import CopyRisk
-from pipeline.pairing.kinds import Kinds, gap_s
+from pipeline.pairing.kinds import KindsConfig, gap_s
 from pipeline.pairing.reference_pool import HASH_BITS, CandidatePool
 from schemas.reasons import PairKind, Reason
 from schemas.tables import Clip, Track
@@ -27,7 +27,7 @@ MOST_REFERENCES = 10  # the widest galleries keep 8 to 10 images an identity (MA
 
 
 @dataclass(frozen=True)
-class References:
+class ReferencesConfig:
     """Choose up to `max_references` images of a character for one of its clips.
 
     Reads    candidates of the character, identity vectors, clip times, looks
@@ -62,7 +62,7 @@ class References:
     """
 
     max_references: int = 4  # OpenS2V: at most 4 edited ones; MAGREF keeps 10
-    kinds: Kinds = field(default_factory=Kinds)
+    kinds: KindsConfig = field(default_factory=KindsConfig)
     min_quality: float = 0.2  # ours: below it, crops are blurred or cut off
     min_px: float = 128.0
     body_parts: bool = False
@@ -109,7 +109,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class Refused:
+class GateCount:
     """How many candidates one gate refused, and the one that came nearest to passing."""
 
     rejected: Rejected
@@ -118,7 +118,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Gate:
+class ReferenceGate:
     """One reason to refuse candidates: which, by what value, against what threshold; (N,)."""
 
     reason: Reason
@@ -129,7 +129,7 @@ class Gate:
     detail: str = ""
     copies: bool = False  # refuses pictures only because they are too like the clip's own
 
-    def count(self, stopped: np.ndarray, pool: CandidatePool) -> list[Refused]:
+    def count(self, stopped: np.ndarray, pool: CandidatePool) -> list[GateCount]:
         """Return one line for the candidates that this gate stopped, if any."""
         indices = np.flatnonzero(stopped)
         if not len(indices):
@@ -138,7 +138,7 @@ class Gate:
         nearest = indices[int(np.argmax(miss) if self.higher_passes else np.argmin(miss))]
         value, threshold = float(self.values[nearest]), float(self.thresholds[nearest])
         rejected = Rejected(self.reason, _known(value), _known(threshold), self.detail)
-        return [Refused(rejected, len(indices), pool.rows[nearest].reference_id)]
+        return [GateCount(rejected, len(indices), pool.rows[nearest].reference_id)]
 
 
 def _known(value: float) -> float | None:
@@ -153,8 +153,8 @@ def refusals(
     kinds: np.ndarray,
     risk: CopyRisk,
     windows: SimilarityWindows,
-    config: References,
-) -> list[Gate]:
+    config: ReferencesConfig,
+) -> list[ReferenceGate]:
     """Return the gates in the order in which a candidate meets them."""
     floor = config.kinds.values(kinds, "floor", windows)
     one = np.ones(len(pool))
@@ -163,19 +163,21 @@ def refusals(
     part = pool.body_part & (not config.body_parts)
     grey = _colour_gate(track, pool, config)
     return [
-        Gate(Reason.UNCONFIRMED_PERSON, ~pool.confirmed, 0 * one, one, detail=_NO_VECTOR),
-        Gate(Reason.BODY_PART, part, 0 * one, one, detail="faces, in a picture cut by its edge"),
-        Gate(_QUALITY, pool.half_face, 0 * one, one, detail=_CUT_FACE),
-        Gate(_QUALITY, ~(size >= config.min_px), size, config.min_px * one, detail=_SMALL),
-        Gate(_QUALITY, ~(quality >= config.min_quality), quality, least),
-        Gate(Reason.OTHER_FACE, face > config.max_other_face, face, covered, False),
-        Gate(Reason.LOW_SIMILARITY, ~(similarity >= floor), similarity, floor),
+        ReferenceGate(Reason.UNCONFIRMED_PERSON, ~pool.confirmed, 0 * one, one, detail=_NO_VECTOR),
+        ReferenceGate(
+            Reason.BODY_PART, part, 0 * one, one, detail="faces, in a picture cut by its edge"
+        ),
+        ReferenceGate(_QUALITY, pool.half_face, 0 * one, one, detail=_CUT_FACE),
+        ReferenceGate(_QUALITY, ~(size >= config.min_px), size, config.min_px * one, detail=_SMALL),
+        ReferenceGate(_QUALITY, ~(quality >= config.min_quality), quality, least),
+        ReferenceGate(Reason.OTHER_FACE, face > config.max_other_face, face, covered, False),
+        ReferenceGate(Reason.LOW_SIMILARITY, ~(similarity >= floor), similarity, floor),
         grey,
         *_copy_gates(clip, pool, kinds, risk, windows, config),
     ]
 
 
-def _colour_gate(track: Track, pool: CandidatePool, config: References) -> Gate:
+def _colour_gate(track: Track, pool: CandidatePool, config: ReferencesConfig) -> ReferenceGate:
     """Refuse black and white beside colour, and colour beside black and white."""
     own = pool.chroma[(pool.tracks == track.track_id) & ~pool.edited]
     known = own[np.isfinite(own)]
@@ -184,7 +186,7 @@ def _colour_gate(track: Track, pool: CandidatePool, config: References) -> Gate:
     differs = np.isfinite(pool.chroma) & (grey != clip_is_grey)
     refuses = differs & bool(len(known)) & config.match_colour
     limit = np.full(len(pool), _GREY)
-    return Gate(Reason.COLOUR_DIFFERS, refuses, pool.chroma, limit, not clip_is_grey)
+    return ReferenceGate(Reason.COLOUR_DIFFERS, refuses, pool.chroma, limit, not clip_is_grey)
 
 
 def _copy_gates(
@@ -193,8 +195,8 @@ def _copy_gates(
     kinds: np.ndarray,
     risk: CopyRisk,
     windows: SimilarityWindows,
-    config: References,
-) -> list[Gate]:
+    config: ReferencesConfig,
+) -> list[ReferenceGate]:
     ceiling = config.kinds.values(kinds, "ceiling", windows)
     most = config.kinds.values(kinds, "max_near_duplicate", windows)
     least_gap = config.kinds.values(kinds, "min_gap_s", windows)
@@ -205,8 +207,8 @@ def _copy_gates(
     few, alike = outside & (risk.bits < bits_left), risk.cosine >= ceiling
     copies = risk.near_duplicate >= most
     return [
-        Gate(_DUPLICATE, near, gap, least_gap, True, _TOO_NEAR, True),
-        Gate(_DUPLICATE, alike, risk.cosine, ceiling, False, _ALIKE, True),
-        Gate(_DUPLICATE, few, risk.bits, bits_left, True, _BITS, True),
-        Gate(_DUPLICATE, copies, risk.near_duplicate, most, False, _LOOKS, True),
+        ReferenceGate(_DUPLICATE, near, gap, least_gap, True, _TOO_NEAR, True),
+        ReferenceGate(_DUPLICATE, alike, risk.cosine, ceiling, False, _ALIKE, True),
+        ReferenceGate(_DUPLICATE, few, risk.bits, bits_left, True, _BITS, True),
+        ReferenceGate(_DUPLICATE, copies, risk.near_duplicate, most, False, _LOOKS, True),
     ]

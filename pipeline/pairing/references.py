@@ -10,7 +10,7 @@ from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.copy_risk import SAME_POSE, CopyRisk, copy_risk
 from pipeline.pairing.kinds import gap_s, pair_kinds
-from pipeline.pairing.reference_gates import Gate, References, Refused, refusals
+from pipeline.pairing.reference_gates import GateCount, ReferenceGate, ReferencesConfig, refusals
 from pipeline.pairing.reference_pool import HASH_BITS, CandidatePool
 from pipeline.pairing.vectors import IdentityVectors
 from schemas.ids import unit_interval
@@ -50,11 +50,11 @@ class ChosenReference:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ReferenceChoice:
     """The references of one clip's character, best first, or the reason why there are none."""
 
     references: tuple[ChosenReference, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[GateCount, ...]
     rejected: Rejected | None = None
 
 
@@ -64,17 +64,19 @@ def choose_references(
     pool: CandidatePool,
     vectors: IdentityVectors,
     windows: SimilarityWindows,
-    config: References | None = None,
-) -> Choice:
+    config: ReferencesConfig | None = None,
+) -> ReferenceChoice:
     """Choose references for `track` of `clip` from all candidates of its character.
 
     The tiers of `config` are tried in order; the first with a survivor is used alone. Raises
     ValueError when track, clip and pool do not belong together.
     """
-    config = config or References()
+    config = config or ReferencesConfig()
     _check_same(track, clip, pool, vectors)
     if not len(pool):
-        return Choice((), (), Rejected(Reason.NO_REFERENCE, 0, 1, "the character has no images"))
+        return ReferenceChoice(
+            (), (), Rejected(Reason.NO_REFERENCE, 0, 1, "the character has no images")
+        )
     cosines = pool.vectors @ vectors.tracks[track.track_id]
     similarity = np.round(cosines.astype(np.float64), 6)
     kinds = pair_kinds(clip, pool)
@@ -90,22 +92,22 @@ def choose_references(
             chosen = _spread(indices, track, pool, kinds, risk, config)
             refused = _count_refused(gates, pool, chosen)
             pairs = _Pairs(pool, kinds, similarity, risk, clip, config)
-            return Choice(tuple(pairs.chosen(i, near_copy) for i in chosen), refused)
+            return ReferenceChoice(tuple(pairs.chosen(i, near_copy) for i in chosen), refused)
     refused = _count_refused(gates, pool, ())
     if passed.any():
         seen = ", ".join(sorted(set(kinds[passed])))
         rejected = Rejected(Reason.NO_REFERENCE, 0, 1, f"references.tiers allows none of {seen}")
-        return Choice((), refused, rejected)
-    return Choice((), refused, _all_refused(refused, len(pool)))
+        return ReferenceChoice((), refused, rejected)
+    return ReferenceChoice((), refused, _all_refused(refused, len(pool)))
 
 
 def _count_refused(
-    gates: Sequence[Gate], pool: CandidatePool, chosen: Sequence[int]
-) -> tuple[Refused, ...]:
+    gates: Sequence[ReferenceGate], pool: CandidatePool, chosen: Sequence[int]
+) -> tuple[GateCount, ...]:
     """Count every candidate at the first gate that refuses it; copies used augmented are not."""
     left = np.ones(len(pool), dtype=bool)
     left[list(chosen)] = False
-    refused: list[Refused] = []
+    refused: list[GateCount] = []
     for gate in gates:
         refused += gate.count(left & gate.refuses, pool)
         left &= ~gate.refuses
@@ -113,7 +115,7 @@ def _count_refused(
 
 
 def _preferences(
-    kinds: np.ndarray, passed: np.ndarray, copies: np.ndarray, config: References
+    kinds: np.ndarray, passed: np.ndarray, copies: np.ndarray, config: ReferencesConfig
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield who may be chosen, best first, and whether they are too like the clip's pictures.
 
@@ -149,7 +151,7 @@ def _spread(
     pool: CandidatePool,
     kinds: np.ndarray,
     risk: CopyRisk,
-    config: References,
+    config: ReferencesConfig,
 ) -> list[int]:
     """Pick good candidates that differ: the best first, then quality times difference.
 
@@ -188,7 +190,7 @@ def _primary(
     pool: CandidatePool,
     kinds: np.ndarray,
     quotas: dict[str, int],
-    config: References,
+    config: ReferencesConfig,
 ) -> int:
     """Return the best of those that are owed by their kind, a real picture, and not turned away.
 
@@ -211,7 +213,7 @@ class _Pairs:
     similarity: np.ndarray
     risk: CopyRisk
     clip: Clip
-    config: References
+    config: ReferencesConfig
 
     def chosen(self, index: int, near_copy: bool) -> ChosenReference:
         """Take every fact of the pair from one candidate row."""
@@ -257,7 +259,7 @@ def _plain(value: float) -> float:
     return math.nan if np.isnan(value) else float(value)
 
 
-def _all_refused(refused: Sequence[Refused], number: int) -> Rejected:
+def _all_refused(refused: Sequence[GateCount], number: int) -> Rejected:
     """Say why none of `number` candidates served: by the last gate that stopped one."""
     last = refused[-1].rejected
     counts = ", ".join(f"{line.number} {line.rejected.reason}" for line in refused)

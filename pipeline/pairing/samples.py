@@ -11,15 +11,15 @@ from typing import Literal
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.pairing.augment import Augment, draw_recipe, recipe_to_json
-from pipeline.pairing.characters import CharacterResult, Characters, find_in_spaces
-from pipeline.pairing.edit_choice import Edits
-from pipeline.pairing.reference_gates import References
+from pipeline.pairing.augment import AugmentConfig, draw_recipe, recipe_to_json
+from pipeline.pairing.characters import CharacterResult, CharactersConfig, find_in_spaces
+from pipeline.pairing.edit_choice import EditsConfig
+from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.reference_pool import CandidatePool
-from pipeline.pairing.references import Choice, ChosenReference, choose_references
-from pipeline.pairing.splits import Splits, split_groups
+from pipeline.pairing.references import ChosenReference, ReferenceChoice, choose_references
+from pipeline.pairing.splits import SplitsConfig, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
-from pipeline.pairing.windows import OwnWindows
+from pipeline.pairing.windows import WindowsConfig
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
@@ -33,7 +33,7 @@ Layout = Literal["per_character", "multi_character"]
 
 
 @dataclass(frozen=True)
-class Pairing:
+class PairingConfig:
     """Everything that decides which samples there are.
 
     Attributes:
@@ -46,13 +46,13 @@ class Pairing:
         windows: cosines that replace the recogniser's own, as jobs/calibrate.py writes them.
     """
 
-    characters: Characters = field(default_factory=Characters)
-    references: References = field(default_factory=References)
-    augment: Augment = field(default_factory=Augment)
-    splits: Splits = field(default_factory=Splits)
+    characters: CharactersConfig = field(default_factory=CharactersConfig)
+    references: ReferencesConfig = field(default_factory=ReferencesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
     samples: Layout = "per_character"
-    edits: Edits = field(default_factory=Edits)
-    windows: tuple[OwnWindows, ...] = ()
+    edits: EditsConfig = field(default_factory=EditsConfig)
+    windows: tuple[WindowsConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def find_cast(
     tracks: Iterable[Track],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows | Sequence[Space],
-    config: Characters | None = None,
+    config: CharactersConfig | None = None,
 ) -> Cast:
     """Find characters. Raises ValueError for a track without its clip or mixed recognisers."""
     by_clip = {clip.clip_id: clip for clip in clips}
@@ -116,21 +116,24 @@ def plan_samples(
     candidates: Iterable[Candidate],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows | Sequence[Space],
-    config: Pairing | None = None,
+    config: PairingConfig | None = None,
 ) -> Plans:
     """Find characters, choose references for each of their clips, draw recipes and splits.
 
     Pixels of the candidates are not used and may be empty. The result does not depend on the
     order of the input. Raises ValueError for a track without its clip or mixed recognisers.
     """
-    config = config or Pairing()
+    config = config or PairingConfig()
     embeddings = list(embeddings)
     cast = find_cast(clips, tracks, embeddings, windows, config.characters)
     return plan_cast(cast, candidates, embeddings, config)
 
 
 def plan_cast(
-    cast: Cast, candidates: Iterable[Candidate], embeddings: Iterable[Embedding], config: Pairing
+    cast: Cast,
+    candidates: Iterable[Candidate],
+    embeddings: Iterable[Embedding],
+    config: PairingConfig,
 ) -> Plans:
     """Do what `plan_samples` does once it is known who is who."""
     ledger = _character_ledger(cast.tracks, cast.found)
@@ -154,7 +157,7 @@ def plan_cast(
     return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
 
 
-def _account(track: Track, choice: Choice, candidates: int, ledger: Ledger) -> None:
+def _account(track: Track, choice: ReferenceChoice, candidates: int, ledger: Ledger) -> None:
     """Write off every candidate that a gate refused for this clip, one line a gate."""
     for line in choice.refused:
         rejected = replace(
@@ -237,7 +240,7 @@ def _plan(
     track: Track,
     references: Sequence[ChosenReference],
     light: Mapping[str, Candidate],
-    config: Pairing,
+    config: PairingConfig,
 ) -> SamplePlan:
     sample_id = content_id(
         "sample", track.clip_id, track.track_id, [row.reference_id for row in references]
@@ -263,7 +266,7 @@ def _plan(
 
 
 def _with_splits(
-    plans: Sequence[SamplePlan], clips: Mapping[str, Clip], config: Splits
+    plans: Sequence[SamplePlan], clips: Mapping[str, Clip], config: SplitsConfig
 ) -> tuple[SamplePlan, ...]:
     links = [
         (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.pairing.duplicates import Duplicates, find_duplicates
+from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.pairing.linkage import Union
 from schemas.ids import unit_interval
 from schemas.reasons import Split
@@ -11,7 +11,7 @@ from schemas.tables import Clip
 
 
 @dataclass(frozen=True)
-class Splits:
+class SplitsConfig:
     """The shares of the groups, not of the samples.
 
     A group is everything that a character, a source video or a near-duplicate clip connects; it
@@ -31,7 +31,7 @@ class Splits:
     validation: float = 0.01
     test: float = 0.01
     seed: int = 0
-    copies: Duplicates = field(default_factory=lambda: Duplicates(max_distance=3))
+    copies: DuplicatesConfig = field(default_factory=lambda: DuplicatesConfig(max_distance=3))
 
     def __post_init__(self) -> None:
         shares = (self.train, self.validation, self.test)
@@ -49,7 +49,7 @@ class Splits:
 
 
 def split_groups(
-    links: Iterable[Sequence[str]], clips: Mapping[str, Clip], copies: Duplicates
+    links: Iterable[Sequence[str]], clips: Mapping[str, Clip], copies: DuplicatesConfig
 ) -> dict[str, str]:
     """Return the group of every id in `links`; a group is named by its smallest id.
 

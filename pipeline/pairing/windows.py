@@ -8,7 +8,7 @@ from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
 
 
 @dataclass(frozen=True)
-class OwnWindows:
+class WindowsConfig:
     """Cosines of one recogniser, or of one space of it, as `jobs/calibrate.py` writes them.
 
     Attributes:
@@ -44,7 +44,7 @@ class OwnWindows:
 
 
 def with_own_windows(
-    spaces: Sequence[Space], info: EngineInfo, own: Sequence[OwnWindows]
+    spaces: Sequence[Space], info: EngineInfo, own: Sequence[WindowsConfig]
 ) -> tuple[Space, ...]:
     """Return a recogniser's spaces with the windows that were calibrated for them in place.
 

@@ -14,14 +14,14 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.media.encode import ClipEncoder, Encoding
+from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.pictures.cutout import cut_out
 from pipeline.pictures.relight import relight
 
 FPS = 24
 ASPECT = 16 / 9
 BT709 = 1  # FFmpeg's number of the colour matrix
-ENCODING = Encoding(crf=23)  # about 300 kB a second of 720p
+ENCODING = EncodingConfig(crf=23)  # about 300 kB a second of 720p
 SOURCE = "scikit-image sample pictures (NASA and others)"
 LICENCE = "CC0-1.0"  # all pictures used are public domain or CC0
 # The astronaut with her helmet in the 512 x 512 picture, traced by hand.

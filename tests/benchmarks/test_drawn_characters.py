@@ -186,17 +186,17 @@ def test_the_base_is_plain_wan_to_which_all_that_is_ours_is_new(tmp_path):
 
     from benchmarks.characters.base import write_base
     from trainer.build import build_model
-    from trainer.train_config import Model
-    from trainer.zero import Zero
+    from trainer.train_config import ModelConfig
+    from trainer.zero import ZeroConfig
 
     sizes: dict[str, Any] = {"layers": 1, "heads": 2, "head_dim": 12, "ffn_dim": 32}
     sizes |= {"freq_dim": 16, "text_dim": 8, "image_dim": 6}
-    config = Model(**sizes, emphasize=False)
-    trained = build_model(config, Zero(stage=0), seed=0)
+    config = ModelConfig(**sizes, emphasize=False)
+    trained = build_model(config, ZeroConfig(stage=0), seed=0)
     trained.save_pretrained(tmp_path / "model" / "transformer")
     write_base(tmp_path / "model", tmp_path / "base")
     row = replace(config, pretrained=str(tmp_path / "base"), emphasize=True, gap=8)
-    model = build_model(row, Zero(stage=0), seed=1)
+    model = build_model(row, ZeroConfig(stage=0), seed=1)
     weights, theirs = model.state_dict(), trained.state_dict()
     assert torch.equal(weights["patch_embedding.weight"], theirs["patch_embedding.weight"])
     assert (weights["blocks.0.emphasize.alpha"] == 0).all()

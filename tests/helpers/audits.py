@@ -7,13 +7,13 @@ from pathlib import Path
 from faults import Copy
 
 from pipeline.audit.findings import Finding
-from pipeline.audit.run import Settings, audit, read_lists
+from pipeline.audit.run import AuditConfig, audit, read_lists
 
 
 @contextmanager
 def audited(folder: Path, *, media: bool = False, **settings):
     """Audit a folder; columns only unless `media`."""
-    with audit(str(folder), Settings(media=media, **settings)) as done:
+    with audit(str(folder), AuditConfig(media=media, **settings)) as done:
         yield done
 
 

@@ -5,20 +5,22 @@ from pathlib import Path
 from pipeline.dataset.latent_files import LatentReceipt, commit_latents, publish_latents
 from pipeline.dataset.store import open_store
 from schemas.latents import LatentIndex
-from trainer.data.data_config import Data
-from trainer.data.latent_units import Encoding, EncodingPlan, Recipe
+from trainer.data.data_config import DataConfig
+from trainer.data.latent_units import EncodingPlan, EncodingRecipe, LatentsConfig
 from trainer.data.unit_encoder import UnitEncoder, make_describer
 from trainer.encoders import EncoderConfig
 
 
 def encode(
     root: Path,
-    data: Data,
-    encoding: Encoding | None = None,
+    data: DataConfig,
+    encoding: LatentsConfig | None = None,
     encoders: EncoderConfig | None = None,
 ) -> tuple[LatentIndex, list[LatentReceipt]]:
     """Encode every unit and publish; return the index and the receipts."""
-    recipe = Recipe(str(root), encoders or EncoderConfig(), data, encoding or Encoding())
+    recipe = EncodingRecipe(
+        str(root), encoders or EncoderConfig(), data, encoding or LatentsConfig()
+    )
     plan, store = EncodingPlan(recipe), open_store(root)
     described = make_describer(recipe)("")
     encoder = UnitEncoder(recipe, described.fingerprint)

@@ -8,7 +8,7 @@ from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.dataset.store import open_store
 from pipeline.engines.interfaces import EngineInfo, Faces, SimilarityWindows
-from pipeline.evaluate.benchmark import Choice, build_benchmark
+from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
 from pipeline.evaluate.measurers import Measurers
 from schemas.benchmark import Benchmark
 
@@ -77,6 +77,6 @@ def write_set(folder: Path, num: int = 4, characters: int = 2) -> tuple[Path, Be
     ]
     samples.append(replace(tiny_sample(99, num_characters=100), split="train"))
     write_samples(folder / "dataset", samples)
-    choice = Choice(name="drawn", per_identity=9)
+    choice = ItemsConfig(name="drawn", per_identity=9)
     made = build_benchmark(open_store(folder / "dataset"), folder / "set", choice)
     return folder / "set", made

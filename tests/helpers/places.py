@@ -8,7 +8,7 @@ HELPERS = Path(__file__).resolve().parent
 GOLDEN = ROOT / "tests" / "golden"
 
 
-def job(name: str) -> str:
+def script(name: str) -> str:
     """Return the path of a script of `jobs/`."""
     return str(ROOT / "jobs" / f"{name}.py")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import fast_engines
 import pyarrow.parquet as pq
-from places import HELPERS, job
+from places import HELPERS, script
 from synthetic import moving_shapes, write_video
 
-JOB = job("curate")
+JOB = script("curate")
 FPS = 24
 
 

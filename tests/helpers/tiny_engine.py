@@ -10,13 +10,13 @@ import torch
 import torch.distributed as dist
 from tiny_model import tiny_inputs, tiny_model
 
-from trainer.lora import Lora, add_lora
+from trainer.lora import LoraConfig, add_lora
 from trainer.saving.checkpoint import load_checkpoint, save_checkpoint
 from trainer.saving.ema import Ema
-from trainer.train_config import Training as Config
+from trainer.train_config import TrainConfig as Config
 from trainer.zero import (
-    Optimizer,
-    Zero,
+    OptimizerConfig,
+    ZeroConfig,
     backward,
     load_deepspeed,
     load_parameters,
@@ -26,17 +26,17 @@ from trainer.zero import (
 )
 
 BATCH = 4
-OPTIMIZER = Optimizer(lr=2e-3, warmup_steps=2, schedule="cosine", new_modules_lr_scale=0.5)
+OPTIMIZER = OptimizerConfig(lr=2e-3, warmup_steps=2, schedule="cosine", new_modules_lr_scale=0.5)
 
 
 class Training:
     """A training whose data depend on the step alone."""
 
-    def __init__(self, zero: Zero, seed: int = 0, decay: float = 0.5, lora: int = 0) -> None:
+    def __init__(self, zero: ZeroConfig, seed: int = 0, decay: float = 0.5, lora: int = 0) -> None:
         with sharded_init(zero):
             model = tiny_model(seed, awake=False)
         assert not load_parameters(model, tiny_model(seed).state_dict())
-        self.lora = Lora(lora)
+        self.lora = LoraConfig(lora)
         add_lora(model, self.lora)
         self.model = model.train()
         self.dtype = torch.bfloat16 if zero.precision == "bf16" else torch.float32
@@ -125,7 +125,7 @@ class Training:
         return json.loads(json.dumps(state))
 
 
-def save_twice(zero: Zero, run: Path, lora: int = 0) -> None:
+def save_twice(zero: ZeroConfig, run: Path, lora: int = 0) -> None:
     """Save checkpoints of steps 1 and 2."""
     training = Training(zero, lora=lora)
     for _ in range(2):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trainer.data.data_config import Data
+from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
 from trainer.data.loader import make_loader
 from trainer.data.order import Order
@@ -11,8 +11,8 @@ from trainer.data.source import open_source, training_buckets
 SIZE = ("96x160x17",)
 
 
-def config(**settings: Any) -> Data:
-    return Data(**{"buckets": SIZE, "num_workers": 0} | settings)
+def config(**settings: Any) -> DataConfig:
+    return DataConfig(**{"buckets": SIZE, "num_workers": 0} | settings)
 
 
 def batches(

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 from encoding import encode
-from places import job
+from places import script
 from tiny_dataset import tiny_sample, write_dataset, write_samples
 
 from schemas.latents import LATENTS_INDEX
-from trainer.data.data_config import Data
+from trainer.data.data_config import DataConfig
 from trainer.data.latent_source import LatentSource
-from trainer.data.latent_units import Encoding
+from trainer.data.latent_units import LatentsConfig
 from trainer.data.source import open_source
 from trainer.data.tensors import to_bytes
 
-JOB = job("encode")
+JOB = script("encode")
 SMALL = ("--preset", "tiny", "--set", "cluster.workers=1", "--set", "encoding.unit_samples=2")
-DATA = Data(buckets=("96x160x17",), source="latents")
+DATA = DataConfig(buckets=("96x160x17",), source="latents")
 
 
 def command(dataset: Path, *extra: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_and_makes_the_same_bytes(tmp_path):
     said = run(root, *slow)
     assert "10 train, 2 validation" in said
     again = write_dataset(tmp_path / "again", num_samples=12, num_validation=2)
-    encode(again, Data(buckets=("96x160x17",)), Encoding(unit_samples=1))
+    encode(again, DataConfig(buckets=("96x160x17",)), LatentsConfig(unit_samples=1))
     assert latents(root) == latents(again)
 
 
@@ -141,7 +141,7 @@ def test_another_folder_is_refused(tmp_path, capsys):
 def test_a_new_version_encodes_only_what_is_new(tmp_path):
     samples = [tiny_sample(number) for number in range(4)]
     root = write_samples(tmp_path / "dataset", samples[:2], per_file=2)
-    data = Data(buckets=("96x160x17",))
+    data = DataConfig(buckets=("96x160x17",))
     first, _ = encode(root, data)
     shutil.rmtree(root / "manifests")  # the helper knows one version only
     write_samples(root, samples, per_file=2)  # as a second curation of more videos would
@@ -153,14 +153,14 @@ def test_a_new_version_encodes_only_what_is_new(tmp_path):
 @pytest.mark.parametrize("number_type", ["float16", "float32"])
 def test_number_types(tmp_path, number_type):
     root = write_dataset(tmp_path / "dataset", num_samples=1, num_validation=0)
-    pixels = Data(buckets=("96x160x17",))
+    pixels = DataConfig(buckets=("96x160x17",))
     encode(root, pixels)
     coarse = LatentSource(root, DATA)
     [row] = coarse.spots(0)
     maker = coarse.maker(0, training=False)
     small = sum(file.size_bytes for file in coarse.layout.files)
     stored = maker._reader.read(row)
-    index, _ = encode(root, pixels, Encoding(number_type=number_type))
+    index, _ = encode(root, pixels, LatentsConfig(number_type=number_type))
     fine = LatentSource(root, DATA).maker(0, training=False)
     again = fine._reader.read(LatentSource(root, DATA).spots(0)[0])
     exact, rounded = fine._tensor(again, "video"), maker._tensor(stored, "video")
@@ -179,8 +179,8 @@ def test_numbers_that_do_not_fit_are_refused():
 
 def test_what_differs_is_named(tmp_path):
     root = write_dataset(tmp_path / "dataset", num_samples=2, num_validation=0)
-    encode(root, Data(buckets=("96x160x17",)))
-    other = Data(buckets=("96x160x17",), source="latents", fps=8, reference_background="grey")
+    encode(root, DataConfig(buckets=("96x160x17",)))
+    other = DataConfig(buckets=("96x160x17",), source="latents", fps=8, reference_background="grey")
     with pytest.raises(ValueError, match=r"data\.fps: latents 0\.0, this run 8") as raised:
         open_source(root, other)
     assert "data.reference_background: latents 'keep', this run 'grey'" in str(raised.value)
@@ -191,9 +191,9 @@ def test_what_differs_is_named(tmp_path):
 
 def test_a_file_of_another_encoding_is_refused(tmp_path):
     one = write_dataset(tmp_path / "one", num_samples=1, num_validation=0)
-    index, _ = encode(one, Data(buckets=("96x160x17",)))
+    index, _ = encode(one, DataConfig(buckets=("96x160x17",)))
     text = (one / LATENTS_INDEX).read_text()
     (one / LATENTS_INDEX).write_text(text.replace('"data.fps": 0.0', '"data.fps": 8.0'))
     with pytest.raises(ValueError, match=r"another encoding than its index: settings data\.fps"):
-        open_source(one, Data(buckets=("96x160x17",), source="latents", fps=8))
+        open_source(one, DataConfig(buckets=("96x160x17",), source="latents", fps=8))
     assert os.path.getsize(one / index.files[0].path) == index.files[0].size_bytes

@@ -8,11 +8,11 @@ from diffusers import WanTransformer3DModel
 from tiny_model import IMAGE_DIM, WAN, tiny_model
 
 from trainer.build import build_model
-from trainer.train_config import Model
-from trainer.zero import Zero, load_deepspeed
+from trainer.train_config import ModelConfig
+from trainer.zero import ZeroConfig, load_deepspeed
 
 SMALL = {"layers": 2, "heads": 2, "head_dim": 24, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32}
-FP32 = Zero(stage=0, precision="fp32")
+FP32 = ZeroConfig(stage=0, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def wan(tmp_path_factory):
 
 
 def test_random_weights_depend_on_the_seed_alone():
-    config = Model(**SMALL, image_dim=IMAGE_DIM)
+    config = ModelConfig(**SMALL, image_dim=IMAGE_DIM)
     torch.rand(5)
     first, again, other = (build_model(config, FP32, seed) for seed in (1, 1, 2))
     for name, value in first.state_dict().items():
@@ -35,8 +35,8 @@ def test_random_weights_depend_on_the_seed_alone():
 
 def built_whole(folder: str) -> dict[str, torch.Tensor]:
     """Return what a process of a ZeRO-3 run starts from, gathered."""
-    zero = Zero(stage=3, precision="fp32", persist_elements=0)
-    model = build_model(Model(pretrained=folder, image_dim=IMAGE_DIM), zero, 0)
+    zero = ZeroConfig(stage=3, precision="fp32", persist_elements=0)
+    model = build_model(ModelConfig(pretrained=folder, image_dim=IMAGE_DIM), zero, 0)
     shares = {name: p.ds_tensor.numel() for name, p in model.named_parameters()}
     with load_deepspeed().zero.GatheredParameters(list(model.parameters())):
         whole = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -46,7 +46,7 @@ def built_whole(folder: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.deepspeed
 def test_pretrained_weights_are_the_same_when_no_process_holds_them_all(wan, two):
-    expected = build_model(Model(pretrained=str(wan), image_dim=IMAGE_DIM), FP32, 0)
+    expected = build_model(ModelConfig(pretrained=str(wan), image_dim=IMAGE_DIM), FP32, 0)
     ranks = two.run(built_whole, str(wan))
     random = ("image_embedder", "add_k_proj", "emphasize.gate")
     for name, value in expected.named_parameters():
@@ -60,8 +60,8 @@ def test_pretrained_weights_are_the_same_when_no_process_holds_them_all(wan, two
 def test_a_model_trained_with_other_choices_names_them(tmp_path):
     tiny_model(gap=7).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"gap is 7; set model\.gap=7"):
-        build_model(Model(pretrained=str(tmp_path)), FP32, 0)
-    model = build_model(Model(pretrained=str(tmp_path), gap=7), FP32, 0)
+        build_model(ModelConfig(pretrained=str(tmp_path)), FP32, 0)
+    model = build_model(ModelConfig(pretrained=str(tmp_path), gap=7), FP32, 0)
     assert model.config["gap"] == 7
 
 
@@ -69,9 +69,9 @@ def test_a_folder_with_code_or_pickled_weights_is_refused(wan, tmp_path):
     shutil.copytree(wan, tmp_path / "code")
     (tmp_path / "code" / "transformer" / "modeling.py").write_text("raise SystemExit(3)")
     with pytest.raises(ValueError, match=r"modeling\.py"):
-        build_model(Model(pretrained=str(tmp_path / "code"), image_dim=IMAGE_DIM), FP32, 0)
+        build_model(ModelConfig(pretrained=str(tmp_path / "code"), image_dim=IMAGE_DIM), FP32, 0)
     shutil.copytree(wan, tmp_path / "pickled")
     for file in (tmp_path / "pickled" / "transformer").glob("*.safetensors"):
         file.rename(file.with_suffix(".bin"))
     with pytest.raises(ValueError, match=r"\.bin"):
-        build_model(Model(pretrained=str(tmp_path / "pickled"), image_dim=IMAGE_DIM), FP32, 0)
+        build_model(ModelConfig(pretrained=str(tmp_path / "pickled"), image_dim=IMAGE_DIM), FP32, 0)

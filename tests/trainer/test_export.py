@@ -16,10 +16,10 @@ from trainer import export
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.model_folder import read_published
 from trainer.saving.complete import COMPLETE, describe, read_json, write_json
-from trainer.saving.weights import MAX_HEADER_BYTES, Weights, load_weights
-from trainer.zero import Zero
+from trainer.saving.weights import MAX_HEADER_BYTES, WeightsFile, load_weights
+from trainer.zero import ZeroConfig
 
-STAGES = [Zero(stage, precision="fp32", persist_elements=100) for stage in range(4)]
+STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,11 @@ def call(monkeypatch, capsys, *arguments) -> tuple[int, str]:
 
 @pytest.mark.deepspeed
 def test_the_exported_weights_are_the_trained_ones_in_every_stage(two, tmp_path):
-    for zero in [*STAGES, Zero(2, precision="bf16"), Zero(3, "optimizer+parameters", "fp32")]:
+    for zero in [
+        *STAGES,
+        ZeroConfig(2, precision="bf16"),
+        ZeroConfig(3, "optimizer+parameters", "fp32"),
+    ]:
         run = tmp_path / f"{zero.stage}-{zero.precision}-{zero.offload}"
         weights, output = two.run(train, zero, run, 0.5, 0)[0]
         export.export(run, tmp_path / "model", force=True)
@@ -183,7 +187,7 @@ def test_weights_are_read_from_a_file_and_from_a_sharded_folder(tmp_path):
     assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
     save_file(model.state_dict(), tmp_path / "one.safetensors")
     for path in (tmp_path / "sharded", tmp_path / "one.safetensors"):
-        weights = Weights(path)
+        weights = WeightsFile(path)
         assert weights.keys() == model.state_dict().keys()
         for name, tensor in model.state_dict().items():
             assert torch.equal(weights[name], tensor)

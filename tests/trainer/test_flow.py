@@ -7,9 +7,9 @@ import torch
 from tiny_model import IMAGE_DIM, tiny_model
 
 from trainer.batch import LatentBatch
-from trainer.flow import Dropout, Flow, Noising, draw, losses, noised, shifted
+from trainer.flow import DropoutConfig, FlowConfig, Noising, draw, losses, noised, shifted
 
-NO_DROPOUT = Dropout(text=0, reference=0, image=0, all=0)
+NO_DROPOUT = DropoutConfig(text=0, reference=0, image=0, all=0)
 
 
 def latent_batch(rows: int = 2, step: int = 3, first: int = 0) -> LatentBatch:
@@ -53,7 +53,7 @@ def test_noising_goes_from_the_clip_to_the_noise():
 
 
 def test_a_draw_depends_on_its_place_and_not_on_who_draws():
-    batch, flow = latent_batch(4), Flow()
+    batch, flow = latent_batch(4), FlowConfig()
     whole = draw(batch, flow, seed=9)
     for rows in (slice(0, 2), slice(2, 4)):
         part = draw(rows_of(batch, rows), flow, seed=9)
@@ -67,7 +67,7 @@ def test_a_draw_depends_on_its_place_and_not_on_who_draws():
 
 @pytest.mark.parametrize("sigmas", ["uniform", "logit_normal"])
 def test_levels_cover_the_range(sigmas):
-    flow = Flow(sigmas=sigmas, shift=1.0)
+    flow = FlowConfig(sigmas=sigmas, shift=1.0)
     one = dataclasses.replace(latent_batch(1), video=torch.zeros(1, 1, 1, 1, 1))
     one = dataclasses.replace(one, reference=one.video)
     drawn = [draw(dataclasses.replace(one, step=step), flow, 0).sigma.item() for step in range(400)]
@@ -77,7 +77,7 @@ def test_levels_cover_the_range(sigmas):
 
 
 def test_conditions_are_dropped_as_often_as_asked():
-    flow = Flow(dropout=Dropout(text=0.2, reference=0.3, image=0.0, all=0.1))
+    flow = FlowConfig(dropout=DropoutConfig(text=0.2, reference=0.3, image=0.0, all=0.1))
     one = dataclasses.replace(latent_batch(1), video=torch.zeros(1, 1, 1, 1, 1))
     one = dataclasses.replace(one, reference=one.video)
     drawn = [draw(dataclasses.replace(one, step=step), flow, 0) for step in range(2000)]
@@ -128,7 +128,7 @@ def test_the_right_velocities_lose_nothing():
         batch,
         noising,
         NULL_TEXT,
-        Flow(),
+        FlowConfig(),
     )
     assert clean.total.tolist() == [0, 0]
     shared = losses(
@@ -138,7 +138,7 @@ def test_the_right_velocities_lose_nothing():
         batch,
         noising,
         NULL_TEXT,
-        Flow(),
+        FlowConfig(),
     )
     assert shared.total.tolist() == [0, 0]
 
@@ -147,7 +147,7 @@ def test_losses_are_means_of_squares_and_weighted():
     batch = latent_batch()
     noising = fixed_noising(batch)
     oracle = Oracle(noising.video_noise - batch.video + 2, -batch.reference + 3)
-    got = losses(oracle, batch, noising, NULL_TEXT, Flow(reference_weight=0.5))
+    got = losses(oracle, batch, noising, NULL_TEXT, FlowConfig(reference_weight=0.5))
     torch.testing.assert_close(got.diffusion, torch.full((2,), 4.0))
     torch.testing.assert_close(got.reference, torch.full((2,), 9.0))
     torch.testing.assert_close(got.total, torch.full((2,), 8.5))
@@ -158,7 +158,7 @@ def test_the_subject_weighs_more_where_it_is():
     batch.subject[:, :, :, :4] = 1  # half the picture
     noising = fixed_noising(batch)
     oracle = Oracle(noising.video_noise - batch.video + 1, -batch.reference)
-    got = losses(oracle, batch, noising, NULL_TEXT, Flow(subject_weight=2.0))
+    got = losses(oracle, batch, noising, NULL_TEXT, FlowConfig(subject_weight=2.0))
     torch.testing.assert_close(got.diffusion, torch.full((2,), 2.0))
 
 
@@ -166,7 +166,7 @@ def test_a_dropped_prompt_becomes_the_null_prompt():
     batch = latent_batch()
     noising = fixed_noising(batch, keep_text=(True, False))
     oracle = Oracle(batch.video, batch.reference)
-    losses(oracle, batch, noising, NULL_TEXT + 7, Flow())
+    losses(oracle, batch, noising, NULL_TEXT + 7, FlowConfig())
     assert torch.equal(oracle.seen["encoder_hidden_states"][0], batch.text[0])
     assert torch.equal(oracle.seen["encoder_hidden_states"][1], NULL_TEXT[0] + 7)
 
@@ -176,7 +176,7 @@ def test_a_clean_reference_is_shown_clean_and_a_shared_one_noised():
     noising = fixed_noising(batch)
     for noise in ("clean", "shared"):
         oracle = Oracle(batch.video, batch.reference, noise)
-        losses(oracle, batch, noising, NULL_TEXT, Flow())
+        losses(oracle, batch, noising, NULL_TEXT, FlowConfig())
         is_clean = torch.equal(oracle.seen["reference"], batch.reference)
         assert is_clean == (noise == "clean")
         assert (oracle.seen["reference_timestep"] is None) == (noise == "clean")
@@ -197,7 +197,7 @@ def test_both_losses_fall_by_nine_tenths_on_eight_samples():
         reference=colour.expand(8, 16, 1, 4, 4).contiguous(),
         subject=None,
     )
-    flow = Flow(dropout=NO_DROPOUT, shift=5.0)
+    flow = FlowConfig(dropout=NO_DROPOUT, shift=5.0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0)
     history = []
     for step in range(300):
@@ -223,9 +223,9 @@ def test_both_losses_fall_by_nine_tenths_on_eight_samples():
 )
 def test_an_impossible_flow_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Flow(**settings)
+        FlowConfig(**settings)
 
 
 def test_an_impossible_dropout_is_refused():
     with pytest.raises(ValueError, match=r"dropout\.text must be from 0 to 1, got 1\.5"):
-        Dropout(text=1.5)
+        DropoutConfig(text=1.5)

@@ -18,7 +18,7 @@ from trainer.encoders import EncoderConfig, load_encoders
 from trainer.sampling.model_folder import Published, VideoSize, read_published
 from trainer.sampling.pipeline import ContextAnyonePipeline
 from trainer.sampling.references import fit_reference
-from trainer.sampling.sampler import Sampling
+from trainer.sampling.sampler import SamplingConfig
 from trainer.sampling.video_file import picture_strip, write_video
 
 SCRIPT = Path(generate.__file__)
@@ -29,7 +29,7 @@ QUICK = {"num_inference_steps": 2, "text_guidance": 3.0, "reference_guidance": 2
 
 @pytest.fixture(scope="module")
 def pipeline():
-    published = Published(ENCODERS, Sampling(shift=5.0, text_guidance=3.5), SIZE, step=120)
+    published = Published(ENCODERS, SamplingConfig(shift=5.0, text_guidance=3.5), SIZE, step=120)
     return ContextAnyonePipeline(tiny_model(image_dim=32), load_encoders(ENCODERS), published)
 
 
@@ -337,7 +337,7 @@ def test_the_script_writes_video_strip_and_settings(folder, tmp_path):
     assert told["model_step"] == 120
     assert told["sampling"] == {
         "steps": 2,
-        "guidance": Sampling.guidance,
+        "guidance": SamplingConfig.guidance,
         "text_guidance": 3.5,
         "reference_guidance": 5.0,
         "shift": 5.0,

@@ -19,8 +19,8 @@ from encoding import encode
 from places import ROOT
 from tiny_dataset import write_dataset
 
-from trainer.data.data_config import Data
-from trainer.data.latent_units import Encoding
+from trainer.data.data_config import DataConfig
+from trainer.data.latent_units import LatentsConfig
 
 SCRIPT = str(ROOT / "trainer" / "train.py")
 SMALL = {
@@ -162,7 +162,7 @@ def test_adapters_train_while_the_backbone_stays(one, data, tmp_path):
 
 def test_latents_made_before_train_as_well(one, tmp_path):
     data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
-    encode(data, Data(buckets=("32x48x5",)))
+    encode(data, DataConfig(buckets=("32x48x5",)))
     train(one, data, tmp_path / "run", train__steps=2, data__source="latents")
     assert [line["step"] for line in metrics(tmp_path / "run")][-1] == 2
     assert list((tmp_path / "run" / "validation" / "step-00000002").glob("*.mp4"))
@@ -170,7 +170,7 @@ def test_latents_made_before_train_as_well(one, tmp_path):
 
 def test_latents_give_the_losses_that_samples_give(one, tmp_path):
     data = write_dataset(tmp_path / "data", size=(96, 64), frames=9)
-    encode(data, Data(buckets=("32x48x5",)), Encoding(number_type="float32"))
+    encode(data, DataConfig(buckets=("32x48x5",)), LatentsConfig(number_type="float32"))
     changes = ("shrink", "rotation_degrees", "brightness", "contrast", "saturation", "background")
     unchanged = {f"data__augment__{name}": 0 for name in changes}
     same = {**unchanged, "data__random_start": "false", "validation__videos": 0, "log__every": 1}

@@ -9,15 +9,15 @@ import pytest
 import torch
 from tiny_engine import Training
 
-from trainer.optimizer import Optimizer, lr_at, parameter_groups
-from trainer.zero import Zero, engine_config, micro_steps
+from trainer.optimizer import OptimizerConfig, lr_at, parameter_groups
+from trainer.zero import ZeroConfig, engine_config, micro_steps
 
-FP32 = {stage: Zero(stage, precision="fp32", persist_elements=100) for stage in range(4)}
-AUTOCAST = [Zero(stage, precision="autocast") for stage in range(4)]
-BF16 = [Zero(stage, precision="bf16", persist_elements=100) for stage in (1, 2, 3)]
+FP32 = {stage: ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)}
+AUTOCAST = [ZeroConfig(stage, precision="autocast") for stage in range(4)]
+BF16 = [ZeroConfig(stage, precision="bf16", persist_elements=100) for stage in (1, 2, 3)]
 OFFLOADED = [
-    Zero(2, "optimizer", "fp32"),
-    Zero(3, "optimizer+parameters", "fp32", persist_elements=0),
+    ZeroConfig(2, "optimizer", "fp32"),
+    ZeroConfig(3, "optimizer+parameters", "fp32", persist_elements=0),
 ]
 # bf16 has 8 bits of mantissa: losses of about 2.5 differ by 2^-9 of them before they are averaged.
 LOW_PRECISION = 5e-3
@@ -129,9 +129,9 @@ def test_a_batch_is_split_or_the_allowed_numbers_are_named():
 
 
 def test_the_rate_warms_up_then_stays_or_falls():
-    constant = Optimizer(lr=1.0, warmup_steps=3)
+    constant = OptimizerConfig(lr=1.0, warmup_steps=3)
     assert [lr_at(constant, step, 10) for step in (0, 1, 2, 3, 9)] == [0.25, 0.5, 0.75, 1, 1]
-    cosine = Optimizer(lr=1.0, warmup_steps=0, schedule="cosine", min_lr_share=0.2)
+    cosine = OptimizerConfig(lr=1.0, warmup_steps=0, schedule="cosine", min_lr_share=0.2)
     assert lr_at(cosine, 0, 10) == 1
     assert lr_at(cosine, 5, 10) == pytest.approx(0.6)
     assert lr_at(cosine, 10, 10) == lr_at(cosine, 99, 10) == pytest.approx(0.2)
@@ -140,11 +140,13 @@ def test_the_rate_warms_up_then_stays_or_falls():
 def test_only_trainable_matrices_decay():
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2), torch.nn.Linear(2, 2))
     model[2].requires_grad_(False)
-    groups = parameter_groups(model, Optimizer(new_modules_lr_scale=4), lambda name: name[0] == "1")
+    groups = parameter_groups(
+        model, OptimizerConfig(new_modules_lr_scale=4), lambda name: name[0] == "1"
+    )
     found = {(len(g["params"]), g["decayed"], g["lr_scale"]) for g in groups}
     assert found == {(1, True, 1.0), (1, False, 1.0), (2, False, 4)}
     with pytest.raises(ValueError, match="no trainable parameter"):
-        parameter_groups(model.requires_grad_(False), Optimizer())
+        parameter_groups(model.requires_grad_(False), OptimizerConfig())
 
 
 @pytest.mark.parametrize(
@@ -158,17 +160,17 @@ def test_only_trainable_matrices_decay():
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Zero(**settings)
+        ZeroConfig(**settings)
 
 
 @pytest.mark.parametrize("name", ["lr", "eps"])
 def test_an_optimizer_needs_positive_numbers(name):
     with pytest.raises(ValueError, match=rf"optimizer\.{name} must be > 0, got 0"):
-        Optimizer(**{name: 0})
+        OptimizerConfig(**{name: 0})
 
 
 def test_buffers_are_no_larger_than_the_model():
-    config = engine_config(Zero(3), Optimizer(), 2, 3, 4, num_elements=1000)
+    config = engine_config(ZeroConfig(3), OptimizerConfig(), 2, 3, 4, num_elements=1000)
     assert config["zero_optimization"]["reduce_bucket_size"] == 1000
     assert config["train_batch_size"] == 24
     assert "offload_optimizer" not in config["zero_optimization"]

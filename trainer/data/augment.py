@@ -15,7 +15,7 @@ _MID_GREY = 127.5
 
 
 @dataclass(frozen=True)
-class Augment:
+class ReferenceAugmentConfig:
     """How references are changed in training; those of validation are left as they are.
 
     Attributes:
@@ -52,7 +52,7 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class Change:
+class ReferenceChange:
     """One drawn change of a reference; the default changes nothing."""
 
     flip: bool = False
@@ -64,11 +64,11 @@ class Change:
     background: tuple[int, int, int] | None = None
 
 
-def draw_change(config: Augment, seed: int) -> Change:
+def draw_change(config: ReferenceAugmentConfig, seed: int) -> ReferenceChange:
     """Draw all parameters; switching one off does not move the others."""
     draws = uniforms(seed, 10)
     colour = tuple(int(value) for value in draws[7:10] * 256)
-    return Change(
+    return ReferenceChange(
         flip=bool(draws[0] < config.flip),
         scale=1 - config.shrink * draws[1],
         rotation_degrees=config.rotation_degrees * (2 * draws[2] - 1),
@@ -80,7 +80,7 @@ def draw_change(config: Augment, seed: int) -> Change:
 
 
 def place_reference(
-    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], change: Change
+    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], change: ReferenceChange
 ) -> np.ndarray:
     """Set a reference into a grey picture of (height, width), changed, whole and undistorted.
 
@@ -119,7 +119,7 @@ def _over(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> np.ndarray
     return np.round(image * share + colour * (1 - share)).astype(np.uint8)
 
 
-def _recolour(image: np.ndarray, change: Change) -> np.ndarray:
+def _recolour(image: np.ndarray, change: ReferenceChange) -> np.ndarray:
     if (change.brightness, change.contrast, change.saturation) == (1, 1, 1):
         return image
     values = image.astype(np.float32)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainer.batch import Bucket
-from trainer.data.augment import Augment
+from trainer.data.augment import ReferenceAugmentConfig
 
 _BUCKET = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 
 @dataclass(frozen=True)
-class Data:
+class DataConfig:
     """What a run reads from its dataset, and how.
 
     Attributes:
@@ -40,7 +40,7 @@ class Data:
     references: int = 1
     fps: float = 0.0
     random_start: bool = True
-    augment: Augment = field(default_factory=Augment)
+    augment: ReferenceAugmentConfig = field(default_factory=ReferenceAugmentConfig)
     reference_background: Literal["keep", "grey"] = "keep"
     max_upscale: float = 1.5
     max_crop: float = 0.5

@@ -9,8 +9,8 @@ import torch
 from schemas.ids import content_id
 from schemas.latents import Latent, LatentReference
 from trainer.batch import Bucket, LatentBatch, PixelBatch
-from trainer.data.augment import Change
-from trainer.data.data_config import Data
+from trainer.data.augment import ReferenceChange
+from trainer.data.data_config import DataConfig
 from trainer.data.pictures import Unreadable
 from trainer.data.sample_source import Pixels, decode_sample, make_reference, take_frames
 from trainer.data.tensors import to_bytes, without_zero_tail
@@ -35,7 +35,7 @@ class SampleEncoder:
     def __init__(
         self,
         encoders: Encoders,
-        data: Data,
+        data: DataConfig,
         windows: int = 1,
         number_type: str = "bfloat16",
         device: torch.device | str = "cpu",
@@ -49,7 +49,9 @@ class SampleEncoder:
         stored, data = sample["references"], self._data
         if not stored:
             raise Unreadable("the sample has no reference")
-        pictures = np.stack([make_reference(each, bucket, Change(), data) for each in stored])
+        pictures = np.stack(
+            [make_reference(each, bucket, ReferenceChange(), data) for each in stored]
+        )
         first = take_frames(sample["num_frames"], sample["fps"], bucket.frames, data)
         room = sample["num_frames"] - first[-1]
         for start in sorted(set(np.linspace(0, room - 1, self._windows).astype(int).tolist())):

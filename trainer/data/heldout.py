@@ -4,16 +4,18 @@ import logging
 
 import numpy as np
 
-from trainer.data.data_config import Data
+from trainer.data.data_config import DataConfig
 from trainer.data.hashing import permutation
 from trainer.data.loader import STAND_INS
-from trainer.data.source import Batch, Request, Source
+from trainer.data.source import Batch, BatchRequest, SampleSet
 from trainer.draws import seed_of
 
 _LOG = logging.getLogger(__name__)
 
 
-def fixed_batches(source: Source, data: Data, split: str, count: int, seed: int) -> list[Batch]:
+def fixed_batches(
+    source: SampleSet, data: DataConfig, split: str, count: int, seed: int
+) -> list[Batch]:
     """Return `count` samples of a split, each as a batch of one: first frames, best references.
 
     They depend on the seed alone; samples that cannot be read are passed over. Training samples
@@ -38,7 +40,7 @@ def fixed_batches(source: Source, data: Data, split: str, count: int, seed: int)
         if len(batches) == count:
             break
         spots = source.spots(int(rows[place]))
-        request = Request(0, buckets[of[place]], (len(batches),), ((spots,),))
+        request = BatchRequest(0, buckets[of[place]], (len(batches),), ((spots,),))
         try:
             batches.append(maker.make(request))
         except ValueError as error:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from schemas.columns import Row
 from schemas.manifest import DataFile
 from trainer.batch import Bucket
-from trainer.data.data_config import Data, bucket_name
+from trainer.data.data_config import DataConfig, bucket_name
 from trainer.data.dataset import check_layout
 from trainer.data.files import Folder, in_parallel
 
@@ -32,7 +32,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Index:
+class RowIndex:
     """All rows of a table: about 60 bytes each, as arrays."""
 
     paths: tuple[str, ...]
@@ -68,13 +68,13 @@ def read_index(
     table: type[Row],
     columns: Sequence[str],
     check: Check = lambda _, __: None,
-) -> Index:
+) -> RowIndex:
     """Check the layout of every file, and what `check` asks of it; read its light columns."""
     read = functools.partial(_read_file, folder, table, columns, check)
     parts = in_parallel(read, list(files))
     empty = np.zeros(0, np.int32)
     lengths = [len(group) for _, group, _ in parts]
-    return Index(
+    return RowIndex(
         paths=tuple(file.path for file in files),
         file=np.repeat(np.arange(len(files), dtype=np.int32), lengths),
         group=np.concatenate([empty, *(group for _, group, _ in parts)]),
@@ -112,7 +112,7 @@ class Assigned:
     seen: str  # sizes that were seen, for a person
 
 
-def assign_buckets(index: Index, rows: np.ndarray, data: Data) -> Assigned:
+def assign_buckets(index: RowIndex, rows: np.ndarray, data: DataConfig) -> Assigned:
     """Give every clip to the bucket of the nearest aspect among those that it can fill.
 
     Among equal aspects: the most frames, then the largest picture.
@@ -161,7 +161,9 @@ def describe_sizes(
     )
 
 
-def check_buckets(assigned: Assigned, split: str, splits: Mapping[str, int], data: Data) -> None:
+def check_buckets(
+    assigned: Assigned, split: str, splits: Mapping[str, int], data: DataConfig
+) -> None:
     """Refuse buckets with too few samples, with what was seen instead and what to change."""
     found = sum(map(len, assigned.buckets.values())) + sum(assigned.left_out.values())
     if not found:

@@ -13,7 +13,7 @@ import torch
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
 from schemas.manifest import DataFile
 from trainer.batch import LatentBatch
-from trainer.data.data_config import Data
+from trainer.data.data_config import DataConfig
 from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
@@ -21,7 +21,7 @@ from trainer.data.index import Assigned, Spot, describe_sizes, read_index
 from trainer.data.latent_file import read_depends_on
 from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
-from trainer.data.source import Request, first_readable
+from trainer.data.source import BatchRequest, first_readable
 from trainer.data.tensors import from_bytes
 from trainer.draws import seed_of
 
@@ -37,7 +37,7 @@ class LatentSource:
     """The latents of a dataset, checked when it is opened."""
 
     def __init__(
-        self, url: str | Path, data: Data, fingerprint: Mapping[str, str] | None = None
+        self, url: str | Path, data: DataConfig, fingerprint: Mapping[str, str] | None = None
     ) -> None:
         """Open them. Raises ValueError when there are none, or they are not of these encoders."""
         self._data = data
@@ -128,7 +128,7 @@ def _check_fingerprint(theirs: dict[str, str], ours: dict[str, str]) -> None:
         )
 
 
-def _check_settings(theirs: dict[str, Any], data: Data) -> None:
+def _check_settings(theirs: dict[str, Any], data: DataConfig) -> None:
     ours = {"data.fps": data.fps, "data.reference_background": data.reference_background}
     differing = [
         f"{name}: latents {theirs.get(name)!r}, this run {value!r}"
@@ -171,7 +171,7 @@ class LatentMaker:
         self._seed, self._training = seed, training
         self.number_type = "bfloat16"
 
-    def make(self, request: Request) -> LatentBatch:
+    def make(self, request: BatchRequest) -> LatentBatch:
         """Read a micro-batch. Raises ValueError when no stand-in of a place can be read."""
         loaded = [
             first_readable(samples, lambda spots, place=place: self._load(spots, request, place))
@@ -194,7 +194,7 @@ class LatentMaker:
         except RuntimeError as error:
             raise ValueError(f"the latents of a batch differ in shape: {error}") from error
 
-    def _load(self, spots: Sequence[Spot], request: Request, place: int) -> dict[str, Any]:
+    def _load(self, spots: Sequence[Spot], request: BatchRequest, place: int) -> dict[str, Any]:
         where = (self._seed, request.step, place)
         window = seed_of(*where, "window") % len(spots) if self._training else 0
         row = self._reader.read(spots[window])

@@ -10,7 +10,7 @@ from schemas.columns import schema_of
 from schemas.ids import content_id
 from schemas.latents import LATENTS_VERSION, NUMBER_TYPES, Latent, LatentIndex, NullText
 from trainer.batch import Bucket
-from trainer.data.data_config import Data, bucket_name
+from trainer.data.data_config import DataConfig, bucket_name
 from trainer.data.index import Spot
 from trainer.data.sample_source import SampleSource
 from trainer.data.tensors import item_bytes
@@ -22,7 +22,7 @@ _TOKENS_PER_WORD = 1.4  # of UMT5, in English
 
 
 @dataclass(frozen=True)
-class Encoding:
+class LatentsConfig:
     """How samples become latents.
 
     Attributes:
@@ -49,7 +49,7 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Unit:
+class LatentUnit:
     """Samples of one file that become one file of latents of one bucket."""
 
     unit_id: str
@@ -59,13 +59,13 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EncodingRecipe:
     """What every worker knows: which dataset, and how its samples are encoded."""
 
     url: str
     encoders: EncoderConfig
-    data: Data
-    encoding: Encoding
+    data: DataConfig
+    encoding: LatentsConfig
 
     def settings(self) -> dict[str, Any]:
         """Return what latents depend on beside the encoders, as named in a run's settings."""
@@ -90,7 +90,7 @@ class Recipe:
 class EncodingPlan:
     """What the encoding of a dataset has to do, before any encoder is loaded."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: EncodingRecipe) -> None:
         """Open the dataset. Raises ValueError when no sample fits a bucket."""
         self.recipe, data = recipe, recipe.data
         self.source = SampleSource(recipe.url, data)
@@ -118,7 +118,7 @@ class EncodingPlan:
                 total[reason] = total.get(reason, 0) + number
         return total
 
-    def units(self, fingerprint: dict[str, str]) -> list[Unit]:
+    def units(self, fingerprint: dict[str, str]) -> list[LatentUnit]:
         """Cut the work into units; an unchanged file of samples gives the same units again."""
         sha256 = {file.path: file.sha256 for file in self.source.snapshot.manifest.files}
         units = []
@@ -133,7 +133,7 @@ class EncodingPlan:
             for spots in self._by_file(rows, most):
                 places = [(spot.group, spot.row) for spot in spots]
                 parts = (self.recipe.depends_on(bucket, fingerprint), sha256[spots[0].path], places)
-                units.append(Unit(content_id(*parts), bucket, spots, size * len(spots)))
+                units.append(LatentUnit(content_id(*parts), bucket, spots, size * len(spots)))
         return units
 
     def _by_file(self, rows: np.ndarray, most: int) -> Iterator[tuple[Spot, ...]]:
@@ -191,7 +191,7 @@ def _amount(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
-def sample_bytes(bucket: Bucket, encoders: EncoderConfig, encoding: Encoding) -> int:
+def sample_bytes(bucket: Bucket, encoders: EncoderConfig, encoding: LatentsConfig) -> int:
     """Estimate the bytes of a sample's latents: one reference, a caption of 40 words."""
     cells = bucket.height // 8 * (bucket.width // 8)
     frames = (bucket.frames - 1) // 4 + 1

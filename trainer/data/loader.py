@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from trainer.batch import Skipped
-from trainer.data.data_config import Data
+from trainer.batch import SkippedSample
+from trainer.data.data_config import DataConfig
 from trainer.data.order import GlobalBatch, Order, slice_of
-from trainer.data.source import Batch, Maker, Request, Source
+from trainer.data.source import Batch, BatchRequest, Maker, SampleSet
 
 STAND_INS = 8  # samples tried in place of one that cannot be read
 _GRACE_S = 120  # how long a worker outlives a SIGTERM, so that its trainer can finish a step
@@ -28,9 +28,9 @@ _PRELOADED = ["trainer.data.worker"]
 
 
 def make_loader(
-    source: Source,
+    source: SampleSet,
     order: Order,
-    data: Data,
+    data: DataConfig,
     *,
     rank: int,
     world_size: int,
@@ -68,7 +68,7 @@ def make_loader(
     return _received(parcels, kill, data)
 
 
-def _worker_options(data: Data) -> dict[str, Any]:
+def _worker_options(data: DataConfig) -> dict[str, Any]:
     if not data.num_workers:
         return {}
     return {
@@ -114,12 +114,12 @@ def _end_with_trainer() -> None:
         os._exit(1)
 
 
-class Requests(Sampler[Request]):
+class Requests(Sampler[BatchRequest]):
     """What the workers are to make, in order. Only this side knows the index."""
 
     def __init__(
         self,
-        source: Source,
+        source: SampleSet,
         order: Order,
         places: range,
         micro_batch: int,
@@ -133,19 +133,19 @@ class Requests(Sampler[Request]):
         steps = max(0, self._stop_step - self._start_step)
         return steps * len(self._places) // self._micro_batch
 
-    def __iter__(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[BatchRequest]:
         for step in range(self._start_step, self._stop_step):
             batch = self._order.batch(step)
             for top in range(0, len(self._places), self._micro_batch):
                 yield self._request(batch, self._places[top : top + self._micro_batch])
 
-    def _request(self, batch: GlobalBatch, places: range) -> Request:
+    def _request(self, batch: GlobalBatch, places: range) -> BatchRequest:
         spots = []
         for place in places:
             indices = (batch.indices[place], *self._order.stand_ins(batch, place, STAND_INS))
             # A small bucket comes round to the same sample; it would fail again.
             spots.append(tuple(self._source.spots(index) for index in dict.fromkeys(indices)))
-        return Request(batch.step, batch.bucket, tuple(places), tuple(spots))
+        return BatchRequest(batch.step, batch.bucket, tuple(places), tuple(spots))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class _Parcels(Dataset[_Parcel]):
     def __init__(self, maker: Maker) -> None:
         self._maker = maker
 
-    def __getitem__(self, request: Request) -> _Parcel:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getitem__(self, request: BatchRequest) -> _Parcel:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             return _Parcel(self._maker.make(request))
         except ValueError as error:  # sent as text: a traceback of two processes helps nobody
@@ -180,7 +180,9 @@ def _unchanged(parcel: Any) -> Any:
     return parcel
 
 
-def _received(parcels: Iterator[_Parcel], kill: Callable[[], None], data: Data) -> Iterator[Batch]:
+def _received(
+    parcels: Iterator[_Parcel], kill: Callable[[], None], data: DataConfig
+) -> Iterator[Batch]:
     timeout_s = data.timeout_s if data.num_workers else None
     try:
         while (parcel := _next(parcels, kill, timeout_s)) is not None:
@@ -227,12 +229,12 @@ def _kill(workers: list[Any]) -> None:
 class SkipCounter:
     """Counts what could not be read, and stops a run that has to skip too much."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: DataConfig) -> None:
         self._limit = data.max_skipped
         self.times = 0
         self.reasons: dict[str, str] = {}  # sample_id -> why
 
-    def count(self, skipped: tuple[Skipped, ...]) -> None:
+    def count(self, skipped: tuple[SkippedSample, ...]) -> None:
         """Add those of a batch. Raises ValueError when more samples failed than allowed."""
         self.times += len(skipped)
         self.reasons |= {each.sample_id: each.reason for each in skipped}

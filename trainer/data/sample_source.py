@@ -10,15 +10,15 @@ import torch
 
 from schemas.tables import Sample
 from trainer.batch import Bucket, PixelBatch
-from trainer.data.augment import Change, cut_out, draw_change, place_reference
-from trainer.data.data_config import Data
+from trainer.data.augment import ReferenceChange, cut_out, draw_change, place_reference
+from trainer.data.data_config import DataConfig
 from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
-from trainer.data.index import Assigned, Index, Spot, assign_buckets, read_index
+from trainer.data.index import Assigned, RowIndex, Spot, assign_buckets, read_index
 from trainer.data.pictures import Unreadable, decode_frames, decode_reference, subject_mask
 from trainer.data.reader import RowReader
-from trainer.data.source import Request, first_readable
+from trainer.data.source import BatchRequest, first_readable
 from trainer.draws import seed_of
 
 _LIGHT = ("sample_id", "split", "width", "height", "num_frames", "fps")
@@ -31,7 +31,7 @@ _HEAVY = (
 class SampleSource:
     """The samples of a dataset, checked when it is opened."""
 
-    def __init__(self, url: str | Path, data: Data) -> None:
+    def __init__(self, url: str | Path, data: DataConfig) -> None:
         """Open the newest version. Raises ValueError with what is wrong with it."""
         self._data = data
         self._folder = Folder(url)
@@ -44,7 +44,7 @@ class SampleSource:
                 "manifest lists the reasons (funnel)"
             )
         check_files(self._folder, files, data.verify)
-        self.index: Index = read_index(self._folder, files, Sample, _LIGHT)
+        self.index: RowIndex = read_index(self._folder, files, Sample, _LIGHT)
 
     def assign(self, split: str) -> Assigned:
         """Return which samples of a split go to which bucket."""
@@ -80,10 +80,10 @@ class Pixels:
 class PixelMaker:
     """Decodes samples into batches."""
 
-    def __init__(self, reader: RowReader, data: Data, seed: int, training: bool) -> None:
+    def __init__(self, reader: RowReader, data: DataConfig, seed: int, training: bool) -> None:
         self._reader, self._data, self._seed, self._training = reader, data, seed, training
 
-    def make(self, request: Request) -> PixelBatch:
+    def make(self, request: BatchRequest) -> PixelBatch:
         """Decode a micro-batch. Raises ValueError when no stand-in of a place can be read."""
         loaded = [
             first_readable(samples, lambda spots, place=place: self._load(spots, request, place))
@@ -101,19 +101,19 @@ class PixelMaker:
             skipped=tuple(skipped for each in loaded for skipped in each.skipped),
         )
 
-    def _load(self, spots: Sequence[Spot], request: Request, place: int) -> Pixels:
+    def _load(self, spots: Sequence[Spot], request: BatchRequest, place: int) -> Pixels:
         row = self._reader.read(spots[0])
         wanted = self._window(row, request, place)
         return decode_sample(row, wanted, self._references(row, request, place), request.bucket)
 
-    def _window(self, row: dict[str, Any], request: Request, place: int) -> list[int]:
+    def _window(self, row: dict[str, Any], request: BatchRequest, place: int) -> list[int]:
         """Return the frames of the clip that are taken."""
         draw = None
         if self._training and self._data.random_start:
             draw = seed_of(self._seed, request.step, place, "window")
         return take_frames(row["num_frames"], row["fps"], request.bucket.frames, self._data, draw)
 
-    def _references(self, row: dict[str, Any], request: Request, place: int) -> np.ndarray:
+    def _references(self, row: dict[str, Any], request: BatchRequest, place: int) -> np.ndarray:
         """Return (R, H, W, 3): references of the sample, chosen and changed for this step."""
         stored, bucket = row["references"], request.bucket
         if not stored:
@@ -124,7 +124,7 @@ class PixelMaker:
             chosen = permutation(seed_of(*where, "references"), len(stored))
         pictures = []
         for number in range(self._data.references):
-            change = Change()
+            change = ReferenceChange()
             if self._training:
                 change = draw_change(self._data.augment, seed_of(*where, "augment", number))
             reference = stored[int(chosen[number % len(stored)])]
@@ -133,7 +133,7 @@ class PixelMaker:
 
 
 def take_frames(
-    num_frames: int, clip_fps: float, count: int, data: Data, draw: int | None = None
+    num_frames: int, clip_fps: float, count: int, data: DataConfig, draw: int | None = None
 ) -> list[int]:
     """Return the frames of a clip that make `count` at the wanted rate, from a drawn start."""
     stride = clip_fps / data.fps if data.fps else 1.0
@@ -157,7 +157,7 @@ def decode_sample(
 
 
 def make_reference(
-    reference: dict[str, Any], bucket: Bucket, change: Change, data: Data
+    reference: dict[str, Any], bucket: Bucket, change: ReferenceChange, data: DataConfig
 ) -> np.ndarray:
     """Decode a reference and set it into the bucket's picture, (H, W, 3). Raises Unreadable."""
     image, mask = decode_reference(reference["image"]["bytes"], reference["mask"]["bytes"])

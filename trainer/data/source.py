@@ -7,8 +7,8 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from trainer.batch import Bucket, LatentBatch, PixelBatch, Skipped
-from trainer.data.data_config import Data
+from trainer.batch import Bucket, LatentBatch, PixelBatch, SkippedSample
+from trainer.data.data_config import DataConfig
 from trainer.data.index import Assigned, Spot
 from trainer.data.pictures import Unreadable
 
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Request:
+class BatchRequest:
     """A micro-batch to be made: where its rows are, and where those that may stand in."""
 
     step: int
@@ -29,10 +29,10 @@ class Request:
 class Maker(Protocol):
     """Makes batches; travels to the processes that decode."""
 
-    def make(self, request: Request) -> Batch: ...
+    def make(self, request: BatchRequest) -> Batch: ...
 
 
-class Source(Protocol):
+class SampleSet(Protocol):
     """The samples of a dataset, as indices."""
 
     @property
@@ -54,25 +54,25 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[Value]):
+class LoadedSample(Generic[Value]):
     """What a place of a batch holds, and what had to be skipped to get it."""
 
     value: Value
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedSample, ...]
 
 
 def first_readable(
     samples: tuple[tuple[Spot, ...], ...], load: Callable[[tuple[Spot, ...]], Value]
-) -> Loaded[Value]:
+) -> LoadedSample[Value]:
     """Load the first sample that can be read. Raises ValueError when none can."""
-    skipped: list[Skipped] = []
+    skipped: list[SkippedSample] = []
     for spots in samples:
         try:
             value = load(spots)
         except Unreadable as error:
-            skipped.append(Skipped(spots[0].sample_id, str(error)))
+            skipped.append(SkippedSample(spots[0].sample_id, str(error)))
         else:
-            return Loaded(value, tuple(skipped))
+            return LoadedSample(value, tuple(skipped))
     told = "; ".join(f"{each.sample_id}: {each.reason}" for each in skipped[:3])
     raise ValueError(
         f"{len(skipped)} samples in a row cannot be read, the first: {told}. The dataset is "
@@ -81,8 +81,8 @@ def first_readable(
 
 
 def open_source(
-    url: str | Path, data: Data, fingerprint: Mapping[str, str] | None = None
-) -> Source:
+    url: str | Path, data: DataConfig, fingerprint: Mapping[str, str] | None = None
+) -> SampleSet:
     """Open what `data.source` names in a dataset. Raises ValueError with what is wrong.
 
     `fingerprint` is that of the run's encoders; latents made by others are refused.
@@ -96,7 +96,7 @@ def open_source(
     return LatentSource(url, data, fingerprint)
 
 
-def training_buckets(source: Source, data: Data) -> dict[Bucket, np.ndarray]:
+def training_buckets(source: SampleSet, data: DataConfig) -> dict[Bucket, np.ndarray]:
     """Return the training samples of every bucket. Raises ValueError when one has too few."""
     from trainer.data.index import check_buckets
 

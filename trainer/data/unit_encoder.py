@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from schemas.latents import Latent, NullText
-from trainer.batch import Skipped
+from trainer.batch import SkippedSample
 from trainer.data.encode import COLUMNS, SampleEncoder
 from trainer.data.files import Folder
 from trainer.data.latent_file import latent_file
-from trainer.data.latent_units import Recipe, Unit
+from trainer.data.latent_units import EncodingRecipe, LatentUnit
 from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
 from trainer.data.tensors import to_bytes, without_zero_tail
@@ -19,13 +19,13 @@ from trainer.encoders import Encoders, load_encoders
 
 
 @dataclass(frozen=True)
-class EncodedUnit:
+class EncodedLatents:
     """A unit's file, and what it holds. No bytes when none of its samples could be read."""
 
     content: bytes
     rows: int
     splits: dict[str, int]  # samples
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedSample, ...]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def describe(encoders: Encoders, number_type: str) -> Described:
     return Described(encoders.fingerprint, text)
 
 
-def make_describer(recipe: Recipe) -> Callable[[str], Described]:
+def make_describer(recipe: EncodingRecipe) -> Callable[[str], Described]:
     """Return the function that loads the encoders and describes them."""
     return lambda _: describe(
         load_encoders(recipe.encoders, choose_device()), recipe.encoding.number_type
@@ -62,30 +62,30 @@ class UnitEncoder:
     So that what is wrong with their weights is an answer, not a worker that never starts.
     """
 
-    def __init__(self, recipe: Recipe, fingerprint: dict[str, str]) -> None:
+    def __init__(self, recipe: EncodingRecipe, fingerprint: dict[str, str]) -> None:
         self._recipe, self._fingerprint = recipe, fingerprint
         cache_bytes = recipe.data.cache_mib * 2**20
         self._reader = RowReader(Folder(recipe.url), COLUMNS, cache_bytes)
         self._encoder: SampleEncoder | None = None
 
-    def __call__(self, unit: Unit) -> EncodedUnit:
+    def __call__(self, unit: LatentUnit) -> EncodedLatents:
         """Encode all windows of a unit's samples."""
         splits: dict[str, int] = {}
-        skipped: list[Skipped] = []
+        skipped: list[SkippedSample] = []
         rows: list[Latent] = []
         for spot in unit.spots:
             try:
                 made = list(self._loaded().rows(self._reader.read(spot), unit.bucket))
             except Unreadable as error:
-                skipped.append(Skipped(spot.sample_id, str(error)))
+                skipped.append(SkippedSample(spot.sample_id, str(error)))
                 continue
             splits[made[0].split] = splits.get(made[0].split, 0) + 1
             rows += made
         if not rows:
-            return EncodedUnit(b"", 0, splits, tuple(skipped))
+            return EncodedLatents(b"", 0, splits, tuple(skipped))
         depends_on = self._recipe.depends_on(unit.bucket, self._fingerprint)
         content, number = latent_file(rows, depends_on)
-        return EncodedUnit(content, number, splits, tuple(skipped))
+        return EncodedLatents(content, number, splits, tuple(skipped))
 
     def _loaded(self) -> SampleEncoder:
         if self._encoder is None:

@@ -14,8 +14,8 @@ import torch
 from trainer.measures.activations import Activations
 from trainer.measures.flops import Sizes, num_checkpointed
 from trainer.measures.parameter_counts import Counts, count_parameters
-from trainer.train_config import Training
-from trainer.zero import Zero
+from trainer.train_config import TrainConfig
+from trainer.zero import ZeroConfig
 
 GIB = 2**30
 _FP32 = 4
@@ -27,7 +27,7 @@ _TIGHT = 0.9  # share of the memory from which on advice is given
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """What decides the memory of a training run.
 
     Attributes:
@@ -43,7 +43,7 @@ class Plan:
     """
 
     sizes: Sizes
-    zero: Zero = field(default_factory=Zero)
+    zero: ZeroConfig = field(default_factory=ZeroConfig)
     world_size: int = 1
     checkpointing: int = 0
     ema: bool = False
@@ -54,14 +54,14 @@ class Plan:
 
 
 def plan_for(
-    training: Training,
+    training: TrainConfig,
     world_size: int,
     *,
     text: int,
     image: int,
     encoders_bytes: int = 0,
     cuda: bool = True,
-) -> Plan:
+) -> MemoryPlan:
     """Return the plan of a training: its largest bucket, its engine.
 
     Args:
@@ -82,7 +82,7 @@ def plan_for(
         image=image,
         batch=training.train.micro_batch,
     )
-    return Plan(
+    return MemoryPlan(
         sizes,
         training.zero,
         world_size,
@@ -95,11 +95,11 @@ def plan_for(
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes on each device by part, and of each process in the host's memory."""
 
     config: Mapping[str, Any]
-    plan: Plan
+    plan: MemoryPlan
     parts: dict[str, int]
     host: dict[str, int]
 
@@ -114,7 +114,7 @@ class Estimate:
         return "\n".join(f"{name:24}{size / GIB:9.2f} GiB" for name, size in rows)
 
 
-def estimate(config: Mapping[str, Any], plan: Plan) -> Estimate:
+def estimate(config: Mapping[str, Any], plan: MemoryPlan) -> MemoryEstimate:
     """Estimate the peak of training a model by this plan.
 
     Args:
@@ -132,10 +132,10 @@ def estimate(config: Mapping[str, Any], plan: Plan) -> Estimate:
     parts["frozen encoders"] = plan.encoders_bytes
     overhead = int(_FRAGMENTATION * (sum(parts.values()) + working)) + _CONTEXT_BYTES
     parts["workspace"] = working + (overhead if plan.cuda else 0)
-    return Estimate(config, plan, {name: size for name, size in parts.items() if size}, host)
+    return MemoryEstimate(config, plan, {name: size for name, size in parts.items() if size}, host)
 
 
-def _states(counts: Counts, plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
+def _states(counts: Counts, plan: MemoryPlan) -> tuple[dict[str, int], dict[str, int]]:
     """Return what lives from step to step, on the device and on the host.
 
     Stages 1 and 2 copy even fp32 parameters into the optimizer; stage 3 only to offload them.
@@ -167,7 +167,7 @@ def _states(counts: Counts, plan: Plan) -> tuple[dict[str, int], dict[str, int]]
     return device, host
 
 
-def _weight_casts(counts: Counts, num_layers: int, plan: Plan) -> int:
+def _weight_casts(counts: Counts, num_layers: int, plan: MemoryPlan) -> int:
     """Return the bf16 weights that autocast makes, kept along with their block's activations."""
     already_bf16 = plan.lora_rank is not None and plan.frozen_bytes == 2
     if plan.zero.precision != "autocast" or already_bf16:
@@ -175,13 +175,13 @@ def _weight_casts(counts: Counts, num_layers: int, plan: Plan) -> int:
     return 2 * counts.block * max(1, num_layers - num_checkpointed(num_layers, plan.checkpointing))
 
 
-def _update_bytes(counts: Counts, plan: Plan) -> int:
+def _update_bytes(counts: Counts, plan: MemoryPlan) -> int:
     if plan.zero.stage == 0 or plan.zero.offload != "none":
         return 0
     return _FP32 * counts.trainable(plan.lora_rank) // plan.world_size
 
 
-def _buckets(counts: Counts, plan: Plan) -> int:
+def _buckets(counts: Counts, plan: MemoryPlan) -> int:
     if plan.zero.stage == 0:
         return 0
     number = 2 if plan.zero.overlap_comm and plan.cuda else 1
@@ -196,7 +196,7 @@ def memory_bytes(device: torch.device) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
-def refuse_or_advise(estimated: Estimate, available_bytes: int) -> str:
+def refuse_or_advise(estimated: MemoryEstimate, available_bytes: int) -> str:
     """Return '' when training fits well, and advice when it fits just so.
 
     Raises:
@@ -219,7 +219,7 @@ def refuse_or_advise(estimated: Estimate, available_bytes: int) -> str:
     )
 
 
-def _remedies(plan: Plan) -> Iterator[tuple[str, Plan]]:
+def _remedies(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
     """Yield the changes that this plan has not made yet, most useful first."""
     zero, sizes = plan.zero, plan.sizes
     if plan.checkpointing != 1:
@@ -245,7 +245,7 @@ def _remedies(plan: Plan) -> Iterator[tuple[str, Plan]]:
         yield "ema.decay=0", replace(plan, ema=False)
 
 
-def _together(estimated: Estimate, available_bytes: int) -> str:
+def _together(estimated: MemoryEstimate, available_bytes: int) -> str:
     """Say how many of the remedies, one after the other, are enough."""
     current, used = estimated, []
     while current.total > _TIGHT * available_bytes:

@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"\b(hf_|sk-|AKIA|ghp_)[A-Za-z0-9_-]{8,}")
 
 
 @dataclass(frozen=True)
-class Log:
+class LogConfig:
     """What is logged, how often, and where.
 
     Attributes:
@@ -86,7 +86,7 @@ class RunLog:
     def __init__(
         self,
         folder: Path,
-        config: Log,
+        config: LogConfig,
         *,
         step: int = 0,
         rank: int = 0,
@@ -209,7 +209,7 @@ def _on_device(value: Any) -> bool:
     return torch.is_tensor(value) and value.device.type != "cpu"
 
 
-def _start_wandb(folder: Path, config: Log, settings: Mapping[str, Any]) -> Any:
+def _start_wandb(folder: Path, config: LogConfig, settings: Mapping[str, Any]) -> Any:
     try:
         wandb = importlib.import_module("wandb")
     except ImportError as error:

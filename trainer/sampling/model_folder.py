@@ -14,7 +14,7 @@ import diffusers
 
 from trainer.encoders.encoder_config import EncoderConfig
 from trainer.encoders.folders import check_folder
-from trainer.sampling.sampler import Sampling, make_scheduler
+from trainer.sampling.sampler import SamplingConfig, make_scheduler
 from trainer.saving.complete import read_json, write_json
 
 INDEX, ENCODERS, TRANSFORMER = "model_index.json", "encoders.json", "transformer"
@@ -56,7 +56,9 @@ class Published:
     """What a model needs beside its weights to make videos."""
 
     encoders: EncoderConfig
-    sampling: Sampling = field(default_factory=Sampling)  # as in the run's own validation
+    sampling: SamplingConfig = field(
+        default_factory=SamplingConfig
+    )  # as in the run's own validation
     size: VideoSize = field(default_factory=VideoSize)
     step: int | None = None  # of the training run that the weights are of
 
@@ -91,7 +93,7 @@ def read_published(folder: Path) -> Published:
             "one from a training run with trainer/export.py"
         )
     step = index.get("step")
-    sampling = _filled(Sampling, index.get("sampling", {}), folder / INDEX)
+    sampling = _filled(SamplingConfig, index.get("sampling", {}), folder / INDEX)
     return Published(
         encoders=_filled(EncoderConfig, read_json(folder / ENCODERS), folder / ENCODERS),
         sampling=replace(sampling, shift=_shift_of(folder / SCHEDULER)),

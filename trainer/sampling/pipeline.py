@@ -25,7 +25,7 @@ from trainer.sampling.model_folder import (
     write_published,
 )
 from trainer.sampling.references import Reference, stack_references
-from trainer.sampling.sampler import Conditions, Generators, Sampling, sample
+from trainer.sampling.sampler import Conditions, Generators, SamplingConfig, sample
 
 OutputType = Literal["np", "uint8", "pil", "latent"]
 OUTPUT_TYPES = ("np", "uint8", "pil", "latent")
@@ -116,7 +116,7 @@ class ContextAnyonePipeline:
             height, width: px, multiples of 16; None is the size that the model was trained on.
             num_frames: 4k + 1.
             num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
-                `Sampling`; None is as in the validation of the training.
+                `SamplingConfig`; None is as in the validation of the training.
             seed: of every video of the batch; a video does not depend on the rest of the batch.
             generator: on the CPU; takes the place of `seed`. One for the batch or one a prompt.
             negative_prompt: what guidance leads away from; '' is what training dropped to.
@@ -152,7 +152,7 @@ class ContextAnyonePipeline:
         prompts: Sequence[str],
         pictures: np.ndarray | None,
         size: VideoSize,
-        sampling: Sampling,
+        sampling: SamplingConfig,
         generator: Generators,
         negative_prompt: str = "",
         on_step: Callable[[int, float, torch.Tensor], None] | None = None,

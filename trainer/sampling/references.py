@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from trainer.data.augment import NEUTRAL, Change, place_reference
+from trainer.data.augment import NEUTRAL, ReferenceChange, place_reference
 from trainer.sampling.model_folder import VideoSize
 
 Reference = Image.Image | Sequence[Image.Image]  # one picture, or several of one character
@@ -69,4 +69,4 @@ def fit_reference(image: Image.Image, height: int, width: int) -> np.ndarray:
         image = Image.alpha_composite(ground, image)
     pixels = np.asarray(image.convert("RGB"))
     everything = np.full(pixels.shape[:2], 255, np.uint8)
-    return place_reference(pixels, everything, (height, width), Change())
+    return place_reference(pixels, everything, (height, width), ReferenceChange())

@@ -16,7 +16,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingConfig:
     """How a video is sampled; the solver is UniPC on flow sigmas.
 
     The scales are the ones that Phantom uses with the same three passes. A pass whose weight
@@ -120,7 +120,7 @@ def sample(
     model: Any,
     conditions: Conditions,
     shape: tuple[int, int, int, int, int],
-    config: Sampling,
+    config: SamplingConfig,
     *,
     generator: Generators,
     on_step: Callable[[int, float, torch.Tensor], None] | None = None,

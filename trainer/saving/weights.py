@@ -32,7 +32,7 @@ _SIZES = {
 }
 
 
-class Weights(Mapping[str, torch.Tensor]):
+class WeightsFile(Mapping[str, torch.Tensor]):
     """The tensors of a .safetensors file or of a diffusers folder, each read when asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises ValueError for pickled weights, a folder with code, and a file that is not as its
     header says.
     """
-    return dict(Weights(path))
+    return dict(WeightsFile(path))
 
 
 def _files(path: Path) -> list[Path]:

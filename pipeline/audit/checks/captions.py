@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Check, Finding, found, warning
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.engines.captions.caption_checks import text_problem
 from pipeline.engines.captions.people_count import counted_people
 
@@ -52,7 +52,7 @@ _BY_PROBLEM = {  # beginnings of what `text_problem` says
 }  # fmt: skip
 
 
-def check_captions(index: Index) -> Iterator[Finding]:
+def check_captions(index: AuditIndex) -> Iterator[Finding]:
     """Read every caption and description; equal texts are judged once."""
     sql = "SELECT sample_id, caption, description, num_people FROM samples"
     for sample_id, caption, description, num_people in index.rows(sql):

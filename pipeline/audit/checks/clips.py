@@ -43,25 +43,25 @@ UNSTEADY = note(
 
 
 @dataclass(frozen=True)
-class Gate:
+class ClipLimit:
     """One measure, the side on which it fails, and the setting that holds its threshold."""
 
     check: Check
     measure: str  # column of clips, and attribute of what is measured from pixels
-    setting: str  # of pipeline.observing.quality.QualityGate
+    setting: str  # of pipeline.observing.quality.QualityConfig
     too_low: bool
 
 
 GATES = (
-    Gate(DARK, "brightness", "min_brightness", True),
-    Gate(DARK, "dark", "max_dark", False),
-    Gate(BRIGHT, "bright", "max_bright", False),
-    Gate(FLAT, "contrast", "min_contrast", True),
-    Gate(BORDER, "black_border", "max_black_border", False),
-    Gate(BLURRY, "sharpness", "min_sharpness", True),
-    Gate(STILL, "motion", "min_motion", True),
-    Gate(FAST, "motion", "max_motion", False),
-    Gate(TEXT, "text_area", "max_text_area", False),
+    ClipLimit(DARK, "brightness", "min_brightness", True),
+    ClipLimit(DARK, "dark", "max_dark", False),
+    ClipLimit(BRIGHT, "bright", "max_bright", False),
+    ClipLimit(FLAT, "contrast", "min_contrast", True),
+    ClipLimit(BORDER, "black_border", "max_black_border", False),
+    ClipLimit(BLURRY, "sharpness", "min_sharpness", True),
+    ClipLimit(STILL, "motion", "min_motion", True),
+    ClipLimit(FAST, "motion", "max_motion", False),
+    ClipLimit(TEXT, "text_area", "max_text_area", False),
 )
 
 
@@ -80,7 +80,7 @@ def queries(has: Mapping[str, bool]) -> Iterator[Query]:
     )  # fmt: skip
 
 
-def _gate(gate: Gate, table: str) -> Query:
+def _gate(gate: ClipLimit, table: str) -> Query:
     sign = "<" if gate.too_low else ">"
     source = "samples s JOIN clips c USING (clip_id)" if table == "clips" else "samples s"
     column = f"{'c' if table == 'clips' else 's'}.{gate.measure}"

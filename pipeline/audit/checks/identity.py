@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Finding, error, found, warning
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.audit.thresholds import Thresholds
 from schemas.ids import unit_interval
 
@@ -154,7 +154,7 @@ def _one() -> str:
 class Centres:
     """The mean direction of every character, and how far each of its tracks is from the others."""
 
-    def __init__(self, index: Index, seed: int = 0) -> None:
+    def __init__(self, index: AuditIndex, seed: int = 0) -> None:
         self.ids: list[str] = []
         self.sizes: list[int] = []
         self.strays: list[tuple[str, str, float]] = []  # character, track, mean cosine to the rest
@@ -190,7 +190,9 @@ class Centres:
                     yield self.ids[row], self.ids[other], float(line[other])
 
 
-def _members(index: Index, share: float, seed: int) -> Iterator[tuple[str, list[str], np.ndarray]]:
+def _members(
+    index: AuditIndex, share: float, seed: int
+) -> Iterator[tuple[str, list[str], np.ndarray]]:
     """Yield characters with the unit vectors (N, D) of their tracks, one character at a time."""
     size = index.value(
         "SELECT mode(dimension) FROM embeddings WHERE reference_id = '' AND length > 1e-6"
@@ -220,7 +222,7 @@ def _unit(vectors: list[np.ndarray]) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def listed_suspects(index: Index) -> Iterator[Finding]:
+def listed_suspects(index: AuditIndex) -> Iterator[Finding]:
     """Yield the doubts that curation wrote down: what is left to ask once vectors are dropped."""
     sql = (
         "SELECT kind, character_id, other_character_id, track_id, similarity, threshold"
@@ -233,7 +235,7 @@ def listed_suspects(index: Index) -> Iterator[Finding]:
         yield found(check, "character", character_id, evidence, "", cosine, threshold)
 
 
-def check_centres(index: Index, limits: Thresholds, centres: Centres) -> Iterator[Finding]:
+def check_centres(index: AuditIndex, limits: Thresholds, centres: Centres) -> Iterator[Finding]:
     """Look for characters that are two people, and for people who are two characters."""
     assert limits.windows is not None, "cosines mean nothing without windows"
     floor, window = limits.windows.reference_floor, limits.windows.cross_video

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Finding, error, found
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from schemas.latents import LATENTS_INDEX, LatentIndex
 
 LATENTS = error(
@@ -19,7 +19,7 @@ LATENTS = error(
 )  # fmt: skip
 
 
-def check_latents(dataset: Dataset, index: Index) -> Iterator[Finding]:
+def check_latents(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
     """Compare the latents' index with their files, the manifest and the samples."""
     store = dataset.store
     if not store.exists(LATENTS_INDEX):

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Action, Finding, error, found, note
-from pipeline.audit.index import Index
-from pipeline.pairing.duplicates import Duplicates, find_duplicates
+from pipeline.audit.index import AuditIndex
+from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from schemas.tables import Clip
 
 _REMEDY = "--fix puts whole connected groups into one split."
@@ -85,13 +85,13 @@ def _sources() -> str:
     )
 
 
-def clip_splits(index: Index) -> dict[str, tuple[str, str]]:
+def clip_splits(index: AuditIndex) -> dict[str, tuple[str, str]]:
     """Return split and one sample of every clip that is used, by clip_id."""
     sql = "SELECT clip_id, min(split), min(sample_id) FROM samples GROUP BY 1"
     return {clip_id: (split, sample_id) for clip_id, split, sample_id in index.rows(sql)}
 
 
-def hashed_clips(index: Index) -> list[Clip]:
+def hashed_clips(index: AuditIndex) -> list[Clip]:
     """Return the used clips with ids and perceptual hash, all else blank."""
     sql = (
         "SELECT clip_id, video_id, perceptual_hash FROM clips"
@@ -107,7 +107,7 @@ def _bare(clip_id: str, video_id: str, perceptual_hash: str) -> Clip:
     return Clip(**columns)
 
 
-def check_near_duplicates(index: Index, copies: Duplicates) -> Iterator[Finding]:
+def check_near_duplicates(index: AuditIndex, copies: DuplicatesConfig) -> Iterator[Finding]:
     """Look for clips of different videos that look alike and lie in two splits."""
     splits = clip_splits(index)
     limit = float(copies.max_distance or 0)
@@ -137,7 +137,7 @@ def nearest(hash_: int, hashes: Iterable[int]) -> int:
     return min(((hash_ ^ other).bit_count() for other in hashes), default=64)
 
 
-def check_held_out(index: Index, hashes: list[int]) -> Iterator[Finding]:
+def check_held_out(index: AuditIndex, hashes: list[int]) -> Iterator[Finding]:
     """Look for pictures of a held-out set among the clips' first, middle and last frames."""
     splits = clip_splits(index)
     for clip in hashed_clips(index):

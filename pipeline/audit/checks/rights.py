@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.audit.book import Query
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.dataset.forgotten import read_tombstones
 
 LICENCE = error(
@@ -100,7 +100,7 @@ def _opted_out() -> str:
     )
 
 
-def check_forgotten(dataset: Dataset, index: Index) -> Iterator[Finding]:
+def check_forgotten(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
     """Hold every video and character against the tombstones that lie with the dataset."""
     tombstones = read_tombstones(dataset.store)
     columns = {"video_id": tombstones.holds_video, "character_id": tombstones.holds_character}
@@ -119,7 +119,7 @@ def read_list(paths: Iterable[str]) -> list[str]:
     return sorted({line for line in lines if line and not line.startswith("#")})
 
 
-def check_engines(dataset: Dataset, _: Index) -> Iterator[Finding]:
+def check_engines(dataset: Dataset, _: AuditIndex) -> Iterator[Finding]:
     """Say which engines are not for commercial use."""
     for engine in dataset.manifest.engines if dataset.manifest else []:
         if engine.get("commercial") is False:

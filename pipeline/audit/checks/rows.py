@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pipeline.audit.book import Query
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Check, Finding, error, found
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from schemas.reasons import PairKind, Split
 from schemas.tombstones import FORGET
 
@@ -302,7 +302,7 @@ def _ranges(table: str, ranges: dict[str, str]) -> Query:
     )  # fmt: skip
 
 
-def check_counts(dataset: Dataset, index: Index) -> Iterator[Finding]:
+def check_counts(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
     """Compare the manifest's splits and funnel with the rows."""
     if dataset.manifest is None:
         return

@@ -19,14 +19,14 @@ _LEAST_GROUND = 150  # pixels
 
 
 @dataclass(frozen=True)
-class Shown:
+class CharacterSurroundings:
     """The surroundings of the character in one frame, so scaled that the box is TALL high."""
 
     frame_index: int
     grey: np.ndarray
 
     @classmethod
-    def of(cls, frame_index: int, picture: np.ndarray, box: np.ndarray) -> "Shown":
+    def of(cls, frame_index: int, picture: np.ndarray, box: np.ndarray) -> "CharacterSurroundings":
         width, height = box[2] - box[0], box[3] - box[1]
         left, top = box[0] - _MARGIN * width, box[1] - _MARGIN * height
         right, bottom = box[2] + _MARGIN * width, box[3] + _MARGIN * height
@@ -50,7 +50,7 @@ class Template:
 class Located:
     """Where the person of a template is most alike in a frame."""
 
-    shown: Shown
+    shown: CharacterSurroundings
     likeness: float  # normalised correlation, -1 to 1
     scale: float
     left: int
@@ -76,7 +76,7 @@ def person_of(picture: np.ndarray, mask: np.ndarray) -> Template:
     return Template(grey, small, (left, top, right, bottom))
 
 
-def nearest(template: Template, shown: Sequence[Shown]) -> list[Located]:
+def nearest(template: Template, shown: Sequence[CharacterSurroundings]) -> list[Located]:
     """Return where the person is most alike, in the few frames that fit best, best first."""
     coarse = [
         each for one in shown if (each := _locate(template, one, _SCALES, 1 / _COARSE)) is not None
@@ -91,7 +91,7 @@ def nearest(template: Template, shown: Sequence[Shown]) -> list[Located]:
 
 
 def _locate(
-    template: Template, shown: Shown, scales: Sequence[float], zoom: float
+    template: Template, shown: CharacterSurroundings, scales: Sequence[float], zoom: float
 ) -> Located | None:
     left, top, right, bottom = template.box
     person = template.grey[top:bottom, left:right]
@@ -109,7 +109,9 @@ def _locate(
     return best
 
 
-def background_likeness(template: Template, shown: Sequence[Shown], zoom: float) -> float:
+def background_likeness(
+    template: Template, shown: Sequence[CharacterSurroundings], zoom: float
+) -> float:
     """Return how well what surrounds the person fits somewhere in one of the frames, NaN unknown.
 
     The person itself is left out, who may stand otherwise; `zoom` is the scale at which the person

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.audit.checks.clips import GATES, Gate
+from pipeline.audit.checks.clips import GATES, ClipLimit
 from pipeline.audit.checks.leakage import nearest
 from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.findings import Check, Finding, error, found, warning
 from pipeline.audit.media.look import Looked, LookedClip, LookedReference, all_hashes, is_plain
 from pipeline.audit.thresholds import Thresholds
 from pipeline.media.sandbox import Died
-from pipeline.observing.quality import QualityGate
+from pipeline.observing.quality import QualityConfig
 
 UNDECODABLE = error(
     "media.undecodable", "A clip cannot be decoded",
@@ -188,7 +188,7 @@ def _judge_clip(
 
 
 def _judge_measures(
-    clip: LookedClip, sample_id: str, told: Told, gate: QualityGate
+    clip: LookedClip, sample_id: str, told: Told, gate: QualityConfig
 ) -> Iterator[Finding]:
     """Hold the pixels against the gate, and against the columns that passed it."""
     assert clip.quality is not None, "a clip that decodes is measured"
@@ -205,7 +205,7 @@ def _judge_measures(
             yield found(MEASURES, "clip", told.clip_id, evidence, sample_id, value, column)
 
 
-def _limit(gate: Gate, quality: QualityGate) -> float:
+def _limit(gate: ClipLimit, quality: QualityConfig) -> float:
     return float(getattr(quality, gate.setting))
 
 

@@ -11,14 +11,19 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.audit.media.compare import Shown, background_likeness, nearest, person_of
+from pipeline.audit.media.compare import (
+    CharacterSurroundings,
+    background_likeness,
+    nearest,
+    person_of,
+)
 from pipeline.audit.media.masks import mask_fit, soft_share
 from pipeline.media.images import decode_image
-from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.reader import VideoReader
 from pipeline.media.sandbox import Announce, Handler
 from pipeline.observing.quality import Quality, QualityMeter
-from pipeline.observing.shots import ShotDetector, Shots
+from pipeline.observing.shots import ShotDetector, ShotsConfig
 from pipeline.pictures.hashes import difference_hash
 
 EXAMINED = 8  # frames of a clip that are looked at for colour, overlays and known pictures
@@ -26,7 +31,7 @@ _COMPARED_PER_S, _MOST_COMPARED = 4, 40  # frames that are compared with its ref
 _SMALL = 160  # pixels of the long side at which cuts and overlays are looked for
 MOST_FRAMES = 20_000
 # Wider than for source videos: what is wrong with a clip is to be named, not refused unseen.
-LIMITS = ProbeLimits(
+LIMITS = ProbeConfig(
     max_size_bytes=2**30, min_side=2, min_duration_s=0, max_frames=MOST_FRAMES,
     min_fps=0, integrity="flag", max_expansion=200_000,
 )  # fmt: skip
@@ -132,7 +137,7 @@ def make_handler() -> Handler:
     return handle
 
 
-def look_at_clip(row: MediaRow) -> tuple[LookedClip, list[Shown]]:
+def look_at_clip(row: MediaRow) -> tuple[LookedClip, list[CharacterSurroundings]]:
     """Decode a clip once, from first to last frame, and measure it."""
     digest = hashlib.sha256(row.mp4).hexdigest()
     if not row.mp4:
@@ -147,7 +152,9 @@ def look_at_clip(row: MediaRow) -> tuple[LookedClip, list[Shown]]:
             return LookedClip(digest, problem=str(refused)), []
 
 
-def _decode(reader: VideoReader, row: MediaRow, digest: str) -> tuple[LookedClip, list[Shown]]:
+def _decode(
+    reader: VideoReader, row: MediaRow, digest: str
+) -> tuple[LookedClip, list[CharacterSurroundings]]:
     rate = float(reader.stream.average_rate or 0)
     fps = round(rate) if 0 < rate < 1000 else 25
     meter, cuts = QualityMeter(max(fps, 1)), _Cuts(fps)
@@ -155,7 +162,7 @@ def _decode(reader: VideoReader, row: MediaRow, digest: str) -> tuple[LookedClip
     step = max(1, fps // _COMPARED_PER_S, row.num_frames // _MOST_COMPARED)
     compared = range(row.num_frames % step // 2, row.num_frames, step) if row.references else ()
     times: list[int] = []
-    shown: list[Shown] = []
+    shown: list[CharacterSurroundings] = []
     examined: list[np.ndarray] = []
     colour: list[float] = []
     for number, frame in enumerate(reader.frames()):
@@ -168,7 +175,9 @@ def _decode(reader: VideoReader, row: MediaRow, digest: str) -> tuple[LookedClip
             colour.append(_distance_from_grey(small))
         box = _box_at(row, number) if number in compared else None
         if box is not None:
-            shown.append(Shown.of(number, frame.picture.to_ndarray(format="rgb24"), box))
+            shown.append(
+                CharacterSurroundings.of(number, frame.picture.to_ndarray(format="rgb24"), box)
+            )
     if not times:
         return LookedClip(digest, problem="no frame decodes"), []
     count, picture = reader.count, reader.stream.codec_context
@@ -213,7 +222,7 @@ class _Cuts:
     """Collects where the detector of shots sees another shot begin."""
 
     def __init__(self, fps: float) -> None:
-        self._detector = ShotDetector(Shots(), fps)
+        self._detector = ShotDetector(ShotsConfig(), fps)
         self._first: list[int] = []
         self._faded = 0
 
@@ -263,7 +272,7 @@ def _joined(pixels: np.ndarray) -> np.ndarray:
 
 
 def look_at_reference(
-    reference_id: str, image: bytes, mask: bytes, shown: Sequence[Shown]
+    reference_id: str, image: bytes, mask: bytes, shown: Sequence[CharacterSurroundings]
 ) -> LookedReference:
     """Open a reference and its mask, and compare the person with the clip's frames."""
     digest = hashlib.sha256(image).hexdigest()

@@ -18,17 +18,17 @@ from pipeline.audit.book import Book
 from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Finding, found
-from pipeline.audit.index import Index
+from pipeline.audit.index import AuditIndex
 from pipeline.audit.media.judge import CHECKS, KnownBad, Told, judge
 from pipeline.audit.media.look import Looked, make_handler, media_row
 from pipeline.audit.streams import in_order
 from pipeline.audit.thresholds import Thresholds
 from pipeline.dataset.store import Store, open_store
-from pipeline.media.sandbox import Child, Died, Sandbox
+from pipeline.media.sandbox import Child, Died, SandboxConfig
 from schemas.ids import unit_interval
 
 LARGE = 5_000  # row groups from which on Ray shares the work: about 50,000 samples
-LOOKING = Sandbox(deadline_s=60.0, deadline_per_video_s=5.0)
+LOOKING = SandboxConfig(deadline_s=60.0, deadline_per_video_s=5.0)
 _COLUMNS = ("sample_id", "num_frames", "fps", "first_frame", "boxes", "references", "video")
 
 
@@ -64,7 +64,7 @@ class Draw:
 
 
 def check_media(
-    dataset: Dataset, index: Index, book: Book, limits: Thresholds,
+    dataset: Dataset, index: AuditIndex, book: Book, limits: Thresholds,
     draw: Draw, known: KnownBad, workers: int, tell: Callable[[int, int], None],
 ) -> MediaCount:  # fmt: skip
     """Look at the media of the drawn samples and write the findings into the book."""
@@ -92,7 +92,7 @@ def check_media(
     return count
 
 
-def plan_tasks(dataset: Dataset, index: Index, draw: Draw) -> Iterator[Task]:
+def plan_tasks(dataset: Dataset, index: AuditIndex, draw: Draw) -> Iterator[Task]:
     """Yield the row groups that hold drawn samples, in the order of the files."""
     files = dataset.tables["samples"]
     total = index.count("samples")
@@ -115,7 +115,7 @@ def _task(file: Any, group: int, rows: Sequence[int]) -> Task:
     return Task(file.path, group, columns, tuple(rows))
 
 
-def _told(index: Index, dataset: Dataset, task: Task) -> dict[int, tuple[str, Told]]:
+def _told(index: AuditIndex, dataset: Dataset, task: Task) -> dict[int, tuple[str, Told]]:
     """Return id and row of the task's samples, by position in the group."""
     number = [file.path for file in dataset.tables["samples"]].index(task.path)
     sql = (
@@ -160,7 +160,7 @@ def _spread(tasks: Sequence[Task], store: Store, workers: int) -> Iterator[tuple
 def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Task, Results]]:
     from pipeline.execution import cluster
 
-    config = cluster.Cluster(workers=workers)
+    config = cluster.ClusterConfig(workers=workers)
     cluster.connect(config)
     size = min(cluster.num_workers(config), len(tasks))
     steps = [(cluster.Pool("look", size), functools.partial(_make_looker, url))]

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit.compare import Change
+from pipeline.audit.compare import VersionChange
 from pipeline.audit.report import listing, sections
 from pipeline.audit.report.charts import number
 from pipeline.audit.report.parts import amount
@@ -19,7 +19,7 @@ REPORT_VERSION = 1
 _IN_JSON = 20  # findings of a check that report.json holds; findings.parquet has all
 
 
-def write_report(audit: Audit, folder: Path, change: Change | None = None) -> None:
+def write_report(audit: Audit, folder: Path, change: VersionChange | None = None) -> None:
     """Write report.html, report.json and findings.parquet into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     audit.book.write(folder / "findings.parquet")
@@ -29,7 +29,7 @@ def write_report(audit: Audit, folder: Path, change: Change | None = None) -> No
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
-def report_json(audit: Audit, change: Change | None = None) -> dict[str, Any]:
+def report_json(audit: Audit, change: VersionChange | None = None) -> dict[str, Any]:
     """Return the report as plain values."""
     manifest, book = audit.dataset.manifest, audit.book
     counts = book.counts()
@@ -82,7 +82,7 @@ def verdict(audit: Audit) -> tuple[str, str, str]:
     return "clean", "No errors and no warnings", f"{size}{rest}."
 
 
-def report_html(audit: Audit, pictures: Pictures, change: Change | None = None) -> str:
+def report_html(audit: Audit, pictures: Pictures, change: VersionChange | None = None) -> str:
     """Return the whole page."""
     parts: Sequence[tuple[str, str, str]] = [
         part

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from html import escape
 
-from pipeline.audit.compare import Change
+from pipeline.audit.compare import VersionChange
 from pipeline.audit.findings import Severity
 from pipeline.audit.report import charts
 from pipeline.audit.report.parts import amount, badge, strip
@@ -227,7 +227,7 @@ def _by_checks(audit: Audit, pictures: Pictures, beginnings: Iterable[str]) -> s
     return "".join(parts)
 
 
-def change(change: Change | None) -> str:
+def change(change: VersionChange | None) -> str:
     """Say what is different from the older version."""
     if change is None:
         return ""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pipeline.media.images import decode_image, encode_jpeg
-from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.reader import VideoReader
 from pipeline.media.sandbox import Announce, Handler
 from pipeline.pictures.overlay import mask_overlay
@@ -19,7 +19,7 @@ FRAMES = 3
 MOST_REFERENCES = 3
 _QUALITY = 68
 _BOX = (255, 122, 0)
-_LIMITS = ProbeLimits(min_side=2, min_duration_s=0, min_fps=0, integrity="flag",
+_LIMITS = ProbeConfig(min_side=2, min_duration_s=0, min_fps=0, integrity="flag",
                       max_frames=20_000, max_expansion=200_000)  # fmt: skip
 
 

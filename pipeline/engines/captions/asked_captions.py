@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.caption_checks import answer_problem
 from pipeline.engines.captions.caption_prompts import prompt_for, read_answer, shown_frames
-from pipeline.engines.captions.caption_settings import VlmSettings
+from pipeline.engines.captions.caption_settings import VlmConfig
 from pipeline.engines.interfaces import CaptionFacts, Picture
 from schemas.ids import content_id
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Question:
+class CaptionRequest:
     """One request to a model."""
 
     clip_id: str
@@ -38,7 +38,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckedAnswer:
     """The two texts of one clip, who wrote them, and what went wrong on the way.
 
     `problem` is '' for a first answer that was good. After a good second answer it says what was
@@ -51,14 +51,14 @@ class Outcome:
     problem: str = ""
 
 
-Ask = Callable[[Sequence[Question]], list[Reply]]
+Ask = Callable[[Sequence[CaptionRequest]], list[Reply]]
 
 
 def ask_for_captions(
-    facts: Sequence[CaptionFacts], ask: Ask, settings: VlmSettings, engine: str
-) -> list[Outcome]:
+    facts: Sequence[CaptionFacts], ask: Ask, settings: VlmConfig, engine: str
+) -> list[CheckedAnswer]:
     """Return one outcome per clip. `ask` gets many questions at once and answers all, in order."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, CheckedAnswer] = {}
     problems: dict[int, str] = {}
     for index, row in enumerate(facts):
         if not row.frames:
@@ -73,17 +73,19 @@ def ask_for_captions(
             if isinstance(found, str):
                 problems[index] = f"{problems[index]}; again: {found}" if attempt else found
             else:
-                outcomes[index] = Outcome(*found, engine, problems.get(index, ""))
+                outcomes[index] = CheckedAnswer(*found, engine, problems.get(index, ""))
     for index, problem in problems.items():
         if index not in outcomes:
             outcomes[index] = _fallback(facts[index], problem)
     return [outcomes[index] for index in range(len(facts))]
 
 
-def _question(facts: CaptionFacts, settings: VlmSettings, attempt: int, problem: str) -> Question:
+def _question(
+    facts: CaptionFacts, settings: VlmConfig, attempt: int, problem: str
+) -> CaptionRequest:
     frames = shown_frames(facts.frames, settings.frames, settings.frame_px)
     prompt = prompt_for(facts, len(frames), problem)
-    return Question(facts.clip.clip_id, prompt, tuple(frames), attempt)
+    return CaptionRequest(facts.clip.clip_id, prompt, tuple(frames), attempt)
 
 
 def _judge(reply: Reply, facts: CaptionFacts) -> tuple[str, str] | str:
@@ -96,13 +98,13 @@ def _judge(reply: Reply, facts: CaptionFacts) -> tuple[str, str] | str:
     return answer_problem(*texts, facts) or texts
 
 
-def _fallback(facts: CaptionFacts, problem: str) -> Outcome:
+def _fallback(facts: CaptionFacts, problem: str) -> CheckedAnswer:
     log.warning("clip %s: the model's caption is not used: %s", facts.clip.clip_id, problem)
     embedded = AttributeCaptioner()
-    return Outcome(*embedded.caption([facts])[0], embedded.info.id, problem)
+    return CheckedAnswer(*embedded.caption([facts])[0], embedded.info.id, problem)
 
 
-def texts_of(outcomes: Sequence[Outcome], engine: str) -> list[tuple[str, str]]:
+def texts_of(outcomes: Sequence[CheckedAnswer], engine: str) -> list[tuple[str, str]]:
     """Return the engine's own texts, ('', '') where it has none.
 
     So a caller that knows pairs only puts the embedded captioner's id to what that one wrote.

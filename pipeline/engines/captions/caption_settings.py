@@ -12,7 +12,7 @@ _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
 
 
 @dataclass(frozen=True)
-class VlmSettings:
+class VlmConfig:
     """Settings of the model captioners; each has an environment variable of its name.
 
     Attributes:
@@ -85,10 +85,10 @@ def check_server_url(url: str) -> None:
         raise ValueError("captions.server must have no query, fragment, or spaces")
 
 
-def settings_from_env(environment: Mapping[str, str] | None = None) -> VlmSettings:
+def settings_from_env(environment: Mapping[str, str] | None = None) -> VlmConfig:
     """Return the settings with those of CONTEXTANYONE_CAPTION_* in place."""
     environment = os.environ if environment is None else environment
-    known = {f"{PREFIX}{field.name.upper()}": field for field in fields(VlmSettings)}
+    known = {f"{PREFIX}{field.name.upper()}": field for field in fields(VlmConfig)}
     unknown = {name for name in environment if name.startswith(PREFIX)} - known.keys() - {KEY_ENV}
     if unknown:
         raise ValueError(
@@ -99,7 +99,7 @@ def settings_from_env(environment: Mapping[str, str] | None = None) -> VlmSettin
         for name, field in known.items()
         if name in environment
     }
-    return VlmSettings(**given)
+    return VlmConfig(**given)
 
 
 def _converted(name: str, text: str, kind: type) -> Any:

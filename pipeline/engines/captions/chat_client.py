@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.engines.captions.caption_settings import KEY_ENV, VlmSettings, check_server_url
+from pipeline.engines.captions.caption_settings import KEY_ENV, VlmConfig, check_server_url
 from schemas.ids import unit_interval
 
 MAX_BODY = 1 << 20  # bytes of an answer; two texts take a few hundred
@@ -51,7 +51,7 @@ class ChatClient:
     shortened by up to a half by a draw from the request's name and number, and follow Retry-After.
     """
 
-    settings: VlmSettings
+    settings: VlmConfig
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:

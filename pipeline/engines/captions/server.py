@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.engines.captions.asked_captions import (
-    Outcome,
-    Question,
+    CaptionRequest,
+    CheckedAnswer,
     Reply,
     ask_for_captions,
     texts_of,
 )
-from pipeline.engines.captions.caption_settings import VlmSettings, settings_from_env
+from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
 from pipeline.engines.captions.chat_client import ChatClient, RequestRefused, ServerUnusable
 from pipeline.engines.interfaces import CaptionFacts, EngineInfo
 from pipeline.media.images import encode_jpeg
@@ -32,7 +32,7 @@ class ServerCaptioner:
     be used at all ends the run: thousands of clips must not lose their captions in silence.
     """
 
-    settings: VlmSettings = field(default_factory=settings_from_env)
+    settings: VlmConfig = field(default_factory=settings_from_env)
     looks: bool = field(default=True, init=False, repr=False)
     client: ChatClient = field(init=False, repr=False)
     model: str = field(init=False)
@@ -66,7 +66,7 @@ class ServerCaptioner:
         """Return (caption, description of the character), ('', '') where no answer was good."""
         return texts_of(self.outcomes(facts), self.info.id)
 
-    def outcomes(self, facts: Sequence[CaptionFacts]) -> list[Outcome]:
+    def outcomes(self, facts: Sequence[CaptionFacts]) -> list[CheckedAnswer]:
         """Return both texts with their author; measured ones where no answer was good.
 
         Raises ValueError when the server cannot be used any more.
@@ -92,7 +92,7 @@ class ServerCaptioner:
             )
         return wanted
 
-    def _ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def _ask(self, questions: Sequence[CaptionRequest]) -> list[Reply]:
         workers = min(self.settings.concurrency, len(questions))
         pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="captions")
         try:
@@ -108,7 +108,7 @@ class ServerCaptioner:
                 )
         return replies
 
-    def _reply(self, question: Question) -> Reply:
+    def _reply(self, question: CaptionRequest) -> Reply:
         name = f"{question.clip_id}/{question.attempt}"
         try:
             answer = self.client.post("/chat/completions", self._body(question), name)
@@ -117,7 +117,7 @@ class ServerCaptioner:
             log.warning("clip %s: the caption server refused: %s", question.clip_id, error)
             return Reply(problem=f"the server: {error}")
 
-    def _body(self, question: Question) -> dict[str, Any]:
+    def _body(self, question: CaptionRequest) -> dict[str, Any]:
         pictures = [
             {"type": "image_url", "image_url": {"url": _data_url(frame)}}
             for frame in question.frames

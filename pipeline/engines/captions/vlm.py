@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.captions.asked_captions import (
-    Outcome,
-    Question,
+    CaptionRequest,
+    CheckedAnswer,
     Reply,
     ask_for_captions,
     texts_of,
 )
-from pipeline.engines.captions.caption_settings import VlmSettings, settings_from_env
+from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
 from pipeline.engines.interfaces import CaptionFacts, EngineInfo
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
@@ -28,7 +28,7 @@ class VlmCaptioner:
     Any model that transformers loads as image-text-to-text with a chat template will do.
     """
 
-    settings: VlmSettings = field(default_factory=settings_from_env)
+    settings: VlmConfig = field(default_factory=settings_from_env)
     looks: bool = field(default=True, init=False, repr=False)
     device: str = ""  # cuda, cpu, or '' to choose
     info: EngineInfo = field(init=False, repr=False)
@@ -68,17 +68,17 @@ class VlmCaptioner:
         """Return (caption, description of the character), ('', '') where no answer was good."""
         return texts_of(self.outcomes(facts), self.info.id)
 
-    def outcomes(self, facts: Sequence[CaptionFacts]) -> list[Outcome]:
+    def outcomes(self, facts: Sequence[CaptionFacts]) -> list[CheckedAnswer]:
         """Return both texts with their author; measured ones where no answer was good."""
         return ask_for_captions(facts, self._ask, self.settings, self.info.id)
 
-    def _ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def _ask(self, questions: Sequence[CaptionRequest]) -> list[Reply]:
         size, replies = self.settings.batch, []
         for top in range(0, len(questions), size):
             replies += [Reply(text) for text in self._generate(questions[top : top + size])]
         return replies
 
-    def _generate(self, questions: Sequence[Question]) -> list[str]:
+    def _generate(self, questions: Sequence[CaptionRequest]) -> list[str]:
         import torch
 
         inputs = self._inputs(questions)
@@ -92,7 +92,7 @@ class VlmCaptioner:
         answers = ids[:, inputs["input_ids"].shape[1] :]
         return self._processor.batch_decode(answers, skip_special_tokens=True)
 
-    def _inputs(self, questions: Sequence[Question]) -> Any:
+    def _inputs(self, questions: Sequence[CaptionRequest]) -> Any:
         """Return tensors of the whole batch, padded on the left."""
         from PIL import Image
 
@@ -107,7 +107,7 @@ class VlmCaptioner:
         return inputs.to(self.device)
 
 
-def _find(settings: VlmSettings) -> Path:
+def _find(settings: VlmConfig) -> Path:
     if not settings.folder:
         raise ValueError(
             "captions.folder names no model, e.g. Qwen/Qwen2.5-VL-7B-Instruct (Apache-2.0); "
@@ -116,7 +116,7 @@ def _find(settings: VlmSettings) -> Path:
     return find_model_folder(settings.folder, _INSTEAD)
 
 
-def _info(folder: Path, settings: VlmSettings) -> EngineInfo:
+def _info(folder: Path, settings: VlmConfig) -> EngineInfo:
     return EngineInfo(
         id=f"vlm/1:{folder.name}",
         task="captioning",

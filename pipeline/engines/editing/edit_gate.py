@@ -35,7 +35,7 @@ class EditRefusal(StrEnum):
 
 
 @dataclass(frozen=True)
-class EditGate:
+class EditGateConfig:
     """Thresholds of an edit. Ours unless said; the colours were set on five photographs.
 
     Clothes are compared after the light on the face was undone. On the five photographs at hand
@@ -84,7 +84,7 @@ class EditVerifier:
 
     faces: FaceDetector
     recogniser: Recogniser
-    config: EditGate = field(default_factory=EditGate)
+    config: EditGateConfig = field(default_factory=EditGateConfig)
 
     def verify(self, source: PersonImage, edited: Picture) -> EditVerdict:
         """Return whether the edit shows the source's person; a verdict is a value, never raised.
@@ -138,7 +138,7 @@ class EditVerifier:
 
 
 @dataclass(frozen=True)
-class Failure:
+class EditFailure:
     """The first check that an edit fails."""
 
     key: str
@@ -147,7 +147,9 @@ class Failure:
     limit: float
 
 
-def first_failure(measured: Mapping[str, float], gate: EditGate, floor: float) -> Failure | None:
+def first_failure(
+    measured: Mapping[str, float], gate: EditGateConfig, floor: float
+) -> EditFailure | None:
     """Hold what was measured against the thresholds; `floor` is the recogniser's own.
 
     Checks whose value was not measured are passed over.
@@ -167,10 +169,10 @@ def first_failure(measured: Mapping[str, float], gate: EditGate, floor: float) -
     }
     for key, (refusal, limit) in least.items():
         if measured.get(key, math.inf) < limit:
-            return Failure(key, refusal, measured[key], limit)
+            return EditFailure(key, refusal, measured[key], limit)
     for key, (refusal, limit) in most.items():
         if measured.get(key, -math.inf) > limit:
-            return Failure(key, refusal, measured[key], limit)
+            return EditFailure(key, refusal, measured[key], limit)
     return None
 
 

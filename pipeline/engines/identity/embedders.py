@@ -67,7 +67,7 @@ class Dino:
         return _unit(found)
 
 
-class Clip:
+class ClipEmbedder:
     """CLIP's picture and text towers."""
 
     def __init__(self, folder: str = "") -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.engines.interfaces import EngineInfo, PersonImage, Picture
 from pipeline.engines.masks.mask_cleaning import box_fit, clean_mask
-from pipeline.engines.weights import Found, Weights, digest_of_file, find, find_for, registry
+from pipeline.engines.weights import Found, WeightsEntry, digest_of_file, find, find_for, registry
 from pipeline.execution.device import choose_device
 
 CHECKPOINT_ENV = "CONTEXTANYONE_SAM"  # a name in the registry, or a path
@@ -169,8 +169,9 @@ def find_checkpoint(name: str) -> Found:
     path = Path(name).expanduser()
     if name in registry() or not path.is_file():
         return find(name)
-    own = Weights(path.stem, "segmentation", "segment_anything", str(path), path.name, "not stated",
-                  commercial=False)  # fmt: skip
+    own = WeightsEntry(
+        path.stem, "segmentation", "segment_anything", str(path), path.name, "not stated", False
+    )
     return Found(own, path, digest_of_file(path))
 
 

@@ -35,7 +35,7 @@ class Look:
     detected: bool = True
 
 
-class Source(Enum):
+class BoxSource(Enum):
     """Where a box of a path comes from."""
 
     DETECTED = "detected"
@@ -49,13 +49,13 @@ class Path:
 
     looks: list[int] = field(default_factory=list)  # positions in the sequence of looks
     boxes: list[np.ndarray] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[BoxSource] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)  # of detections only
     signatures: list[np.ndarray] = field(default_factory=list)  # of detections only
     not_before: int = 0  # look before which somebody else stood here
     ended: bool = False  # somebody else was seen here: nothing after the last detection counts
 
-    def add(self, look: int, box: np.ndarray, source: Source) -> None:
+    def add(self, look: int, box: np.ndarray, source: BoxSource) -> None:
         """Append where the person is at a look."""
         self.looks.append(look)
         self.boxes.append(box)
@@ -63,7 +63,7 @@ class Path:
 
     def detections(self) -> list[int]:
         """Return positions in the path, not in the looks."""
-        return [i for i, source in enumerate(self.sources) if source is Source.DETECTED]
+        return [i for i, source in enumerate(self.sources) if source is BoxSource.DETECTED]
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Tracker:
         before, look = looks[position - 1], looks[position]
         box = _followed(before, look, path.boxes[-1])
         if box is not None:
-            path.add(position, box, Source.FOLLOWED)
+            path.add(position, box, BoxSource.FOLLOWED)
         else:
-            path.add(position, path.boxes[-1] + _velocity(path), Source.GUESSED)
+            path.add(position, path.boxes[-1] + _velocity(path), BoxSource.GUESSED)
 
     def _assign(self, active: list[Path], look: Look, position: int) -> None:
         """Match detections with predictions; what is left over begins new paths."""
@@ -120,7 +120,7 @@ class Tracker:
         if active and len(look.boxes):
             for row, column in self._pairs(active, look):
                 path = active[row]
-                path.boxes[-1], path.sources[-1] = look.boxes[column], Source.DETECTED
+                path.boxes[-1], path.sources[-1] = look.boxes[column], BoxSource.DETECTED
                 path.scores.append(float(look.scores[column]))
                 path.signatures.append(look.signatures[column])
                 taken.add(column)
@@ -128,7 +128,7 @@ class Tracker:
             if column not in taken and self._may_begin(look, column, taken):
                 taken.add(column)
                 path = Path(not_before=_displace(active, look.boxes[column], position))
-                path.add(position, look.boxes[column], Source.DETECTED)
+                path.add(position, look.boxes[column], BoxSource.DETECTED)
                 path.scores.append(float(look.scores[column]))
                 path.signatures.append(look.signatures[column])
                 active.append(path)
@@ -157,7 +157,9 @@ class Tracker:
         if path.ended:
             return True
         since = len(path.sources) - 1 - path.detections()[-1]
-        guessed = sum(source is Source.GUESSED for source in path.sources[-since:]) if since else 0
+        guessed = (
+            sum(source is BoxSource.GUESSED for source in path.sources[-since:]) if since else 0
+        )
         return since > self.max_followed or guessed > self.max_guessed
 
     def _finish(self, path: Path, looks: Sequence[Look]) -> Path:
@@ -168,7 +170,7 @@ class Tracker:
             not path.ended
             and keep < len(path.sources)
             and keep <= last + self.reach
-            and path.sources[keep] is Source.FOLLOWED
+            and path.sources[keep] is BoxSource.FOLLOWED
         ):
             keep += 1
         done = replace(
@@ -194,7 +196,7 @@ class Tracker:
                 return
             path.looks.insert(0, first - 1)
             path.boxes.insert(0, box)
-            path.sources.insert(0, Source.FOLLOWED)
+            path.sources.insert(0, BoxSource.FOLLOWED)
 
 
 def _displace(active: Sequence[Path], box: np.ndarray, position: int) -> int:
@@ -205,7 +207,7 @@ def _displace(active: Sequence[Path], box: np.ndarray, position: int) -> int:
     first = 0
     for path in active:
         seen = path.detections()[-1]
-        carried = path.looks[-1] == position and path.sources[-1] is not Source.DETECTED
+        carried = path.looks[-1] == position and path.sources[-1] is not BoxSource.DETECTED
         if carried and float(iou(path.boxes[-1][None], box[None])[0, 0]) > _SAME_PLACE:
             path.ended = True
             first = max(first, path.looks[seen] + 1)
@@ -249,7 +251,7 @@ def _close_gaps(path: Path) -> None:
     seen = path.detections()
     for first, second in itertools.pairwise(seen):
         between = range(first + 1, second)
-        flowed = all(path.sources[i] is Source.FOLLOWED for i in between)
+        flowed = all(path.sources[i] is BoxSource.FOLLOWED for i in between)
         for i in between:
             share = (i - first) / (second - first)
             line = (1 - share) * original[first] + share * original[second]

@@ -14,7 +14,7 @@ import pytest
 from audits import audited, counted, findings
 from drawn_dataset import write_drawn_dataset
 from faults import plant
-from places import job
+from places import script
 
 from jobs.audit import parse
 from pipeline.audit.audit_command import run
@@ -22,7 +22,7 @@ from pipeline.audit.media.stream import Draw, plan_tasks
 from pipeline.audit.waivers import Waiver, read_waivers
 from pipeline.engines.interfaces import SimilarityWindows
 
-JOB = job("audit")
+JOB = script("audit")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 import rows as draw
-from places import job
+from places import script
 from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
@@ -24,7 +24,7 @@ from pipeline.dataset.tags import TAGS, Tag, read_tags
 from schemas.manifest import FunnelRow
 from schemas.tables import Clip, ClipMedia, Embedding, Reject, Track
 
-JOB = job("browse")
+JOB = script("browse")
 MARKUP = "<img src=x onerror='window.hurt=1'><script>window.hurt=1</script> & \"two\" hats"
 NUMBER = 10_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

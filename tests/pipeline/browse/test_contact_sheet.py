@@ -14,7 +14,7 @@ from pipeline.browse.contact_sheet import (
     draw_contact_sheet,
     wrap,
 )
-from pipeline.media.encode import ClipEncoder, Encoding
+from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.pictures.overlay import mask_overlay
 from schemas.tables import Reference, Sample
 
@@ -22,7 +22,7 @@ GROUND = (40, 90, 160)
 
 
 def clip_bytes(width: int, height: int, num_frames: int = 12) -> bytes:
-    encoder = ClipEncoder(width, height, 16, Encoding(), 1)
+    encoder = ClipEncoder(width, height, 16, EncodingConfig(), 1)
     for _ in range(num_frames):
         picture = np.full((height, width, 3), GROUND, np.uint8)
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

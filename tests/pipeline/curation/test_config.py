@@ -6,20 +6,20 @@ import pytest
 from places import ROOT
 
 from jobs.curate import parse
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.settings_digest import differing_keys, settings_digest
 from schemas.reasons import PairKind
 
 NEEDED = ["--input", "videos", "--output", "dataset"]
 
 
-def settings(*arguments: str) -> Curate:
+def settings(*arguments: str) -> CurationConfig:
     parsed = parse([*NEEDED, *arguments])
-    return Curate(**{field.name: parsed[field.name] for field in fields(Curate)})
+    return CurationConfig(**{field.name: parsed[field.name] for field in fields(CurationConfig)})
 
 
 def test_the_shipped_file_holds_the_defaults():
-    assert settings("--config", str(ROOT / "configs" / "curate.yaml")) == Curate()
+    assert settings("--config", str(ROOT / "configs" / "curate.yaml")) == CurationConfig()
 
 
 def test_a_flag_overrides_the_file(tmp_path):

@@ -12,7 +12,7 @@ from runs import JOB
 from benchmarks.people import GOLDEN, judge, read_dataset
 from benchmarks.people_metrics import load_truth
 from pipeline.engines.interfaces import PersonImage
-from pipeline.observing.tracks import TrackGate
+from pipeline.observing.tracks import PeopleConfig
 
 pytestmark = [pytest.mark.media, pytest.mark.ray, pytest.mark.slow]
 INTERCUT, FILM = "derived-intercut-two-people.mp4", "movienet-test.mp4"
@@ -109,7 +109,7 @@ def test_actors_are_nearest_to_their_own_portraits_and_refused_beside_others(
     known = recogniser.embed(portraits)
     for index, name in enumerate(names):
         track = shown[name]
-        assert TrackGate().check(track, dataset.clips[track.clip_id]) is None
+        assert PeopleConfig().check(track, dataset.clips[track.clip_id]) is None
         cosines = known @ dataset.vectors[track.track_id]
         assert cosines[index] > cosines[1 - index] + 0.2
         assert cosines[1 - index] < recogniser.windows.reference_floor - 0.2

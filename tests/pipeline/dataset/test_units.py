@@ -12,8 +12,8 @@ from pipeline.dataset.observed import read_observed
 from pipeline.dataset.store import LocalStore
 from pipeline.dataset.units import (
     Identified,
-    Part,
     Unit,
+    VideoPart,
     commit_unit,
     drop_unit,
     is_observed,
@@ -30,7 +30,7 @@ from schemas.tables import Clip, Input, Shot, Track
 
 def make_unit(video_id="v1", part=None, shots=()):
     video = replace(rows.video(video_id), shots=list(shots), num_frames=100, duration_s=4.0)
-    unit = Unit(f"/videos/{video_id}.mp4", video_id, video, part or Part())
+    unit = Unit(f"/videos/{video_id}.mp4", video_id, video, part or VideoPart())
     clip = rows.clip(f"c-{unit.unit_id}", video_id, shots[0].shot_id if shots else "shot")
     track = rows.track(f"t-{unit.unit_id}", clip)
     ledger = Ledger()
@@ -104,12 +104,12 @@ def test_the_same_bytes_are_observed_once():
 
 def test_changed_bytes_or_a_missing_part_are_looked_at_again(tmp_path):
     store = LocalStore(str(tmp_path))
-    unit, observed = make_unit(part=Part(0, 2, 0.0, 600.0))
+    unit, observed = make_unit(part=VideoPart(0, 2, 0.0, 600.0))
     receipts = {unit.unit_id: commit_unit(unit, observed, store)}
     video = InputVideo("/videos/v1.mp4", size_bytes=10, changed="monday")
     known = Input(video.uri, 10, "monday", "v1", num_parts=2)
     assert not is_observed(video, known, receipts)
-    second, observed = make_unit(part=Part(1, 2, 600.0, math.inf))
+    second, observed = make_unit(part=VideoPart(1, 2, 600.0, math.inf))
     receipts[second.unit_id] = commit_unit(second, observed, store)
     assert is_observed(video, known, receipts)
     assert not is_observed(replace(video, changed="tuesday"), known, receipts)
@@ -118,8 +118,10 @@ def test_changed_bytes_or_a_missing_part_are_looked_at_again(tmp_path):
 
 def test_a_shot_that_a_part_border_cuts_in_two_is_one_shot(tmp_path):
     store = LocalStore(str(tmp_path))
-    first = make_unit(part=Part(0, 2), shots=[shot("s1", 0, 4, "start")])
-    second = make_unit(part=Part(1, 2), shots=[shot("s2", 4, 6, "part"), shot("s3", 6, 8, "cut")])
+    first = make_unit(part=VideoPart(0, 2), shots=[shot("s1", 0, 4, "start")])
+    second = make_unit(
+        part=VideoPart(1, 2), shots=[shot("s2", 4, 6, "part"), shot("s3", 6, 8, "cut")]
+    )
     receipts = [commit_unit(*each, store) for each in (first, second)]
     read = read_observed(receipts, store)
     assert [clip.shot_id for clip in read.clips] == ["s1", "s1"]

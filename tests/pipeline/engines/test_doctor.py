@@ -6,13 +6,13 @@ import sys
 import time
 
 import pytest
-from places import job
+from places import script
 from production import weights_root
 
 from pipeline.engines import doctor
 from pipeline.engines.doctor import examine
 
-JOB = job("doctor")
+JOB = script("doctor")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pipeline.engines.editing.diffusers_editor import (
     pipeline_kind,
 )
 from pipeline.engines.editing.edit_gate import (
-    EditGate,
+    EditGateConfig,
     EditRefusal,
     EditVerifier,
     change_between,
@@ -293,7 +293,7 @@ def test_the_picture_itself_compressed_or_grained_is_a_near_copy(verifier, astro
         verdict = verifier.verify(astronaut, picture)
         assert verdict.refusal is EditRefusal.NEAR_COPY
         assert verdict.value is not None
-        assert verdict.value < verdict.threshold == EditGate().min_change
+        assert verdict.value < verdict.threshold == EditGateConfig().min_change
 
 
 def test_nobody_and_several_people_are_refused(verifier, astronaut):
@@ -317,7 +317,7 @@ def repainted(astronaut, mask, degrees):
 
 @pytest.mark.parametrize("degrees", [40, 90, 180])
 def test_other_clothes_are_refused_with_both_colours(verifier, astronaut, mask, degrees):
-    forgiving = replace(verifier, config=EditGate(min_similarity=-1.0))
+    forgiving = replace(verifier, config=EditGateConfig(min_similarity=-1.0))
     verdict = forgiving.verify(astronaut, repainted(astronaut, mask, degrees))
     assert verdict.refusal is EditRefusal.CLOTHES_CHANGED
     assert verdict.detail.startswith("top is ")
@@ -328,8 +328,11 @@ def test_a_skin_colour_that_no_lamp_makes_is_refused(verifier, astronaut):
     """The light check looks at the face: green against red and blue."""
     linear = (astronaut.picture / 255.0) ** 2.2 * np.array([0.8, 1.25, 0.8])
     green = np.round(255 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.uint8)
-    assert skin_between(astronaut, replace(astronaut, picture=green))["tint"] > EditGate().max_tint
-    sees = replace(verifier, faces=Knows(astronaut), config=EditGate(min_similarity=-1.0))
+    assert (
+        skin_between(astronaut, replace(astronaut, picture=green))["tint"]
+        > EditGateConfig().max_tint
+    )
+    sees = replace(verifier, faces=Knows(astronaut), config=EditGateConfig(min_similarity=-1.0))
     assert sees.verify(astronaut, green).refusal is EditRefusal.SKIN_CHANGED
 
 
@@ -361,7 +364,7 @@ def test_somebody_else_in_the_same_suit_is_refused(verifier, astronaut):
     y, x = np.mgrid[0:512, 0:512]
     head = ((x - 227) / 75) ** 2 + ((y - 115) / 105) ** 2 < 1
     picture[head] = cv2.GaussianBlur(picture[::-1, ::-1], (61, 61), 0)[head] // 2
-    sees = replace(verifier, faces=Knows(astronaut), config=EditGate(min_change=0.0))
+    sees = replace(verifier, faces=Knows(astronaut), config=EditGateConfig(min_change=0.0))
     assert sees.verify(astronaut, picture).refusal is EditRefusal.LOW_SIMILARITY
 
 

@@ -16,7 +16,7 @@ from pipeline.engines.interfaces import PersonImage
 from pipeline.engines.masks.grabcut import GrabCut
 from pipeline.engines.people.opencv_people import OpencvPeople
 from pipeline.engines.people.optical_flow import follow
-from pipeline.engines.people.tracker import Look, Source, Tracker
+from pipeline.engines.people.tracker import BoxSource, Look, Tracker
 from pipeline.media.images import decode_image
 from pipeline.pictures.boxes import area, inside, iou, padded_crop, suppress
 
@@ -261,7 +261,7 @@ def test_a_missed_look_is_bridged_on_the_line_and_marked():
     left, right = crossing(9)
     paths = Tracker().track(looks_of([left, right], np.eye(2), missing={(0, 2), (0, 6)}))
     path = paths[0]
-    assert [k for k, s in enumerate(path.sources) if s is not Source.DETECTED] == [2, 6]
+    assert [k for k, s in enumerate(path.sources) if s is not BoxSource.DETECTED] == [2, 6]
     assert np.allclose(path.boxes, left, atol=1)
 
 
@@ -272,7 +272,7 @@ def test_flow_carries_a_box_where_the_detector_is_blind():
     missing = {(0, k) for k in (0, 1, 4, 5, 6, 8, 9)}
     [path] = Tracker().track(looks_of([boxes], np.eye(1), greys, missing))
     assert path.looks == list(range(number))
-    assert path.sources.count(Source.DETECTED) == 3
+    assert path.sources.count(BoxSource.DETECTED) == 3
     assert np.abs(np.array(path.boxes) - boxes).max() < 2
 
 

@@ -18,7 +18,7 @@ from production import ROOT, weights_root
 from pipeline.engines.fetch import fetch, open_https
 from pipeline.engines.interfaces import EngineInfo
 from pipeline.engines.registry import (
-    Engines,
+    EnginesConfig,
     engine_infos,
     engines_preset,
     load_engine,
@@ -26,7 +26,7 @@ from pipeline.engines.registry import (
 )
 from pipeline.engines.weights import (
     LOCK,
-    Weights,
+    WeightsEntry,
     check_licences,
     digest_of_file,
     entry,
@@ -45,7 +45,7 @@ from pipeline.engines.weights_command import (
 )
 
 BODY = b"weights " * 5000
-WEIGHTS = Weights(
+WEIGHTS = WeightsEntry(
     name="test",
     task="person_detection",
     engine="yolox",
@@ -188,7 +188,7 @@ def test_all_missing_files_are_told_at_once(empty):
     wrong = missing_weights(engines_preset("production"))
     assert len(wrong) == 5
     assert "engines.recogniser=arcface_osnet" in wrong[2]
-    assert missing_weights(Engines()) == []
+    assert missing_weights(EnginesConfig()) == []
 
 
 def test_the_first_folder_and_the_first_entry_win(tmp_path, monkeypatch):
@@ -335,7 +335,7 @@ def test_the_commercial_policy_refuses_and_names_what_to_use():
 
 
 def test_embedded_engines_may_be_used_commercially():
-    check_licences(engine_infos(Engines()), "commercial")
+    check_licences(engine_infos(EnginesConfig()), "commercial")
 
 
 def test_production_engines_are_refused_commercially_with_permissive_ones_named(real):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from production import engine, frames, image, six_people, weights_root
 
-from pipeline.curation.curation_config import Curate
+from pipeline.curation.curation_config import CurationConfig
 from pipeline.engines.faces.landmarks import yaw_of
 from pipeline.engines.identity.arcface import alignment
 from pipeline.engines.identity.spaces import CARRIED, Space, compare, deciding, join, spaces_of
 from pipeline.engines.interfaces import PersonImage, SimilarityWindows
 from pipeline.engines.letterbox import letterbox, thin_out
-from pipeline.engines.registry import REGISTRY, Engines, engines_preset, load_engine
+from pipeline.engines.registry import REGISTRY, EnginesConfig, engines_preset, load_engine
 from pipeline.engines.weights import Found, entry, find
 from pipeline.pictures.boxes import inside, iou
 
@@ -76,16 +76,16 @@ def test_the_library_takes_no_more_threads_than_its_worker_has():
 
 
 def test_weights_are_settings_so_that_two_recognisers_never_meet(monkeypatch, tmp_path):
-    settings = Curate(engines=engines_preset("production")).observing()
+    settings = CurationConfig(engines=engines_preset("production")).observing()
     assert settings["weights"]["recogniser"].startswith(
         f"mobilefacenet_128 {entry('mobilefacenet_128').sha256}"
     )
     assert set(settings["weights"]) == {"people", "faces", "recogniser", "masks"}
-    assert "weights" not in Curate().observing()
+    assert "weights" not in CurationConfig().observing()
     monkeypatch.setenv("CONTEXTANYONE_MODELS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"engines\.people=ultralytics: weights are missing"):
-        Curate(engines=engines_preset("production")).observing()
+        CurationConfig(engines=engines_preset("production")).observing()
 
 
 def test_both_detectors_agree_on_boxes():
@@ -396,14 +396,14 @@ def test_presets_name_engines_that_exist():
         assert chosen.chosen()
         for task, named in chosen.chosen():
             assert named in REGISTRY[task]
-    assert engines_preset("embedded") == Engines()
+    assert engines_preset("embedded") == EnginesConfig()
     with pytest.raises(ValueError, match="embedded, production, permissive"):
         engines_preset("fast")
 
 
 def test_a_face_network_needs_a_detector_with_five_points():
     with pytest.raises(ValueError, match=r"engines.faces to one of scrfd, scrfd_pose, yunet"):
-        Engines(recogniser="arcface_osnet")
+        EnginesConfig(recogniser="arcface_osnet")
 
 
 def test_heavy_libraries_stay_out_until_an_engine_is_built():

@@ -16,7 +16,7 @@ import pytest
 from rows import clip, track
 
 from pipeline.engines.captions import chat_client
-from pipeline.engines.captions.caption_settings import VlmSettings
+from pipeline.engines.captions.caption_settings import VlmConfig
 from pipeline.engines.captions.server import ServerCaptioner
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.media.images import decode_image
@@ -113,7 +113,7 @@ def pauses():
 @pytest.fixture
 def engine(server, pauses):
     def build(**settings):
-        made = ServerCaptioner(VlmSettings(server=server.url, **settings))
+        made = ServerCaptioner(VlmConfig(server=server.url, **settings))
         made.client = replace(made.client, sleep=pauses.append)
         return made
 
@@ -339,7 +339,7 @@ def free_port():
 
 def test_an_absent_server_is_named_before_the_run_starts():
     with pytest.raises(ValueError, match="ConnectionRefusedError") as caught:
-        ServerCaptioner(VlmSettings(server=f"http://127.0.0.1:{free_port()}/v1"))
+        ServerCaptioner(VlmConfig(server=f"http://127.0.0.1:{free_port()}/v1"))
     for word in ("vllm serve", "CONTEXTANYONE_CAPTION_SERVER", "engines.captions=attributes"):
         assert word in str(caught.value)
 
@@ -402,10 +402,10 @@ def test_proxies_of_the_environment_are_not_used(server, engine, monkeypatch):
 )
 def test_addresses_that_are_none_are_refused_without_secrets(url, message):
     with pytest.raises(ValueError, match=message) as caught:
-        VlmSettings(server=url)
+        VlmConfig(server=url)
     assert "hunter2" not in str(caught.value)
 
 
 def test_without_an_address_the_message_names_the_alternative():
     with pytest.raises(ValueError, match=r"CONTEXTANYONE_CAPTION_SERVER.*attributes"):
-        ServerCaptioner(VlmSettings())
+        ServerCaptioner(VlmConfig())

@@ -9,7 +9,7 @@ from rows import clip, track
 from tiny_vision import save_tiny_vlm
 
 from pipeline.engines.captions import asked_captions
-from pipeline.engines.captions.asked_captions import Question, Reply, ask_for_captions
+from pipeline.engines.captions.asked_captions import CaptionRequest, Reply, ask_for_captions
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.caption_checks import answer_problem, text_problem
 from pipeline.engines.captions.caption_prompts import (
@@ -18,7 +18,7 @@ from pipeline.engines.captions.caption_prompts import (
     read_answer,
     shown_frames,
 )
-from pipeline.engines.captions.caption_settings import VlmSettings, settings_from_env
+from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
 from pipeline.engines.captions.vlm import VlmCaptioner
 from pipeline.engines.interfaces import CaptionFacts, EngineInfo
 from pipeline.engines.model_folders import check_model_folder, find_model_folder
@@ -182,7 +182,7 @@ class Script:
 
     def __init__(self, **answers: list[str]) -> None:
         self.answers = answers
-        self.asked: list[list[Question]] = []
+        self.asked: list[list[CaptionRequest]] = []
 
     def __call__(self, questions):
         self.asked.append(list(questions))
@@ -190,7 +190,7 @@ class Script:
 
 
 def outcomes_of(script, *rows):
-    return ask_for_captions(rows, script, VlmSettings(), ME)
+    return ask_for_captions(rows, script, VlmConfig(), ME)
 
 
 def test_a_good_first_answer_is_kept_and_nothing_is_asked_again():
@@ -247,7 +247,7 @@ def test_settings_come_from_the_environment_by_their_names():
             "OTHER": "x",
         }
     )
-    assert settings == VlmSettings(
+    assert settings == VlmConfig(
         folder="Qwen/Qwen2.5-VL-7B-Instruct", frames=4, timeout_s=2.5, commercial=True
     )
     assert "secret" not in repr(settings)
@@ -272,9 +272,9 @@ def test_bad_settings_are_named(environment, message):
 def test_without_a_model_the_message_names_the_alternative(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"CONTEXTANYONE_CAPTION_FOLDER.*attributes"):
-        VlmCaptioner(VlmSettings())
+        VlmCaptioner(VlmConfig())
     with pytest.raises(ValueError, match=r"'no-such-model' was not found.*attributes"):
-        VlmCaptioner(VlmSettings(folder="no-such-model"))
+        VlmCaptioner(VlmConfig(folder="no-such-model"))
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def folder(tmp_path_factory):
 
 def engine_of(folder, **settings) -> VlmCaptioner:
     defaults = {"max_tokens": 32, "frame_px": 56, "frames": 2}
-    return VlmCaptioner(VlmSettings(folder=str(folder), **(defaults | settings)), device="cpu")
+    return VlmCaptioner(VlmConfig(folder=str(folder), **(defaults | settings)), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -354,9 +354,9 @@ def test_a_random_models_words_never_become_captions(engine):
 
 def questions():
     return [
-        Question("a", "What is seen?", frames(2)),
-        Question("b", "A longer question, so that the others are padded.", frames(3, 20)),
-        Question("c", "?", frames(1, 200, 112)),
+        CaptionRequest("a", "What is seen?", frames(2)),
+        CaptionRequest("b", "A longer question, so that the others are padded.", frames(3, 20)),
+        CaptionRequest("c", "?", frames(1, 200, 112)),
     ]
 
 
@@ -379,7 +379,7 @@ def test_the_frames_and_their_order_reach_the_model(engine):
     first, second = frames(2, 10), frames(2, 200)
     base, same, changed, turned = logits_of(
         engine,
-        *(Question("a", "What?", shown) for shown in (first, first, second, first[::-1])),
+        *(CaptionRequest("a", "What?", shown) for shown in (first, first, second, first[::-1])),
     )
     assert (base - same).abs().max() < 1e-5
     assert (base - changed).abs().max() > 1e-3
@@ -387,7 +387,7 @@ def test_the_frames_and_their_order_reach_the_model(engine):
 
 
 def test_every_frame_takes_its_place_in_the_request(engine):
-    ids = engine._inputs([Question("a", "What?", frames(3))])["input_ids"][0].tolist()
+    ids = engine._inputs([CaptionRequest("a", "What?", frames(3))])["input_ids"][0].tolist()
     vocabulary = engine._processor.tokenizer.get_vocab()
     assert ids.count(vocabulary["<|vision_start|>"]) == 3
     assert ids.count(vocabulary["<|image_pad|>"]) == 3 * 2  # 28 x 56 pixels are two tokens

@@ -17,7 +17,7 @@ from tiny_model import WAN
 
 from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import (
-    Choice,
+    ItemsConfig,
     build_benchmark,
     choose_samples,
     list_videos,
@@ -200,7 +200,7 @@ def test_nobody_of_training_is_in_the_set(tmp_path):
     held = [replace(sample, split="test") for sample in samples[4:7]]  # 0..2 are trained on too
     fresh = replace(tiny_sample(50, num_characters=51), split="test")
     write_samples(tmp_path / "dataset", [*samples[:3], *held, fresh])
-    built = build_benchmark(open_store(tmp_path / "dataset"), tmp_path / "set", Choice())
+    built = build_benchmark(open_store(tmp_path / "dataset"), tmp_path / "set", ItemsConfig())
     assert [item.main.identity for item in built.items] == [fresh.character_id]
     assert read_benchmark(tmp_path / "set") == built
     for split in ("validation",):
@@ -208,10 +208,10 @@ def test_nobody_of_training_is_in_the_set(tmp_path):
             ValueError, match="no sample of validation can be used; the dataset has"
         ):
             build_benchmark(
-                open_store(tmp_path / "dataset"), tmp_path / "x", Choice(splits=(split,))
+                open_store(tmp_path / "dataset"), tmp_path / "x", ItemsConfig(splits=(split,))
             )
     with pytest.raises(ValueError, match="holds another evaluation set"):
-        build_benchmark(open_store(tmp_path / "dataset"), tmp_path / "set", Choice(name="b"))
+        build_benchmark(open_store(tmp_path / "dataset"), tmp_path / "set", ItemsConfig(name="b"))
 
 
 def test_references_from_trained_videos_keep_a_sample_out():
@@ -223,7 +223,7 @@ def test_references_from_trained_videos_keep_a_sample_out():
         {"sample_id": "c", "clip_id": "3", "video_id": "v3", "character_id": "z", "split": "test",
          "references": 1, "videos": ["v3"]},
     ]  # fmt: skip
-    assert [row["sample_id"] for row in choose_samples(light, Choice())] == ["c"]
+    assert [row["sample_id"] for row in choose_samples(light, ItemsConfig())] == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -280,13 +280,13 @@ def test_a_model_makes_each_video_once(drawn, tmp_path, capsys, monkeypatch):
     from trainer.model import ContextAnyoneTransformer3DModel
     from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.pipeline import ContextAnyonePipeline
-    from trainer.sampling.sampler import Sampling
+    from trainer.sampling.sampler import SamplingConfig
 
     torch.manual_seed(0)
     fields = {**WAN, "text_dim": 64, "image_dim": 32}
     model = ContextAnyoneTransformer3DModel(**fields)
     encoders = EncoderConfig()
-    published = Published(encoders, Sampling(steps=2), VideoSize(96, 160, 5))
+    published = Published(encoders, SamplingConfig(steps=2), VideoSize(96, 160, 5))
     pipeline = ContextAnyonePipeline(model, load_encoders(encoders), published)
     pipeline.save_pretrained(tmp_path / "model")
     words = ["--benchmark", str(drawn[0]), "--model", str(tmp_path / "model")]

@@ -7,8 +7,8 @@ import pytest
 from runs import TWO_WORKERS, content, curate, rows
 
 from pipeline.engines.interfaces import EngineInfo
-from pipeline.engines.registry import Engines, engine_infos
-from pipeline.execution.cluster import Budget, Cluster, Resources
+from pipeline.engines.registry import EnginesConfig, engine_infos
+from pipeline.execution.cluster import Budget, ClusterConfig, Resources
 from pipeline.execution.device import DEVICE, choose_device
 from pipeline.execution.placement import gpu_slots, place_captioner, place_observing
 
@@ -18,7 +18,7 @@ CPU = EngineInfo("small/1", "captioning", "MIT", commercial=True)
 
 def place(cpus=16.0, gpus=0.0, engines=(GPU, CPU), workers=None, **settings):
     have = Resources(cpus, gpus)
-    return place_observing(Cluster(**settings), have, engines, workers or int(cpus))
+    return place_observing(ClusterConfig(**settings), have, engines, workers or int(cpus))
 
 
 def sizes(placement):
@@ -60,11 +60,11 @@ def test_a_share_of_a_gpu_never_spans_two():
     assert gpu_slots(4, 0.1) == 40
     assert gpu_slots(4, 2) == 2
     with pytest.raises(ValueError, match=r"0 to 1 or a whole number, got 1\.5"):
-        Cluster(gpus_per_worker=1.5)
+        ClusterConfig(gpus_per_worker=1.5)
 
 
 def test_a_captioner_takes_whole_gpus_and_no_more_than_it_has_work_for():
-    cluster = Cluster()
+    cluster = ClusterConfig()
     assert place_captioner(cluster, Resources(16, 8), CPU, 100) is None
     assert place_captioner(cluster, Resources(16, 0), GPU, 100) is None
     for batches, size in ((100, 8), (3, 3)):
@@ -76,7 +76,7 @@ def test_a_captioner_takes_whole_gpus_and_no_more_than_it_has_work_for():
 def test_engines_that_only_say_who_they_are_are_built_on_the_cpu(monkeypatch):
     monkeypatch.delenv(DEVICE, raising=False)
     monkeypatch.setattr(fast_engines.FastMasks, "__init__", _note_device, raising=False)
-    chosen = Engines(
+    chosen = EnginesConfig(
         people="fast_engines:FastPeople", faces="fast_engines:FastFaces",
         recogniser="fast_engines:FastRecogniser", masks="fast_engines:FastMasks",
     )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from places import job
+from places import script
 from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.dataset.store import open_store
@@ -21,7 +21,7 @@ from pipeline.export.huggingface import write_huggingface
 from pipeline.export.parquet_shards import write_shards
 from pipeline.export.webdataset import write_webdataset
 
-JOB = job("export")
+JOB = script("export")
 
 
 @pytest.fixture(scope="module")

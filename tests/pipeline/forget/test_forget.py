@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rows as draw
-from places import job
+from dying_store import DyingStore, Killed
+from places import script
 from runs import content, curate, rows
-from test_commit import DyingStore, Killed
 from tiny_dataset import tiny_sample
 
 from pipeline.dataset.commit import damaged_files, read_manifest
@@ -26,15 +26,15 @@ from pipeline.dataset.tags import Tag, read_tags, write_tags
 from pipeline.forget import forget
 from pipeline.forget.forget_command import read_list
 from pipeline.forget.scan import Finder, scan
-from pipeline.forget.search_patterns import Needles
-from pipeline.forget.targets import Request, find_targets
+from pipeline.forget.search_patterns import SearchPatterns
+from pipeline.forget.targets import ForgetRequest, find_targets
 from schemas.ids import content_id
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex, LatentReference, NullText
 from schemas.manifest import DataFile, manifest_path
 from schemas.tables import Sample
 from schemas.tombstones import Tombstones
 
-JOB = job("forget")
+JOB = script("forget")
 
 
 def run(*arguments, code=0) -> str:
@@ -241,7 +241,7 @@ def test_killed_anywhere_it_never_shows_half_and_ends_the_same(copied, tmp_path,
 
 def begin(store, video_id):
     manifest, _ = read_manifest(store)
-    targets = find_targets(Request(videos=(video_id,)), manifest, store)
+    targets = find_targets(ForgetRequest(videos=(video_id,)), manifest, store)
     return forget.begin(targets, store)
 
 
@@ -343,7 +343,7 @@ def test_a_dry_run_changes_nothing_and_wrong_requests_are_refused(copied, tmp_pa
 
 def test_finder_agrees_with_a_slow_search():
     draw_bytes = np.random.default_rng(7)
-    needles = Needles()
+    needles = SearchPatterns()
     needles.pieces = {draw_bytes.integers(0, 256, n, np.uint8).tobytes() for n in (8, 12, 48)}
     needles.add_ids(["video-1", "clip-12", draw.hash_of("id", digits=24)])
     finder = Finder(needles)
@@ -362,7 +362,7 @@ def test_a_scan_finds_what_parquet_has_compressed_and_what_lies_across_two_block
     row = tiny_sample(0)
     store.write("elsewhere/a.parquet", encode_rows([row], Sample))
     store.write("b.bin", bytes((4 << 20) - 10) + b"the-clip-in-question" + bytes(100))
-    needles = Needles()
+    needles = SearchPatterns()
     needles.add_ids([row.caption, "the-clip-in-question"])
     needles.add_medium(row.references[0].image["bytes"])
     found = {(hit.path, hit.where) for hit in scan(needles, store).hits}

@@ -14,7 +14,7 @@ from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import read_tags, write_tags
 from pipeline.forget import forget
-from pipeline.forget.targets import Request, find_targets
+from pipeline.forget.targets import ForgetRequest, find_targets
 from schemas.ids import content_id
 from schemas.tables import CastMember, Character, Clip, Edit, Reject, Suspect, Tag
 
@@ -72,7 +72,7 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
     write_edits([edit("e1", "t1", stays.video_id), edit("e2", "t2", goes.video_id)], store)
 
     manifest, _ = read_manifest(store)
-    targets = find_targets(Request(characters=(a,)), manifest, store)
+    targets = find_targets(ForgetRequest(characters=(a,)), manifest, store)
     done = forget.finish(forget.begin(targets, store), store)
 
     assert done.clean, done.scan.hits

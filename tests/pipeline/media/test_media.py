@@ -12,18 +12,18 @@ import pytest
 from synthetic import moving_shapes, number_frame, read_number, write_bomb, write_video
 
 from pipeline.media.clip_frames import read_clip
-from pipeline.media.encode import ClipEncoder, Encoding
+from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fitter, StillMaker, buckets, fit_picture
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
-from pipeline.media.limits import ProbeLimits, Refused
+from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.pixels import Scaler, clockwise, planes_of
 from pipeline.media.probe import probe
 from pipeline.media.reader import VideoReader, check_expansion, open_container
-from pipeline.media.sandbox import Child, Sandbox
+from pipeline.media.sandbox import Child, SandboxConfig
 from schemas.reasons import Reason
 from schemas.tables import Video
 
-LIMITS = ProbeLimits()
+LIMITS = ProbeConfig()
 
 
 def reason_of(path: Path) -> Reason:
@@ -98,7 +98,7 @@ def test_name_that_looks_like_a_protocol_is_a_plain_file(
 
 def test_declared_picture_over_the_cap_is_refused_before_decoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "large.mp4", moving_shapes(2, (640, 384)))
-    with pytest.raises(Refused) as refused, VideoReader(str(path), ProbeLimits(max_pixels=200_000)):
+    with pytest.raises(Refused) as refused, VideoReader(str(path), ProbeConfig(max_pixels=200_000)):
         pass
     assert refused.value.rejected.reason in (Reason.PICTURE_TOO_LARGE, Reason.NOT_A_VIDEO)
 
@@ -128,7 +128,7 @@ def test_bomb_stops_at_the_cap_within_512_MiB_of_the_child(tmp_path: Path) -> No
     path = write_bomb(tmp_path / "bomb.mp4")
     expansion = 120 * 1920 * 1080 * 1.5 / path.stat().st_size
     assert expansion > 20_000, "the drawn bomb is none"
-    child = Child(make_exhauster, Sandbox())
+    child = Child(make_exhauster, SandboxConfig())
     reason, frames, peak_mib = child.call(str(path))
     child.close()
     assert reason == Reason.DECOMPRESSION_BOMB
@@ -137,14 +137,14 @@ def test_bomb_stops_at_the_cap_within_512_MiB_of_the_child(tmp_path: Path) -> No
 
 
 def test_expansion_is_decoded_over_stored_bytes() -> None:
-    check_expansion(1000, 1, ProbeLimits(max_expansion=1500))
+    check_expansion(1000, 1, ProbeConfig(max_expansion=1500))
     with pytest.raises(Refused):
-        check_expansion(1001, 1, ProbeLimits(max_expansion=1500))
+        check_expansion(1001, 1, ProbeConfig(max_expansion=1500))
 
 
 def test_frame_and_time_caps_hold_while_decoding(tmp_path: Path) -> None:
     path = str(write_video(tmp_path / "long.mp4", moving_shapes(48)))
-    for limits in (ProbeLimits(max_frames=30), ProbeLimits(max_duration_s=1.0)):
+    for limits in (ProbeConfig(max_frames=30), ProbeConfig(max_duration_s=1.0)):
         with VideoReader(path, limits) as reader:
             with pytest.raises(Refused) as refused:
                 _exhaust(reader)
@@ -304,7 +304,7 @@ def test_hdr_is_refused(tmp_path: Path) -> None:
 
 def test_encoded_clip_is_constant_tagged_and_the_same_every_time() -> None:
     def encode() -> bytes:
-        encoder = ClipEncoder(320, 192, 16, Encoding(), matrix=1)
+        encoder = ClipEncoder(320, 192, 16, EncodingConfig(), matrix=1)
         for frame in moving_shapes(40):
             encoder.write(av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p"))
         return encoder.close()
@@ -322,7 +322,7 @@ def test_encoded_clip_is_constant_tagged_and_the_same_every_time() -> None:
 
 
 def test_read_clip_takes_what_was_asked_for() -> None:
-    encoder = ClipEncoder(320, 192, 16, Encoding(), matrix=1)
+    encoder = ClipEncoder(320, 192, 16, EncodingConfig(), matrix=1)
     for number, frame in enumerate(moving_shapes(40)):
         numbered = av.VideoFrame.from_ndarray(number_frame(frame, number), "rgb24")
         encoder.write(numbered.reformat(format="yuv420p"))

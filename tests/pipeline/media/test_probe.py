@@ -8,20 +8,20 @@ import pytest
 from synthetic import moving_shapes, write_bomb, write_video
 
 from pipeline.execution.stage import Rejected
-from pipeline.media.probe import ProbeLimits, probe
+from pipeline.media.probe import ProbeConfig, probe
 from schemas.reasons import Reason
 from schemas.tables import Video
 
-LIMITS = ProbeLimits()
+LIMITS = ProbeConfig()
 
 
-def video_of(path: Path, limits: ProbeLimits = LIMITS) -> Video:
+def video_of(path: Path, limits: ProbeConfig = LIMITS) -> Video:
     video = probe(str(path), "id", limits)
     assert isinstance(video, Video), video
     return video
 
 
-def rejected_of(path: Path, limits: ProbeLimits = LIMITS) -> Rejected:
+def rejected_of(path: Path, limits: ProbeConfig = LIMITS) -> Rejected:
     rejected = probe(str(path), "id", limits)
     assert isinstance(rejected, Rejected), rejected
     return rejected
@@ -123,7 +123,7 @@ def test_truncated_file_can_be_flagged_instead(tmp_path: Path) -> None:
 
 def test_integrity_takes_two_words_only() -> None:
     with pytest.raises(ValueError, match="'ignore'"):
-        ProbeLimits(integrity="ignore")
+        ProbeConfig(integrity="ignore")
 
 
 def test_unreadable_file_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.media import sandbox
-from pipeline.media.sandbox import Child, Died, Sandbox, StartFailed, resident_mib
+from pipeline.media.sandbox import Child, Died, SandboxConfig, StartFailed, resident_mib
 from schemas.reasons import Failure
 
 
@@ -55,7 +55,7 @@ _ACTIONS = {
 
 @pytest.fixture
 def child():
-    limits = Sandbox(deadline_s=5.0, memory_mib=400, deadline_per_video_s=0.0)
+    limits = SandboxConfig(deadline_s=5.0, memory_mib=400, deadline_per_video_s=0.0)
     child = Child(make_handler, limits)
     yield child
     child.close()
@@ -93,7 +93,7 @@ def make_nothing():
 
 
 def test_a_handler_that_cannot_be_built_ends_the_run_with_its_own_words():
-    child = Child(make_nothing, Sandbox())
+    child = Child(make_nothing, SandboxConfig())
     with pytest.raises(StartFailed, match="weights are missing: none of them is here"):
         child.call(("echo", "alive"))
 
@@ -104,7 +104,7 @@ def make_large():
 
 
 def test_memory_is_counted_beyond_what_the_engines_take():
-    child = Child(make_large, Sandbox(memory_mib=300, address_space_mib=0))
+    child = Child(make_large, SandboxConfig(memory_mib=300, address_space_mib=0))
     assert child.call(None) == 500 << 20
     child.close()
 
@@ -113,7 +113,7 @@ def test_a_call_that_waits_for_a_processor_gets_more_time(monkeypatch):
     """It sleeps, and a clock says that it works, as slowly as on a busy machine."""
     worked = iter(range(1, 10_000))
     monkeypatch.setattr(sandbox, "processor_s", lambda pid: 0.001 * next(worked))
-    child = Child(make_handler, Sandbox(deadline_s=1.0, deadline_per_video_s=0.0))
+    child = Child(make_handler, SandboxConfig(deadline_s=1.0, deadline_per_video_s=0.0))
     assert child.call(("sleep", 2.0)) is None
     started = time.monotonic()
     assert child.call(("sleep", 60.0)).failure == Failure.TIMEOUT
@@ -122,7 +122,7 @@ def test_a_call_that_waits_for_a_processor_gets_more_time(monkeypatch):
 
 
 def test_a_hanging_call_ends_at_the_deadline():
-    child = Child(make_handler, Sandbox(deadline_s=1.0))
+    child = Child(make_handler, SandboxConfig(deadline_s=1.0))
     started = time.monotonic()
     died = child.call(("sleep", 60))
     assert isinstance(died, Died)
@@ -133,13 +133,13 @@ def test_a_hanging_call_ends_at_the_deadline():
 
 
 def test_longer_videos_get_more_time():
-    child = Child(make_handler, Sandbox(deadline_s=1.0, deadline_per_video_s=1.0))
+    child = Child(make_handler, SandboxConfig(deadline_s=1.0, deadline_per_video_s=1.0))
     assert child.call(("sleep", 2), seconds_of_video=30) is None
     child.close()
 
 
 def test_one_process_serves_many_calls_and_is_replaced_after_its_share():
-    child = Child(make_handler, Sandbox(calls=3))
+    child = Child(make_handler, SandboxConfig(calls=3))
     pids = [child.call(("pid",)) for _ in range(6)]
     assert len(set(pids[:3])) == 1
     assert len(set(pids[3:])) == 1
@@ -150,7 +150,7 @@ def test_one_process_serves_many_calls_and_is_replaced_after_its_share():
 def test_the_child_leaves_when_its_caller_is_killed(tmp_path: Path):
     caller = os.fork()
     if caller == 0:
-        child = Child(make_handler, Sandbox())
+        child = Child(make_handler, SandboxConfig())
         (tmp_path / "pid").write_text(str(child.call(("pid",))))
         child.call(("sleep", 120))
         os._exit(0)

@@ -12,7 +12,7 @@ import rows
 from pipeline.engines.identity.appearance import Appearance
 from pipeline.engines.masks.grabcut import GrabCut
 from pipeline.media.images import decode_image
-from pipeline.observing.candidates import Candidates, ProposeReferences
+from pipeline.observing.candidates import CandidatesConfig, ProposeReferences
 from pipeline.pictures.image_measures import (
     Measured,
     combined_quality,
@@ -172,9 +172,9 @@ def test_other_people_in_the_box_count_as_occlusion(stage, walk):
 
 def test_senseless_settings_are_refused():
     with pytest.raises(ValueError, match=r"margin must be >= 1.*got 0.8"):
-        Candidates(margin=0.8)
+        CandidatesConfig(margin=0.8)
     with pytest.raises(ValueError, match="per_track must be >= 1"):
-        Candidates(per_track=0)
+        CandidatesConfig(per_track=0)
 
 
 # --- the measures ------------------------------------------------------------------------------

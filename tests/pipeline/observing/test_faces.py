@@ -15,8 +15,15 @@ from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.engines.people.opencv_people import OpencvPeople
 from pipeline.execution.stage import Still
 from pipeline.observing.candidates import ProposeReferences
-from pipeline.observing.faces import FindFaces, Match, box_in_still, share_out, to_clip, to_still
-from pipeline.observing.tracks import TrackGate, TrackPeople
+from pipeline.observing.faces import (
+    FaceMatch,
+    FindFaces,
+    box_in_still,
+    share_out,
+    to_clip,
+    to_still,
+)
+from pipeline.observing.tracks import PeopleConfig, TrackPeople
 from pipeline.pictures.boxes import iou
 from schemas.reasons import Reason
 
@@ -117,9 +124,9 @@ def test_a_face_that_two_boxes_hold_belongs_to_one(walk):
     assert len(second.faces) == 0
 
 
-def claim(left: float, fit: float) -> Match:
+def claim(left: float, fit: float) -> FaceMatch:
     face = np.array([left, 50, left + 40, 100], np.float32)
-    return Match(0, face, np.zeros((5, 2), np.float32), 0.9, 0.0, fit)
+    return FaceMatch(0, face, np.zeros((5, 2), np.float32), 0.9, 0.0, fit)
 
 
 def test_who_stands_behind_a_shoulder_keeps_the_own_face():
@@ -262,33 +269,33 @@ def test_a_portrait_beside_somebody_who_moves_is_still(moves):
     track = rows.track("track", row.clip, boxes=[[0.0, 0.0, 260.0, 480.0]] * 32, motion=20.0)
     engine = FacesByMood()
     [done] = FindFaces(engine, engine).process(replace(row, tracks=(track,))).tracks
-    refused = TrackGate(min_purity=0).check(done, row.clip)
+    refused = PeopleConfig(min_purity=0).check(done, row.clip)
     assert (refused is not None and refused.reason is Reason.STILL_PICTURE) != moves
 
 
 @pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])
 def test_senseless_settings_are_refused(search_px, max_images):
-    from pipeline.observing.faces import Faces
+    from pipeline.observing.faces import FacesConfig
 
     with pytest.raises(ValueError, match=r"search_px must be >= 64 and max_images >= 1"):
-        Faces(search_px, max_images)
+        FacesConfig(search_px, max_images)
 
 
 def observed(path):
     """Return the clips of a real video after tracks and faces, in time order."""
     from dataclasses import make_dataclass
 
-    from pipeline.dataset.units import Part
-    from pipeline.media.limits import ProbeLimits
+    from pipeline.dataset.units import VideoPart
+    from pipeline.media.limits import ProbeConfig
     from pipeline.media.probe import probe
-    from pipeline.observing.clips import Clips, cut_video
-    from pipeline.observing.shots import Shots
+    from pipeline.observing.clips import ClipsConfig, cut_video
+    from pipeline.observing.shots import ShotsConfig
 
     config = make_dataclass("Config", ["probe", "shots", "clips"])(
-        ProbeLimits(), Shots(), Clips(min_s=1.0)
+        ProbeConfig(), ShotsConfig(), ClipsConfig(min_s=1.0)
     )
     video = probe(str(path), path.name, config.probe)
-    cut = cut_video(str(path), video, Part(), config)
+    cut = cut_video(str(path), video, VideoPart(), config)
     stages = [TrackPeople(OpencvPeople()), FindFaces(OpencvFaces(), Appearance())]
     done = []
     for row in cut.clips:
@@ -301,7 +308,7 @@ def observed(path):
 @pytest.mark.media
 def test_two_people_who_come_back_are_two_characters(media):
     clips = observed(media / "videos" / "derived-intercut-two-people.mp4")
-    gate = TrackGate()
+    gate = PeopleConfig()
     vectors = {"A": [], "B": []}
     for row in clips:
         middle = (row.clip.start_s + row.clip.end_s) / 2
@@ -326,7 +333,7 @@ def test_two_people_who_come_back_are_two_characters(media):
 @pytest.mark.parametrize("name", ["intel-asl-book.mkv", "lp-driving-d12.mp4", "lp-source-s32.mp4"])
 def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
     row = observed(media / "videos" / name)[0]
-    [track] = [t for t in row.tracks if TrackGate().check(t, row.clip) is None]
+    [track] = [t for t in row.tracks if PeopleConfig().check(t, row.clip) is None]
     assert track.coverage > 0.9
     assert track.face_rate > 0.5  # a signing hand hides the face now and then; the gate asks 0.2
     assert row.clip.num_people == 1
@@ -336,5 +343,5 @@ def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
 @pytest.mark.parametrize("name", ["tc-dog_eating_854132.mp4", "psd-testvideo.mp4"])
 def test_no_track_of_a_video_without_people_passes_the_gate(media, name):
     for row in observed(media / "videos" / name):
-        assert not [t for t in row.tracks if TrackGate().check(t, row.clip) is None]
+        assert not [t for t in row.tracks if PeopleConfig().check(t, row.clip) is None]
         assert row.clip.num_people == 0

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from synthetic import moving_shapes
 
-from pipeline.curation.curation_config import Curate
-from pipeline.dataset.units import Part
+from pipeline.curation.curation_config import CurationConfig
+from pipeline.dataset.units import VideoPart
 from pipeline.media.probe import probe
 from pipeline.observing.clips import cut_video
-from pipeline.observing.quality import Quality, QualityGate, QualityMeter, black_border
+from pipeline.observing.quality import Quality, QualityConfig, QualityMeter, black_border
 from pipeline.pictures.hashes import hash_distance
 from pipeline.pictures.lettering import text_mask
 from schemas.reasons import Reason
@@ -163,8 +163,8 @@ def clip_with(quality: Quality) -> Clip:
 )
 def test_gate_names_the_reason_with_value_and_threshold(change: dict, reason: Reason) -> None:
     good = dataclasses.replace(measure(lumas(48)), sharpness=300.0)
-    assert QualityGate().check(clip_with(good)) is None
-    rejected = QualityGate().check(clip_with(dataclasses.replace(good, **change)))
+    assert QualityConfig().check(clip_with(good)) is None
+    rejected = QualityConfig().check(clip_with(dataclasses.replace(good, **change)))
     assert rejected is not None
     assert rejected.reason == reason
     assert rejected.value == next(iter(change.values()))
@@ -175,13 +175,13 @@ def test_gate_names_the_reason_with_value_and_threshold(change: dict, reason: Re
 def test_gate_keeps_people_and_drops_photographs(media: Path) -> None:
     people = ["lp-driving-d12.mp4", "movienet-test.mp4", "intel-asl-book.mkv", "lp-source-s32.mp4"]
     for name in people:
-        assert all(QualityGate().check(clip) is None for clip in _clips(media / "videos" / name))
+        assert all(QualityConfig().check(clip) is None for clip in _clips(media / "videos" / name))
     photographs = _clips(media / "videos" / "psd-testvideo.mp4")
-    assert all(QualityGate().check(clip) is not None for clip in photographs)
+    assert all(QualityConfig().check(clip) is not None for clip in photographs)
 
 
 def _clips(path: Path) -> list[Clip]:
-    config = Curate()
+    config = CurationConfig()
     video = probe(str(path), "video", config.probe)
     assert isinstance(video, Video)
-    return [row.clip for row in cut_video(str(path), video, Part(), config).clips]
+    return [row.clip for row in cut_video(str(path), video, VideoPart(), config).clips]

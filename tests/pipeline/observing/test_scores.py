@@ -12,7 +12,7 @@ from pipeline.engines.scores.clip_heads import AestheticScorer, _Head, _read_hea
 from pipeline.engines.scores.lettering import TextScorer
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import encode_jpeg
-from pipeline.observing.scores import ScoreClips, ScoreGate
+from pipeline.observing.scores import ScoreClips, ScoresConfig
 from schemas.columns import from_table, to_table
 from schemas.reasons import Reason
 from schemas.tables import Clip
@@ -207,9 +207,9 @@ def test_one_unsafe_frame_makes_a_clip_unsafe_and_most_frames_its_beauty():
     ],
 )
 def test_scores_are_judged_late_and_an_unscored_clip_passes(scores, reason):
-    rejected = ScoreGate().check(make_clip("c", **scores))
+    rejected = ScoresConfig().check(make_clip("c", **scores))
     assert (rejected.reason if rejected else None) == reason
-    off = ScoreGate(min_aesthetic=None, max_nsfw=None, max_watermark=None, max_text=None)
+    off = ScoresConfig(min_aesthetic=None, max_nsfw=None, max_watermark=None, max_text=None)
     assert off.check(make_clip("c", **scores)) is None
 
 

@@ -10,17 +10,17 @@ import pytest
 from places import GOLDEN
 from synthetic import dissolve, moving_shapes
 
-from pipeline.media.limits import ProbeLimits
+from pipeline.media.limits import ProbeConfig
 from pipeline.media.pixels import Scaler
 from pipeline.media.reader import VideoReader
-from pipeline.observing.shots import ShotDetector, Shots, Verdict
+from pipeline.observing.shots import ShotDetector, ShotsConfig, Verdict
 
 FPS = 24.0
 SMALL = (160, 96)
 
 
-def verdicts_of(frames: list[np.ndarray], shots: Shots | None = None) -> list[Verdict]:
-    detector = ShotDetector(shots or Shots(), FPS)
+def verdicts_of(frames: list[np.ndarray], shots: ShotsConfig | None = None) -> list[Verdict]:
+    detector = ShotDetector(shots or ShotsConfig(), FPS)
     found = [v for i, f in enumerate(frames) for v in detector.add(i, 10 * i, _bgr(f))]
     return found + list(detector.finish())
 
@@ -65,7 +65,7 @@ def test_shot_of_a_few_frames_is_not_swallowed() -> None:
 
 
 def test_shot_after_a_part_border_says_so() -> None:
-    detector = ShotDetector(Shots(), FPS, opened_by="part")
+    detector = ShotDetector(ShotsConfig(), FPS, opened_by="part")
     verdicts = [v for i, f in enumerate(moving_shapes(20)) for v in detector.add(i, i, _bgr(f))]
     assert openings(verdicts + list(detector.finish())) == [(0, "part")]
 
@@ -110,7 +110,7 @@ def test_fast_motion_and_change_of_light_are_no_border() -> None:
 
 def test_unknown_detector_is_named() -> None:
     with pytest.raises(ValueError, match="transnet"):
-        Shots(detectors=("transnet",))
+        ShotsConfig(detectors=("transnet",))
 
 
 @pytest.mark.media
@@ -134,13 +134,13 @@ def test_every_known_cut_is_found_within_a_frame(
 
 def _edges_of(path: Path) -> list[int]:
     """Return the frames at which the real detector opens or ends a shot."""
-    with VideoReader(str(path), ProbeLimits()) as reader:
+    with VideoReader(str(path), ProbeConfig()) as reader:
         codec = reader.stream.codec_context
-        scale = Shots.picture_width / max(codec.width, codec.height)
+        scale = ShotsConfig.picture_width / max(codec.width, codec.height)
         size = round(codec.width * scale), round(codec.height * scale)
         scaler = Scaler(*size, "bgr24", exact=False)
         rate = float(reader.stream.average_rate or FPS)
-        detector = ShotDetector(Shots(), rate)
+        detector = ShotDetector(ShotsConfig(), rate)
         verdicts = [
             verdict
             for frame in reader.frames()

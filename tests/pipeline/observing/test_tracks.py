@@ -11,9 +11,9 @@ from pipeline.engines.interfaces import Detections, EngineInfo
 from pipeline.engines.people.opencv_people import OpencvPeople
 from pipeline.engines.people.tracker import Look, Tracker
 from pipeline.observing.tracks import (
-    TrackGate,
+    PeopleConfig,
     TrackPeople,
-    Tracks,
+    TracksConfig,
     agreement,
     every_frame,
     shot_size,
@@ -99,7 +99,7 @@ def test_somebody_else_in_the_same_place_does_not_make_a_pure_track():
     frames = [portraits.placed(120, 160, 320, person if k < 24 else other) for k in range(48)]
     box = [150.0, 160.0, 430.0, 480.0]
     done = TrackPeople(ScriptedPeople([[box]] * 6)).process(portraits.clip_row(frames))
-    gate = TrackGate()
+    gate = PeopleConfig()
     for track in done.tracks:
         long_enough = gate.check(track, done.clip) is None
         both = track.first_frame < 16 and track.first_frame + len(track.boxes) > 32
@@ -116,7 +116,7 @@ def test_a_portrait_beside_a_person_is_not_one_of_the_people():
     assert done.clip.num_people == 1
     pasted, person = sorted(done.tracks, key=lambda track: track.boxes[0][0])
     assert pasted.motion < 0.5 < 2 < person.motion
-    rejected = TrackGate().check(pasted, done.clip)
+    rejected = PeopleConfig().check(pasted, done.clip)
     assert rejected is not None
     assert rejected.reason == Reason.STILL_PICTURE
 
@@ -179,7 +179,7 @@ def test_shot_sizes_have_their_film_makers_names(box, face_side, size):
 
 def test_slower_following_than_looking_is_refused():
     with pytest.raises(ValueError, match=r"follow_fps \(2\)"):
-        Tracks(detect_fps=4, follow_fps=2)
+        TracksConfig(detect_fps=4, follow_fps=2)
 
 
 # --- the gate ----------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ FACE = FaceBox(frame_index=0, box=[320, 70, 380, 130], landmarks=[], score=0.8, 
 
 
 def test_a_good_track_passes():
-    assert TrackGate().check(GOOD, CLIP) is None
+    assert PeopleConfig().check(GOOD, CLIP) is None
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_good_track_passes():
     ],
 )
 def test_every_threshold_refuses_with_its_reason(columns, reason):
-    rejected = TrackGate().check(replace(GOOD, **columns), CLIP)
+    rejected = PeopleConfig().check(replace(GOOD, **columns), CLIP)
     assert rejected is not None
     assert rejected.reason == reason
     assert rejected.value is not None
@@ -220,22 +220,22 @@ def test_every_threshold_refuses_with_its_reason(columns, reason):
 def test_hands_and_trunks_without_a_face_are_refused():
     wide = {"boxes": [[300.0, 60.0, 700.0, 460.0]] * len(GOOD.boxes), "detector": "yolo/11"}
     hands = replace(GOOD, faces=[], face_rate=0.0, **wide)
-    rejected = TrackGate().check(hands, CLIP)
+    rejected = PeopleConfig().check(hands, CLIP)
     assert rejected is not None
     assert (rejected.reason, rejected.value) == (Reason.BODY_PART, 1.0)
-    assert TrackGate().check(replace(hands, faces=[FACE] * 3, face_rate=0.8), CLIP) is None
-    assert TrackGate().check(replace(hands, boxes=GOOD.boxes), CLIP) is None  # from behind
+    assert PeopleConfig().check(replace(hands, faces=[FACE] * 3, face_rate=0.8), CLIP) is None
+    assert PeopleConfig().check(replace(hands, boxes=GOOD.boxes), CLIP) is None  # from behind
 
 
 def test_a_crowd_is_refused():
-    rejected = TrackGate().check(GOOD, replace(CLIP, num_people=7))
+    rejected = PeopleConfig().check(GOOD, replace(CLIP, num_people=7))
     assert rejected is not None
     assert rejected.reason == Reason.TOO_MANY_PEOPLE
 
 
 def test_small_in_a_small_clip_is_refused_by_pixels():
     small = replace(CLIP, width=208, height=120)
-    rejected = TrackGate().check(replace(GOOD, area=0.2), small)
+    rejected = PeopleConfig().check(replace(GOOD, area=0.2), small)
     assert rejected is not None
     assert rejected.reason == Reason.PERSON_TOO_SMALL
     assert rejected.detail == "pixels"
@@ -243,5 +243,7 @@ def test_small_in_a_small_clip_is_refused_by_pixels():
 
 def test_a_weak_detector_is_believed_with_faces_and_a_strong_one_without():
     seen = replace(GOOD, detector="opencv-hog-haar/1", faces=[FACE] * 3, face_rate=0.8)
-    assert TrackGate().check(seen, CLIP) is None
-    assert TrackGate().check(replace(GOOD, detector="yolo/11", faces=[], face_rate=0), CLIP) is None
+    assert PeopleConfig().check(seen, CLIP) is None
+    assert (
+        PeopleConfig().check(replace(GOOD, detector="yolo/11", faces=[], face_rate=0), CLIP) is None
+    )

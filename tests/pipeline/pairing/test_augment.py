@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.pairing.augment import (
     BACKGROUNDS,
-    Augment,
-    Recipe,
+    AugmentConfig,
+    AugmentRecipe,
     apply_recipe,
     draw_recipe,
     fit_recipe,
@@ -46,7 +46,7 @@ def test_json_is_the_recipe():
     for number in range(20):
         recipe = draw_recipe("sample", str(number))
         assert recipe_from_json(recipe_to_json(recipe)) == recipe
-    assert recipe_from_json("") == Recipe()
+    assert recipe_from_json("") == AugmentRecipe()
 
 
 def test_applying_a_stored_recipe_again_gives_the_same_pixels():
@@ -60,13 +60,13 @@ def test_applying_a_stored_recipe_again_gives_the_same_pixels():
 
 def test_the_empty_recipe_changes_no_pixel():
     image, mask = portrait()
-    same, same_mask = apply_recipe(image, mask, Recipe())
+    same, same_mask = apply_recipe(image, mask, AugmentRecipe())
     assert np.array_equal(same, image)
     assert np.array_equal(same_mask, mask)
 
 
 def test_drawn_values_stay_inside_the_configured_ranges():
-    config = Augment()
+    config = AugmentConfig()
     drawn = [draw_recipe("sample", str(number), config) for number in range(500)]
     assert max(abs(row.rotation_degrees) for row in drawn) <= config.rotation_degrees
     assert min(row.scale for row in drawn) >= 2**-config.shrink_octaves - 1e-3
@@ -87,7 +87,7 @@ def test_without_a_mask_the_background_is_kept():
 @pytest.mark.parametrize("blend", [1.0, 4.0, 7.0])
 def test_nothing_of_the_old_background_is_left_at_the_edge(blend):
     image, mask = portrait(blend)
-    recipe = Recipe(background="colour", colours=(90, 60, 150, 0, 0, 0))
+    recipe = AugmentRecipe(background="colour", colours=(90, 60, 150, 0, 0, 0))
     changed, _ = apply_recipe(image, mask, recipe)
     assert greenness(image).max() > 150  # the old ground is very green
     assert greenness(changed).max() <= 3  # red, violet and their mixtures are not
@@ -97,7 +97,7 @@ def test_nothing_of_the_old_background_is_left_at_the_edge(blend):
 
 def test_the_person_itself_keeps_its_colours():
     image, mask = portrait()
-    changed, _ = apply_recipe(image, mask, Recipe(background="colour"))
+    changed, _ = apply_recipe(image, mask, AugmentRecipe(background="colour"))
     colours, alpha = cut_out(image, mask)
     core = alpha > 0.999
     assert core.mean() > 0.2
@@ -107,7 +107,7 @@ def test_the_person_itself_keeps_its_colours():
 
 def test_image_and_mask_move_together():
     image, mask = portrait(blend=1.0)
-    recipe = Recipe(
+    recipe = AugmentRecipe(
         rotation_degrees=9.0, scale=0.9, shift_x=0.05, perspective=(0.01, -0.01) * 4, flip=True
     )
     changed, moved = apply_recipe(image, mask, recipe)
@@ -131,7 +131,7 @@ def test_a_person_inside_the_picture_stays_inside():
 def test_a_person_cut_off_below_stays_cut_off_below():
     image, mask = portrait()
     image, mask = image[:200], mask[:200]
-    changed, moved = apply_recipe(image, mask, Recipe(scale=0.8, shift_y=-0.05))
+    changed, moved = apply_recipe(image, mask, AugmentRecipe(scale=0.8, shift_y=-0.05))
     assert moved[-1].any()
     assert moved.sum() < mask.sum()
     assert greenness(changed)[moved > 0].mean() < 0
@@ -148,7 +148,7 @@ def test_small_holes_of_a_mask_are_filled_and_gaps_between_limbs_are_not():
 
 def test_a_mask_that_missed_the_face_keeps_the_background():
     _, mask = portrait()
-    recipe = Recipe(background="texture", exposure_ev=0.2)
+    recipe = AugmentRecipe(background="texture", exposure_ev=0.2)
     assert fit_recipe(recipe, mask, [100.0, 80.0, 140.0, 130.0]) == recipe
     assert fit_recipe(recipe, mask, []) == recipe
     missed = fit_recipe(recipe, mask, [0.0, 0.0, 40.0, 40.0])
@@ -158,7 +158,9 @@ def test_a_mask_that_missed_the_face_keeps_the_background():
 def test_light_comes_from_where_the_recipe_says():
     image, mask = portrait()
     for degrees, axis, sign in ((0, 1, 1), (180, 1, -1), (90, 0, -1), (270, 0, 1)):
-        lit, _ = apply_recipe(image, mask, Recipe(light_ev=1.2, light_degrees=float(degrees)))
+        lit, _ = apply_recipe(
+            image, mask, AugmentRecipe(light_ev=1.2, light_degrees=float(degrees))
+        )
         red = np.where(mask > 0, lit[..., 0].astype(float), np.nan)
         low, high = np.array_split(red, 2, axis=axis)
         assert sign * (np.nanmean(high) - np.nanmean(low)) > 8
@@ -166,7 +168,7 @@ def test_light_comes_from_where_the_recipe_says():
 
 def test_exposure_and_temperature_do_what_they_say():
     image, mask = portrait()
-    brighter, _ = apply_recipe(image, mask, Recipe(exposure_ev=0.5))
+    brighter, _ = apply_recipe(image, mask, AugmentRecipe(exposure_ev=0.5))
     assert brighter.mean() > image.mean() + 5
     assert temperature_gains(6500.0) == pytest.approx([1, 1, 1], abs=1e-6)
     warm, cold = temperature_gains(4500.0), temperature_gains(9000.0)
@@ -187,22 +189,22 @@ def test_every_parameter_changes_the_picture():
     image = image.copy()
     image[100:120, 100:110] = 255  # not symmetric
     for name, value in values.items():
-        changed, _ = apply_recipe(image, mask, replace(Recipe(), **{name: value}))
+        changed, _ = apply_recipe(image, mask, replace(AugmentRecipe(), **{name: value}))
         assert not np.array_equal(changed, image), name
     modifiers = {"light_degrees", "colours", "seed"}  # of light, background and noise
-    assert values.keys() | modifiers == {field.name for field in fields(Recipe)}
+    assert values.keys() | modifiers == {field.name for field in fields(AugmentRecipe)}
 
 
 def test_sizes_must_agree():
     image, mask = portrait()
     with pytest.raises(ValueError, match=r"\(320, 240\).*\(10, 240\)"):
-        apply_recipe(image, mask[:10], Recipe(exposure_ev=1.0))
+        apply_recipe(image, mask[:10], AugmentRecipe(exposure_ev=1.0))
 
 
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"augment\.flip is a probability, got 2"):
-        Augment(flip=2.0)
+        AugmentConfig(flip=2.0)
     with pytest.raises(ValueError, match="exposure_ev must be >= 0, got -1"):
-        Augment(exposure_ev=-1.0)
+        AugmentConfig(exposure_ev=-1.0)
     with pytest.raises(ValueError, match="sunset"):
-        Recipe(background="sunset")
+        AugmentRecipe(background="sunset")

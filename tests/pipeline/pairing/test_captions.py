@@ -8,7 +8,7 @@ from rows import clip, track
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.people_count import counted_people
 from pipeline.engines.interfaces import CaptionFacts, EngineInfo
-from pipeline.pairing.captions import Captions, clean, write_captions
+from pipeline.pairing.captions import CaptionsConfig, clean, write_captions
 
 
 def facts(**columns) -> CaptionFacts:
@@ -130,14 +130,14 @@ def test_given_captions_win_are_cleaned_and_may_be_switched_off():
     captions = write_captions([facts(), facts()], given, Says("A man."))
     assert captions[0].text == "alert(1) A knight[0m rides."
     assert [caption.engine for caption in captions] == ["given", "says/1"]
-    switched_off = Captions(prefer_given=False)
+    switched_off = CaptionsConfig(prefer_given=False)
     captions = write_captions([facts(), facts()], given, Says("A man."), switched_off)
     assert [caption.engine for caption in captions] == ["says/1", "says/1"]
 
 
 def test_captioner_is_asked_in_batches_and_must_answer_all():
     engine = Says("A man.")
-    write_captions([facts()] * 5, [""] * 5, engine, Captions(batch_size=2))
+    write_captions([facts()] * 5, [""] * 5, engine, CaptionsConfig(batch_size=2))
     assert engine.batches == [2, 2, 1]
 
     class Forgets(Says):

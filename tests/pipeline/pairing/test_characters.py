@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rows import WINDOWS, clip, embedding, looks_like, person, track
 
-from pipeline.pairing.characters import Characters, find_characters
+from pipeline.pairing.characters import CharactersConfig, find_characters
 from pipeline.pairing.linkage import link
 from schemas.reasons import Reason
 
@@ -63,7 +63,7 @@ def test_two_people_in_one_clip_stay_two_when_a_third_video_would_join_them():
     tracks += [track("left", scene, left=50), track("right", scene, left=500)]
     embeddings += [embedding(looks_like(person(0), 0.97, s), s_id) for s, s_id in
                    ((11, "left"), (12, "right"))]  # fmt: skip
-    config = Characters(min_margin=0.0)
+    config = CharactersConfig(min_margin=0.0)
     result = find_characters(tracks, clips, embeddings, WINDOWS, config)
     names = names_of(result) | dict.fromkeys(result.rejected, "rejected")
     assert names["left"] != names["right"]
@@ -79,9 +79,9 @@ def test_twins_in_one_clip_make_their_other_tracks_ambiguous():
     result = find_characters(tracks, clips, embeddings, WINDOWS)
     rejected = result.rejected["later"]
     assert rejected.reason == Reason.IDENTITY_AMBIGUOUS
-    assert rejected.threshold == Characters().min_margin
+    assert rejected.threshold == CharactersConfig().min_margin
     assert rejected.value is not None
-    assert rejected.value < Characters().min_margin
+    assert rejected.value < CharactersConfig().min_margin
 
 
 def test_overlapping_clips_of_one_shot_show_the_same_person_once():
@@ -100,7 +100,7 @@ def test_cross_video_links_need_the_cross_video_window():
     clips, tracks, embeddings = cast({"a": (0, "x"), "b": (0, "y")})
     embeddings = [embedding(person(0), "a"), embedding(looks_like(person(0), 0.65, 3), "b")]
     assert len(set(names_of(find_characters(tracks, clips, embeddings, WINDOWS)).values())) == 2
-    lower = Characters(cross_video=0.6)
+    lower = CharactersConfig(cross_video=0.6)
     found = find_characters(tracks, clips, embeddings, WINDOWS, lower)
     assert len(set(names_of(found).values())) == 1
 
@@ -146,7 +146,7 @@ def test_near_misses_are_listed_for_the_audit():
 
 def test_windows_outside_the_cosine_range_are_refused():
     with pytest.raises(ValueError, match=r"same_video.*1\.5"):
-        Characters(same_video=1.5)
+        CharactersConfig(same_video=1.5)
 
 
 def slow_link(vectors: np.ndarray, threshold: float, cannot: set[tuple[int, int]]):

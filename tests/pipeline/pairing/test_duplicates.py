@@ -6,7 +6,7 @@ import time
 import pytest
 import rows
 
-from pipeline.pairing.duplicates import Duplicates, find_duplicates
+from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 
 
 def looking(clip_id, video_id, *hashes):
@@ -18,7 +18,7 @@ def test_the_smallest_id_of_a_group_of_copies_stays_whatever_the_order():
     clips = [looking(f"clip{n}", f"video{n}", *original) for n in range(5)]
     for seed in range(3):
         random.Random(seed).shuffle(clips)
-        found = find_duplicates(clips, Duplicates())
+        found = find_duplicates(clips, DuplicatesConfig())
         assert found == {f"clip{n}": ("clip0", 0) for n in range(1, 5)}
 
 
@@ -27,14 +27,14 @@ def test_a_copy_differs_in_few_bits_at_every_frame(bits, is_copy):
     flipped = (1 << bits) - 1
     first = looking("a", "one", 10, 20, 30)
     second = looking("b", "two", 10, 20, 30 ^ flipped)
-    assert (find_duplicates([first, second], Duplicates(max_distance=2)) != {}) == is_copy
+    assert (find_duplicates([first, second], DuplicatesConfig(max_distance=2)) != {}) == is_copy
 
 
 def test_repeats_within_one_video_are_no_copies_and_the_gate_can_be_off():
     clips = [looking("a", "one", 1, 2, 3), looking("b", "one", 1, 2, 3)]
-    assert find_duplicates(clips, Duplicates()) == {}
+    assert find_duplicates(clips, DuplicatesConfig()) == {}
     clips = [looking("a", "one", 1, 2, 3), looking("b", "two", 1, 2, 3)]
-    assert find_duplicates(clips, Duplicates(max_distance=None)) == {}
+    assert find_duplicates(clips, DuplicatesConfig(max_distance=None)) == {}
 
 
 def test_agrees_with_comparing_every_pair():
@@ -44,7 +44,7 @@ def test_agrees_with_comparing_every_pair():
     for number in range(150):
         hashes = [h ^ (1 << draw.randrange(64)) * (draw.random() < 0.7) for h in draw.choice(base)]
         clips.append(looking(f"{number:03d}", f"v{number % 60}", *hashes))
-    found = find_duplicates(clips, Duplicates(max_distance=2))
+    found = find_duplicates(clips, DuplicatesConfig(max_distance=2))
 
     kept = []
     for clip in clips:
@@ -64,5 +64,5 @@ def test_agrees_with_comparing_every_pair():
 def test_ten_thousand_copies_take_no_square_time():
     clips = [looking(f"{n:05d}", f"v{n}", 1, 2, 3) for n in range(10_000)]
     started = time.monotonic()
-    assert len(find_duplicates(clips, Duplicates())) == 9_999
+    assert len(find_duplicates(clips, DuplicatesConfig())) == 9_999
     assert time.monotonic() - started < 5  # comparing every pair takes minutes

@@ -8,32 +8,32 @@ import portraits
 import pytest
 import rows
 
-from pipeline.curation.curation_config import Curate
-from pipeline.curation.shards import Shards, build_shard, plan_shards
+from pipeline.curation.curation_config import CurationConfig
+from pipeline.curation.shards import ShardsConfig, build_shard, plan_shards
 from pipeline.dataset.edited import read_edits
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import read_observed
 from pipeline.dataset.parquet import read_rows
 from pipeline.dataset.store import LocalStore
 from pipeline.dataset.units import Unit, commit_unit, split_video
-from pipeline.engines.editing.edit_gate import EditGate
-from pipeline.engines.registry import Engines, load_engines
+from pipeline.engines.editing.edit_gate import EditGateConfig
+from pipeline.engines.registry import EnginesConfig, load_engines
 from pipeline.execution.stage import Ledger, VideoRow
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.faces import FindFaces
-from pipeline.observing.quality import QualityGate
+from pipeline.observing.quality import QualityConfig
 from pipeline.observing.tracks import TrackPeople
 from pipeline.pairing import edit_references
-from pipeline.pairing.edit_choice import Edits
-from pipeline.pairing.gates import Licences
+from pipeline.pairing.edit_choice import EditsConfig
+from pipeline.pairing.gates import LicencesConfig
 from pipeline.pairing.pair import pair
-from pipeline.pairing.samples import Pairing
+from pipeline.pairing.samples import PairingConfig
 
-CONFIG = Curate(
-    engines=Engines(editor="relight"),
-    quality=QualityGate(min_motion=0.0),
-    licences=Licences(),
-    pairing=Pairing(edits=Edits(sources=1, prompts=3)),
+CONFIG = CurationConfig(
+    engines=EnginesConfig(editor="relight"),
+    quality=QualityConfig(min_motion=0.0),
+    licences=LicencesConfig(),
+    pairing=PairingConfig(edits=EditsConfig(sources=1, prompts=3)),
 )
 
 
@@ -97,7 +97,7 @@ def test_edits_become_references_and_other_thresholds_edit_nothing_again(observe
     assert edited
     assert set(sample.edits) == {row.reference_id for row in edited}
 
-    [plan] = plan_shards(first.samples, Shards(), 1)
+    [plan] = plan_shards(first.samples, ShardsConfig(), 1)
     store = observed[0]
     build_shard(plan, store)
     with store.open(f"_staging/{plan.path}") as file:
@@ -110,8 +110,8 @@ def test_edits_become_references_and_other_thresholds_edit_nothing_again(observe
         assert reference["augmentation"]  # relit pictures of the clip itself are copies of it
         assert reference["source_reference_id"] in {r.reference_id for r in first_candidates(store)}
 
-    gate = EditGate(min_change=0.9)
-    strict = paired(observed, replace(CONFIG, pairing=Pairing(edits=Edits(1, 3, gate))))
+    gate = EditGateConfig(min_change=0.9)
+    strict = paired(observed, replace(CONFIG, pairing=PairingConfig(edits=EditsConfig(1, 3, gate))))
     assert serial == [3]  # nothing was edited again
     assert strict.ledger.counts["edits", "edit"].rejected == 3
     assert {(row.reason, row.threshold) for row in by_level(strict, "edit")} == {("near_copy", 0.9)}
@@ -128,13 +128,13 @@ def first_candidates(store):
 def test_a_run_that_was_killed_makes_only_what_is_missing(observed, serial):
     store = observed[0]
     before = read_edits(store)
-    more = replace(CONFIG, pairing=Pairing(edits=Edits(sources=1, prompts=4)))
+    more = replace(CONFIG, pairing=PairingConfig(edits=EditsConfig(sources=1, prompts=4)))
     paired(observed, more)
     assert sum(serial) == 4 - len(before)
     assert len(read_edits(store)) == 4
 
 
 def test_without_an_editor_nothing_is_edited(observed, serial):
-    result = paired(observed, replace(CONFIG, engines=Engines()))
+    result = paired(observed, replace(CONFIG, engines=EnginesConfig()))
     assert ("edits", "edit") not in result.ledger.counts
     assert serial == []

@@ -3,19 +3,19 @@
 import rows
 
 from pipeline.dataset.observed import Observed
-from pipeline.observing.quality import QualityGate
-from pipeline.observing.tracks import TrackGate
-from pipeline.pairing.duplicates import Duplicates
-from pipeline.pairing.gates import Gates, Licences, apply_gates
+from pipeline.observing.quality import QualityConfig
+from pipeline.observing.tracks import PeopleConfig
+from pipeline.pairing.duplicates import DuplicatesConfig
+from pipeline.pairing.gates import Gates, LicencesConfig, apply_gates
 from schemas.tables import Reject
 
 
 def make_gates(**changed) -> Gates:
     gates = {
-        "licences": Licences(),
-        "quality": QualityGate(),
-        "duplicates": Duplicates(),
-        "people": TrackGate(),
+        "licences": LicencesConfig(),
+        "quality": QualityConfig(),
+        "duplicates": DuplicatesConfig(),
+        "people": PeopleConfig(),
     }
     return Gates(**gates | changed)
 
@@ -46,7 +46,7 @@ def test_a_refused_part_takes_the_whole_video_along():
 
 def test_only_allowed_licences_enter():
     observed = observe("a")
-    kept = apply_gates(observed, observed.videos, make_gates(licences=Licences(("MIT",))))
+    kept = apply_gates(observed, observed.videos, make_gates(licences=LicencesConfig(("MIT",))))
     assert kept.videos == kept.clips == kept.tracks == []
     [line] = kept.ledger.rejects
     assert (line.reason, line.detail) == ("licence_refused", "licence 'CC0-1.0', allowed: MIT")

@@ -12,7 +12,7 @@ import rows
 from rows import WINDOWS, candidate, clip, embedding, looks_like, person, track
 
 from pipeline.engines.captions.attributes import AttributeCaptioner
-from pipeline.engines.editing.edit_gate import EditGate
+from pipeline.engines.editing.edit_gate import EditGateConfig
 from pipeline.engines.editing.editor import Edited
 from pipeline.engines.editing.relight_editor import RelightEditor
 from pipeline.engines.faces.opencv_faces import OpencvFaces
@@ -20,17 +20,17 @@ from pipeline.engines.identity.appearance import Appearance
 from pipeline.engines.interfaces import CaptionFacts, Detections, EngineInfo, PersonImage
 from pipeline.engines.masks.grabcut import GrabCut
 from pipeline.engines.people.opencv_people import OpencvPeople
-from pipeline.engines.registry import Loaded
+from pipeline.engines.registry import LoadedEngines
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.candidates import ProposeReferences
-from pipeline.observing.tracks import TrackGate, TrackPeople
+from pipeline.observing.tracks import PeopleConfig, TrackPeople
 from pipeline.observing.traits import traits_of
-from pipeline.pairing.augment import Augment, apply_recipe, draw_recipe
-from pipeline.pairing.captions import Captions, write_captions
+from pipeline.pairing.augment import AugmentConfig, apply_recipe, draw_recipe
+from pipeline.pairing.captions import CaptionsConfig, write_captions
 from pipeline.pairing.characters import find_characters
 from pipeline.pairing.edit_choice import EditTask, prompts_for
 from pipeline.pairing.edit_references import EditMaker, judge, sort_out
-from pipeline.pairing.reference_gates import References
+from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.references import choose_references
 from pipeline.pairing.samples import plan_samples
@@ -111,9 +111,9 @@ def test_copy_paste_of_a_frame_of_the_clip_is_refused_though_its_hash_and_vector
 def test_pose_leakage_is_measured_and_another_pose_is_preferred():
     me = replace(ME, faces=[FaceBox(0, [0.0, 0.0, 9.0, 9.0], [], 0.9, 2.0)])
     gallery = Gallery(me).add("same-pose", yaw=0.0).add("turned", yaw=40.0)
-    (best,) = gallery.choose(References(max_references=1)).references
+    (best,) = gallery.choose(ReferencesConfig(max_references=1)).references
     assert (best.reference_id, best.pose_gap) == ("turned", 38.0)
-    indifferent = References(max_references=1, copy_aversion=0.0, variety=0.0)
+    indifferent = ReferencesConfig(max_references=1, copy_aversion=0.0, variety=0.0)
     gallery.rows[0] = replace(gallery.rows[0], quality=0.81)
     (best,) = gallery.choose(indifferent).references
     assert (best.reference_id, best.pose_gap) == ("same-pose", 2.0)
@@ -155,7 +155,9 @@ def test_background_leakage_no_old_ground_is_left_under_the_soft_edge():
     image[mask > 0] = (180, 60, 60)
     image = cv2.GaussianBlur(image, (7, 7), 0)  # hair and motion mix person and ground
     recipe = replace(
-        draw_recipe("sample", "reference", Augment(background=1.0)), noise=0.0, jpeg_quality=95
+        draw_recipe("sample", "reference", AugmentConfig(background=1.0)),
+        noise=0.0,
+        jpeg_quality=95,
     )
     changed, _ = apply_recipe(image, mask, recipe)
     red, green, blue = changed.astype(int).transpose(2, 0, 1)
@@ -183,13 +185,15 @@ def test_black_and_white_is_not_carried_over(portrait):
     choice = gallery.choose()
     assert names(choice) == ["colour"]
     assert reasons(choice)[Reason.COLOUR_DIFFERS].reference_id == "grey"
-    assert names(gallery.choose(References(match_colour=False))) == ["colour", "grey"]
+    assert names(gallery.choose(ReferencesConfig(match_colour=False))) == ["colour", "grey"]
 
 
 def test_caption_does_not_describe_the_references_background():
     """Whoever writes a caption is given the clip, and never sees a reference."""
     facts = [CaptionFacts(HERE, (ME,), ME)]
-    (caption,) = write_captions(facts, [""], AttributeCaptioner(), Captions(), lambda one: one)
+    (caption,) = write_captions(
+        facts, [""], AttributeCaptioner(), CaptionsConfig(), lambda one: one
+    )
     assert caption.text
     assert not {"references", "candidates"} & set(vars(facts[0]))
     assert "beach" not in caption.text + caption.description
@@ -237,7 +241,7 @@ def followed(frames, box):
             return [Detections(np.array([box], np.float32), np.ones(1)) for _ in pictures]
 
     row = TrackPeople(OnePlace()).process(portraits.clip_row(frames))
-    refused = [TrackGate().check(track, row.clip) for track in row.tracks]
+    refused = [PeopleConfig().check(track, row.clip) for track in row.tracks]
     return row.tracks, refused
 
 
@@ -277,7 +281,7 @@ def test_hands_and_other_body_parts_are_no_references():
     choice = gallery.choose()
     assert names(choice) == ["face"]
     assert reasons(choice)[Reason.BODY_PART].number == 1
-    assert names(gallery.choose(References(body_parts=True))) == ["face", "hand"]
+    assert names(gallery.choose(ReferencesConfig(body_parts=True))) == ["face", "hand"]
 
 
 def test_mask_containing_another_face_is_measured_and_refused(portrait):
@@ -335,7 +339,7 @@ def source(portrait):
 
 
 def edits_of(editor, source, number) -> list[Edit]:
-    engines = Loaded(OpencvPeople(), OpencvFaces(), Appearance(), GrabCut())
+    engines = LoadedEngines(OpencvPeople(), OpencvFaces(), Appearance(), GrabCut())
     place = (source.track_id, source.clip_id, source.video_id)
     tasks = [
         EditTask(f"edit{i}", source.reference_id, *place, prompt)
@@ -346,7 +350,7 @@ def edits_of(editor, source, number) -> list[Edit]:
 
 def test_edit_drift_of_skin_and_clothes_is_refused_and_never_a_reference(source):
     for edit in edits_of(Repainter(), source, 1):
-        rejected = judge(edit, EditGate(), Appearance().windows.reference_floor)
+        rejected = judge(edit, EditGateConfig(), Appearance().windows.reference_floor)
         assert rejected is not None
         assert rejected.reason in (
             Reason.SKIN_CHANGED, Reason.CLOTHES_CHANGED, Reason.LOW_SIMILARITY, Reason.NO_FACE,
@@ -369,7 +373,7 @@ def test_edits_that_pass_are_references_of_their_own_kind_and_others_are_in_the_
         for edit, prompt in zip(edits, prompts_for("relight/1", "source", 2), strict=True)
     ]
     windows = {source.track_id: Appearance().windows}
-    sorted_out = sort_out(tasks, done, windows, EditGate())
+    sorted_out = sort_out(tasks, done, windows, EditGateConfig())
     assert sorted_out.candidates
     assert len(sorted_out.candidates) + len(sorted_out.ledger.rejects) == 2
     for row in sorted_out.candidates:
@@ -377,7 +381,7 @@ def test_edits_that_pass_are_references_of_their_own_kind_and_others_are_in_the_
         assert recipe["engine"] == "relight/1"
         assert {"similarity", "change", "tint"} <= set(recipe["checks"])
         assert row.source_reference_id == "source"
-    strict = sort_out(tasks, done, windows, EditGate(min_change=0.5))
+    strict = sort_out(tasks, done, windows, EditGateConfig(min_change=0.5))
     assert not strict.candidates
     assert {row.reason for row in strict.ledger.rejects} == {Reason.NEAR_COPY}
     gallery = Gallery()
@@ -412,7 +416,7 @@ def test_self_pair_and_independent_choice_every_pair_is_one_row():
     for name, cosine in cosines.items():
         gallery.add(name, cosine, video_id=f"video-{name}")
     gallery.add("own", 0.99, of=ME, time_s=11.0)
-    chosen = gallery.choose(References(max_references=8)).references
+    chosen = gallery.choose(ReferencesConfig(max_references=8)).references
     assert len({row.reference_id for row in chosen}) == len(chosen)
     for row in chosen:
         assert row.similarity == pytest.approx(cosines[row.reference_id], abs=1e-5)

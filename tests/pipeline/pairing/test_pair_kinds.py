@@ -12,11 +12,11 @@ from pipeline.dataset.sample_schema import sample_schema
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import EngineInfo
 from pipeline.pairing.captions import Caption
-from pipeline.pairing.kinds import Kind, Kinds, resolve
-from pipeline.pairing.reference_gates import References
+from pipeline.pairing.kinds import KindConfig, KindsConfig, resolve
+from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.sample_rows import Member, build_sample
-from pipeline.pairing.samples import Pairing, plan_samples
-from pipeline.pairing.windows import OwnWindows, with_own_windows
+from pipeline.pairing.samples import PairingConfig, plan_samples
+from pipeline.pairing.windows import WindowsConfig, with_own_windows
 from schemas.manifest import DataFile
 from schemas.reasons import PairKind
 from schemas.tables import Sample
@@ -29,11 +29,11 @@ def test_windows_are_named_after_the_recognisers_own():
     assert resolve(0.5, WINDOWS) == 0.5
     assert resolve("none", WINDOWS) == math.inf
     with pytest.raises(ValueError, match=r"floor.*cross_video.*'crossvideo'"):
-        Kind(floor="crossvideo")
+        KindConfig(floor="crossvideo")
 
 
 def test_shares_are_kept_among_the_kinds_that_are_there():
-    kinds = Kinds()
+    kinds = KindsConfig()
     everything = ["cross_video", "same_video_other_shot", "edited"]
     assert kinds.quotas(everything, 10) == {
         "cross_video": 5, "same_video_other_shot": 3, "edited": 2,
@@ -75,13 +75,17 @@ class Seen:
 
     def plan(self, config=None):
         return plan_samples(
-            self.clips, self.tracks, self.images, self.vectors, WINDOWS, config or Pairing()
+            self.clips, self.tracks, self.images, self.vectors, WINDOWS, config or PairingConfig()
         )
 
 
 def test_a_sample_holds_the_shares_of_its_kinds():
-    even = Kinds(cross_video=Kind(0.25, "cross_video"), same_video_other_shot=Kind(0.75))
-    config = Pairing(references=References(max_references=4, kinds=even, min_difference=0.0))
+    even = KindsConfig(
+        cross_video=KindConfig(0.25, "cross_video"), same_video_other_shot=KindConfig(0.75)
+    )
+    config = PairingConfig(
+        references=ReferencesConfig(max_references=4, kinds=even, min_difference=0.0)
+    )
     plan = next(plan for plan in Seen().plan(config).samples if plan.track_id == "anna")
     kinds = [row.kind for row in plan.references]
     assert kinds.count(PairKind.CROSS_VIDEO) == 1
@@ -100,7 +104,7 @@ def test_every_candidate_is_accounted_for():
 def test_several_characters_of_a_clip_are_several_samples_or_one():
     apart = Seen().plan().samples
     assert sorted(plan.track_id for plan in apart if plan.clip_id == "scene") == ["anna", "ben"]
-    together = Seen().plan(Pairing(samples="multi_character")).samples
+    together = Seen().plan(PairingConfig(samples="multi_character")).samples
     (plan,) = (plan for plan in together if plan.clip_id == "scene")
     assert [member.track_id for member in plan.members] == ["anna", "ben"]  # the larger first
     assert len(together) == len(apart) - 1
@@ -114,7 +118,7 @@ def test_samples_of_several_characters_are_read_by_datasets_and_by_the_trainer(t
     from trainer.data.sample_source import _HEAVY, _LIGHT
 
     seen = Seen(2)
-    plans = seen.plan(Pairing(samples="multi_character")).samples
+    plans = seen.plan(PairingConfig(samples="multi_character")).samples
     plan = next(plan for plan in plans if plan.others)
     tracks = {row.track_id: row for row in seen.tracks}
     images = {row.reference_id: row for row in seen.images}
@@ -143,7 +147,7 @@ def test_samples_of_several_characters_are_read_by_datasets_and_by_the_trainer(t
 
 def test_calibrated_windows_hold_for_their_recogniser_only():
     info = EngineInfo("net/1", "recognition", "MIT", True, weights_digest="ab" * 32)
-    own = OwnWindows("net/1", "ab" * 32, 0.3, 0.4, 0.2, 0.95)
+    own = WindowsConfig("net/1", "ab" * 32, 0.3, 0.4, 0.2, 0.95)
     (space,) = with_own_windows([Space.whole(WINDOWS)], info, [own])
     assert vars(space.windows) == {
         "same_video": 0.3, "cross_video": 0.4, "reference_floor": 0.2, "duplicate": 0.95,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rows import WINDOWS, candidate, clip, embedding, hash_of, looks_like, person, track
 
-from pipeline.pairing.kinds import Kind, Kinds
-from pipeline.pairing.reference_gates import References
+from pipeline.pairing.kinds import KindConfig, KindsConfig
+from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.references import choose_references
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
@@ -94,7 +94,9 @@ def test_an_overlapping_clip_at_the_same_time_counts_as_the_own_clip():
 
 def test_same_shot_needs_the_time_gap():
     gallery = Gallery().add("inside", 11.0, of=ME).add("too-near", 16.9).add("far", 17.0)
-    choice = gallery.choose(References(kinds=Kinds(same_shot_other_clip=Kind(min_gap_s=5.0))))
+    choice = gallery.choose(
+        ReferencesConfig(kinds=KindsConfig(same_shot_other_clip=KindConfig(min_gap_s=5.0)))
+    )
     assert names(choice) == ["far"]
     (refused,) = choice.refused
     assert refused.rejected.reason == Reason.NEAR_DUPLICATE_REFERENCE
@@ -110,7 +112,7 @@ def test_a_picture_shortly_after_the_clip_still_beats_one_inside_it():
 
 def test_in_clip_references_cannot_be_left_unaugmented():
     with pytest.raises(ValueError, match="in_clip_augmented"):
-        References(augmented=())
+        ReferencesConfig(augmented=())
 
 
 def test_similarity_and_image_come_from_one_row():
@@ -118,7 +120,7 @@ def test_similarity_and_image_come_from_one_row():
     cosines = {f"r{i}": 0.72 + 0.02 * i for i in range(8)}
     for name, cosine in cosines.items():
         gallery.add(name, 20.0, cosine, video_id=f"video-{name}")
-    for row in gallery.choose(References(max_references=8)).references:
+    for row in gallery.choose(ReferencesConfig(max_references=8)).references:
         assert row.similarity == pytest.approx(cosines[row.reference_id], abs=1e-5)
         assert row.video_id == f"video-{row.reference_id}"
         assert row.track_id == f"track-{row.reference_id}"
@@ -141,7 +143,14 @@ def test_across_videos_the_floor_is_the_cross_video_window():
     gallery = Gallery().add("other-video", 5.0, 0.6, video_id="else")
     gallery.add("other-shot", 40.0, 0.6, shot_id="other")
     assert names(gallery.choose()) == ["other-shot"]
-    assert len(gallery.choose(References(kinds=Kinds(cross_video=Kind(0.5, 0.5)))).references) == 2
+    assert (
+        len(
+            gallery.choose(
+                ReferencesConfig(kinds=KindsConfig(cross_video=KindConfig(0.5, 0.5)))
+            ).references
+        )
+        == 2
+    )
 
 
 def test_a_picture_that_is_in_the_clip_is_no_reference_of_it():
@@ -171,7 +180,7 @@ def test_references_differ_in_yaw_and_start_with_a_frontal_one():
     for number, yaw in enumerate([-80, -78, -2, 0, 2, 40, 42, 85]):
         columns = {"yaw": float(yaw), "quality": 0.9 if abs(yaw) > 70 else 0.8}
         gallery.add(f"r{number}", 40.0 + number, shot_id="other", **columns)
-    yaws = [row.yaw for row in gallery.choose(References(max_references=3)).references]
+    yaws = [row.yaw for row in gallery.choose(ReferencesConfig(max_references=3)).references]
     assert abs(yaws[0]) <= 45
     gaps = np.diff(sorted(yaws))
     assert gaps.min() >= 30
@@ -181,7 +190,10 @@ def test_poor_but_different_does_not_beat_good():
     gallery = Gallery().add("best", 40.0, shot_id="other", quality=0.9)
     gallery.add("good", 41.0, shot_id="other", quality=0.85)
     gallery.add("bad", 42.0, shot_id="other", quality=0.25, size_px=100.0)
-    assert names(gallery.choose(References(max_references=2, variety=0.0))) == ["best", "good"]
+    assert names(gallery.choose(ReferencesConfig(max_references=2, variety=0.0))) == [
+        "best",
+        "good",
+    ]
 
 
 def test_no_candidates_is_a_reason_not_an_error():
@@ -237,11 +249,11 @@ def test_clips_of_one_character_do_not_all_get_the_same_references():
     for number in range(6):
         gallery.embeddings.append(embedding(person(0), f"me-{number}"))
         me = replace(ME, track_id=f"me-{number}")
-        chosen.add(tuple(names(gallery.choose(References(max_references=2), of=me))))
+        chosen.add(tuple(names(gallery.choose(ReferencesConfig(max_references=2), of=me))))
     assert len(chosen) > 1
 
 
 @pytest.mark.parametrize("wanted", [0, 11])
 def test_number_of_references_is_bounded(wanted):
     with pytest.raises(ValueError, match=f"1 to 10, got {wanted}"):
-        References(max_references=wanted)
+        ReferencesConfig(max_references=wanted)

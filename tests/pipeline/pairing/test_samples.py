@@ -24,13 +24,13 @@ from rows import (
 
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.media.images import decode_image
-from pipeline.pairing.augment import Recipe, recipe_from_json
+from pipeline.pairing.augment import AugmentRecipe, recipe_from_json
 from pipeline.pairing.captions import Caption
-from pipeline.pairing.duplicates import Duplicates
-from pipeline.pairing.reference_gates import References
+from pipeline.pairing.duplicates import DuplicatesConfig
+from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.sample_rows import build_sample
-from pipeline.pairing.samples import Pairing, plan_samples
-from pipeline.pairing.splits import Splits, split_groups
+from pipeline.pairing.samples import PairingConfig, plan_samples
+from pipeline.pairing.splits import SplitsConfig, split_groups
 from schemas.columns import schema_of, to_dict
 from schemas.reasons import PairKind, Reason, Split
 from schemas.tables import Sample
@@ -61,7 +61,7 @@ class Observed:
             self.embeddings.append(embedding(look, seen.track_id, reference_id))
         return self
 
-    def plan(self, config: Pairing | None = None):
+    def plan(self, config: PairingConfig | None = None):
         return plan_samples(
             self.clips, self.tracks, self.candidates, self.embeddings, WINDOWS, config
         )
@@ -112,7 +112,7 @@ def test_in_clip_references_always_carry_a_recipe_and_cross_references_none():
             augmented = row.kind == PairKind.IN_CLIP_AUGMENTED
             assert bool(row.augmentation) == augmented
             if augmented:
-                assert recipe_from_json(row.augmentation) != Recipe()
+                assert recipe_from_json(row.augmentation) != AugmentRecipe()
 
 
 def test_a_mask_that_missed_the_person_keeps_the_background():
@@ -222,7 +222,7 @@ def test_splits_never_straddle_character_video_or_copies():
     seen = Observed()
     for number in range(40):
         seen.add(f"s{number:02}", number % 13, f"video-{number % 17}")
-    shares = Pairing(splits=Splits(train=0.4, validation=0.3, test=0.3))
+    shares = PairingConfig(splits=SplitsConfig(train=0.4, validation=0.3, test=0.3))
     seen.clips[3] = replace(seen.clips[3], perceptual_hash=seen.clips[5].perceptual_hash)
     plans = seen.plan(shares).samples
     for key in ("character_id", "video_id"):
@@ -235,7 +235,7 @@ def test_splits_never_straddle_character_video_or_copies():
 
 
 def test_groups_follow_the_shares_and_each_alone():
-    splits = Splits(train=0.8, validation=0.1, test=0.1)
+    splits = SplitsConfig(train=0.8, validation=0.1, test=0.1)
     drawn = [splits.draw(f"group-{number}") for number in range(4000)]
     assert drawn.count(Split.TRAIN) / 4000 == pytest.approx(0.8, abs=0.03)  # about 4 sigma
     assert drawn.count(Split.TEST) / 4000 == pytest.approx(0.1, abs=0.02)
@@ -244,12 +244,12 @@ def test_groups_follow_the_shares_and_each_alone():
 
 def test_shares_must_add_up():
     with pytest.raises(ValueError, match=r"0\.9"):
-        Splits(train=0.9, validation=0.2, test=0.2)
+        SplitsConfig(train=0.9, validation=0.2, test=0.2)
 
 
 def test_groups_are_connected_through_any_shared_id():
     links = [("c1", "hero", "v1"), ("c2", "hero", "v2"), ("c3", "other", "v2"), ("c4", "x", "v4")]
-    groups = split_groups(links, {}, Duplicates())
+    groups = split_groups(links, {}, DuplicatesConfig())
     assert groups["c1"] == groups["c2"] == groups["c3"] == "c1"
     assert groups["c4"] == "c4"
 
@@ -297,8 +297,8 @@ def test_samples_load_typed_in_datasets(tmp_path):
 
 
 def test_too_few_candidates_of_the_preferred_kinds_still_make_a_sample():
-    only_cross = References(tiers=((PairKind.CROSS_VIDEO,),))
-    plans = three_videos().plan(Pairing(references=only_cross))
+    only_cross = ReferencesConfig(tiers=((PairKind.CROSS_VIDEO,),))
+    plans = three_videos().plan(PairingConfig(references=only_cross))
     lost = {row.id: row for row in plans.ledger.rejects}
     assert lost["track-lonely"].reason == Reason.NO_REFERENCE
     assert "allows none of in_clip_augmented" in lost["track-lonely"].detail

@@ -13,11 +13,11 @@ from tiny_dataset import tiny_sample, write_dataset, write_samples
 
 from schemas.columns import from_table
 from schemas.latents import LATENTS_INDEX, Latent
-from trainer.data.augment import Augment
-from trainer.data.data_config import Data
+from trainer.data.augment import ReferenceAugmentConfig
+from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
 from trainer.data.latent_source import LatentSource
-from trainer.data.latent_units import Encoding
+from trainer.data.latent_units import LatentsConfig
 from trainer.data.loader import make_loader
 from trainer.data.order import Order
 from trainer.data.sample_source import SampleSource
@@ -30,9 +30,9 @@ SETTINGS: dict[str, Any] = {
     "num_workers": 0,
     "random_start": False,
     "references": 2,
-    "augment": Augment(0, 0, 0, 0, 0, 0, 0),
+    "augment": ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0),
 }
-PIXELS, LATENTS = Data(**SETTINGS), Data(**SETTINGS, source="latents")
+PIXELS, LATENTS = DataConfig(**SETTINGS), DataConfig(**SETTINGS, source="latents")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def dataset(tmp_path_factory) -> Path:
     return root
 
 
-def load(root: Path, data: Data, steps: int = 3, buckets=None) -> list[Any]:
+def load(root: Path, data: DataConfig, steps: int = 3, buckets=None) -> list[Any]:
     source = open_source(root, data)
     order = Order(buckets or training_buckets(source, data), 4, seed=0)
     return list(
@@ -100,7 +100,7 @@ def test_references_are_drawn_anew_at_every_step(dataset):
 
 def test_several_windows_of_a_sample_take_turns(tmp_path):
     root = write_dataset(tmp_path / "dataset", num_samples=3, num_validation=0)
-    encode(root, PIXELS, Encoding(windows=3))
+    encode(root, PIXELS, LatentsConfig(windows=3))
     rows = [row for path in sorted((root / "latents").glob("*.parquet"))
             for row in from_table(pq.read_table(path), Latent)]  # fmt: skip
     assert sorted(row.start_frame for row in rows) == [0] * 3 + [4] * 3 + [8] * 3

@@ -14,8 +14,8 @@ from train_batches import batches, by_place, config, held_out
 from schemas.columns import from_table
 from schemas.tables import Sample
 from trainer.batch import Bucket
-from trainer.data.augment import Augment, draw_change, place_reference
-from trainer.data.data_config import Data
+from trainer.data.augment import ReferenceAugmentConfig, draw_change, place_reference
+from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
 from trainer.data.pictures import decode_frames, subject_mask
 from trainer.data.source import open_source
@@ -30,7 +30,7 @@ def dataset(tmp_path_factory) -> Path:
 
 
 def test_a_batch_holds_what_the_sample_shows(dataset):
-    data = config(references=2, augment=Augment(0, 0, 0, 0, 0, 0, 0))
+    data = config(references=2, augment=ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0))
     [first, *_] = batches(dataset, data)
     assert first.frames.shape == (2, 17, 96, 160, 3)
     assert first.references.shape == (2, 2, 96, 160, 3)
@@ -97,7 +97,7 @@ def test_a_lower_rate_takes_frames_further_apart(dataset, rate):
 
 
 def test_windows_references_and_changes_differ_over_steps(dataset):
-    data = config(augment=Augment(0, 0, 0, 0, 0, 0, 0))
+    data = config(augment=ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0))
     found = by_place(batches(dataset, data, steps=(0, 24)))
     windows, references = {}, {}
     for name, _, frames, pictures, _ in found.values():
@@ -110,7 +110,7 @@ def test_windows_references_and_changes_differ_over_steps(dataset):
 
 
 def test_more_references_than_a_sample_has_are_filled_up(dataset):
-    data = config(references=3, augment=Augment(0, 0, 0, 0, 0, 0, 0))
+    data = config(references=3, augment=ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0))
     [first, *_] = batches(dataset, data)
     assert len({picture.numpy().tobytes() for picture in first.references[0]}) == 2
     assert torch.equal(first.references[0, 0], first.references[0, 2])
@@ -173,7 +173,7 @@ def test_a_reference_is_never_cropped_nor_distorted():
     mask = np.full((120, 60), 255, np.uint8)
     image[:10] = image[-10:] = (250, 0, 0)
     for seed in range(20):
-        change = draw_change(Augment(1.0, 0.3, 45.0, 0, 0, 0, 0), seed)
+        change = draw_change(ReferenceAugmentConfig(1.0, 0.3, 45.0, 0, 0, 0, 0), seed)
         placed = place_reference(image, mask, (96, 160), change)
         assert placed.shape == (96, 160, 3)
         outside = np.abs(placed.astype(int) - 128).max(-1) < 8
@@ -184,7 +184,7 @@ def test_a_reference_is_never_cropped_nor_distorted():
 
 
 def test_the_background_gives_way_to_grey_or_a_colour(dataset):
-    plain = Augment(0, 0, 0, 0, 0, 0, 0)
+    plain = ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0)
     [kept, *_] = batches(dataset, config(augment=plain))
     [grey, *_] = batches(dataset, config(augment=plain, reference_background="grey"))
     coloured = dataclasses.replace(plain, background=1.0)
@@ -213,7 +213,7 @@ def test_the_background_gives_way_to_grey_or_a_colour(dataset):
 )
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Data(**settings)
+        DataConfig(**settings)
 
 
 def test_a_micro_batch_must_divide_the_share(dataset):

@@ -8,8 +8,8 @@ import pytest
 from tiny_dataset import encode_clip, tiny_sample, write_dataset, write_samples
 from train_batches import batches, by_place, config
 
-from trainer.batch import Bucket, Skipped
-from trainer.data.data_config import Data
+from trainer.batch import Bucket, SkippedSample
+from trainer.data.data_config import DataConfig
 from trainer.data.loader import SkipCounter
 from trainer.data.pictures import Unreadable, decode_frames, decode_reference
 
@@ -67,11 +67,11 @@ def test_nothing_readable_stops_with_the_ids(tmp_path, workers):
 
 
 def test_skipping_is_bounded():
-    counter = SkipCounter(Data(max_skipped=1))
-    counter.count((Skipped("first", "truncated"),) * 5)
+    counter = SkipCounter(DataConfig(max_skipped=1))
+    counter.count((SkippedSample("first", "truncated"),) * 5)
     assert counter.times == 5
     with pytest.raises(ValueError, match=r"max_skipped allows 1: first: truncated; second: empty"):
-        counter.count((Skipped("second", "empty"),))
+        counter.count((SkippedSample("second", "empty"),))
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded():

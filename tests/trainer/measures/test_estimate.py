@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from trainer.lora import Lora, add_lora
+from trainer.lora import LoraConfig, add_lora
 from trainer.measures.activations import Activations
 from trainer.measures.estimate import (
     GIB,
-    Plan,
+    MemoryPlan,
     estimate,
     memory_bytes,
     plan_for,
@@ -24,8 +24,8 @@ from trainer.measures.estimate import (
 from trainer.measures.flops import Sizes
 from trainer.measures.parameter_counts import count_parameters
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.train_config import Training, preset_path
-from trainer.zero import Zero
+from trainer.train_config import TrainConfig, preset_path
+from trainer.zero import ZeroConfig
 
 TINY: dict[str, Any] = {
     "patch_size": (1, 2, 2),
@@ -129,7 +129,9 @@ def test_the_peak_of_a_step_is_what_was_estimated(precision, every):
     changes: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
     changes.sort(key=lambda event: event.start_ns())
     peak = parameters + max(itertools.accumulate(event.nbytes() for event in changes))
-    plan = Plan(_sizes(True), Zero(stage=0, precision=precision), checkpointing=every, cuda=False)
+    plan = MemoryPlan(
+        _sizes(True), ZeroConfig(stage=0, precision=precision), checkpointing=every, cuda=False
+    )
     estimated = estimate(config, plan)
     without_optimizer = estimated.total - estimated.parts["optimizer"]
     assert peak < without_optimizer < 1.2 * peak
@@ -146,9 +148,11 @@ def test_published_models_are_counted_without_allocating():
 
 
 def test_what_each_stage_spreads():
-    base = Plan(CLIP_480P, world_size=4, checkpointing=1)
+    base = MemoryPlan(CLIP_480P, world_size=4, checkpointing=1)
     stages: list[Any] = [0, 1, 2, 3]
-    made = [estimate(WAN_1_3B, replace(base, zero=Zero(stage=stage))).parts for stage in stages]
+    made = [
+        estimate(WAN_1_3B, replace(base, zero=ZeroConfig(stage=stage))).parts for stage in stages
+    ]
     whole = 4 * count_parameters(WAN_1_3B).trainable(None)
     assert [parts["parameters"] for parts in made] == [whole, whole, whole, whole // 4]
     assert [parts["gradients"] for parts in made] == [whole, whole, whole // 4, whole // 4]
@@ -160,23 +164,27 @@ def test_what_each_stage_spreads():
 @pytest.mark.parametrize(
     ("zero", "expected"),
     [  # measured on DeepSpeed 0.19.8 with one process, after a backward pass of the second step
-        (Zero(stage=0, precision="autocast"), 16),
-        (Zero(stage=1, precision="autocast"), 20),
-        (Zero(stage=2, precision="autocast"), 20),
-        (Zero(stage=1, precision="bf16"), 20),
-        (Zero(stage=2, precision="bf16"), 18),
-        (Zero(stage=3, precision="bf16"), 20),
+        (ZeroConfig(stage=0, precision="autocast"), 16),
+        (ZeroConfig(stage=1, precision="autocast"), 20),
+        (ZeroConfig(stage=2, precision="autocast"), 20),
+        (ZeroConfig(stage=1, precision="bf16"), 20),
+        (ZeroConfig(stage=2, precision="bf16"), 18),
+        (ZeroConfig(stage=3, precision="bf16"), 20),
     ],
 )
 def test_bytes_of_each_parameter_are_those_that_deepspeed_keeps(zero, expected):
-    parts = estimate(WAN_1_3B | {"num_layers": 4}, Plan(CLIP_480P, zero, checkpointing=1)).parts
+    parts = estimate(
+        WAN_1_3B | {"num_layers": 4}, MemoryPlan(CLIP_480P, zero, checkpointing=1)
+    ).parts
     states = sum(size for name, size in parts.items() if name not in ("activations", "workspace"))
     counts = count_parameters(WAN_1_3B | {"num_layers": 4})
     assert states / counts.trainable(None) == pytest.approx(expected, abs=0.01)
 
 
 def test_offload_moves_states_to_the_host():
-    plan = Plan(CLIP_480P, Zero(stage=3, offload="optimizer+parameters"), 2, checkpointing=1)
+    plan = MemoryPlan(
+        CLIP_480P, ZeroConfig(stage=3, offload="optimizer+parameters"), 2, checkpointing=1
+    )
     estimated = estimate(WAN_1_3B, plan)
     assert set(estimated.host) == {"parameters", "optimizer", "gradients"}
     assert not set(estimated.parts) & set(estimated.host)
@@ -185,7 +193,7 @@ def test_offload_moves_states_to_the_host():
 
 def test_lora_trains_adapters_and_the_new_modules_only():
     model = ContextAnyoneTransformer3DModel(**TINY, num_layers=2)
-    add_lora(model, Lora(rank=8))
+    add_lora(model, LoraConfig(rank=8))
     counts = count_parameters({**TINY, "num_layers": 2})
     trained = [p.numel() for p in model.parameters() if p.requires_grad]
     frozen = [p.numel() for p in model.parameters() if not p.requires_grad]
@@ -198,16 +206,16 @@ def test_lora_trains_adapters_and_the_new_modules_only():
 )
 def test_presets_fit_where_they_say(preset, world_size, gib):
     parser = jsonargparse.ArgumentParser()
-    parser.add_class_arguments(Training, as_group=False)
+    parser.add_class_arguments(TrainConfig, as_group=False)
     training = parser.instantiate(parser.parse_path(str(preset_path(preset))))
-    training = Training(**vars(training))
+    training = TrainConfig(**vars(training))
     plan = plan_for(training, world_size, text=512, image=257)
     config = {**TINY, **training.model.fields()}
     assert estimate(config, plan).total < gib * GIB
 
 
 def test_what_cannot_fit_is_refused_with_what_would_help():
-    estimated = estimate(WAN_1_3B, Plan(CLIP_480P, Zero(stage=2)))
+    estimated = estimate(WAN_1_3B, MemoryPlan(CLIP_480P, ZeroConfig(stage=2)))
     with pytest.raises(
         ValueError, match=r"needs about \d+\.\d GiB on each device, but 80\.0"
     ) as no:
@@ -221,18 +229,18 @@ def test_what_cannot_fit_is_refused_with_what_would_help():
 
 def test_a_hopeless_plan_is_told_to_use_more_devices():
     with pytest.raises(ValueError, match="use larger devices"):
-        refuse_or_advise(estimate(WAN_14B, Plan(CLIP_480P, Zero(stage=2))), 24 * GIB)
+        refuse_or_advise(estimate(WAN_14B, MemoryPlan(CLIP_480P, ZeroConfig(stage=2))), 24 * GIB)
 
 
 def test_a_tight_fit_is_allowed_with_advice():
-    estimated = estimate(WAN_1_3B, Plan(CLIP_480P, Zero(stage=2), checkpointing=1))
+    estimated = estimate(WAN_1_3B, MemoryPlan(CLIP_480P, ZeroConfig(stage=2), checkpointing=1))
     advice = refuse_or_advise(estimated, int(1.01 * estimated.total))
     assert "should it not fit" in advice
     assert "saves" in advice
 
 
 def test_more_of_anything_never_needs_less():
-    plan = Plan(CLIP_480P, Zero(stage=2), checkpointing=2)
+    plan = MemoryPlan(CLIP_480P, ZeroConfig(stage=2), checkpointing=2)
     total = estimate(WAN_1_3B, plan).total
     for sizes in (
         replace(CLIP_480P, batch=2),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.measures.metrics import (
-    Log,
+    LogConfig,
     RunLog,
     held_out_scalars,
     scrub,
@@ -35,10 +35,10 @@ def _board(folder, name):
 
 
 def test_a_resumed_run_appends_without_logging_a_step_twice(tmp_path):
-    with RunLog(tmp_path, Log(every=2)) as log:
+    with RunLog(tmp_path, LogConfig(every=2)) as log:
         for step in range(1, 6):
             log.scalars(step, {"loss/total": torch.tensor(float(step))})
-    with RunLog(tmp_path, Log(every=2), step=3) as log:
+    with RunLog(tmp_path, LogConfig(every=2), step=3) as log:
         for step in range(4, 7):
             log.scalars(step, {"loss/total": step / 10})
     expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 0.4), (5, 0.5), (6, 0.6)]
@@ -48,14 +48,14 @@ def test_a_resumed_run_appends_without_logging_a_step_twice(tmp_path):
 
 def test_a_run_that_starts_over_keeps_nothing_of_the_one_before(tmp_path):
     for value in (1.0, 2.0):
-        with RunLog(tmp_path, Log()) as log:
+        with RunLog(tmp_path, LogConfig()) as log:
             log.scalars(0, {"validation/loss_mean": value})
     assert [row["validation/loss_mean"] for row in _lines(tmp_path)] == [2.0]
     assert _board(tmp_path, "validation/loss_mean") == [(0, 2.0)]
 
 
 def test_what_was_logged_is_on_disk_before_the_run_ends(tmp_path):
-    log = RunLog(tmp_path, Log(every=100))
+    log = RunLog(tmp_path, LogConfig(every=100))
     log.scalars(1, {"loss/total": 0.5})
     log.message("saved step 1")
     assert _lines(tmp_path) == [{"step": 1, "loss/total": 0.5}]
@@ -72,14 +72,14 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
 
 
 def test_numbers_that_json_lacks_are_null_and_the_line_stays_json(tmp_path):
-    with RunLog(tmp_path, Log()) as log:
+    with RunLog(tmp_path, LogConfig()) as log:
         log.scalars(1, {"loss/total": float("nan"), "grad_norm": torch.tensor(float("inf"))})
     assert _lines(tmp_path) == [{"step": 1, "loss/total": None, "grad_norm": None}]
 
 
 def test_an_accumulator_changed_later_does_not_change_what_was_logged(tmp_path):
     total = torch.tensor(1.0, requires_grad=True)
-    with RunLog(tmp_path, Log()) as log:
+    with RunLog(tmp_path, LogConfig()) as log:
         log.scalars(1, {"loss/total": total})
         with torch.no_grad():
             total += 1
@@ -87,7 +87,7 @@ def test_an_accumulator_changed_later_does_not_change_what_was_logged(tmp_path):
 
 
 def test_other_ranks_write_nothing(tmp_path, capsys):
-    with RunLog(tmp_path / "run", Log(), rank=1) as log, ProgressBar(2, rank=1) as bar:
+    with RunLog(tmp_path / "run", LogConfig(), rank=1) as log, ProgressBar(2, rank=1) as bar:
         log.scalars(1, {"loss/total": 1.0})
         log.message("hello")
         log.picture(1, "strip", np.zeros((4, 4, 3), np.uint8))
@@ -99,7 +99,7 @@ def test_other_ranks_write_nothing(tmp_path, capsys):
 def test_a_picture_is_seen_in_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with RunLog(tmp_path, Log()) as log:
+    with RunLog(tmp_path, LogConfig()) as log:
         log.picture(7, "validation/strip", np.zeros((8, 24, 3), np.uint8))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -121,7 +121,7 @@ def test_no_secret_reaches_a_log(tmp_path):
     assert scrub("failed with hf_abcdefgh1234 at https://a/b?X-Sig=1 now") == (
         "failed with *** at https://a/b now"
     )
-    with RunLog(tmp_path, Log()) as log:
+    with RunLog(tmp_path, LogConfig()) as log:
         log.message("reading https://me:pw@host/x?token=1")
     assert "pw" not in (tmp_path / "train.log").read_text()
 
@@ -129,7 +129,7 @@ def test_no_secret_reaches_a_log(tmp_path):
 def test_missing_wandb_is_said_plainly(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match="wandb is not installed; run `pip install wandb`"):
-        RunLog(tmp_path, Log(wandb_project="characters"))
+        RunLog(tmp_path, LogConfig(wandb_project="characters"))
 
 
 def test_wandb_gets_the_same_numbers_and_continues_its_run(tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def test_wandb_gets_the_same_numbers_and_continues_its_run(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 1):
         with RunLog(
-            tmp_path, Log(wandb_project="p"), step=step, settings={"token": "x", "lr": 1}
+            tmp_path, LogConfig(wandb_project="p"), step=step, settings={"token": "x", "lr": 1}
         ) as log:
             log.scalars(step + 1, {"loss/total": 1.0})
     assert started[0]["id"] == started[1]["id"]
@@ -150,7 +150,7 @@ def test_wandb_gets_the_same_numbers_and_continues_its_run(tmp_path, monkeypatch
 @pytest.mark.parametrize("settings", [{"every": 0}, {"peak_tflops": -1.0}])
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ValueError, match="got"):
-        Log(**settings)
+        LogConfig(**settings)
 
 
 def test_held_out_losses_are_named_by_sigma():

@@ -10,7 +10,7 @@ import torch
 from tiny_model import tiny_model
 
 from trainer.flow import shifted
-from trainer.sampling.sampler import Conditions, Sampling, draw_noise, make_scheduler, sample
+from trainer.sampling.sampler import Conditions, SamplingConfig, draw_noise, make_scheduler, sample
 
 SHAPE = (2, 16, 3, 4, 6)
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ def text_only(batch: int = 1) -> Conditions:
 def test_the_velocity_towards_one_video_is_followed_to_that_video(steps, shift):
     target = torch.randn(1, 16, 2, 4, 4, generator=seeded(1))
     model = Known(lambda x, sigma: (x - target) / sigma)  # eps - z, since x = (1-s) z + s eps
-    config = Sampling(steps=steps, shift=shift, guidance="none")
+    config = SamplingConfig(steps=steps, shift=shift, guidance="none")
     found = sample(model, text_only(), (1, 16, 2, 4, 4), config, generator=seeded(0))
     torch.testing.assert_close(found, target, atol=1e-5, rtol=1e-5)
 
@@ -70,7 +70,7 @@ def test_noise_becomes_the_distribution_that_the_velocity_describes():
         apart = x - (1 - sigma) * mean
         return sigma / variance * apart - (mean + (1 - sigma) * std**2 / variance * apart)
 
-    config = Sampling(steps=400, guidance="none")
+    config = SamplingConfig(steps=400, guidance="none")
     shape = (1, 16, 2, 4, 4)
     found = sample(Known(velocity), text_only(), shape, config, generator=seeded(0))
     noise = draw_noise(shape, seeded(0))
@@ -81,7 +81,7 @@ def test_noise_becomes_the_distribution_that_the_velocity_describes():
 @pytest.mark.parametrize("steps", [1, 7, 50, 1000])
 def test_the_model_sees_the_shifted_sigmas_of_training_unrounded(steps, shift):
     model = Known(lambda x, sigma: torch.zeros_like(x))
-    config = Sampling(steps=steps, shift=shift, guidance="none")
+    config = SamplingConfig(steps=steps, shift=shift, guidance="none")
     sample(model, text_only(), (1, 1, 1, 1, 1), config, generator=seeded(0))
     sigma = torch.linspace(1, 1 / 1000, steps + 1, dtype=torch.float64)[:-1]
     expected = (1000 * shifted(sigma, shift)).float()
@@ -118,12 +118,12 @@ class Counting:
 
 
 GUIDANCES = {
-    "separate": Sampling(steps=3, text_guidance=3.0, reference_guidance=2.0),
-    "separate, equal scales": Sampling(steps=3, text_guidance=2.0, reference_guidance=2.0),
-    "separate, reference 1": Sampling(steps=3, text_guidance=3.0, reference_guidance=1.0),
-    "separate, text 0": Sampling(steps=3, text_guidance=0.0, reference_guidance=2.0),
-    "joint": Sampling(steps=3, guidance="joint", text_guidance=3.0),
-    "none": Sampling(steps=3, guidance="none"),
+    "separate": SamplingConfig(steps=3, text_guidance=3.0, reference_guidance=2.0),
+    "separate, equal scales": SamplingConfig(steps=3, text_guidance=2.0, reference_guidance=2.0),
+    "separate, reference 1": SamplingConfig(steps=3, text_guidance=3.0, reference_guidance=1.0),
+    "separate, text 0": SamplingConfig(steps=3, text_guidance=0.0, reference_guidance=2.0),
+    "joint": SamplingConfig(steps=3, guidance="joint", text_guidance=3.0),
+    "none": SamplingConfig(steps=3, guidance="none"),
 }
 PASSES = dict(zip(GUIDANCES, (3, 2, 2, 2, 2, 1), strict=True))
 
@@ -145,7 +145,7 @@ def test_the_cached_reference_changes_nothing(name, given):
     assert all("reference" not in call for call in counting.calls)
 
 
-def slow_guidance(model, given: Conditions, config: Sampling, seed: int) -> torch.Tensor:
+def slow_guidance(model, given: Conditions, config: SamplingConfig, seed: int) -> torch.Tensor:
     """Sample with all three passes at every step, and the formulas as they are written."""
     scheduler = make_scheduler(config.shift)
     scheduler.set_timesteps(config.steps)
@@ -184,7 +184,7 @@ def test_every_condition_and_scale_counts():
     model, given = tiny_model(), conditions()
     config = GUIDANCES["separate"]
 
-    def run(given: Conditions, config: Sampling) -> torch.Tensor:
+    def run(given: Conditions, config: SamplingConfig) -> torch.Tensor:
         return sample(model, given, SHAPE, config, generator=seeded(7))
 
     base = run(given, config)
@@ -242,7 +242,7 @@ def test_a_shared_reference_is_noised_like_the_video_with_one_fixed_noise():
 
     given = conditions()
     assert given.reference is not None
-    config = Sampling(steps=4, guidance="none")
+    config = SamplingConfig(steps=4, guidance="none")
     sample(Remembering(), given, SHAPE, config, generator=seeded(7))
     generator = seeded(7)
     torch.randn(SHAPE, generator=generator)  # the video's noise comes first
@@ -284,7 +284,7 @@ def test_steps_are_reported_and_a_half_precision_model_gives_float32():
 )
 def test_wrong_settings_are_refused_by_name(wrong, named):
     with pytest.raises(ValueError, match=rf"sampling\.{named}.* got "):
-        Sampling(**wrong)
+        SamplingConfig(**wrong)
 
 
 def test_conditions_of_other_sizes_are_refused():

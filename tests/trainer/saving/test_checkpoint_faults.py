@@ -14,9 +14,9 @@ from tiny_engine import Training, save_twice
 
 from trainer.saving.checkpoint import discard_after, find_newest
 from trainer.saving.complete import COMPLETE, FAULT, POINTER, read_json
-from trainer.zero import Zero
+from trainer.zero import ZeroConfig
 
-ZERO = Zero(2, precision="fp32")
+ZERO = ZeroConfig(2, precision="fp32")
 BOUNDARIES = [
     *("partial made", "deepspeed file 1", "deepspeed file 2", "random state written"),
     *("ema written", "staged state.json", "state written", "hashed", f"staged {COMPLETE}"),

@@ -15,13 +15,13 @@ from tiny_engine import Training, save_twice
 from trainer.saving.checkpoint import check_same, find_newest
 from trainer.saving.complete import COMPLETE, describe, read_json, write_json
 from trainer.saving.safe_load import check_pickle
-from trainer.zero import Zero
+from trainer.zero import ZeroConfig
 
-STAGES = [Zero(stage, precision="fp32", persist_elements=100) for stage in range(4)]
+STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)]
 OTHERS = [
-    Zero(2, precision="bf16"),
-    Zero(3, precision="autocast"),
-    Zero(3, "optimizer+parameters", "fp32"),
+    ZeroConfig(2, precision="bf16"),
+    ZeroConfig(3, precision="autocast"),
+    ZeroConfig(3, "optimizer+parameters", "fp32"),
 ]
 
 
@@ -119,7 +119,7 @@ def test_stages_1_and_2_replace_each_other_and_no_others_do(two, run):
     rows = two.run(go_on, STAGES[1], run, 2)[0]
     golden = trace(two.run(losses, STAGES[2], 4)[0])[2:]
     torch.testing.assert_close(trace(rows), golden, rtol=0, atol=2e-6)
-    for zero in (STAGES[0], STAGES[3], Zero(2, precision="bf16")):
+    for zero in (STAGES[0], STAGES[3], ZeroConfig(2, precision="bf16")):
         message, untouched = two.run(refusal, zero, find_newest(run))[0]
         assert "only stages 1 and 2 can replace each other" in message
         assert untouched
