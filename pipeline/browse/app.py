@@ -50,7 +50,7 @@ _SECURITY = {
 def make_app(manifest: Manifest, store: Store) -> Starlette:
     """Return the application for one version of a dataset."""
     server = _Server(manifest, store)
-    page = StaticFiles(directory=str(files("pipeline.audit.browser") / "static"), html=True)
+    page = StaticFiles(directory=str(files("pipeline.browse") / "static"), html=True)
     get = {
         "/api/summary": server.summary,
         "/api/samples": server.samples,

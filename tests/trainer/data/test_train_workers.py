@@ -78,7 +78,7 @@ def _children(parent: int) -> list[int]:
 
 _TRAINER = """
 import os, signal, sys, time
-from trainer.data.data_config import Data
+from trainer.data.data_config import DataConfig
 from trainer.data.loader import make_loader
 from trainer.data.order import Order
 from trainer.data.source import open_source, training_buckets
@@ -86,7 +86,7 @@ from trainer.data.source import open_source, training_buckets
 if __name__ == "__main__":
     if sys.argv[2] == "term":
         signal.signal(signal.SIGTERM, lambda *_: None)
-    data = Data(buckets=("96x160x17",), num_workers=1)
+    data = DataConfig(buckets=("96x160x17",), num_workers=1)
     source = open_source(sys.argv[1], data)
     order = Order(training_buckets(source, data), 4, seed=0)
     loader = make_loader(source, order, data, rank=0, world_size=1, micro_batch=1, start_step=0,
