@@ -32,7 +32,8 @@ from pipeline.audit.report.page import write_report
 from pipeline.audit.run import AuditConfig, audit
 from pathlib import Path
 start = time.monotonic(), time.process_time()
-with audit(sys.argv[1], AuditConfig(media=sys.argv[2] == "media", workers=int(sys.argv[3]))) as done:
+config = AuditConfig(media=sys.argv[2] == "media", workers=int(sys.argv[3]))
+with audit(sys.argv[1], config) as done:
     checked = time.monotonic() - start[0]
     write_report(done, Path(sys.argv[4]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -14,6 +14,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from pipeline.execution.cluster import leave
 
 NO_DATASET, INTERRUPTED = 3, 130

@@ -5,6 +5,10 @@ python jobs/contact_sheet.py dataset/ sheet.png
 
 import argparse
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pipeline.browse.contact_sheet import draw_contact_sheet
 from pipeline.dataset.commit import read_manifest

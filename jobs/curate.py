@@ -9,6 +9,10 @@ Run the same command again to go on after an interruption. Exit codes: 0 done, 1
 
 import sys
 from dataclasses import fields
+from pathlib import Path
+
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type

@@ -10,6 +10,10 @@ data or weights that cannot be used, 130 interrupted.
 import sys
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from jsonargparse import ArgumentParser, Namespace
 

@@ -10,6 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 FORMATS = ("huggingface", "webdataset", "croissant", "fiftyone")
 
 

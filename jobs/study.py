@@ -12,6 +12,9 @@ import json
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from pipeline.evaluate.benchmark import list_videos, read_benchmark
 from pipeline.evaluate.study import Key, Study, make_study
 from pipeline.evaluate.study_results import describe, read_answers, results_of

@@ -15,6 +15,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
 if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
     import numpy as np
     import torch

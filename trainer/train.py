@@ -12,6 +12,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from jsonargparse import ArgumentParser, Namespace
 
 from trainer.train_config import TrainConfig, preset_path
