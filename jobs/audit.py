@@ -67,7 +67,7 @@ def main() -> int:
         print(f"audit: {error}", file=sys.stderr)
         return NO_DATASET
     except ModuleNotFoundError as error:
-        print(f'audit: {error}; pip install "contextanyone[audit]"', file=sys.stderr)
+        print(f'audit: {error}; pip install -e ".[audit]"', file=sys.stderr)
         return NO_DATASET
     except KeyboardInterrupt:
         print("audit: interrupted; the dataset was not changed", file=sys.stderr)

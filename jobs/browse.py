@@ -20,7 +20,7 @@ def main() -> int:
     try:
         from pipeline.browse.serve import serve
     except ModuleNotFoundError as error:
-        print(f'browse: {error}: pip install "contextanyone[audit]"', file=sys.stderr)
+        print(f'browse: {error}: pip install -e ".[audit]"', file=sys.stderr)
         return 2
     from pipeline.dataset.store import open_store
 

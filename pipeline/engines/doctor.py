@@ -153,9 +153,7 @@ def _findings(engines: EnginesConfig, missing: set[str], policy: str) -> Iterato
     for task, name in engines.chosen():
         lacking = sorted(missing.intersection(_NEEDS.get((task, name), ())))
         if lacking:
-            yield _Finding(
-                f'{task}={name} lacks {", ".join(lacking)}: pip install "contextanyone[engines]"'
-            )
+            yield _Finding(f'{task}={name} lacks {", ".join(lacking)}: pip install -e ".[engines]"')
         for engine, kind in READS.get((task, name), ()):
             yield _weights_finding(f"{task}={name}", engine, kind, policy)
 

@@ -183,7 +183,7 @@ def _explained(task: str, name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ValueError(
             f"engines.{task}={name} cannot be loaded: {error}; "
-            'the production engines come with pip install "contextanyone[engines]"'
+            'the production engines come with pip install -e ".[engines]"'
         ) from error
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise ValueError(f"engines.{task}={name} cannot be loaded: {error}") from error

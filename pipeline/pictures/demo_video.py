@@ -115,8 +115,7 @@ def _picture(name: str) -> np.ndarray:
         from skimage import data
     except ImportError as error:
         raise ImportError(
-            "the sample videos are made from scikit-image's pictures: "
-            "pip install 'contextanyone[demo]'"
+            'the sample videos are made from scikit-image\'s pictures: pip install -e ".[demo]"'
         ) from error
     picture = getattr(data, name)()
     return picture if picture.ndim == 3 else np.dstack([picture] * 3)

@@ -58,7 +58,7 @@ def test_a_package_that_is_missing_or_old_is_an_obstacle_only_where_it_is_needed
     screen = capsys.readouterr().out
     assert "ultralytics       -             MISSING" in screen
     assert "insightface       0.1           TOO OLD: at least 0.7.3" in screen
-    assert 'people=ultralytics lacks ultralytics: pip install "contextanyone[engines]"' in screen
+    assert 'people=ultralytics lacks ultralytics: pip install -e ".[engines]"' in screen
 
 
 def test_it_fits_a_screen_is_quick_and_survives_a_broken_gpu_driver(empty, tmp_path):
