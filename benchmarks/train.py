@@ -40,9 +40,9 @@ from train_variants import (  # noqa: E402
     variants_of,
 )
 
+from trainer.distributed.zero import ZeroConfig  # noqa: E402
 from trainer.measures.estimate import MemoryPlan, estimate  # noqa: E402
 from trainer.measures.speed import peak_flops  # noqa: E402
-from trainer.zero import ZeroConfig  # noqa: E402
 
 CPU_MODEL: dict[str, Any] = {
     "num_attention_heads": 6,

@@ -18,7 +18,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from jsonargparse import ArgumentParser, Namespace
 
 from pipeline.execution.cluster import ClusterConfig, leave
-from trainer.data.latent_units import EncodingPlan, EncodingRecipe, LatentsConfig
+from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig
 from trainer.train import expand
 from trainer.train_config import TrainConfig
 
@@ -59,7 +59,7 @@ def run(arguments: Namespace) -> int:
     from pipeline.dataset.latent_files import ask_worker, encode_units
     from pipeline.dataset.store import open_store
     from pipeline.execution.cluster import connect
-    from trainer.data.unit_encoder import UnitEncoder, make_describer
+    from trainer.latents.unit_encoder import UnitEncoder, make_describer
 
     store = open_store(arguments.dataset)
     with store.lock():

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
+from trainer.distributed.zero import ZeroConfig, load_parameters, sharded_init
 from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
 from trainer.lora import add_lora
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.weights import WeightsFile
 from trainer.train_config import ModelConfig
-from trainer.zero import ZeroConfig, load_parameters, sharded_init
 
 
 def build_model(

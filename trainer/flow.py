@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 
-from trainer.batch import LatentBatch
-from trainer.draws import generator_of, seed_of
+from trainer.data.batch import LatentBatch
+from trainer.data.draws import generator_of, seed_of
 
 HELD_OUT_SIGMAS = tuple(step / 10 for step in range(1, 10))
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from trainer.data.latent_source import LatentSource
-from trainer.data.source import SampleSet, open_source
+from trainer.data.open_source import open_source
+from trainer.data.source import SampleSet
 from trainer.encoders import Encoders, known_fingerprint, load_codec, load_encoders
 from trainer.encoders.interfaces import VideoCodec
 from trainer.train_config import TrainConfig

@@ -12,12 +12,14 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from trainer.batch import LatentBatch, PixelBatch
 from trainer.build import build_model, check_features
+from trainer.data.batch import LatentBatch, PixelBatch
 from trainer.data.heldout import fixed_batches
 from trainer.data.loader import SkipCounter, make_loader
+from trainer.data.open_source import training_buckets
 from trainer.data.order import Order
-from trainer.data.source import Batch, training_buckets
+from trainer.data.source import Batch
+from trainer.distributed.zero import Step, backward, make_engine, micro_steps
 from trainer.encoders import encode_batch
 from trainer.flow import draw, losses
 from trainer.inputs import Inputs
@@ -29,7 +31,6 @@ from trainer.saving.ema import Ema
 from trainer.stopping import StopRequest
 from trainer.train_config import TrainConfig
 from trainer.validation import HeldOut, Show, Validator
-from trainer.zero import Step, backward, make_engine, micro_steps
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import yaml
 from trainer.loop import Place
 from trainer.measures.estimate import (
     MemoryEstimate,
+    MemoryPlan,
     estimate,
     memory_bytes,
-    plan_for,
     refuse_or_advise,
 )
+from trainer.measures.flops import Sizes
 from trainer.measures.metrics import scrubbed
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.complete import checkpoints
@@ -23,6 +24,47 @@ from trainer.train_config import TrainConfig
 IMAGE_TOKENS = {"clip": 257}  # of one reference
 # Published weights in the precision that they are loaded in: 5.68 G, 0.63 G and 0.127 G parameters.
 ENCODER_BYTES = {"umt5": 11_360_000_000, "clip": 1_260_000_000, "wan": 508_000_000}
+
+
+def plan_for(
+    training: TrainConfig,
+    world_size: int,
+    *,
+    text: int,
+    image: int,
+    encoders_bytes: int = 0,
+    cuda: bool = True,
+) -> MemoryPlan:
+    """Return the plan of a training: its largest bucket, its engine.
+
+    Args:
+        training: all settings.
+        world_size: processes.
+        text: tokens of a prompt.
+        image: tokens of one reference picture.
+        encoders_bytes: of frozen encoders that stay on the device.
+        cuda: whether the device is a GPU.
+    """
+    largest = max(training.data.sizes, key=lambda size: size.height * size.width * size.frames)
+    sizes = Sizes.of_pixels(
+        largest.height,
+        largest.width,
+        largest.frames,
+        references=training.data.references,
+        text=text,
+        image=image,
+        batch=training.train.micro_batch,
+    )
+    return MemoryPlan(
+        sizes,
+        training.zero,
+        world_size,
+        checkpointing=training.model.checkpointing,
+        ema=training.ema.decay > 0,
+        lora_rank=training.model.lora.rank or None,
+        encoders_bytes=encoders_bytes,
+        cuda=cuda,
+    )
 
 
 def plan_of(config: TrainConfig, place: Place) -> MemoryEstimate:

@@ -60,13 +60,13 @@ def expand(arguments: list[str]) -> list[str]:
 
 def run(arguments: Namespace) -> int:
     config = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
+    from trainer.distributed.zero import init_process_group
     from trainer.inputs import open_inputs
     from trainer.loop import Place, Trainer
     from trainer.measures.metrics import RunLog
     from trainer.plan import check_fits, claim_run, describe, share_cores
     from trainer.saving.checkpoint import find_newest
     from trainer.stopping import StopRequest
-    from trainer.zero import init_process_group
 
     place = Place(*init_process_group())
     share_cores(config.data.num_workers, place)

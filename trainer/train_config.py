@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.data.data_config import DataConfig
+from trainer.distributed.zero import OptimizerConfig, ZeroConfig
 from trainer.encoders import EncoderConfig
 from trainer.flow import FlowConfig
 from trainer.lora import LoraConfig
 from trainer.measures.metrics import LogConfig
 from trainer.sampling.sampler import SamplingConfig
-from trainer.zero import OptimizerConfig, ZeroConfig
 
 PRESETS = Path(__file__).parent / "presets"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from trainer.batch import LatentBatch
-from trainer.draws import generator_of
+from trainer.data.batch import LatentBatch
+from trainer.data.draws import generator_of
 from trainer.encoders.interfaces import VideoCodec
 from trainer.flow import HELD_OUT_SIGMAS, FlowConfig, Losses, Noising, losses
 from trainer.model import ContextAnyoneTransformer3DModel

@@ -186,8 +186,8 @@ def test_the_base_is_plain_wan_to_which_all_that_is_ours_is_new(tmp_path):
 
     from benchmarks.characters.base import write_base
     from trainer.build import build_model
+    from trainer.distributed.zero import ZeroConfig
     from trainer.train_config import ModelConfig
-    from trainer.zero import ZeroConfig
 
     sizes: dict[str, Any] = {"layers": 1, "heads": 2, "head_dim": 12, "ffn_dim": 32}
     sizes |= {"freq_dim": 16, "text_dim": 8, "image_dim": 6}

@@ -94,7 +94,7 @@ def _fork_on_demand(pipe: Connection) -> None:
     torch.set_num_threads(1)
     import tiny_engine  # noqa: F401  what the members need, once
 
-    from trainer.zero import load_deepspeed
+    from trainer.distributed.zero import load_deepspeed
 
     load_deepspeed()
     gc.freeze()  # DeepSpeed collects garbage at many points, and all these modules are none
@@ -124,7 +124,7 @@ def _serve(rank: int, address: str, settings: dict[str, str], timeout_s: float) 
     pipe = Client(address, family="AF_UNIX")
     pipe.send(rank)
     os.environ |= {**settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    from trainer.zero import init_process_group
+    from trainer.distributed.zero import init_process_group
 
     init_process_group(timedelta(seconds=timeout_s))
     with contextlib.suppress(EOFError):

@@ -6,9 +6,9 @@ from pipeline.dataset.latent_files import LatentReceipt, commit_latents, publish
 from pipeline.dataset.store import open_store
 from schemas.latents import LatentIndex
 from trainer.data.data_config import DataConfig
-from trainer.data.latent_units import EncodingPlan, EncodingRecipe, LatentsConfig
-from trainer.data.unit_encoder import UnitEncoder, make_describer
 from trainer.encoders import EncoderConfig
+from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig
+from trainer.latents.unit_encoder import UnitEncoder, make_describer
 
 
 def encode(

@@ -10,11 +10,7 @@ import torch
 import torch.distributed as dist
 from tiny_model import tiny_inputs, tiny_model
 
-from trainer.lora import LoraConfig, add_lora
-from trainer.saving.checkpoint import load_checkpoint, save_checkpoint
-from trainer.saving.ema import Ema
-from trainer.train_config import TrainConfig as Config
-from trainer.zero import (
+from trainer.distributed.zero import (
     OptimizerConfig,
     ZeroConfig,
     backward,
@@ -24,6 +20,10 @@ from trainer.zero import (
     micro_steps,
     sharded_init,
 )
+from trainer.lora import LoraConfig, add_lora
+from trainer.saving.checkpoint import load_checkpoint, save_checkpoint
+from trainer.saving.ema import Ema
+from trainer.train_config import TrainConfig as Config
 
 BATCH = 4
 OPTIMIZER = OptimizerConfig(lr=2e-3, warmup_steps=2, schedule="cosine", new_modules_lr_scale=0.5)

@@ -5,8 +5,8 @@ from typing import Any
 from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
 from trainer.data.loader import make_loader
+from trainer.data.open_source import open_source, training_buckets
 from trainer.data.order import Order
-from trainer.data.source import open_source, training_buckets
 
 SIZE = ("96x160x17",)
 

@@ -17,9 +17,9 @@ from tiny_dataset import tiny_sample, write_dataset, write_samples
 from schemas.latents import LATENTS_INDEX
 from trainer.data.data_config import DataConfig
 from trainer.data.latent_source import LatentSource
-from trainer.data.latent_units import LatentsConfig
-from trainer.data.source import open_source
+from trainer.data.open_source import open_source
 from trainer.data.tensors import to_bytes
+from trainer.latents.encoding_plan import LatentsConfig
 
 JOB = script("encode")
 SMALL = ("--preset", "tiny", "--set", "cluster.workers=1", "--set", "encoding.unit_samples=2")

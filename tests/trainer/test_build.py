@@ -8,8 +8,8 @@ from diffusers import WanTransformer3DModel
 from tiny_model import IMAGE_DIM, WAN, tiny_model
 
 from trainer.build import build_model
+from trainer.distributed.zero import ZeroConfig, load_deepspeed
 from trainer.train_config import ModelConfig
-from trainer.zero import ZeroConfig, load_deepspeed
 
 SMALL = {"layers": 2, "heads": 2, "head_dim": 24, "ffn_dim": 64, "freq_dim": 32, "text_dim": 32}
 FP32 = ZeroConfig(stage=0, precision="fp32")

@@ -13,11 +13,11 @@ from tiny_engine import Training
 from tiny_model import tiny_inputs, tiny_model
 
 from trainer import export
+from trainer.distributed.zero import ZeroConfig
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.model_folder import read_published
 from trainer.saving.complete import COMPLETE, describe, read_json, write_json
 from trainer.saving.weights import MAX_HEADER_BYTES, WeightsFile, load_weights
-from trainer.zero import ZeroConfig
 
 STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)]
 

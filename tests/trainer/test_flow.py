@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_model import IMAGE_DIM, tiny_model
 
-from trainer.batch import LatentBatch
+from trainer.data.batch import LatentBatch
 from trainer.flow import DropoutConfig, FlowConfig, Noising, draw, losses, noised, shifted
 
 NO_DROPOUT = DropoutConfig(text=0, reference=0, image=0, all=0)

@@ -20,7 +20,7 @@ from places import ROOT
 from tiny_dataset import write_dataset
 
 from trainer.data.data_config import DataConfig
-from trainer.data.latent_units import LatentsConfig
+from trainer.latents.encoding_plan import LatentsConfig
 
 SCRIPT = str(ROOT / "trainer" / "train.py")
 SMALL = {

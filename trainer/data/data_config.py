@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trainer.batch import Bucket
 from trainer.data.augment import ReferenceAugmentConfig
+from trainer.data.batch import Bucket
 
 _BUCKET = re.compile(r"(\d+)x(\d+)x(\d+)")
 

@@ -5,10 +5,10 @@ import logging
 import numpy as np
 
 from trainer.data.data_config import DataConfig
+from trainer.data.draws import seed_of
 from trainer.data.hashing import permutation
 from trainer.data.loader import STAND_INS
 from trainer.data.source import Batch, BatchRequest, SampleSet
-from trainer.draws import seed_of
 
 _LOG = logging.getLogger(__name__)
 

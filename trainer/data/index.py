@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from schemas.columns import Row
 from schemas.manifest import DataFile
-from trainer.batch import Bucket
+from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig, bucket_name
 from trainer.data.dataset import check_layout
 from trainer.data.files import Folder, in_parallel

@@ -12,9 +12,10 @@ import torch
 
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
 from schemas.manifest import DataFile
-from trainer.batch import LatentBatch
+from trainer.data.batch import LatentBatch
 from trainer.data.data_config import DataConfig
 from trainer.data.dataset import check_files, read_snapshot
+from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
 from trainer.data.index import Assigned, Spot, describe_sizes, read_index
@@ -23,7 +24,6 @@ from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
 from trainer.data.source import BatchRequest, first_readable
 from trainer.data.tensors import from_bytes
-from trainer.draws import seed_of
 
 _LIGHT = ("sample_id", "split", "height", "width", "frames", "fps")
 _HEAVY = (

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from trainer.batch import SkippedSample
+from trainer.data.batch import SkippedSample
 from trainer.data.data_config import DataConfig
 from trainer.data.order import GlobalBatch, Order, slice_of
 from trainer.data.source import Batch, BatchRequest, Maker, SampleSet

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.batch import Bucket
+from trainer.data.batch import Bucket
+from trainer.data.draws import seed_of
 from trainer.data.hashing import permutation
-from trainer.draws import seed_of
 
 _KEPT_ORDERS = 16  # shuffled epochs kept in memory, 4 bytes a sample each
 

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from trainer.batch import Bucket
+from trainer.data.batch import Bucket
 
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2"
 _MAX_PIXELS = 4096 * 2304  # of a frame or of a reference

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 
 from schemas.tables import Sample
-from trainer.batch import Bucket, PixelBatch
 from trainer.data.augment import ReferenceChange, cut_out, draw_change, place_reference
+from trainer.data.batch import Bucket, PixelBatch
 from trainer.data.data_config import DataConfig
 from trainer.data.dataset import check_files, read_snapshot
+from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
 from trainer.data.index import Assigned, RowIndex, Spot, assign_buckets, read_index
 from trainer.data.pictures import Unreadable, decode_frames, decode_reference, subject_mask
 from trainer.data.reader import RowReader
 from trainer.data.source import BatchRequest, first_readable
-from trainer.draws import seed_of
 
 _LIGHT = ("sample_id", "split", "width", "height", "num_frames", "fps")
 _HEAVY = (

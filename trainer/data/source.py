@@ -2,13 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-import numpy as np
-
-from trainer.batch import Bucket, LatentBatch, PixelBatch, SkippedSample
-from trainer.data.data_config import DataConfig
+from trainer.data.batch import Bucket, LatentBatch, PixelBatch, SkippedSample
 from trainer.data.index import Assigned, Spot
 from trainer.data.pictures import Unreadable
 
@@ -78,28 +74,3 @@ def first_readable(
         f"{len(skipped)} samples in a row cannot be read, the first: {told}. The dataset is "
         "damaged: set data.verify=true to find damaged files, or curate it again"
     )
-
-
-def open_source(
-    url: str | Path, data: DataConfig, fingerprint: Mapping[str, str] | None = None
-) -> SampleSet:
-    """Open what `data.source` names in a dataset. Raises ValueError with what is wrong.
-
-    `fingerprint` is that of the run's encoders; latents made by others are refused.
-    """
-    if data.source == "samples":
-        from trainer.data.sample_source import SampleSource
-
-        return SampleSource(url, data)
-    from trainer.data.latent_source import LatentSource
-
-    return LatentSource(url, data, fingerprint)
-
-
-def training_buckets(source: SampleSet, data: DataConfig) -> dict[Bucket, np.ndarray]:
-    """Return the training samples of every bucket. Raises ValueError when one has too few."""
-    from trainer.data.index import check_buckets
-
-    assigned = source.assign(data.train_split)
-    check_buckets(assigned, data.train_split, source.splits, data)
-    return assigned.buckets

@@ -1,6 +1,10 @@
-"""Frozen encoders: pixels, prompts and reference images become what the model reads."""
+"""Frozen encoders: pixels, prompts and reference images become what the model reads.
 
-from trainer.encoders.batch import encode_batch
+In: a `PixelBatch`, prompts, pictures. Out: a `LatentBatch`, and frames decoded from latents.
+Imports `data`.
+"""
+
+from trainer.encoders.encode_batch import encode_batch
 from trainer.encoders.encoder_config import (
     EncoderConfig,
     Encoders,

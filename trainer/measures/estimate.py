@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
+from trainer.distributed.zero import ZeroConfig
 from trainer.measures.activations import Activations
 from trainer.measures.flops import Sizes, num_checkpointed
 from trainer.measures.parameter_counts import Counts, count_parameters
-from trainer.train_config import TrainConfig
-from trainer.zero import ZeroConfig
 
 GIB = 2**30
 _FP32 = 4
@@ -51,47 +50,6 @@ class MemoryPlan:
     frozen_bytes: int = 4
     encoders_bytes: int = 0
     cuda: bool = True
-
-
-def plan_for(
-    training: TrainConfig,
-    world_size: int,
-    *,
-    text: int,
-    image: int,
-    encoders_bytes: int = 0,
-    cuda: bool = True,
-) -> MemoryPlan:
-    """Return the plan of a training: its largest bucket, its engine.
-
-    Args:
-        training: all settings.
-        world_size: processes.
-        text: tokens of a prompt.
-        image: tokens of one reference picture.
-        encoders_bytes: of frozen encoders that stay on the device.
-        cuda: whether the device is a GPU.
-    """
-    largest = max(training.data.sizes, key=lambda size: size.height * size.width * size.frames)
-    sizes = Sizes.of_pixels(
-        largest.height,
-        largest.width,
-        largest.frames,
-        references=training.data.references,
-        text=text,
-        image=image,
-        batch=training.train.micro_batch,
-    )
-    return MemoryPlan(
-        sizes,
-        training.zero,
-        world_size,
-        checkpointing=training.model.checkpointing,
-        ema=training.ema.decay > 0,
-        lora_rank=training.model.lora.rank or None,
-        encoders_bytes=encoders_bytes,
-        cuda=cuda,
-    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The ContextAnyone transformer, on top of diffusers' Wan classes."""
+"""The ContextAnyone transformer, on top of diffusers' Wan classes.
+
+In: noisy latents, text and image features, reference latents. Out: velocities. Imports none of the
+trainer's other packages.
+"""
 
 from trainer.model.block import Memory
 from trainer.model.transformer import (

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from trainer.encoders.batch import encode_images, encode_references, to_signed
+from trainer.encoders.encode_batch import encode_images, encode_references, to_signed
 from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encoders
 from trainer.encoders.interfaces import VideoCodec
 from trainer.model import ContextAnyoneTransformer3DModel

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from trainer.distributed.zero import load_deepspeed, schedule_of
 from trainer.saving.complete import (
     boundary,
     check_hashes,
@@ -38,7 +39,6 @@ from trainer.saving.complete import (
 from trainer.saving.ema import Ema
 from trainer.saving.safe_load import check_pickle, plain_path, restricted_reader
 from trainer.saving.universal import load_universal
-from trainer.zero import load_deepspeed, schedule_of
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from trainer.zero import load_deepspeed
+from trainer.distributed.zero import load_deepspeed
 
 _MAX_PICKLE_BYTES = 256 * 2**20  # without the tensors; that of a 14B model has a few MB
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from trainer.distributed.zero import load_parameters
 from trainer.saving.safe_load import plain_path, restricted_reader
-from trainer.zero import load_parameters
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine

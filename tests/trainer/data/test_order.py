@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.batch import Bucket
+from trainer.data.batch import Bucket
 from trainer.data.hashing import hashes, permutation, uniforms
 from trainer.data.order import Order, slice_of
 

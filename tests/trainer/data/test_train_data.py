@@ -13,12 +13,12 @@ from train_batches import batches, by_place, config, held_out
 
 from schemas.columns import from_table
 from schemas.tables import Sample
-from trainer.batch import Bucket
 from trainer.data.augment import ReferenceAugmentConfig, draw_change, place_reference
+from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
+from trainer.data.open_source import open_source
 from trainer.data.pictures import decode_frames, subject_mask
-from trainer.data.source import open_source
 
 BUCKET = Bucket(96, 160, 17)
 

@@ -13,7 +13,7 @@ from tiny_dataset import tiny_sample, write_dataset, write_samples
 from train_batches import batches, by_place, config
 
 from trainer.data.data_config import parse_bucket
-from trainer.data.source import open_source, training_buckets
+from trainer.data.open_source import open_source, training_buckets
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from tiny_dataset import encode_clip, tiny_sample, write_dataset, write_samples
 from train_batches import batches, by_place, config
 
-from trainer.batch import Bucket, SkippedSample
+from trainer.data.batch import Bucket, SkippedSample
 from trainer.data.data_config import DataConfig
 from trainer.data.loader import SkipCounter
 from trainer.data.pictures import Unreadable, decode_frames, decode_reference

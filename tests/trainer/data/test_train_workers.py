@@ -14,8 +14,8 @@ from tiny_dataset import write_dataset
 from train_batches import config
 
 from trainer.data.loader import make_loader
+from trainer.data.open_source import open_source, training_buckets
 from trainer.data.order import Order
-from trainer.data.source import open_source, training_buckets
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ import os, signal, sys, time
 from trainer.data.data_config import DataConfig
 from trainer.data.loader import make_loader
 from trainer.data.order import Order
-from trainer.data.source import open_source, training_buckets
+from trainer.data.open_source import open_source, training_buckets
 
 if __name__ == "__main__":
     if sys.argv[2] == "term":

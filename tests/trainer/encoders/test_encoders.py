@@ -9,7 +9,7 @@ import torch
 from places import ROOT
 from torch import nn
 
-from trainer.batch import PixelBatch
+from trainer.data.batch import PixelBatch
 from trainer.encoders import EncoderConfig, encode_batch, load_encoders
 from trainer.encoders.folders import digest_of
 from trainer.encoders.image import PooledPixels, fit_square

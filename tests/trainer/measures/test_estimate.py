@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from trainer.distributed.zero import ZeroConfig
 from trainer.lora import LoraConfig, add_lora
 from trainer.measures.activations import Activations
 from trainer.measures.estimate import (
@@ -18,14 +19,13 @@ from trainer.measures.estimate import (
     MemoryPlan,
     estimate,
     memory_bytes,
-    plan_for,
     refuse_or_advise,
 )
 from trainer.measures.flops import Sizes
 from trainer.measures.parameter_counts import count_parameters
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.plan import plan_for
 from trainer.train_config import TrainConfig, preset_path
-from trainer.zero import ZeroConfig
 
 TINY: dict[str, Any] = {
     "patch_size": (1, 2, 2),

@@ -12,9 +12,9 @@ import torch
 from distributed import Team
 from tiny_engine import Training, save_twice
 
+from trainer.distributed.zero import ZeroConfig
 from trainer.saving.checkpoint import discard_after, find_newest
 from trainer.saving.complete import COMPLETE, FAULT, POINTER, read_json
-from trainer.zero import ZeroConfig
 
 ZERO = ZeroConfig(2, precision="fp32")
 BOUNDARIES = [

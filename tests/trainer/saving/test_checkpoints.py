@@ -12,10 +12,10 @@ import pytest
 import torch
 from tiny_engine import Training, save_twice
 
+from trainer.distributed.zero import ZeroConfig
 from trainer.saving.checkpoint import check_same, find_newest
 from trainer.saving.complete import COMPLETE, describe, read_json, write_json
 from trainer.saving.safe_load import check_pickle
-from trainer.zero import ZeroConfig
 
 STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)]
 OTHERS = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_engine import Training
 
-from trainer.optimizer import OptimizerConfig, lr_at, parameter_groups
-from trainer.zero import ZeroConfig, engine_config, micro_steps
+from trainer.distributed.optimizer import OptimizerConfig, lr_at, parameter_groups
+from trainer.distributed.zero import ZeroConfig, engine_config, micro_steps
 
 FP32 = {stage: ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)}
 AUTOCAST = [ZeroConfig(stage, precision="autocast") for stage in range(4)]
@@ -107,7 +107,7 @@ def test_the_average_can_be_tried_in_every_stage(one, two):
 @pytest.mark.deepspeed
 def test_one_process_needs_neither_a_launcher_nor_a_compiler(tmp_path):
     code = (
-        "from trainer.zero import init_process_group; import torch;"
+        "from trainer.distributed.zero import init_process_group; import torch;"
         "print(init_process_group()); x = torch.ones(2); torch.distributed.all_reduce(x); print(x)"
     )
     empty = {"PATH": str(tmp_path), "HOME": str(tmp_path), "TORCH_EXTENSIONS_DIR": str(tmp_path)}

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from schemas.latents import Latent, NullText
-from trainer.batch import SkippedSample
-from trainer.data.encode import COLUMNS, SampleEncoder
+from trainer.data.batch import SkippedSample
 from trainer.data.files import Folder
 from trainer.data.latent_file import latent_file
-from trainer.data.latent_units import EncodingRecipe, LatentUnit
 from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
 from trainer.data.tensors import to_bytes, without_zero_tail
 from trainer.encoders import Encoders, load_encoders
+from trainer.latents.encoding_plan import EncodingRecipe, LatentUnit
+from trainer.latents.sample_encoder import COLUMNS, SampleEncoder
 
 
 @dataclass(frozen=True)

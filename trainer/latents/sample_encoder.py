@@ -8,8 +8,8 @@ import torch
 
 from schemas.ids import content_id
 from schemas.latents import Latent, LatentReference
-from trainer.batch import Bucket, LatentBatch, PixelBatch
 from trainer.data.augment import ReferenceChange
+from trainer.data.batch import Bucket, LatentBatch, PixelBatch
 from trainer.data.data_config import DataConfig
 from trainer.data.pictures import Unreadable
 from trainer.data.sample_source import Pixels, decode_sample, make_reference, take_frames

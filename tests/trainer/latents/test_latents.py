@@ -17,13 +17,13 @@ from trainer.data.augment import ReferenceAugmentConfig
 from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
 from trainer.data.latent_source import LatentSource
-from trainer.data.latent_units import LatentsConfig
 from trainer.data.loader import make_loader
+from trainer.data.open_source import open_source, training_buckets
 from trainer.data.order import Order
 from trainer.data.sample_source import SampleSource
-from trainer.data.source import open_source, training_buckets
 from trainer.data.tensors import from_bytes, to_bytes, without_zero_tail
 from trainer.encoders import EncoderConfig, encode_batch, load_encoders
+from trainer.latents.encoding_plan import LatentsConfig
 
 SETTINGS: dict[str, Any] = {
     "buckets": ("96x160x17",),

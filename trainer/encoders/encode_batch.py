@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from trainer.batch import LatentBatch, PixelBatch
+from trainer.data.batch import LatentBatch, PixelBatch
 from trainer.encoders.encoder_config import Encoders
 
 

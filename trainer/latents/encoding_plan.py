@@ -9,7 +9,7 @@ import numpy as np
 from schemas.columns import schema_of
 from schemas.ids import content_id
 from schemas.latents import LATENTS_VERSION, NUMBER_TYPES, Latent, LatentIndex, NullText
-from trainer.batch import Bucket
+from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig, bucket_name
 from trainer.data.index import Spot
 from trainer.data.sample_source import SampleSource

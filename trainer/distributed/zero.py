@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from trainer.optimizer import (
+from trainer.distributed.optimizer import (
     ClippingAdamW,
     OptimizerConfig,
     Schedule,
