@@ -58,12 +58,10 @@ def run(arguments: Namespace) -> int:
         return 0
     from pipeline.dataset.latent_files import ask_worker, encode_units
     from pipeline.dataset.store import open_store
-    from pipeline.execution.cluster import connect
     from trainer.latents.unit_encoder import UnitEncoder, make_describer
 
     store = open_store(arguments.dataset)
     with store.lock():
-        connect(cluster)
         described = ask_worker(partial(make_describer, recipe), cluster)
         index = plan.index(described.fingerprint, described.null_text)
         units = plan.units(described.fingerprint)

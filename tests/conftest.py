@@ -56,6 +56,16 @@ def draw_videos(folder: Path) -> None:
     (folder / "again.mp4").write_bytes((folder / "0.mp4").read_bytes())
 
 
+@pytest.fixture
+def other_checkout(tmp_path, monkeypatch) -> Path:
+    """The folder where we are: a checkout like ours, whose modules nobody must import."""
+    for name in ("schemas", "pipeline", "trainer"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        (tmp_path / "other" / name / "__init__.py").write_text("raise ImportError('the other')")
+    monkeypatch.chdir(tmp_path / "other")
+    return tmp_path / "other"
+
+
 @pytest.fixture(scope="module")
 def one():
     """One training process."""

@@ -40,10 +40,9 @@ def curate(
     if plan.finished and plan.manifest:
         sweep(plan.manifest, store)
         return CurationResult(plan.manifest, changed=False)
-    cluster.connect(config.cluster)
     workers = cluster.num_workers(config.cluster)
     infos = engine_infos(config.engines)
-    placement = place_observing(config.cluster, cluster.resources(), infos, workers)
+    placement = place_observing(config.cluster, cluster.resources(config.cluster), infos, workers)
     if placement.note:
         print(placement.note, flush=True)
 

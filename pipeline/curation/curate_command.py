@@ -1,6 +1,5 @@
 """What a person sees of a curation: the plan before, the funnel after, the exit code."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from pipeline.curation.release import funnel_row
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.store import Store
 from pipeline.engines.registry import engine_infos
-from pipeline.execution.cluster import ClusterConfig
+from pipeline.execution.cluster import describe_workers
 from pipeline.execution.progress import print_funnel
 
 DONE, NOTHING_KEPT, TOO_MANY_FAILED = 0, 1, 3
@@ -28,7 +27,7 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig
     licences = Counter(video.licence for video in videos)
     print("licences: " + ", ".join(f"{name} ({n})" for name, n in sorted(licences.items())))
     _print_engines(config)
-    print(f"workers: {_workers(config.cluster)}")
+    print(f"workers: {describe_workers(config.cluster)}")
     print(f"output: {store.url}")
     return DONE
 
@@ -39,12 +38,6 @@ def _print_engines(config: CurationConfig) -> None:
     for info in engine_infos(config.engines):
         use = "commercial use allowed" if info.commercial else "NO commercial use"
         print(f"  {info.task:17} {info.id:24} {info.licence} ({use})", flush=True)
-
-
-def _workers(wanted: ClusterConfig) -> str:
-    if os.environ.get("RAY_ADDRESS"):
-        return f"{wanted.workers or 'one per CPU'} on the running cluster"
-    return f"{wanted.workers or os.cpu_count()} on this machine"
 
 
 def run(

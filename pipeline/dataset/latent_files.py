@@ -90,7 +90,7 @@ class Encoded:
 
 def ask_worker(make: Callable[[], Callable[[str], Answer]], cluster: ClusterConfig) -> Answer:
     """Return what a function says in a worker, where the GPU is."""
-    gpus = min(1, num_gpus())
+    gpus = min(1, num_gpus(cluster))
     [answer] = run([""], [(Pool("encoders", 1, gpus=gpus), make)], cluster)
     return answer
 
@@ -134,7 +134,7 @@ def encode_units(
 def _run(
     pending: Sequence[EncodingTask], make: Callable[[], Encoder], url: str, cluster: ClusterConfig
 ) -> Iterator[LatentReceipt]:
-    gpus = num_gpus()
+    gpus = num_gpus(cluster)
     size = min(num_workers(cluster), gpus or len(pending), max(1, len(pending)))
     pool = Pool("encode", size, gpus=1.0 if gpus else 0.0)
     yield from run(pending, [(pool, partial(_make_committer, url, make))], cluster)

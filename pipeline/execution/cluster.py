@@ -1,6 +1,7 @@
 """The only place that knows Ray: pools, retries, budgets, time-outs.
 
-Ray Data is the executor; what counts as done is decided by the commit of a unit, never by Ray.
+Ray Data is the executor; what counts as done is decided by the commit of a unit, never by Ray. A
+run in which only one process would work needs no Ray: it stays in this process.
 """
 
 import atexit
@@ -9,13 +10,14 @@ import logging
 import os
 import pickle
 import sys
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from pipeline.execution.device import DEVICE
+from pipeline.execution.machine import has_gpu, usable_cpus
+from pipeline.execution.worker import Make, Pool, Raised, run_in_this_process
 
 _PAYLOAD = "payload"
 # A worker that is killed by the machine is replaced; a row that kills its worker each time must not
@@ -23,6 +25,7 @@ _PAYLOAD = "payload"
 _RETRIES: dict[str, Any] = {"max_task_retries": 2, "max_restarts": 16}
 _NO_PROGRESS_S = 1800
 _SETTINGS = "CONTEXTANYONE_"  # begins the names of all our environment variables
+_RAY_KNOWS = ("RAY_ADDRESS", "RAY_OVERRIDE_RESOURCES")  # where these are set
 _STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
 
 
@@ -39,7 +42,7 @@ class ClusterConfig:
         gpus_per_worker: share of a GPU that a worker with engines that want one takes, where the
             cluster has GPUs; 0 keeps all engines on the CPUs.
         gpu_workers: workers that run engines on GPUs, 0 for as many as fit, at most half of all.
-        no_progress_s: seconds without any finished row after which the run gives up.
+        no_progress_s: seconds without any finished row after which a run on Ray gives up.
     """
 
     workers: int = 0
@@ -68,18 +71,14 @@ class Resources:
     gpus: float
 
 
-@dataclass(frozen=True)
-class Pool:
-    """What one operator asks of the cluster: processes and what each of them holds."""
-
-    name: str
-    size: int
-    cpus: float = 1.0
-    gpus: float = 0.0
+def _asks_ray() -> bool:
+    """Tell whether only Ray knows what there is: a cluster, or a machine with GPUs."""
+    started = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    return started or has_gpu() or any(name in os.environ for name in _RAY_KNOWS)
 
 
-def connect(cluster: ClusterConfig) -> None:
-    """Join the running cluster (RAY_ADDRESS or a submitted job), else start one in this process."""
+def _connect(cluster: ClusterConfig) -> None:
+    """Join the running cluster (RAY_ADDRESS or a submitted job), else start one of this machine."""
     import ray
 
     if ray.is_initialized():
@@ -103,7 +102,7 @@ def _start(cluster: ClusterConfig) -> None:
         try:
             ray.init(
                 address="local",
-                num_cpus=cluster.workers or None,
+                num_cpus=cluster.workers or usable_cpus(),
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
@@ -131,30 +130,43 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def resources() -> Resources:
-    """Return what the connected cluster has."""
+def resources(cluster: ClusterConfig) -> Resources:
+    """Return what there is to work with; Ray is started only where nobody else knows it."""
+    if not _asks_ray():
+        return Resources(cluster.workers or usable_cpus(), gpus=0.0)
     import ray
 
+    _connect(cluster)
     present = ray.cluster_resources()
     return Resources(present.get("CPU", 0.0), present.get("GPU", 0.0))
 
 
 def num_workers(cluster: ClusterConfig) -> int:
     """Return how many processes may work at once."""
-    available = int(resources().cpus)
+    available = int(resources(cluster).cpus)
     if available < 1:
         raise Budget("the cluster has no CPU: start a node with --num-cpus")
     return min(cluster.workers or available, available)
 
 
-def num_gpus() -> int:
+def num_gpus(cluster: ClusterConfig) -> int:
     """Return how many GPUs the cluster has."""
-    return int(resources().gpus)
+    return int(resources(cluster).gpus)
 
 
-def check_budget(pools: Iterable[Pool]) -> None:
+def describe_workers(cluster: ClusterConfig) -> str:
+    """Return how many processes a run will have and where, without starting any."""
+    if os.environ.get("RAY_ADDRESS"):
+        return f"{cluster.workers or 'one per CPU'} on the running cluster"
+    workers = cluster.workers or usable_cpus()
+    return (
+        "1, in this process" if workers == 1 and not _asks_ray() else f"{workers} on this machine"
+    )
+
+
+def check_budget(pools: Sequence[Pool], cluster: ClusterConfig) -> None:
     """Refuse pools that together want more than the cluster has: they would wait for ever."""
-    pools, have = list(pools), resources()
+    have = resources(cluster)
     kinds = (("CPU", lambda p: p.cpus, have.cpus), ("GPU", lambda p: p.gpus, have.gpus))
     for kind, wants, present in kinds:
         needed = sum(pool.size * wants(pool) for pool in pools)
@@ -166,35 +178,38 @@ def check_budget(pools: Iterable[Pool]) -> None:
             )
 
 
-def _worker(make: Callable[[], Callable[[Any], Any]], pool: Pool) -> type:
-    """Return an actor class that calls, on every pickled row, the function that `make` makes.
+def _actor(make: Make, pool: Pool) -> type:
+    """Return an actor class that calls a Worker on every pickled row.
 
-    `make` is closed over: as a constructor argument it would live in the object store, and an actor
-    could not be restarted once it is gone. It is called with the first row, so that an engine that
-    cannot be built ends the run instead of being built again and again.
+    What it calls is closed over: as a constructor argument it would live in the object store, and
+    an actor could not be restarted once it is gone. It is unpickled only when our modules are sure
+    to be those of this checkout, of which others may lie where Ray looks first.
     """
-    environment = _environment()
+    from ray.cloudpickle.cloudpickle import dumps
 
-    class Worker:
+    environment, path, carried = _environment(), _path(), dumps((make, pool))
+
+    class Actor:
         def __init__(self) -> None:
+            sys.path[:0] = path
+            from pipeline.execution.worker import Worker, hidden_gpus
+
+            make, pool = pickle.loads(carried)
             for name, value in environment.items():
                 os.environ.setdefault(name, value)  # what the node itself says goes first
-            if not pool.gpus:
-                os.environ.update({DEVICE: "cpu", "CUDA_VISIBLE_DEVICES": ""})
-            self._function: Callable[[Any], Any] | None = None
+            os.environ.update(hidden_gpus(pool))
+            self._work = Worker(make)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-            results = [self._call(pickle.loads(each)) for each in batch[_PAYLOAD]]
+            results = [self._work(pickle.loads(each)) for each in batch[_PAYLOAD]]
             return {_PAYLOAD: [pickle.dumps(result) for result in results]}
 
-        def _call(self, row: Any) -> Any:
-            try:
-                self._function = self._function or make()
-                return self._function(row)
-            except Exception as error:  # travels as a value: Ray would bury it in its own frames
-                return _Raised(error, traceback.format_exc())
+    return Actor
 
-    return Worker
+
+def _path() -> list[str]:
+    """Return where workers find modules: on a cluster that was joined it has its own ways."""
+    return [] if os.environ.get("RAY_ADDRESS") else [place for place in sys.path if place]
 
 
 def _environment() -> dict[str, str]:
@@ -204,19 +219,6 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(_SETTINGS) and not name.endswith("_KEY") and name != DEVICE
     }
-
-
-@dataclass(frozen=True)
-class _Raised:
-    """An exception in a worker: nothing about the row, so the run ends with it."""
-
-    error: Exception
-    trace: str
-
-    def throw(self) -> None:
-        if isinstance(self.error, OSError):  # a full disk, a lost mount: the message says it all
-            raise self.error
-        raise self.error from RuntimeError(f"in a worker:\n{self.trace}")
 
 
 def _configure(cluster: ClusterConfig) -> None:
@@ -232,26 +234,42 @@ def _configure(cluster: ClusterConfig) -> None:
 
 
 def run(
-    rows: Iterable[Any],
-    steps: Iterable[tuple[Pool, Callable[[], Callable[[Any], Any]]]],
-    cluster: ClusterConfig,
+    rows: Iterable[Any], steps: Iterable[tuple[Pool, Make]], cluster: ClusterConfig
 ) -> Iterator[Any]:
     """Stream rows through the steps, each in its own pool; yield results in any order.
 
     A step is a function that makes, once per worker, the function that is called on every row.
+    Where only one process would work at a time (one worker, or one row) it is this one, unless a
+    cluster was joined or there are GPUs.
     """
-    import ray
-
-    payloads = [{_PAYLOAD: pickle.dumps(row)} for row in rows]
+    payloads = [pickle.dumps(row) for row in rows]
     if not payloads:
         return
     steps = [(replace(p, size=min(p.size, len(payloads))), make) for p, make in steps]
-    check_budget(pool for pool, _ in steps)
+    alone = len(payloads) == 1 or sum(pool.size for pool, _ in steps) == 1
+    if alone and not _asks_ray():
+        results = run_in_this_process(payloads, steps)
+    else:
+        check_budget([pool for pool, _ in steps], cluster)
+        results = _run_on_ray(payloads, steps, cluster)
+    for result in results:
+        if isinstance(result, Raised):
+            result.throw()
+        yield result
+
+
+def _run_on_ray(
+    payloads: list[bytes], steps: Iterable[tuple[Pool, Make]], cluster: ClusterConfig
+) -> Iterator[Any | Raised]:
+    import ray
+
+    _connect(cluster)
     _configure(cluster)
-    data = ray.data.from_items(payloads, override_num_blocks=len(payloads))
+    rows = [{_PAYLOAD: payload} for payload in payloads]
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
     for pool, make in steps:
         data = data.map_batches(
-            _worker(make, pool),
+            _actor(make, pool),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=pool.size),
             num_cpus=pool.cpus,
@@ -259,7 +277,4 @@ def run(
             **_RETRIES,
         )
     for row in data.iter_rows():
-        result = pickle.loads(row[_PAYLOAD])
-        if isinstance(result, _Raised):
-            result.throw()
-        yield result
+        yield pickle.loads(row[_PAYLOAD])

@@ -158,6 +158,7 @@ class Child:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",  # not from the folder where we happen to be, which may hold our names
                     "-m",
                     "pipeline.media.sandbox",
                     str(theirs.fileno()),

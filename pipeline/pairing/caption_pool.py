@@ -41,7 +41,7 @@ def caption_clips(
     batches = _batches(facts, unit_of_clip, config.captions.batch_size)
     pool = None
     if info.gpu and batches:
-        have = cluster.resources()
+        have = cluster.resources(config.cluster)
         pool = place_captioner(config.cluster, have, info, len(batches))
     if pool is None:
         look = functools.partial(with_frames, unit_of_clip, store)

@@ -137,7 +137,7 @@ def _make(
         Batch(tuple(tasks), {task.clip_id: unit_of_clip[task.clip_id] for task in tasks})
         for tasks in (by_unit[first : first + BATCH] for first in range(0, len(by_unit), BATCH))
     ]
-    gpus = num_gpus() if editor.gpu else 0
+    gpus = num_gpus(config.cluster) if editor.gpu else 0
     pool = Pool("edit", min(len(batches), gpus or workers), gpus=1.0 if gpus else 0.0)
     make = functools.partial(_make_worker, output, config.engines, config.pairing.edits.gate)
     with Progress("edit", len(batches), unit="batches") as progress:

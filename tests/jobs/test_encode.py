@@ -49,16 +49,14 @@ def dataset(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def in_this_process(capsys):
-    """Run the job without starting Ray anew each time; returns a function like `run`."""
-    import ray
+    """Run the job without starting Python anew each time; returns a function like `run`."""
 
     def run_here(dataset: Path, *extra: str, code: int = 0) -> str:
         assert main([str(dataset), *SMALL, *extra]) == code
         said = capsys.readouterr()
         return said.out + said.err
 
-    yield run_here
-    ray.shutdown()
+    return run_here
 
 
 @pytest.mark.ray

@@ -161,7 +161,6 @@ def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Tas
     from pipeline.execution import cluster
 
     config = cluster.ClusterConfig(workers=workers)
-    cluster.connect(config)
     size = min(cluster.num_workers(config), len(tasks))
     steps = [(cluster.Pool("look", size), functools.partial(_make_looker, url))]
     yield from cluster.run(tasks, steps, config)

@@ -42,7 +42,7 @@ def test_every_row_is_accounted_for(golden):
 
 def test_workers_and_order_change_no_byte(videos, golden, tmp_path):
     shuffled = sorted(videos.iterdir(), key=lambda path: random.Random(path.name).random())
-    curate(tmp_path, *shuffled)  # by one worker; the golden run had two
+    curate(tmp_path, *shuffled)  # by one worker in its process; the golden run had two on Ray
     assert content(tmp_path) == content(golden)
 
 
@@ -56,40 +56,46 @@ def test_a_rerun_does_nothing_and_says_so(videos, golden):
 
 
 @pytest.mark.faults
-def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(videos, golden, tmp_path):
-    """Start and kill -9 the driver at ten random moments; a run that ends first begins anew."""
-    draw = random.Random(20)
-    kills = 0
-    while kills < 10:
+@pytest.mark.parametrize(("workers", "kills"), [(1, 10), (2, 4)])
+def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
+    videos, golden, tmp_path, workers, kills
+):
+    """Kill -9 the driver after random numbers of files; a run that ends first begins anew."""
+    draw = random.Random(20 + workers)
+    while kills:
+        there = len(list(tmp_path.rglob("*")))
         driver = subprocess.Popen(
-            command(tmp_path, videos, extra=TWO_WORKERS),
+            command(tmp_path, videos, extra=("--set", f"cluster.workers={workers}")),
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        try:
-            driver.wait(timeout=draw.uniform(4, 14))
+        enough = there + draw.randrange(24)
+        while driver.poll() is None and len(list(tmp_path.rglob("*"))) < enough:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.4))
+        if driver.poll() is None:
+            driver.kill()
+            driver.wait()
+            kills -= 1
+        else:
             assert driver.returncode == 0
             shutil.rmtree(tmp_path)
-        except subprocess.TimeoutExpired:
-            os.kill(driver.pid, signal.SIGKILL)
-            driver.wait()
-            kills += 1
     curate(tmp_path, videos)
     assert content(tmp_path) == content(golden)
 
 
 @pytest.mark.faults
-def test_poison_costs_only_itself(videos, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_poison_costs_only_itself(videos, tmp_path, workers):
     """Exit, segfault, endless allocation and a hang, beside healthy videos."""
     for seed, (name, (colour, _)) in enumerate(fast_engines.POISON.items(), start=50):
         draw_video(tmp_path / f"{name}.mp4", seed, corner=colour)
     poisoned = [
         *("--set", "engines.people=fast_engines:PoisonedPeople", "--set", "max_failed=0.9"),
         *("--set", "sandbox.deadline_s=8", "--set", "sandbox.deadline_per_video_s=0"),
-        *("--set", "sandbox.memory_mib=700"),
-        *TWO_WORKERS,
+        *("--set", "sandbox.memory_mib=700", "--set", f"cluster.workers={workers}"),
     ]
     output = tmp_path / "dataset"
     done = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
@@ -201,9 +207,13 @@ def test_what_cannot_be_done_is_refused_before_anything_is_changed(videos, golde
     assert content(golden) == before
 
 
-def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path, workers):
     driver = subprocess.Popen(
-        command(tmp_path, videos), env=environment(), stderr=subprocess.PIPE, text=True
+        command(tmp_path, videos, extra=("--set", f"cluster.workers={workers}")),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert driver.stderr is not None
     for line in driver.stderr:  # in the middle: some videos are identified, none is observed
@@ -228,6 +238,7 @@ def test_a_dry_run_changes_nothing(videos, tmp_path):
     assert "8 videos, 8 of them to observe" in done.stdout
     assert "licences: unknown (8)" in done.stdout
     assert "fast-recognition/1" in done.stdout
+    assert "workers: 1, in this process" in done.stdout
     assert not output.exists()
 
 

@@ -61,6 +61,10 @@ def child():
     child.close()
 
 
+def test_its_modules_are_ours_wherever_we_are(child, other_checkout):
+    assert child.call(("echo", "ours")) == "ours"
+
+
 @pytest.mark.parametrize(
     ("argument", "failure", "says"),
     [
