@@ -8,48 +8,47 @@ data or weights that cannot be used, 130 interrupted.
 """
 
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from pipeline.execution.cluster import ClusterConfig, leave
+from schemas.settings_parser import SettingsParser, read_settings
 from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig
-from trainer.train import expand
-from trainer.train_config import TrainConfig
+from trainer.train import preset_words
+from trainer.train_config import TrainConfig, preset_names
 
-_SHORT = {f"--{name}": f"--encoders.{name}" for name in ("codec", "text", "image", "path")}
-_SHORT |= {"--buckets": "--data.buckets", "--fps": "--data.fps"}
-_SHORT |= {"--number-type": "--encoding.number_type", "--windows": "--encoding.windows"}
+_ALIASES = {f"--{name}": f"encoders.{name}" for name in ("codec", "text", "image", "path")}
+_ALIASES |= {"--buckets": "data.buckets", "--fps": "data.fps"}
+_ALIASES |= {"--number-type": "encoding.number_type", "--windows": "encoding.windows"}
 
 
 def parse(arguments: list[str]) -> Namespace:
     """Read flags, and the preset of the training that the latents are for."""
-    parser = ArgumentParser(
-        prog="encode.py",
-        usage=f"encode.py DATASET [--preset NAME] [{' | '.join(_SHORT)} …] [--set a.b=value] …",
-        description=(__doc__ or "").split("\n\n")[0],
+    parser = SettingsParser(
+        "encode",
+        (__doc__ or "").split("\n\n")[0],
+        "DATASET [--preset NAME] [--set NAME=VALUE] …",
     )
-    parser.add_argument("dataset", help="a folder or an fsspec URL")
-    parser.add_argument("--config", action="config", help="settings as YAML, over the preset's")
-    parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
-    parser.add_class_arguments(LatentsConfig, "encoding")
-    parser.add_class_arguments(ClusterConfig, "cluster")
-    parser.add_class_arguments(TrainConfig, nested_key=None)
-    return parser.instantiate(parser.parse_args(expand([_lengthen(word) for word in arguments])))
-
-
-def _lengthen(word: str) -> str:
-    flag, equals, value = word.partition("=")
-    return f"{_SHORT.get(flag, flag)}{equals}{value}"
+    parser.flag("dataset", "DATASET", "a folder or an fsspec URL", required=True)
+    preset = f"of the training that the latents are for: {', '.join(preset_names())}"
+    parser.shortcut("--preset", "NAME", preset, preset_words, first=True)
+    for flag, name in _ALIASES.items():
+        parser.alias(flag, name)
+    parser.flag("--dry-run", "", "show the plan and change nothing", action="store_true")
+    parser.add_settings(LatentsConfig, "encoding")
+    parser.add_settings(ClusterConfig, "cluster")
+    parser.add_settings(TrainConfig)
+    return parser.parse(arguments)
 
 
 def run(arguments: Namespace) -> int:
-    training = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
+    training = read_settings(arguments, TrainConfig)
     data = replace(training.data, source="samples")
     recipe = EncodingRecipe(arguments.dataset, training.encoders, data, arguments.encoding)
     plan, cluster = EncodingPlan(recipe), arguments.cluster

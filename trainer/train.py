@@ -8,58 +8,50 @@ with everything saved; 2 wrong arguments or data that cannot be used; 130 interr
 """
 
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from trainer.train_config import TrainConfig, preset_path
+from schemas.settings_parser import SettingsParser, read_settings
+from trainer.train_config import TrainConfig, preset_names, preset_path
 
 
 def parse(arguments: list[str]) -> Namespace:
     """Read flags, the preset and a YAML file; unknown keys are refused by name."""
-    parser = ArgumentParser(
-        prog="train.py",
-        usage="train.py --preset NAME --data DATASET --output RUN [--set a.b=value] …",
-        description=(__doc__ or "").split("\n\n")[0],
+    parser = SettingsParser(
+        "train",
+        (__doc__ or "").split("\n\n")[0],
+        "--preset NAME --data DATASET --output RUN [--set NAME=VALUE] …",
+        closing="Run the same command again to go on after an interruption.",
     )
-    parser.add_argument("--config", action="config", help="settings as YAML, over the preset's")
-    dataset = "the dataset, also --data: a folder or an fsspec URL"
-    parser.add_argument("--dataset", required=True, help=dataset)
-    parser.add_argument("--output", required=True, type=Path, help="the folder of the run")
-    parser.add_argument(
-        "--resume", default="auto", help="auto: the newest complete checkpoint; never; or a folder"
+    preset = f"settings to begin with: {', '.join(preset_names())}"
+    parser.shortcut("--preset", "NAME", preset, preset_words, first=True)
+    dataset = "the dataset: a folder or an fsspec URL"
+    parser.shortcut("--data", "DATASET", dataset, lambda url: [f"--dataset={url}"])
+    parser.flag("--dataset", "", "", required="--data")  # --data names a section of the settings
+    parser.flag("--output", "RUN", "the folder of the run", required=True, type=Path)
+    again = (
+        "auto: go on from the newest complete checkpoint; never; or a checkpoint's folder (auto)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the plan and train nothing")
-    parser.add_argument("--local_rank", type=int, default=0, help="set by the deepspeed launcher")
-    parser.add_class_arguments(TrainConfig, nested_key=None)
-    return parser.instantiate(parser.parse_args(expand(arguments)))
+    parser.flag("--resume", "WHAT", again, default="auto")
+    parser.flag("--dry-run", "", "show the plan and train nothing", action="store_true")
+    parser.flag("--local_rank", "", "", type=int, default=0)  # set by the deepspeed launcher
+    parser.add_settings(TrainConfig)
+    return parser.parse(arguments)
 
 
-def expand(arguments: list[str]) -> list[str]:
-    """Turn `--preset name` into its file, `--set a.b=c` into `--a.b=c`.
-
-    `--data dataset` becomes `--dataset`, because `--data` names a section of the settings.
-    """
-    words, expanded = iter(arguments), []
-    for word in words:
-        flag, _, value = word.partition("=")
-        if flag == "--data":
-            expanded += ["--dataset", value or next(words, "")]
-        elif flag == "--preset":
-            preset = preset_path(value or next(words, ""))
-            expanded[:0] = ["--config", str(preset)]
-        else:
-            expanded.append(f"--{next(words, '')}" if word == "--set" else word)
-    return expanded
+def preset_words(name: str) -> list[str]:
+    """Return what `--preset NAME` stands for."""
+    return [f"--config={preset_path(name)}"]
 
 
 def run(arguments: Namespace) -> int:
-    config = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
+    config = read_settings(arguments, TrainConfig)
     from trainer.distributed.zero import init_process_group
     from trainer.inputs import open_inputs
     from trainer.loop import Place, Trainer

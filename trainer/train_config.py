@@ -238,6 +238,10 @@ def preset_path(name: str) -> Path:
     """Return the file of a preset, or raise ValueError that names those there are."""
     path = PRESETS / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
-        raise ValueError(f"preset must be one of {known}, got {name!r}")
+        raise ValueError(f"--preset must be one of {', '.join(preset_names())}, got {name!r}")
     return path
+
+
+def preset_names() -> list[str]:
+    """Return the presets there are."""
+    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
