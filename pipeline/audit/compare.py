@@ -13,6 +13,7 @@ from pipeline.audit.index import AuditIndex, load
 from pipeline.audit.run import Audit
 from pipeline.dataset.settings_digest import differing_keys
 from schemas.manifest import Manifest
+from schemas.old_settings import current_settings
 
 STILL_PRESENT = error(
     "change.removed-still-present", "A removed video is still in a table",
@@ -114,7 +115,7 @@ def compare(audit: Audit, target: str) -> VersionChange:
         against=f"{older.name}, version {then.version}" if then else older.name,
         totals=_totals(index, then, now),
         splits=_splits(then, now),
-        settings=differing_keys(now.config, then.config) if then and now else [],
+        settings=_settings(then, now),
         engines=_engines(then, now),
         funnel=_funnel(then, now),
     )
@@ -128,6 +129,12 @@ def compare(audit: Audit, target: str) -> VersionChange:
     book.add(_drifted(change))
     book.ask(_queries(), {})
     return replace(change, identities=_identity_lines(book))
+
+
+def _settings(then: Manifest | None, now: Manifest | None) -> list[str]:
+    if then is None or now is None:
+        return []
+    return differing_keys(current_settings(now.config), current_settings(then.config))
 
 
 def _totals(

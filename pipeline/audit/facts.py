@@ -4,7 +4,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.audit.index import AuditIndex
+from pipeline.audit.thresholds import variable
 from schemas.reasons import PairKind
+from schemas.thresholds import THRESHOLDS
 
 BINS = 24
 
@@ -60,23 +62,25 @@ class DatasetFacts:
         return asdict(self)
 
 
-_NUMBERS = (  # name, label, SQL over samples
-    ("duration_s", "Length of a clip, s", "num_frames / nullif(fps, 0)"),
-    ("short_side", "Short side, px", "least(width, height)"),
-    ("fps", "Frames a second", "fps"),
-    ("motion", "Motion, px a frame at 256 px", "motion"),
-    ("sharpness", "Sharpness, variance of the Laplacian", "sharpness"),
-    ("brightness", "Brightness, 0 to 1", "brightness"),
-    ("area", "Person's share of the picture", "area"),
-    ("face_rate", "Share of looks with a face", "face_rate"),
-    ("purity", "Purity of the track", "purity"),
-    ("caption_words", "Words in a caption", "len(string_split(trim(caption), ' '))"),
-    ("num_references", "References of a sample", "num_references"),
+_NUMBERS = (  # name, label, SQL over samples, the column whose thresholds are drawn
+    ("duration_s", "Length of a clip, s", "num_frames / nullif(fps, 0)", ""),
+    ("short_side", "Short side, px", "least(width, height)", ""),
+    ("fps", "Frames a second", "fps", ""),
+    ("motion", "Motion, px a frame at 256 px", "motion", "clips.motion"),
+    ("sharpness", "Sharpness, variance of the Laplacian", "sharpness", "clips.sharpness"),
+    ("brightness", "Brightness, 0 to 1", "brightness", "clips.brightness"),
+    ("area", "Person's share of the picture", "area", "tracks.area"),
+    ("face_rate", "Share of looks with a face", "face_rate", ""),
+    ("purity", "Purity of the track", "purity", "tracks.purity"),
+    ("caption_words", "Words in a caption", "len(string_split(trim(caption), ' '))", ""),
+    ("num_references", "References of a sample", "num_references", ""),
 )
-_LIMITS = {
-    "motion": ("min_motion", "max_motion"), "sharpness": ("min_sharpness",),
-    "brightness": ("min_brightness",), "area": ("min_area",), "purity": ("min_purity",),
-}  # fmt: skip
+_SCORES = (  # name of the column of clips, label; filled where a scorer was asked
+    ("aesthetic", "Aesthetic score, 1 to 10"),
+    ("nsfw", "Probability of not safe for work"),
+    ("watermark", "Probability of a watermark"),
+    ("text", "Share of the picture scored as text"),
+)
 _TEXTS = (
     ("split", "Split"), ("shot_size", "Size of shot"), ("licence", "Licence"),
     ("source", "Source"), ("caption_engine", "Captions by"),
@@ -86,27 +90,35 @@ _TEXTS = (
 def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> DatasetFacts:
     """Compute the facts of one dataset in the index."""
     samples, refs = f"{prefix}samples", f"{prefix}refs"
-    histograms = []
-    for name, label, sql in _NUMBERS:
-        limits = {limit: variables[limit] for limit in _LIMITS.get(name, ())}
-        made = histogram(index, name, label, sql, samples, limits=limits)
-        histograms += [made] if made else []
-    quality = histogram(
-        index, "quality", "Quality of a reference", "quality", refs,
-        limits={"min_quality": variables["min_quality"]},
-    )  # fmt: skip
+    scored = f"{prefix}clips SEMI JOIN {samples} USING (clip_id)"
+    drawn = [
+        histogram(index, name, label, sql, samples, limits=_bounds(column, variables))
+        for name, label, sql, column in _NUMBERS
+    ]
+    drawn += [
+        histogram(index, name, label, name, scored, limits=_bounds(f"clips.{name}", variables))
+        for name, label in _SCORES
+    ]
+    min_quality = {"min_quality": variables["min_quality"]}
+    drawn.append(histogram(index, "quality", "Quality of a reference", "quality", refs,
+                           limits=min_quality))  # fmt: skip
     shares = [shares_of(index, name, label, samples) for name, label in _TEXTS]
     return DatasetFacts(
         totals=_totals(index, prefix),
         splits=dict(
             index.rows(f"SELECT split, count(*) FROM {samples} GROUP BY 1 ORDER BY 2 DESC, 1")
         ),
-        histograms=[*histograms, *([quality] if quality else [])],
+        histograms=[one for one in drawn if one],
         shares=[one for one in shares if one.counts],
         similarity=_similarity(index, variables, refs),
         identities=_identities(index, samples),
         kinds=_kinds(index, refs),
     )
+
+
+def _bounds(column: str, variables: dict[str, Any]) -> dict[str, float | None]:
+    """Return the bounds of a column by the names of their settings."""
+    return {each.field: variables[variable(each)] for each in THRESHOLDS if each.column == column}
 
 
 def _totals(index: AuditIndex, prefix: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.audit import file_findings
-from pipeline.audit.book import Book
+from pipeline.audit.book import Book, Query
 from pipeline.audit.checks import (
     captions,
     clips,
@@ -56,6 +56,7 @@ def check_metadata(
     book.ask(identity.queries(), {})
     has = {name.split(".")[1]: True for name in index.present if name.startswith("clips.")}
     book.ask(clips.queries(has), {})
+    book.ask(_scored(index, book, limits), {})
     _captions(index, book)
     book.ask(leakage.queries(), {})
     _leaks(index, book, limits, lists)
@@ -87,6 +88,24 @@ def _known(limits: Thresholds, queries: Iterable, book: Book) -> Iterator:
         if limits.windows is None and query.check in _BY_WINDOWS:
             book.know([query.check])
             book.coverage.skip([query.check], limits.why_no_windows)
+        else:
+            yield query
+
+
+def _scored(index: AuditIndex, book: Book, limits: Thresholds) -> Iterator[Query]:
+    """Leave out the scores that no clip has, and those whose threshold is switched off."""
+    for threshold, query in clips.score_queries():
+        if not index.has(*query.needs):
+            yield query  # and the book says which column is missing
+            continue
+        why = ""
+        if not index.value(f"SELECT count({threshold.measure}) FROM clips"):
+            why = f"no clip has a score {threshold.measure}; see observe.engines.scorers"
+        elif limits.bound(threshold) is None:
+            why = f"{threshold.setting} is null"
+        if why:
+            book.know([query.check])
+            book.coverage.skip([query.check], why)
         else:
             yield query
 

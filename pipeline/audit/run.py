@@ -26,7 +26,6 @@ NOT_KNOWN = {
     "rights.retrieval-date": "no column says when a video was fetched",
     "rights.consent": "no column says on what basis people are shown",
     "rights.no-training-mark": "C2PA marks are lost when clips are encoded; read them before",
-    "safety.nsfw": "no engine here measures it; give --known-bad lists of your provider",
     "pair.expression": "no engine here measures expressions; likeness of pictures stands in",
     "balance.pass-rate": "no column says what group a person belongs to, and none is guessed",
 }

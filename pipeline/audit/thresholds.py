@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from pipeline.audit.dataset import Dataset
 from pipeline.engines.identity.spaces import Space, spaces_of
@@ -11,12 +12,23 @@ from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.engines.registry import READS, REGISTRY, load_engine
 from pipeline.engines.weights import registry
 from pipeline.observing.quality import QualityConfig
+from pipeline.observing.scores import ScoresConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.kinds import KindConfig, KindsConfig, resolve
 from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.splits import SplitsConfig
+from schemas.old_settings import current_settings
+from schemas.thresholds import THRESHOLDS, Threshold
 
-_Gate = TypeVar("_Gate", QualityConfig, PeopleConfig, ReferencesConfig, KindConfig, SplitsConfig)
+_Config = TypeVar(
+    "_Config",
+    QualityConfig,
+    ScoresConfig,
+    PeopleConfig,
+    ReferencesConfig,
+    KindConfig,
+    SplitsConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -24,13 +36,14 @@ class Thresholds:
     """Every number against which something is measured.
 
     Attributes:
-        quality: of clips. tracks: of tracks. references: of pairs. splits: what is a copy.
+        quality, scores: of clips. people: of tracks. references: of pairs. splits: what is a copy.
         windows: cosines of the dataset's recogniser; None where they are not known.
         why_no_windows: said in the report when `windows` is None.
     """
 
     quality: QualityConfig = field(default_factory=QualityConfig)
-    tracks: PeopleConfig = field(default_factory=PeopleConfig)
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
+    people: PeopleConfig = field(default_factory=PeopleConfig)
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     windows: SimilarityWindows | None = None
@@ -39,8 +52,12 @@ class Thresholds:
     licences: tuple[str, ...] = ()
     why_no_windows: str = ""
 
+    def bound(self, threshold: Threshold) -> float | None:
+        """Return the number that a threshold has; None where it is switched off."""
+        return getattr(getattr(self, threshold.section), threshold.field)
+
     def variables(self) -> dict[str, Any]:
-        """Return what queries ask for by name."""
+        """Return what queries ask for by name; `variable` names the one of a threshold."""
         kinds = self.references.kinds
         floor = ceiling = cross = None
         if self.windows:
@@ -52,30 +69,33 @@ class Thresholds:
         named = {"floor": floor, "ceiling": ceiling, "cross_floor": cross}
         named |= {"min_gap_s": kinds.same_shot_other_clip.min_gap_s}
         named |= {"min_quality": self.references.min_quality}
-        named |= {"min_purity": self.tracks.min_purity, "min_coverage": self.tracks.min_coverage}
-        named |= {"min_area": self.tracks.min_area, "max_people": self.tracks.max_people}
         named |= {"licences": list(self.licences)}
-        return named | asdict(self.quality)
+        return named | {variable(each): self.bound(each) for each in THRESHOLDS}
+
+
+def variable(threshold: Threshold) -> str:
+    """Return the name under which queries ask for a threshold's number."""
+    return threshold.setting.replace(".", "_")
 
 
 def thresholds_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Thresholds:
     """Read the thresholds that the dataset was made with; `windows` overrules the recogniser's."""
-    config: Mapping[str, Any] = dataset.manifest.config if dataset.manifest else {}
-    pairing = _mapping(config, "pairing")
+    settings = current_settings(dataset.manifest.config if dataset.manifest else {})
+    observe, pair = _mapping(settings, "observe"), _mapping(settings, "pair")
     recogniser = _recogniser(dataset)
     limits = Thresholds(
-        quality=_gate(QualityConfig, _mapping(config, "quality")),
-        tracks=_gate(PeopleConfig, _mapping(config, "people")),
-        references=_references(_mapping(pairing, "references")),
-        splits=_gate(SplitsConfig, _mapping(pairing, "splits")),
+        quality=_read(QualityConfig, _mapping(pair, "quality")),
+        scores=_read(ScoresConfig, _mapping(pair, "scores")),
+        people=_read(PeopleConfig, _mapping(pair, "people")),
+        references=_references(_mapping(pair, "references")),
+        splits=_read(SplitsConfig, _mapping(pair, "splits")),
         recogniser=recogniser,
-        licences=tuple(map(str, _mapping(config, "licences").get("allowed") or ())),
+        licences=tuple(map(str, _mapping(pair, "licences").get("allowed") or ())),
     )
     if windows:
         return replace(limits, windows=windows, spaces=(Space.whole(windows),))
-    known, spaces = known_windows(
-        str(_mapping(config, "engines").get("recogniser", "")), recogniser
-    )
+    engines = _mapping(observe, "engines")
+    known, spaces = known_windows(str(engines.get("recogniser", "")), recogniser)
     if known is None:
         why = (
             f"the similarity windows of recogniser {recogniser or 'unknown'!r} are not known here; "
@@ -93,23 +113,24 @@ def _mapping(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _references(settings: Mapping[str, Any]) -> ReferencesConfig:
     rules = _mapping(settings, "kinds")
     named = {
-        one.name: _gate(KindConfig, _mapping(rules, one.name))
-        for one in fields(KindsConfig)
+        kind.name: _read(KindConfig, _mapping(rules, kind.name))
+        for kind in fields(KindsConfig)
         if rules
     }
-    return replace(_gate(ReferencesConfig, settings), kinds=KindsConfig(**named))
+    return replace(_read(ReferencesConfig, settings), kinds=KindsConfig(**named))
 
 
-def _gate(kind: type[_Gate], settings: Mapping[str, Any]) -> _Gate:
-    """Build a gate from the manifest's numbers and words; anything odd leaves the default."""
-    gate = kind()
-    for one in fields(kind):
-        value = settings.get(one.name)
+def _read(kind: type[_Config], settings: Mapping[str, Any]) -> _Config:
+    """Build a config from the manifest's numbers and words; anything odd leaves the default."""
+    config = kind()
+    for field_ in fields(kind):
+        value, default = settings.get(field_.name), getattr(config, field_.name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number or (isinstance(value, str) and isinstance(getattr(gate, one.name), str)):
+        off = field_.name in settings and value is None and NoneType in get_args(field_.type)
+        if number or off or (isinstance(value, str) and isinstance(default, str)):
             with contextlib.suppress(ValueError, TypeError):
-                gate = replace(gate, **{one.name: value})
-    return gate
+                config = replace(config, **{field_.name: value})
+    return config
 
 
 def _recogniser(dataset: Dataset) -> str:

@@ -181,7 +181,7 @@ class _Server:
         return reject_list.page(self._cursor(), stage, reason, *_page(request))
 
     def gates(self, _: Request) -> list:
-        return reject_list.gates(self._cursor())
+        return reject_list.gates(self._cursor(), self._manifest.config)
 
     def what_if(self, request: Request) -> dict:
         return reject_list.what_if(self._cursor(), _id(request))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,9 @@ def summary(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return what the page needs once: counts, ranges of scores, values of words."""
     ranges = {}
     for name in NUMBERS:
-        low, high = _one(db, f"SELECT min({name}), max({name}) FROM seen WHERE isfinite({name})")
+        low, high = first_row(
+            db, f"SELECT min({name}), max({name}) FROM seen WHERE isfinite({name})"
+        )
         if low is not None:
             ranges[name] = {"min": plain(float(low)), "max": plain(float(high))}
     words = {
@@ -138,15 +140,18 @@ def summary(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         )
     )
     counts = {
-        name: _one(db, f"SELECT count(*) FROM {name}")[0]
+        name: first_row(db, f"SELECT count(*) FROM {name}")[0]
         for name in ("samples", "clips", "tracks", "videos", "rejects")
     }
-    counts["characters"] = _one(db, "SELECT count(DISTINCT character_id) FROM samples")[0]
+    counts["characters"] = first_row(db, "SELECT count(DISTINCT character_id) FROM samples")[0]
     return {"ranges": ranges, "words": words, "counts": counts}
 
 
-def _one(db: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] = ()) -> tuple:
-    found = db.execute(sql, list(values)).fetchone()
+def first_row(
+    db: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None
+) -> tuple:
+    """Return the one row of an aggregate."""
+    found = db.execute(sql, values or {}).fetchone()
     assert found is not None, "an aggregate has one row"
     return found
 
@@ -168,7 +173,10 @@ def characters(db: duckdb.DuckDBPyConnection, offset: int, limit: int) -> dict[s
         [min(limit, MAX_PAGE), offset],
     )
     rows = rows_of(page)
-    return {"total": _one(db, "SELECT count(DISTINCT character_id) FROM seen")[0], "rows": rows}
+    return {
+        "total": first_row(db, "SELECT count(DISTINCT character_id) FROM seen")[0],
+        "rows": rows,
+    }
 
 
 def character(db: duckdb.DuckDBPyConnection, character_id: str) -> dict[str, Any] | None:

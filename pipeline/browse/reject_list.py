@@ -1,49 +1,19 @@
 """What was dropped and why, and what another threshold would keep."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from pipeline.browse.queries import MAX_PAGE, rows_of
-from schemas.reasons import Reason
+from pipeline.browse.queries import MAX_PAGE, first_row, rows_of
+from schemas.old_settings import current_settings
+from schemas.thresholds import THRESHOLDS, Threshold
 
-_BINS = 48
-
-
-@dataclass(frozen=True)
-class LateThreshold:
-    """A late threshold: which column it looks at, and on which side it keeps."""
-
-    reason: Reason
-    table: str
-    column: str
-    keeps_above: bool
-
-    @property
-    def level(self) -> str:
-        return self.table.removesuffix("s")
-
-
-GATES: Mapping[str, LateThreshold] = {
-    f"{gate.table}.{gate.column}.{'min' if gate.keeps_above else 'max'}": gate
-    for gate in (
-        LateThreshold(Reason.BLURRY, "clips", "sharpness", True),
-        LateThreshold(Reason.TOO_STILL, "clips", "motion", True),
-        LateThreshold(Reason.TOO_FAST, "clips", "motion", False),
-        LateThreshold(Reason.TOO_DARK, "clips", "brightness", True),
-        LateThreshold(Reason.TOO_DARK, "clips", "dark", False),
-        LateThreshold(Reason.TOO_BRIGHT, "clips", "bright", False),
-        LateThreshold(Reason.LOW_CONTRAST, "clips", "contrast", True),
-        LateThreshold(Reason.BLACK_BORDERS, "clips", "black_border", False),
-        LateThreshold(Reason.BURNED_IN_TEXT, "clips", "text_area", False),
-        LateThreshold(Reason.TOO_MANY_PEOPLE, "clips", "num_people", False),
-        LateThreshold(Reason.TRACK_TOO_SHORT, "tracks", "coverage", True),
-        LateThreshold(Reason.PERSON_TOO_SMALL, "tracks", "area", True),
-        LateThreshold(Reason.IMPURE_TRACK, "tracks", "purity", True),
-        LateThreshold(Reason.UNCONFIRMED_PERSON, "tracks", "face_rate", True),
-    )
+# By "table.column.side". A measure that no column holds cannot be shown.
+GATES: Mapping[str, Threshold] = {
+    f"{threshold.column}.{threshold.side}": threshold
+    for threshold in THRESHOLDS
+    if threshold.stored
 }
 
 
@@ -76,26 +46,28 @@ def page(
     return {"total": total[0] if total else 0, "rows": rows_of(found)}
 
 
-def gates(db: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Return the gates whose column the dataset has measured, with the threshold in force."""
+def gates(db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the gates whose column the dataset has measured, with the threshold in force.
+
+    `config` holds the settings of the dataset's manifest; where they are silent, the ledger's own
+    threshold is told.
+    """
+    settings = current_settings(config)
     told = []
     for name, gate in GATES.items():
-        seen = db.execute(
-            f"SELECT min({gate.column}), max({gate.column}), count({gate.column}) FROM {gate.table}"
-        ).fetchone()
-        if not seen or not seen[2]:
+        low, high = first_row(db, f"SELECT min(value), max(value) FROM ({_measured(gate)})")
+        if low is None:
             continue
-        used = db.execute(
-            "SELECT median(threshold), count(*) FROM rejects WHERE reason = ? AND level = ? AND "
-            f"{'value < threshold' if gate.keeps_above else 'value > threshold'}",
-            [str(gate.reason), gate.level],
-        ).fetchone()
+        used, dropped = first_row(
+            db, f"SELECT median(threshold), count(*) FROM ({_dropped(gate)})", _parameters(gate)
+        )
+        bound = _setting(settings, gate.setting)
         told.append(
             {
                 "gate": name, "reason": str(gate.reason), "level": gate.level,
-                "column": gate.column, "keeps_above": gate.keeps_above, "low": seen[0],
-                "high": seen[1], "threshold": used[0] if used else None,
-                "dropped": used[1] if used else 0,
+                "column": gate.measure, "keeps_above": gate.side == "min", "low": low,
+                "high": high, "threshold": used if bound is None else bound, "dropped": dropped,
+                "setting": gate.setting, "unit": gate.unit,
             }
         )  # fmt: skip
     return told
@@ -111,11 +83,41 @@ def what_if(db: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
         raise ValueError(f"no gate {name[:60]!r}; there are {', '.join(GATES)}")
     gate = GATES[name]
     found = db.execute(
-        f"SELECT x.{gate.level}_id AS id, x.clip_id, x.{gate.column} AS value, "
-        "CASE WHEN d.id IS NULL THEN 'kept' WHEN d.here THEN 'dropped' ELSE 'elsewhere' END "
-        f"AS fate FROM {gate.table} x LEFT JOIN (SELECT id, bool_or(reason = ?) AS here "
-        f"FROM rejects WHERE level = ? GROUP BY id) d ON d.id = x.{gate.level}_id "
-        f"WHERE isfinite(x.{gate.column}) ORDER BY value LIMIT 200000",
-        [str(gate.reason), gate.level],
+        "SELECT id, clip_id, value, CASE"
+        f" WHEN id IN (SELECT id FROM ({_dropped(gate)})) THEN 'dropped'"
+        " WHEN id IN (SELECT id FROM rejects WHERE level = $level) THEN 'elsewhere'"
+        f" ELSE 'kept' END AS fate FROM ({_measured(gate)}) ORDER BY value LIMIT 200000",
+        _parameters(gate),
     )
-    return {"gate": name, "keeps_above": gate.keeps_above, "rows": rows_of(found)}
+    return {"gate": name, "keeps_above": gate.side == "min", "rows": rows_of(found)}
+
+
+def _measured(gate: Threshold) -> str:
+    """Return SQL for what the gate looked at: the row's id, its clip, the value where known."""
+    level, value = gate.level, f"{gate.table}.{gate.measure}"
+    # A track may be held against a measure of its clip.
+    other = "" if gate.table == f"{level}s" else f" JOIN {gate.table} USING (clip_id)"
+    return (
+        f"SELECT {level}s.{level}_id AS id, {level}s.clip_id, {value}::DOUBLE AS value"
+        f" FROM {level}s{other} WHERE isfinite({value})"
+    )
+
+
+def _dropped(gate: Threshold) -> str:
+    """Return SQL for the ledger's lines of this gate, which may share its reason with another."""
+    return (
+        f"SELECT d.id, d.threshold FROM rejects d JOIN ({_measured(gate)}) m USING (id)"
+        f" WHERE d.level = $level AND d.reason = $reason AND d.value {gate.sign} d.threshold"
+        " AND abs(d.value - m.value) <= 1e-6 * greatest(1, abs(m.value))"
+    )
+
+
+def _parameters(gate: Threshold) -> dict[str, str]:
+    return {"level": gate.level, "reason": str(gate.reason)}
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> float | None:
+    found: Any = settings
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, int | float) else None

@@ -14,6 +14,7 @@ from pipeline.engines.interfaces import PersonImage
 from pipeline.engines.registry import EnginesConfig, LoadedEngines, load_engines
 from pipeline.media.images import decode_image
 from schemas.manifest import Manifest
+from schemas.old_settings import current_settings
 
 _MAX_BYTES = 64 << 20
 
@@ -58,7 +59,8 @@ def match_face(
 
 
 def _engines_of(manifest: Manifest) -> EnginesConfig:
-    named: Mapping[str, Any] = manifest.config.get("engines") or {}
+    observe = current_settings(manifest.config).get("observe") or {}
+    named: Mapping[str, Any] = observe.get("engines") or {}
     if not named:
         raise ValueError(
             "the manifest does not say which engines the dataset was made with; find the character "

@@ -12,8 +12,8 @@ import numpy as np
 from pipeline.execution.stage import Rejected
 from pipeline.pictures.hashes import difference_hash
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
-from schemas.reasons import Reason
 from schemas.tables import Clip
+from schemas.thresholds import QUALITY, first_refusal
 
 _DARK, _BRIGHT = 0.05, 0.95  # of full luma
 _BLACK = 0.07  # brightest luma of a black bar, which coding noise lifts above 0
@@ -211,21 +211,7 @@ class QualityConfig:
 
     def check(self, clip: Clip) -> Rejected | None:
         """Return why the clip is refused, or None."""
-        for reason, value, threshold, too_low in self._checks(clip):
-            if value < threshold if too_low else value > threshold:
-                sign = "<" if too_low else ">"
-                return Rejected(reason, value, threshold, f"{value:.3f} {sign} {threshold}")
-        return None
-
-    def _checks(self, clip: Clip) -> list[tuple[Reason, float, float, bool]]:
-        return [
-            (Reason.TOO_DARK, clip.brightness, self.min_brightness, True),
-            (Reason.TOO_DARK, clip.dark, self.max_dark, False),
-            (Reason.TOO_BRIGHT, clip.bright, self.max_bright, False),
-            (Reason.LOW_CONTRAST, clip.contrast, self.min_contrast, True),
-            (Reason.BLACK_BORDERS, clip.black_border, self.max_black_border, False),
-            (Reason.BLURRY, clip.sharpness, self.min_sharpness, True),
-            (Reason.TOO_STILL, clip.motion, self.min_motion, True),
-            (Reason.TOO_FAST, clip.motion, self.max_motion, False),
-            (Reason.BURNED_IN_TEXT, clip.text_area, self.max_text_area, False),
-        ]
+        refusal = first_refusal(QUALITY, self, vars(clip))
+        if refusal is None:
+            return None
+        return Rejected(refusal.threshold.reason, refusal.value, refusal.bound, str(refusal))

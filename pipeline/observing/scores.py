@@ -8,8 +8,8 @@ import numpy as np
 from pipeline.engines.interfaces import PictureScorer
 from pipeline.execution.stage import ClipRow, Rejected
 from pipeline.media.images import decode_image
-from schemas.reasons import Reason
 from schemas.tables import Clip, Scorer
+from schemas.thresholds import SCORES, first_refusal
 
 _STILLS = 8  # looked at of each clip, evenly spread
 # Column of `clips` -> how the stills make one number: one frame that is not safe is enough; of
@@ -72,16 +72,8 @@ class ScoresConfig:
 
     def check(self, clip: Clip) -> Rejected | None:
         """Return why the clip is refused, or None."""
-        for name, reason, threshold, too_low in (
-            ("nsfw", Reason.NOT_SAFE, self.max_nsfw, False),
-            ("watermark", Reason.WATERMARK, self.max_watermark, False),
-            ("text", Reason.BURNED_IN_TEXT, self.max_text, False),
-            ("aesthetic", Reason.UNPLEASING, self.min_aesthetic, True),
-        ):
-            value = getattr(clip, name)
-            if value is None or threshold is None:
-                continue
-            if value < threshold if too_low else value > threshold:
-                sign = "<" if too_low else ">"
-                return Rejected(reason, value, threshold, f"{name} {value:.3f} {sign} {threshold}")
-        return None
+        refusal = first_refusal(SCORES, self, vars(clip))
+        if refusal is None:
+            return None
+        detail = f"{refusal.threshold.measure} {refusal}"
+        return Rejected(refusal.threshold.reason, refusal.value, refusal.bound, detail)

@@ -16,8 +16,8 @@ from pipeline.execution.stage import ClipRow, Rejected
 from pipeline.media.clip_frames import read_clip
 from pipeline.pictures.boxes import area
 from schemas.ids import content_id
-from schemas.reasons import Reason
 from schemas.tables import Clip, Track
+from schemas.thresholds import PEOPLE, first_refusal
 
 # Shot sizes after the film maker's scale, in sides of the face's box from the hair downwards:
 # a head with shoulders is up to 2.6, to hips or knees up to 6, then the whole body.
@@ -243,37 +243,28 @@ class PeopleConfig:
 
     def check(self, track: Track, clip: Clip) -> Rejected | None:
         """Return why the track is refused, or None."""
-        if clip.num_people > self.max_people:
-            return Rejected(Reason.TOO_MANY_PEOPLE, clip.num_people, self.max_people)
-        if track.motion < self.min_motion:  # not where it is unknown
-            return Rejected(Reason.STILL_PICTURE, track.motion, self.min_motion, "grey levels")
-        seconds = len(track.boxes) / clip.fps
-        if seconds < self.min_s:
-            return Rejected(Reason.TRACK_TOO_SHORT, seconds, self.min_s, "seconds")
-        if track.coverage < self.min_coverage:
-            return Rejected(Reason.TRACK_TOO_SHORT, track.coverage, self.min_coverage, "coverage")
-        if track.area < self.min_area:
-            return Rejected(Reason.PERSON_TOO_SMALL, track.area, self.min_area, "share of picture")
-        size_px = (track.area * clip.width * clip.height) ** 0.5
-        if size_px < self.min_px:
-            return Rejected(Reason.PERSON_TOO_SMALL, size_px, self.min_px, "pixels")
-        if track.purity < self.min_purity:
-            return Rejected(Reason.IMPURE_TRACK, track.purity, self.min_purity)
-        return self._check_faces(track)
-
-    def _check_faces(self, track: Track) -> Rejected | None:
-        weak = track.detector.startswith(self.weak_detectors)
-        if weak and len(track.faces) < self.min_faces:
-            return Rejected(Reason.UNCONFIRMED_PERSON, len(track.faces), self.min_faces, "faces")
-        if track.face_rate >= self.min_face_rate:
+        measures = vars(track) | {
+            "num_people": clip.num_people,
+            "seconds": len(track.boxes) / clip.fps,
+            "size_px": (track.area * clip.width * clip.height) ** 0.5,
+            "face_rate": None,  # asked below, of some tracks only
+        }
+        refusal = first_refusal(PEOPLE, self, measures)
+        refusal = refusal or first_refusal(PEOPLE, self, self._confirming(track))
+        if refusal is None:
             return None
-        if weak:
-            return Rejected(
-                Reason.UNCONFIRMED_PERSON, track.face_rate, self.min_face_rate, "face rate"
-            )
-        middle = np.median(np.asarray(track.boxes), axis=0)
-        aspect = float((middle[3] - middle[1]) / max(middle[2] - middle[0], 1.0))
-        if aspect < self.min_body_aspect:
-            detail = "height over width of a person without a face"
-            return Rejected(Reason.BODY_PART, aspect, self.min_body_aspect, detail)
-        return None
+        threshold = refusal.threshold
+        return Rejected(threshold.reason, refusal.value, refusal.bound, threshold.unit)
+
+    def _confirming(self, track: Track) -> dict[str, float]:
+        """Return what must confirm that the track shows a person, and may go on to be one.
+
+        A weak detector is believed where there are faces, another one also without: where the
+        box is that of a body.
+        """
+        if track.detector.startswith(self.weak_detectors):
+            return {"num_faces": len(track.faces), "face_rate": track.face_rate}
+        if track.face_rate >= self.min_face_rate:
+            return {}
+        left, top, right, bottom = np.median(np.asarray(track.boxes), axis=0)
+        return {"body_aspect": float((bottom - top) / max(right - left, 1.0))}

@@ -216,6 +216,33 @@ def blur_in_the_column(copy: Copy) -> None:
     sample["sharpness"] = copy.clip_of(sample)["sharpness"] = 3.0
 
 
+def _score(copy: Copy, name: str, value: float, others: float) -> None:
+    """Give every clip a score that passes, and one of them another."""
+    for clip in copy.rows("clips"):
+        clip[name] = others
+    copy.clip_of(copy.sample())[name] = value
+
+
+@fault("safety.nsfw")
+def clip_not_safe(copy: Copy) -> None:
+    _score(copy, "nsfw", 0.9, 0.01)
+
+
+@fault("clip.watermarked")
+def watermark_in_the_score(copy: Copy) -> None:
+    _score(copy, "watermark", 0.8, 0.02)
+
+
+@fault("clip.lettered")
+def text_in_the_score(copy: Copy) -> None:
+    _score(copy, "text", 0.1, 0.0)
+
+
+@fault("clip.unpleasing")
+def clip_unpleasing(copy: Copy) -> None:
+    _score(copy, "aesthetic", 2.5, 6.0)
+
+
 @fault("clip.crowded")
 def clip_crowded(copy: Copy) -> None:
     sample = copy.sample()

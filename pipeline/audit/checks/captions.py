@@ -42,7 +42,7 @@ COUNT = _caption(
 DUPLICATE = warning(
     "caption.repeated", "One caption describes many videos",
     "Text that fits everything teaches nothing about this clip.",
-    "Use a captioner that looks (engines.captions=vlm).",
+    "Use a captioner that looks (pair.engines.captions=vlm).",
 )  # fmt: skip
 CHECKS = (EMPTY, REFUSAL, ECHO, MARKUP, LOOP, LENGTH, NAMES, COUNT)
 _BY_PROBLEM = {  # beginnings of what `text_problem` says

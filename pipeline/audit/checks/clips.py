@@ -1,16 +1,17 @@
 """Clips by their measured columns, against the dataset's own gate."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Check, note, warning
+from pipeline.audit.thresholds import variable
+from schemas.thresholds import PEOPLE, QUALITY, SCORES, Threshold
 
-_LOOSE = "Drop the clip, or set quality.{0} and pair again; no video is decoded for that."
+_LOOSE = "Drop the clip, or set pair.{0} and pair again; no video is decoded for that."
 
 
 def _clip(id: str, title: str, why: str, name: str) -> Check:
-    return warning(f"clip.{id}", title, why, _LOOSE.format(name))
+    return warning(f"clip.{id}", title, why, _LOOSE.format(f"quality.{name}"))
 
 
 BLURRY = _clip("blurry", "A clip is blurred", "The model learns to blur.", "min_sharpness")
@@ -27,13 +28,31 @@ FAST = _clip("fast", "A clip is torn by motion", "Torn footage or a shaken camer
 TEXT = _clip(
     "text", "A clip has burned-in text", "The model learns to write subtitles.", "max_text_area"
 )
+NOT_SAFE = warning(
+    "safety.nsfw", "A clip is probably not safe for work",
+    "The model learns to show it, and people who work with the dataset see it.",
+    _LOOSE.format("scores.max_nsfw"),
+)  # fmt: skip
+WATERMARKED = warning(
+    "clip.watermarked", "A clip bears a watermark, as scored",
+    "The model learns to draw watermarks.", _LOOSE.format("scores.max_watermark"),
+)  # fmt: skip
+LETTERED = warning(
+    "clip.lettered", "A clip is full of text, as scored", "The model learns to write.",
+    _LOOSE.format("scores.max_text"),
+)  # fmt: skip
+UNPLEASING = warning(
+    "clip.unpleasing", "A clip is not pleasing, as scored", "Results will look like it.",
+    _LOOSE.format("scores.min_aesthetic"),
+)  # fmt: skip
 CROWDED = warning(
     "clip.crowded", "More people than can be told apart",
-    "Captions and boxes may speak of somebody else.", "Lower people.max_people and pair again.",
+    "Captions and boxes may speak of somebody else.",
+    "Lower pair.people.max_people and pair again.",
 )  # fmt: skip
 SMALL = warning(
     "clip.small-person", "The person is small in the picture",
-    "A face of a few pixels carries no identity.", "Raise people.min_area and pair again.",
+    "A face of a few pixels carries no identity.", "Raise pair.people.min_area and pair again.",
 )  # fmt: skip
 UNSTEADY = note(
     "clip.source-rate", "A source has a variable frame rate",
@@ -41,36 +60,34 @@ UNSTEADY = note(
     "Look at a clip or two.",
 )  # fmt: skip
 
-
-@dataclass(frozen=True)
-class ClipLimit:
-    """One measure, the side on which it fails, and the setting that holds its threshold."""
-
-    check: Check
-    measure: str  # column of clips, and attribute of what is measured from pixels
-    setting: str  # of pipeline.observing.quality.QualityConfig
-    too_low: bool
-
-
-GATES = (
-    ClipLimit(DARK, "brightness", "min_brightness", True),
-    ClipLimit(DARK, "dark", "max_dark", False),
-    ClipLimit(BRIGHT, "bright", "max_bright", False),
-    ClipLimit(FLAT, "contrast", "min_contrast", True),
-    ClipLimit(BORDER, "black_border", "max_black_border", False),
-    ClipLimit(BLURRY, "sharpness", "min_sharpness", True),
-    ClipLimit(STILL, "motion", "min_motion", True),
-    ClipLimit(FAST, "motion", "max_motion", False),
-    ClipLimit(TEXT, "text_area", "max_text_area", False),
-)
+CHECK_OF: Mapping[str, Check] = {  # by the setting of the threshold that a clip does not pass
+    "pair.quality.min_brightness": DARK,
+    "pair.quality.max_dark": DARK,
+    "pair.quality.max_bright": BRIGHT,
+    "pair.quality.min_contrast": FLAT,
+    "pair.quality.max_black_border": BORDER,
+    "pair.quality.min_sharpness": BLURRY,
+    "pair.quality.min_motion": STILL,
+    "pair.quality.max_motion": FAST,
+    "pair.quality.max_text_area": TEXT,
+    "pair.scores.max_nsfw": NOT_SAFE,
+    "pair.scores.max_watermark": WATERMARKED,
+    "pair.scores.max_text": LETTERED,
+    "pair.scores.min_aesthetic": UNPLEASING,
+    "pair.people.max_people": CROWDED,
+    "pair.people.min_area": SMALL,
+}
 
 
 def queries(has: Mapping[str, bool]) -> Iterator[Query]:
     """Yield the checks of clips; `has` says which columns of clips there are."""
-    for gate in GATES:
-        yield _gate(gate, "clips" if has.get(gate.measure) else "samples")
-    yield _sample(CROWDED, "num_people", "max_people", ">", "'people ' || num_people")
-    yield _sample(SMALL, "area", "min_area", "<", "'area ' || round(area, 4)")
+    for threshold in QUALITY:
+        yield _beyond(threshold, "clips" if has.get(threshold.measure) else "samples")
+    evidence = {"pair.people.max_people": "'people ' || num_people",
+                "pair.people.min_area": "'area ' || round(area, 4)"}  # fmt: skip
+    for threshold in PEOPLE:
+        if threshold.setting in evidence:
+            yield _sample_beyond(threshold, evidence[threshold.setting])
     yield Query(
         UNSTEADY, "video",
         "SELECT video_id AS id, '' AS sample_id, 'variable frame rate, ' || round(fps, 2)"
@@ -80,25 +97,31 @@ def queries(has: Mapping[str, bool]) -> Iterator[Query]:
     )  # fmt: skip
 
 
-def _gate(gate: ClipLimit, table: str) -> Query:
-    sign = "<" if gate.too_low else ">"
+def score_queries() -> Iterator[tuple[Threshold, Query]]:
+    """Yield the checks of what scorers said, each with its threshold."""
+    for threshold in SCORES:
+        yield threshold, _beyond(threshold, "clips")
+
+
+def _beyond(threshold: Threshold, table: str) -> Query:
     source = "samples s JOIN clips c USING (clip_id)" if table == "clips" else "samples s"
-    column = f"{'c' if table == 'clips' else 's'}.{gate.measure}"
-    limit = f"getvariable('{gate.setting}')"
+    measure, limit = threshold.measure, f"getvariable('{variable(threshold)}')"
+    column = f"{'c' if table == 'clips' else 's'}.{measure}"
+    slack = "- 1e-6" if threshold.side == "min" else "+ 1e-6"
     return Query(
-        gate.check, "clip",
-        f"SELECT s.clip_id AS id, s.sample_id, '{gate.measure} ' || round({column}, 4)"
+        CHECK_OF[threshold.setting], "clip",
+        f"SELECT s.clip_id AS id, s.sample_id, '{measure} ' || round({column}, 4)"
         f" AS evidence, {column} AS value, {limit} AS threshold FROM {source}"
-        f" WHERE {column} {sign} {limit} {'-' if gate.too_low else '+'} 1e-6",
-        (f"{table}.{gate.measure}",), "samples",
+        f" WHERE {column} {threshold.sign} {limit} {slack}",
+        (f"{table}.{measure}",), "samples",
     )  # fmt: skip
 
 
-def _sample(check: Check, column: str, setting: str, sign: str, evidence: str) -> Query:
+def _sample_beyond(threshold: Threshold, evidence: str) -> Query:
+    column, limit = threshold.measure, f"getvariable('{variable(threshold)}')"
     return Query(
-        check, "sample",
+        CHECK_OF[threshold.setting], "sample",
         f"SELECT sample_id AS id, sample_id, {evidence} AS evidence, {column} AS value,"
-        f" getvariable('{setting}') AS threshold FROM samples"
-        f" WHERE {column} {sign} getvariable('{setting}')",
+        f" {limit} AS threshold FROM samples WHERE {column} {threshold.sign} {limit}",
         (f"samples.{column}",), "samples",
     )  # fmt: skip

@@ -7,8 +7,9 @@ import numpy as np
 from pipeline.audit.book import Query
 from pipeline.audit.findings import Finding, error, found, warning
 from pipeline.audit.index import AuditIndex
-from pipeline.audit.thresholds import Thresholds
+from pipeline.audit.thresholds import Thresholds, variable
 from schemas.ids import unit_interval
+from schemas.thresholds import PEOPLE
 
 TOP_SHARE = 0.25  # of the samples, that one character may have
 LEAST_CHARACTERS = 4  # below it, a share of a quarter says nothing
@@ -31,7 +32,7 @@ DOUBLE_TRACK = warning(
 IMPURE = warning(
     "identity.impure-track", "A track may show two people",
     "Neighbouring looks along the track disagree: the tracker may have changed person.",
-    "Look at the clip; raise people.min_purity and pair again.",
+    "Look at the clip; raise pair.people.min_purity and pair again.",
 )  # fmt: skip
 JUMPS = warning(
     "identity.jump", "A track jumps",
@@ -41,7 +42,7 @@ JUMPS = warning(
 COVERAGE = warning(
     "identity.coverage", "The character is seen for too little of the clip",
     "Frames without the person teach that the reference may be ignored.",
-    "Raise people.min_coverage and pair again.",
+    "Raise pair.people.min_coverage and pair again.",
 )  # fmt: skip
 DOMINANT = warning(
     "identity.dominant", "One character has a large share of the samples",
@@ -51,7 +52,7 @@ DOMINANT = warning(
 ONE_REFERENCE = warning(
     "identity.one-reference", "A character has one reference only",
     "Every one of its clips is learned beside the same picture.",
-    "Lower references.min_difference, or add videos of the person.",
+    "Lower pair.references.min_difference, or add videos of the person.",
 )  # fmt: skip
 MERGE = warning(
     "identity.merge-suspect", "A character may be two people",
@@ -61,7 +62,7 @@ MERGE = warning(
 SPLIT = warning(
     "identity.split-suspect", "Two characters may be one person",
     "The person then counts as somebody else, and may lie in two splits.",
-    "Compare the pictures; lower pairing.characters.cross_video if they are one.",
+    "Compare the pictures; lower pair.characters.cross_video if they are one.",
 )  # fmt: skip
 LEAKED = warning(
     "leak.same-person", "Characters of two splits may be one person",
@@ -77,10 +78,8 @@ def queries() -> Iterator[Query]:
                 ("tracks.character_id", "tracks.boxes", "tracks.first_frame"),
                 "tracks")  # fmt: skip
     yield Query(DOUBLE_TRACK, "track", _double(), ("tracks.boxes", "tracks.clip_id"), "tracks")
-    yield Query(IMPURE, "sample", _below("purity", "min_purity"), ("samples.purity",), "samples")
-    yield Query(
-        COVERAGE, "sample", _below("coverage", "min_coverage"), ("samples.coverage",), "samples"
-    )
+    yield Query(IMPURE, "sample", _below("tracks.purity"), ("samples.purity",), "samples")
+    yield Query(COVERAGE, "sample", _below("tracks.coverage"), ("samples.coverage",), "samples")
     yield Query(JUMPS, "sample", _jumps(), ("samples.boxes",), "samples")
     yield Query(DOMINANT, "character", _dominant(), ("samples.character_id",), "samples")
     yield Query(
@@ -118,7 +117,9 @@ def _double() -> str:
     )
 
 
-def _below(column: str, limit: str) -> str:
+def _below(track_column: str) -> str:
+    [threshold] = [each for each in PEOPLE if each.column == track_column]
+    column, limit = threshold.measure, variable(threshold)
     return (
         f"SELECT sample_id AS id, sample_id, '{column} ' || round({column}, 3) AS evidence,"
         f" {column} AS value, getvariable('{limit}') AS threshold FROM samples"

@@ -52,7 +52,7 @@ COPY = warning(
 LOW_QUALITY = warning(
     "pair.low-quality", "A reference is of low quality",
     "A blurred or cut-off person says little about who it is.",
-    "Choose another, or raise references.min_quality and pair again.",
+    "Choose another, or raise pair.references.min_quality and pair again.",
 )  # fmt: skip
 TWICE = warning(
     "pair.reference-twice", "A sample lists one image twice",
@@ -61,7 +61,7 @@ TWICE = warning(
 MIRRORED = warning(
     "pair.mirrored", "A reference is mirrored",
     "Lettering, partings, scars and asymmetric clothes are the wrong way round.",
-    "Set augment.flip to 0 and pair again.",
+    "Set pair.augment.flip to 0 and pair again.",
 )  # fmt: skip
 EDIT_DRIFT = warning(
     "pair.edit-drift", "An edited reference has drifted from the person",

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.audit.checks.clips import GATES, ClipLimit
+from pipeline.audit.checks.clips import CHECK_OF
 from pipeline.audit.checks.leakage import nearest
 from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.findings import Check, Finding, error, found, warning
 from pipeline.audit.media.look import Looked, LookedClip, LookedReference, all_hashes, is_plain
 from pipeline.audit.thresholds import Thresholds
 from pipeline.media.sandbox import Died
-from pipeline.observing.quality import QualityConfig
+from schemas.thresholds import QUALITY
 
 UNDECODABLE = error(
     "media.undecodable", "A clip cannot be decoded",
@@ -79,7 +79,8 @@ MEASURES = warning(
 )  # fmt: skip
 HIDDEN_CUT = warning(
     "clip.hidden-cut", "A clip holds a cut",
-    "The model learns to jump to another scene.", "Lower shots.adaptive_threshold and cut again.",
+    "The model learns to jump to another scene.",
+    "Lower observe.shots.adaptive_threshold and cut again.",
 )  # fmt: skip
 FADED = warning(
     "clip.fade", "A clip holds a fade", "The model learns to fade out.",
@@ -184,29 +185,26 @@ def _judge_clip(
     if clip.overlay > _OVERLAY and not clip.cuts:  # across a cut, nothing tells it from a scene
         evidence = f"{100 * clip.overlay:.2f} % of the picture"
         yield say(OVERLAY, evidence, clip.overlay, _OVERLAY)
-    yield from _judge_measures(clip, sample_id, told, limits.quality)
+    yield from _judge_measures(clip, sample_id, told, limits)
 
 
 def _judge_measures(
-    clip: LookedClip, sample_id: str, told: Told, gate: QualityConfig
+    clip: LookedClip, sample_id: str, told: Told, limits: Thresholds
 ) -> Iterator[Finding]:
     """Hold the pixels against the gate, and against the columns that passed it."""
     assert clip.quality is not None, "a clip that decodes is measured"
-    for each in GATES:
-        value, limit = float(getattr(clip.quality, each.measure)), _limit(each, gate)
-        fails = value < 0.8 * limit if each.too_low else value > 1.2 * limit
-        if fails:
-            evidence = f"{each.measure} {value:.4f} in the pixels"
-            yield found(each.check, "clip", told.clip_id, evidence, sample_id, value, limit)
+    for threshold in QUALITY:
+        value, bound = float(getattr(clip.quality, threshold.measure)), limits.bound(threshold)
+        slack = 0.8 if threshold.side == "min" else 1.2
+        if bound is not None and threshold.refuses(value, slack * bound):
+            check = CHECK_OF[threshold.setting]
+            evidence = f"{threshold.measure} {value:.4f} in the pixels"
+            yield found(check, "clip", told.clip_id, evidence, sample_id, value, float(bound))
     for name, column in told.columns.items():
         value = float(getattr(clip.quality, name))
         if column is not None and not _alike(value, column, name):
             evidence = f"{name} {value:.3f} in the pixels, {column:.3f} in the column"
             yield found(MEASURES, "clip", told.clip_id, evidence, sample_id, value, column)
-
-
-def _limit(gate: ClipLimit, quality: QualityConfig) -> float:
-    return float(getattr(quality, gate.setting))
 
 
 _SLACK = {"sharpness": 15.0, "brightness": 0.05, "motion": 0.15}  # below, encoding decides

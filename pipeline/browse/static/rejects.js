@@ -73,6 +73,9 @@ async function draw(place, gate) {
   const slider = el("input", { type: "range", id: "threshold", min: low, max: high,
     step: "any", value: start, "aria-label": "Threshold" });
   const verdict = el("p", { id: "verdict" });
+  const unit = gate.unit ? ` (${gate.unit})` : "";
+  const bound = gate.threshold === null ? "" : `, ${number(gate.threshold, 3)} in this version`;
+  const setting = el("p", { class: "soft" }, `Setting: ${gate.setting}${unit}${bound}`);
   const back = el("div", { class: "shots" });
   const gone = el("div", { class: "shots" });
   const passes = (value, at) => (gate.keeps_above ? value >= at : value <= at);
@@ -94,8 +97,8 @@ async function draw(place, gate) {
     }, 150);
   };
   slider.addEventListener("input", write);
-  clear(place, el("div", { class: "threshold" }, histogram(rows, low, high), slider), verdict, back,
-    gone);
+  clear(place, el("div", { class: "threshold" }, histogram(rows, low, high), slider), verdict,
+    setting, back, gone);
   write();
 }
 

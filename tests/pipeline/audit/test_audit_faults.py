@@ -19,6 +19,7 @@ IN_COLUMNS = (
     "box_jumps_to_somebody_else", "one_person_two_characters", "two_people_one_character",
     "caption_refuses", "caption_counts_people_who_are_not_there", "character_in_two_splits",
     "near_duplicate_across_splits", "licence_unknown", "video_opted_out",
+    "clip_not_safe", "watermark_in_the_score", "text_in_the_score", "clip_unpleasing",
 )  # fmt: skip
 IN_PICTURES = (
     "clip_truncated", "clip_is_no_video", "clip_with_a_cut", "clip_without_colour",
