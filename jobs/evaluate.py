@@ -52,11 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     by = load_measurers(arguments.engines, arguments.dino, arguments.clip)
     folder, made_by = arguments.videos, {}
     if arguments.model is not None:
-        from trainer.sampling.benchmark_videos import Making, make_videos
+        from trainer.sampling.benchmark_videos import GenerationConfig, make_videos
 
         folder = arguments.output / "videos"
-        making = Making(arguments.steps, arguments.device, arguments.encoders)
-        made_by = make_videos(arguments.model, arguments.benchmark, benchmark, folder, making, tell)
+        config = GenerationConfig(arguments.steps, arguments.device, arguments.encoders)
+        made_by = make_videos(arguments.model, arguments.benchmark, benchmark, folder, config, tell)
     videos = {} if folder is None else list_videos(folder, benchmark)
     where = (arguments.benchmark, benchmark, videos)
     evaluate_all(*where, protocols, by, arguments.output, arguments.seed, made_by)

@@ -8,7 +8,7 @@ beside them. What the latents depend on is in the index, and in every file's sch
 import json
 from base64 import b64decode
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from schemas.manifest import DataFile
 LATENTS_VERSION = 2
 LATENTS_INDEX = "latents/index.json"
 DEPENDS_ON = b"contextanyone.latents"  # key of a file's schema metadata, JSON
-NUMBER_TYPES = ("bfloat16", "float16", "float32")
+NumberType = Literal["bfloat16", "float16", "float32"]
 
 _TEXT, _BYTES, _INT, _DOUBLE = pa.string(), pa.binary(), pa.int32(), pa.float64()
 _SHAPE = pa.list_(_INT)

@@ -92,14 +92,15 @@ def check_settings(config: Any, section: str) -> None:
     for each in fields(config):
         name = f"{section}.{each.name}" if section else each.name
         allowed = each.metadata.get(_KEY, _ANY)
-        _check(name, getattr(config, each.name), hints[each.name], allowed)
+        check_value(name, getattr(config, each.name), hints[each.name], allowed)
 
 
 def _hints(config: type) -> dict[str, Any]:
     return get_type_hints(config)
 
 
-def _check(name: str, value: Any, hint: Any, allowed: Allowed) -> None:
+def check_value(name: str, value: Any, hint: Any, allowed: Allowed = _ANY) -> None:
+    """Check one value against its type and bounds. Raises ValueError like `check_settings`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         if value not in arguments:
@@ -132,7 +133,7 @@ def _check_union(name: str, value: Any, kinds: tuple, allowed: Allowed) -> None:
     problems = []
     for kind in kinds:
         try:
-            _check(name, value, kind, allowed)
+            check_value(name, value, kind, allowed)
         except ValueError as problem:
             problems.append(problem)
         else:
@@ -152,7 +153,7 @@ def _check_tuple(name: str, value: Any, kinds: tuple, allowed: Allowed) -> None:
         raise ValueError(f"{name} must have {len(kinds)} values, got {list(value)!r}")
     for number, (each, kind) in enumerate(zip(value, kinds, strict=True)):
         if not is_dataclass(each):
-            _check(f"{name}[{number}]", each, kind, allowed)
+            check_value(f"{name}[{number}]", each, kind, allowed)
 
 
 def _check_number(name: str, value: Any, kind: type, allowed: Allowed) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from schemas.settings import check_settings, setting
 from trainer.data.batch import LatentBatch
 from trainer.data.draws import generator_of, seed_of
 
@@ -30,15 +31,13 @@ class DropoutConfig:
         all: share without any of them.
     """
 
-    text: float = 0.1
-    reference: float = 0.1
-    image: float = 0.1
-    all: float = 0.05
+    text: float = setting(0.1, low=0, high=1)
+    reference: float = setting(0.1, low=0, high=1)
+    image: float = setting(0.1, low=0, high=1)
+    all: float = setting(0.05, low=0, high=1)
 
     def __post_init__(self) -> None:
-        for name, share in vars(self).items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"dropout.{name} must be from 0 to 1, got {share}")
+        check_settings(self, "flow.dropout")
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,13 @@ class FlowConfig:
     """
 
     sigmas: Literal["uniform", "logit_normal"] = "uniform"
-    shift: float = 3.0
-    reference_weight: float = 1.0
-    subject_weight: float = 0.0
+    shift: float = setting(3.0, above=0, below=1000)
+    reference_weight: float = setting(1.0, low=0, high=1000)
+    subject_weight: float = setting(0.0, low=0, high=1000)
     dropout: DropoutConfig = DropoutConfig()
 
     def __post_init__(self) -> None:
-        if self.sigmas not in ("uniform", "logit_normal"):
-            raise ValueError(f"flow.sigmas must be uniform or logit_normal, got {self.sigmas!r}")
-        if self.shift <= 0:
-            raise ValueError(f"flow.shift must be above 0, got {self.shift}")
-        for name in ("reference_weight", "subject_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"flow.{name} must be 0 or more, got {getattr(self, name)}")
+        check_settings(self, "flow")
 
 
 @dataclass(frozen=True)

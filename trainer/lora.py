@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from schemas.settings import check_settings, setting
+
 if TYPE_CHECKING:
     from trainer.model import ContextAnyoneTransformer3DModel
 
@@ -22,14 +24,11 @@ class LoraConfig:
         alpha: scale of what they add, relative to the rank.
     """
 
-    rank: int = 0
-    alpha: int = 32
+    rank: int = setting(0, low=0, high=4096)
+    alpha: int = setting(32, low=1, high=2**16)
 
     def __post_init__(self) -> None:
-        if self.rank < 0 or self.alpha <= 0:
-            raise ValueError(
-                f"lora.rank must be >= 0 and lora.alpha > 0, got {self.rank} and {self.alpha}"
-            )
+        check_settings(self, "model.lora")
 
 
 def add_lora(model: "ContextAnyoneTransformer3DModel", lora: LoraConfig) -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from schemas.settings import check_settings, meant, setting
 from trainer.data.data_config import DataConfig
 from trainer.distributed.zero import OptimizerConfig, ZeroConfig
 from trainer.encoders import EncoderConfig
@@ -13,6 +14,7 @@ from trainer.measures.metrics import LogConfig
 from trainer.sampling.sampler import SamplingConfig
 
 PRESETS = Path(__file__).parent / "presets"
+_MAX_STEPS = 10**9
 
 
 @dataclass(frozen=True)
@@ -42,32 +44,30 @@ class ModelConfig:
     """
 
     pretrained: str = ""
-    layers: int = 30
-    heads: int = 12
-    head_dim: int = 128
-    ffn_dim: int = 8960
-    freq_dim: int = 256
-    text_dim: int = 4096
-    image_dim: int = 1280
-    gap: int = 30
+    layers: int = setting(30, low=1, high=1000)
+    heads: int = setting(12, low=1, high=256)
+    head_dim: int = setting(128, low=12, high=1024)
+    ffn_dim: int = setting(8960, low=1, high=2**20)
+    freq_dim: int = setting(256, low=1, high=2**16)
+    text_dim: int = setting(4096, low=1, high=2**16)
+    image_dim: int = setting(1280, low=1, high=2**16)
+    gap: int = setting(30, low=1, high=1023, unit="latent frames")
     spatial_offset: Literal["none", "diagonal"] = "none"
     information_flow: Literal["asymmetric", "symmetric"] = "asymmetric"
     emphasize: bool = True
     emphasize_rope: Literal["none", "gap"] = "none"
     reference_noise: Literal["clean", "shared"] = "clean"
     reference_text: Literal["none", "prompt"] = "none"
-    checkpointing: int = 0
-    attention: str = "native"
+    checkpointing: int = setting(0, low=0, high=1000)
+    attention: str = setting("native", least=1)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "head_dim", "ffn_dim", "freq_dim", "gap"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} must be >= 1, got {getattr(self, name)}")
-        if self.head_dim % 2 or self.head_dim < 12:
-            raise ValueError(f"model.head_dim must be even and >= 12, got {self.head_dim}")
-        if self.checkpointing < 0:
-            raise ValueError(f"model.checkpointing must be >= 0, got {self.checkpointing}")
+        check_settings(self, "model")
+        if self.head_dim % 2:
+            raise ValueError(f"model.head_dim must be even, got {self.head_dim}")
+        if self.attention != "native":
+            _check_attention(self.attention)
 
     def method(self) -> dict[str, Any]:
         """Return the method's choices, as fields of the transformer."""
@@ -89,6 +89,17 @@ class ModelConfig:
         }
 
 
+def _check_attention(name: str) -> None:
+    """Refuse a kernel that diffusers does not know; importing it takes seconds."""
+    from diffusers.models.attention_dispatch import AttentionBackendName
+
+    known = [backend.value for backend in AttentionBackendName]
+    if name not in known:
+        raise ValueError(
+            f"model.attention must be one of {', '.join(known)}, got {name!r}{meant(name, known)}"
+        )
+
+
 @dataclass(frozen=True)
 class StepsConfig:
     """Length and size of the training.
@@ -102,18 +113,14 @@ class StepsConfig:
             finite; one more stops the run.
     """
 
-    steps: int = 1000
-    batch_size: int = 8
-    micro_batch: int = 1
-    seed: int = 0
-    max_nonfinite: int = 5
+    steps: int = setting(1000, low=1, high=_MAX_STEPS)
+    batch_size: int = setting(8, low=1, high=2**20)
+    micro_batch: int = setting(1, low=1, high=2**20)
+    seed: int = setting(0, low=0, high=2**63 - 1)
+    max_nonfinite: int = setting(5, low=0, high=_MAX_STEPS)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be >= 1, got {getattr(self, name)}")
-        if self.max_nonfinite < 0:
-            raise ValueError(f"train.max_nonfinite must be >= 0, got {self.max_nonfinite}")
+        check_settings(self, "train")
 
 
 @dataclass(frozen=True)
@@ -125,15 +132,11 @@ class EmaConfig:
         every: updates between two; spare memory traffic with large models.
     """
 
-    decay: float = 0.0
-    every: int = 1
+    decay: float = setting(0.0, low=0, below=1)
+    every: int = setting(1, low=1, high=_MAX_STEPS)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1 or self.every < 1:
-            raise ValueError(
-                "ema.decay must be from 0 to below 1 and ema.every >= 1, got "
-                f"{self.decay:g} and {self.every}"
-            )
+        check_settings(self, "ema")
 
 
 @dataclass(frozen=True)
@@ -145,13 +148,11 @@ class CheckpointConfig:
         keep: newest checkpoints that are kept.
     """
 
-    every: int = 500
-    keep: int = 3
+    every: int = setting(500, low=1, high=_MAX_STEPS)
+    keep: int = setting(3, low=1, high=10**6)
 
     def __post_init__(self) -> None:
-        for name in ("every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"checkpoint.{name} must be >= 1, got {getattr(self, name)}")
+        check_settings(self, "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -165,20 +166,16 @@ class ValidationConfig:
         sampling: how they are sampled; the same sampler as generate.py.
     """
 
-    every: int = 500
-    samples: int = 16
-    videos: int = 2
+    every: int = setting(500, low=1, high=_MAX_STEPS)
+    samples: int = setting(16, low=1, high=10**6)
+    videos: int = setting(2, low=0, high=10**6)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.samples < 1:
+        check_settings(self, "validation")
+        if self.videos > self.samples:
             raise ValueError(
-                "validation.every and validation.samples must be >= 1, got "
-                f"{self.every} and {self.samples}"
-            )
-        if not 0 <= self.videos <= self.samples:
-            raise ValueError(
-                f"validation.videos must be 0 to validation.samples ({self.samples}), got "
+                f"validation.videos must be at most validation.samples ({self.samples}), got "
                 f"{self.videos}"
             )
 

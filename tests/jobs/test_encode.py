@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
     ("flags", "message"),
     [
         (("--codec", "wav"), "encoders.codec"),
-        (("--number-type", "int8"), "must be one of bfloat16, float16, float32, got 'int8'"),
+        (("--number-type", "int8"), "encoding.number_type.*bfloat16.*float16.*float32.*int8"),
         (("--buckets", "[960x1600x17]",), "no sample of .* fits a bucket .*6 of 96x160"),
     ],
 )  # fmt: skip

@@ -216,9 +216,9 @@ def test_both_losses_fall_by_nine_tenths_on_eight_samples():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shift": 0}, "flow.shift must be above 0, got 0"),
-        ({"sigmas": "cosine"}, "flow.sigmas must be uniform or logit_normal, got 'cosine'"),
-        ({"reference_weight": -1}, "flow.reference_weight must be 0 or more, got -1"),
+        ({"shift": 0}, "flow.shift must be > 0 and < 1000, got 0"),
+        ({"sigmas": "cosine"}, "flow.sigmas must be one of uniform, logit_normal, got 'cosine'"),
+        ({"reference_weight": -1}, "flow.reference_weight must be from 0 to 1000, got -1"),
     ],
 )
 def test_an_impossible_flow_is_refused(settings, message):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from schemas.settings import check_settings, setting
 from trainer.data.hashing import uniforms
 
 NEUTRAL = 128  # grey around a letterboxed reference
@@ -28,27 +29,16 @@ class ReferenceAugmentConfig:
         background: probability that everything outside the mask becomes one drawn colour.
     """
 
-    flip: float = 0.0
-    shrink: float = 0.15
-    rotation_degrees: float = 5.0
-    brightness: float = 0.1
-    contrast: float = 0.1
-    saturation: float = 0.1
-    background: float = 0.1
+    flip: float = setting(0.0, low=0, high=1)
+    shrink: float = setting(0.15, low=0, high=0.9)
+    rotation_degrees: float = setting(5.0, low=0, high=180, unit="degrees")
+    brightness: float = setting(0.1, low=0, high=0.9)
+    contrast: float = setting(0.1, low=0, high=0.9)
+    saturation: float = setting(0.1, low=0, high=0.9)
+    background: float = setting(0.1, low=0, high=1)
 
     def __post_init__(self) -> None:
-        for name in ("flip", "background"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"data.augment.{name} is a probability, 0 to 1, got {getattr(self, name)}"
-                )
-        for name in ("shrink", "brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 0.9:
-                raise ValueError(f"data.augment.{name} must be 0 to 0.9, got {getattr(self, name)}")
-        if not 0 <= self.rotation_degrees <= 180:
-            raise ValueError(
-                f"data.augment.rotation_degrees must be 0 to 180, got {self.rotation_degrees}"
-            )
+        check_settings(self, "data.augment")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.settings import check_settings, setting
 from trainer.data.augment import ReferenceAugmentConfig
 from trainer.data.batch import Bucket
 
+MAX_SIDE, MAX_FRAMES = 4096, 1025  # px; of a clip
 _BUCKET = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 
@@ -36,48 +38,29 @@ class DataConfig:
     """
 
     source: Literal["samples", "latents"] = "samples"
-    buckets: tuple[str, ...] = ("480x832x81",)
-    references: int = 1
-    fps: float = 0.0
+    buckets: tuple[str, ...] = setting(("480x832x81",), least=1)
+    references: int = setting(1, low=1, high=64)
+    fps: float = setting(0.0, low=0, high=240, unit="frames a second")
     random_start: bool = True
     augment: ReferenceAugmentConfig = field(default_factory=ReferenceAugmentConfig)
     reference_background: Literal["keep", "grey"] = "keep"
-    max_upscale: float = 1.5
-    max_crop: float = 0.5
-    min_samples: int = 1
-    train_split: str = "train"
-    validation_split: str = "validation"
-    max_skipped: int = 10
+    max_upscale: float = setting(1.5, low=0.1, high=100)
+    max_crop: float = setting(0.5, low=0, high=1)
+    min_samples: int = setting(1, low=1, high=10**9)
+    train_split: str = setting("train", least=1)
+    validation_split: str = setting("validation", least=1)
+    max_skipped: int = setting(10, low=0, high=10**9)
     verify: bool = False
-    num_workers: int = 2
-    prefetch: int = 2
-    timeout_s: float = 600.0
-    cache_mib: int = 128
+    num_workers: int = setting(2, low=0, high=1024)
+    prefetch: int = setting(2, low=1, high=1024)
+    timeout_s: float = setting(600.0, above=0, high=7 * 86_400, unit="s")
+    cache_mib: int = setting(128, low=0, high=2**20, unit="MiB")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "buckets", tuple(self.buckets))
-        sizes = self.sizes
-        if not sizes or len(set(sizes)) < len(sizes):
-            raise ValueError(
-                f"data.buckets must name at least one size, each once, got {self.buckets}"
-            )
-        at_least = {"references": 1, "min_samples": 1, "prefetch": 1, "cache_mib": 0}
-        at_least |= {"max_skipped": 0, "num_workers": 0, "fps": 0, "max_upscale": 0.1}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"data.{name} must be >= {least}, got {getattr(self, name)}")
-        if self.timeout_s <= 0:
-            raise ValueError(f"data.timeout_s must be > 0, got {self.timeout_s:g}")
-        if not 0 <= self.max_crop <= 1:
-            raise ValueError(f"data.max_crop is a share, 0 to 1, got {self.max_crop:g}")
-        for name, allowed in (
-            ("source", ("samples", "latents")),
-            ("reference_background", ("keep", "grey")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"data.{name} must be {' or '.join(allowed)}, got {getattr(self, name)!r}"
-                )
+        check_settings(self, "data")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"data.buckets must name each size once, got {list(self.buckets)}")
 
     @property
     def sizes(self) -> tuple[Bucket, ...]:
@@ -89,13 +72,20 @@ def parse_bucket(text: str) -> Bucket:
     """Read a bucket from HEIGHTxWIDTHxFRAMES."""
     matched = _BUCKET.fullmatch(str(text))
     if not matched:
-        raise ValueError(f"bucket must read HEIGHTxWIDTHxFRAMES such as 480x832x81, got {text!r}")
+        raise ValueError(
+            f"data.buckets must be HEIGHTxWIDTHxFRAMES such as 480x832x81, got {text!r}"
+        )
     height, width, frames = (int(number) for number in matched.groups())
-    if height < 16 or width < 16 or height % 16 or width % 16:
-        raise ValueError(f"sides of a bucket must be multiples of 16, got {text!r}")
-    if frames % 4 != 1:
-        near = max(1, round((frames - 1) / 4) * 4 + 1)
-        raise ValueError(f"frames of a bucket must be 4k + 1, got {text!r}; {near} is the nearest")
+    if not all(16 <= side <= MAX_SIDE and side % 16 == 0 for side in (height, width)):
+        raise ValueError(
+            f"sides in data.buckets must be multiples of 16 from 16 to {MAX_SIDE}, got {text!r}"
+        )
+    if frames % 4 != 1 or frames > MAX_FRAMES:
+        near = min(max(1, round((frames - 1) / 4) * 4 + 1), MAX_FRAMES)
+        raise ValueError(
+            f"frames in data.buckets must be 4k + 1 from 1 to {MAX_FRAMES}, got {text!r}; {near} "
+            "is the nearest"
+        )
     return Bucket(height, width, frames)
 
 

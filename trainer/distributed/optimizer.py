@@ -7,13 +7,10 @@ from typing import Any, Literal
 
 import torch
 
+from schemas.settings import check_settings, setting
+
 # Tables of modulation act like biases, though their shape is (1, 6, D).
 _UNDECAYED = ("scale_shift_table",)
-
-
-def check_field(owner: object, section: str, name: str, good: bool, allowed: str) -> None:
-    if not good:
-        raise ValueError(f"{section}.{name} must be {allowed}, got {getattr(owner, name)}")
 
 
 @dataclass(frozen=True)
@@ -32,25 +29,18 @@ class OptimizerConfig:
         new_modules_lr_scale: rate of the modules that no Wan checkpoint has, relative to `lr`.
     """
 
-    lr: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.01
-    eps: float = 1e-8
-    warmup_steps: int = 100
+    lr: float = setting(1e-5, above=0, high=100)
+    betas: tuple[float, float] = setting((0.9, 0.95), low=0, below=1)
+    weight_decay: float = setting(0.01, low=0, high=100)
+    eps: float = setting(1e-8, above=0, high=1)
+    warmup_steps: int = setting(100, low=0, high=10**9)
     schedule: Literal["constant", "cosine"] = "constant"
-    min_lr_share: float = 0.1
-    clip_norm: float = 1.0
-    new_modules_lr_scale: float = 1.0
+    min_lr_share: float = setting(0.1, low=0, high=1)
+    clip_norm: float = setting(1.0, low=0, high=10**9)
+    new_modules_lr_scale: float = setting(1.0, above=0, high=10**6)
 
     def __post_init__(self) -> None:
-        for name in ("lr", "eps", "new_modules_lr_scale"):
-            check_field(self, "optimizer", name, getattr(self, name) > 0, "> 0")
-        for name in ("weight_decay", "warmup_steps", "clip_norm"):
-            check_field(self, "optimizer", name, getattr(self, name) >= 0, ">= 0")
-        check_field(
-            self, "optimizer", "betas", all(0 <= beta < 1 for beta in self.betas), "in [0, 1)"
-        )
-        check_field(self, "optimizer", "min_lr_share", 0 <= self.min_lr_share <= 1, "in [0, 1]")
+        check_settings(self, "optimizer")
 
 
 class ClippingAdamW(torch.optim.AdamW):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from schemas.settings import check_settings, setting
 from trainer.distributed.optimizer import (
     ClippingAdamW,
     OptimizerConfig,
     Schedule,
-    check_field,
     parameter_groups,
 )
 
@@ -58,12 +58,13 @@ class ZeroConfig:
     stage: Literal[0, 1, 2, 3] = 2
     offload: Literal["none", "optimizer", "optimizer+parameters"] = "none"
     precision: Literal["fp32", "autocast", "bf16"] = "autocast"
-    bucket_elements: int = 50_000_000
+    bucket_elements: int = setting(50_000_000, low=1, high=10**12)
     overlap_comm: bool = True
-    prefetch_elements: int = 50_000_000
-    persist_elements: int = 100_000
+    prefetch_elements: int = setting(50_000_000, low=0, high=10**12)
+    persist_elements: int = setting(100_000, low=0, high=10**12)
 
     def __post_init__(self) -> None:
+        check_settings(self, "zero")
         least = {"none": 0, "optimizer": 1, "optimizer+parameters": 3}[self.offload]
         if self.stage < least:
             raise ValueError(
@@ -75,9 +76,6 @@ class ZeroConfig:
                 "zero.precision=bf16 needs zero.stage >= 1, got 0: stage 0 keeps no fp32 copy of "
                 "the parameters; raise zero.stage or set zero.precision=autocast"
             )
-        check_field(self, "zero", "bucket_elements", self.bucket_elements >= 1, ">= 1")
-        for name in ("prefetch_elements", "persist_elements"):
-            check_field(self, "zero", name, getattr(self, name) >= 0, ">= 0")
 
 
 def micro_steps(batch_size: int, micro_batch: int, world_size: int) -> int:

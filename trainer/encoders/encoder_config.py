@@ -4,19 +4,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 
+from schemas.settings import check_settings, setting
 from trainer.encoders.interfaces import ImageEncoder, TextEncoder, VideoCodec
 
+Dtype = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_ALLOWED = {
-    "codec": ("dct", "wan"),
-    "text": ("words", "umt5"),
-    "image": ("pooled", "clip"),
-    "dtype": tuple(_DTYPES),
-    "codec_dtype": tuple(_DTYPES),
-}
 _WORDS_TOKENS, _UMT5_TOKENS = 32, 512
 _KEPT_TEXT_BYTES = 256 * 1024**2  # 32 prompts of umt5, every prompt of a small dataset in words
 
@@ -42,35 +38,21 @@ class EncoderConfig:
         local_files_only: never ask a hub; take what is on this machine.
     """
 
-    codec: str = "dct"
-    text: str = "words"
-    image: str = "pooled"
+    codec: Literal["dct", "wan"] = "dct"
+    text: Literal["words", "umt5"] = "words"
+    image: Literal["pooled", "clip"] = "pooled"
     path: str = ""
     image_path: str = ""
-    text_tokens: int = 0
-    text_dim: int = 64
-    image_grid: int = 4
-    dtype: str = "bfloat16"
-    codec_dtype: str = "float32"
+    text_tokens: int = setting(0, low=0, high=_UMT5_TOKENS)
+    text_dim: int = setting(64, low=1, high=4096)
+    image_grid: int = setting(4, low=1, high=32)
+    dtype: Dtype = "bfloat16"
+    codec_dtype: Dtype = "float32"
     tiling: bool = False
     local_files_only: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in _ALLOWED.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"encoders.{name} must be one of {', '.join(allowed)}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        for name, least, most in (
-            ("text_tokens", 0, _UMT5_TOKENS),
-            ("text_dim", 1, 4096),
-            ("image_grid", 1, 32),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(
-                    f"encoders.{name} must be {least}..{most}, got {getattr(self, name)}"
-                )
+        check_settings(self, "encoders")
 
 
 @dataclass

@@ -8,7 +8,8 @@ import numpy as np
 
 from schemas.columns import schema_of
 from schemas.ids import content_id
-from schemas.latents import LATENTS_VERSION, NUMBER_TYPES, Latent, LatentIndex, NullText
+from schemas.latents import LATENTS_VERSION, Latent, LatentIndex, NullText, NumberType
+from schemas.settings import check_settings, setting
 from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig, bucket_name
 from trainer.data.index import Spot
@@ -32,20 +33,13 @@ class LatentsConfig:
         unit_mib: size of a unit's file, about, at most.
     """
 
-    number_type: str = "bfloat16"
-    windows: int = 1
-    unit_samples: int = 64
-    unit_mib: int = 256
+    number_type: NumberType = "bfloat16"
+    windows: int = setting(1, low=1, high=1000)
+    unit_samples: int = setting(64, low=1, high=10**6)
+    unit_mib: int = setting(256, low=1, high=2**16, unit="MiB")
 
     def __post_init__(self) -> None:
-        if self.number_type not in NUMBER_TYPES:
-            raise ValueError(
-                f"encoding.number_type must be one of {', '.join(NUMBER_TYPES)}, "
-                f"got {self.number_type!r}"
-            )
-        for name in ("windows", "unit_samples", "unit_mib"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"encoding.{name} must be >= 1, got {getattr(self, name)}")
+        check_settings(self, "encoding")
 
 
 @dataclass(frozen=True)

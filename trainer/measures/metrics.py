@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from schemas.settings import check_settings, setting
+
 _SECRET = re.compile(
     r"(token|secret|passw(or)?d|credentials?|api_?key|access_?key|authorization)$", re.IGNORECASE
 )
@@ -37,19 +39,13 @@ class LogConfig:
         peak_tflops: dense bf16 TFLOP/s of the device, for MFU, where its name is not known.
     """
 
-    every: int = 10
+    every: int = setting(10, low=1, high=10**9)
     wandb_project: str | None = None
     wandb_name: str | None = None
-    peak_tflops: float | None = None
+    peak_tflops: float | None = setting(None, above=0, high=10**6, unit="TFLOP/s")
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"log.every must be >= 1, got {self.every}; set a number of steps")
-        if self.peak_tflops is not None and self.peak_tflops <= 0:
-            raise ValueError(
-                f"log.peak_tflops must be > 0, got {self.peak_tflops}; leave it out to look the "
-                "device up"
-            )
+        check_settings(self, "log")
 
 
 def scrub(text: str) -> str:

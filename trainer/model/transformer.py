@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from trainer.model.block import ContextAnyoneBlock, Keep, Memory, Stream
+from trainer.model.fields import check_fields
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
 
@@ -78,7 +79,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         ffn_dim: int = 8960,
         num_layers: int = 30,
         cross_attn_norm: bool = True,
-        qk_norm: str | None = "rms_norm_across_heads",
+        qk_norm: Literal["rms_norm_across_heads"] | None = "rms_norm_across_heads",
         eps: float = 1e-6,
         image_dim: int | None = 1280,
         added_kv_proj_dim: int | None = None,
@@ -93,7 +94,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         reference_text: Literal["none", "prompt"] = "none",
     ) -> None:
         super().__init__()
-        _check_choices(gap, spatial_offset, information_flow, emphasize_rope, reference_noise)
+        check_fields(self.config, type(self).__init__)
         width = num_attention_heads * attention_head_dim
         self.rope = GapRope(attention_head_dim, patch_size, rope_max_seq_len)
         self.patch_embedding = nn.Conv3d(in_channels, width, patch_size, stride=patch_size)
@@ -298,18 +299,3 @@ def _keep(
         if image is None or all(image)
         else torch.tensor(tuple(image), device=device).view(-1, 1, 1, 1),
     )
-
-
-def _check_choices(gap: int, *choices: str) -> None:
-    if gap < 1:
-        raise ValueError(f"gap must be >= 1, so that reference and video never meet; got {gap}")
-    fields = ("spatial_offset", "information_flow", "emphasize_rope", "reference_noise")
-    allowed = (
-        ("none", "diagonal"),
-        ("asymmetric", "symmetric"),
-        ("none", "gap"),
-        ("clean", "shared"),
-    )
-    for field, choice, names in zip(fields, choices, allowed, strict=True):
-        if choice not in names:
-            raise ValueError(f"{field} must be one of {', '.join(names)}, got {choice!r}")

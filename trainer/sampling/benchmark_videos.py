@@ -8,22 +8,34 @@ from typing import Any
 import torch
 
 from schemas.benchmark import VIDEOS, Benchmark, Item, write_video_list
+from schemas.settings import check_settings, setting
 from trainer.encoders.folders import digest_of
 from trainer.sampling.model_folder import TRANSFORMER, read_published
 from trainer.sampling.pipeline import ContextAnyonePipeline
 from trainer.sampling.references import open_picture
+from trainer.sampling.sampler import TIMESTEPS
 from trainer.sampling.video_file import replacing, write_video
 from trainer.saving.complete import read_json, write_json
 
 
 @dataclass(frozen=True)
-class Making:
-    """How the videos are made; None is as in training."""
+class GenerationConfig:
+    """How the videos of an evaluation set are generated.
 
-    steps: int | None = None
-    device: str = ""  # '' takes a GPU where there is one
-    encoders: str = ""  # folder of the frozen encoders, where it is not as in training
-    references: int = 1
+    Attributes:
+        steps: sampling steps; none takes those of the training's validation.
+        device: cpu, cuda, cuda:1, …; '' takes a GPU where there is one.
+        encoders: folder of the frozen encoders; '' takes the one that the model names.
+        references: pictures of the character that the model is shown.
+    """
+
+    steps: int | None = setting(None, low=1, high=TIMESTEPS)
+    device: str = ""
+    encoders: str = ""
+    references: int = setting(1, low=1, high=64)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "")
 
 
 def make_videos(
@@ -31,7 +43,7 @@ def make_videos(
     folder: Path,
     benchmark: Benchmark,
     output: Path,
-    making: Making,
+    config: GenerationConfig,
     on_video: Callable[[str, bool], None] = lambda _, __: None,
 ) -> dict[str, Any]:
     """Write ITEM.mp4 and ITEM.json for every item, then videos.json. Returns what made them.
@@ -42,8 +54,8 @@ def make_videos(
     """
     published = read_published(model)
     sampling = published.sampling
-    if making.steps is not None:
-        sampling = replace(sampling, steps=making.steps)
+    if config.steps is not None:
+        sampling = replace(sampling, steps=config.steps)
     made_by = {
         "model_digest": digest_of(model / TRANSFORMER),
         "model_step": published.step,
@@ -54,11 +66,11 @@ def make_videos(
     }
     pipeline: ContextAnyonePipeline | None = None
     for item in benchmark.items:
-        path, record = output / f"{item.item_id}.mp4", _record(item, making, made_by)
+        path, record = output / f"{item.item_id}.mp4", _record(item, config, made_by)
         fresh = not (path.is_file() and _same(path.with_suffix(".json"), record))
         if fresh:
-            pipeline = pipeline or _load(model, making)
-            write_video(path, _frames(pipeline, item, folder, making), published.size.fps)
+            pipeline = pipeline or _load(model, config)
+            write_video(path, _frames(pipeline, item, folder, config), published.size.fps)
             write_json(path.with_suffix(".json"), record)
         on_video(item.item_id, fresh)
     listed = {item.item_id: f"{item.item_id}.mp4" for item in benchmark.items}
@@ -67,31 +79,33 @@ def make_videos(
     return made_by
 
 
-def _load(model: Path, making: Making) -> ContextAnyonePipeline:
-    device = making.device or ("cuda" if torch.cuda.is_available() else "cpu")
+def _load(model: Path, config: GenerationConfig) -> ContextAnyonePipeline:
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     encoders = read_published(model).encoders
-    if making.encoders:
-        encoders = replace(encoders, path=making.encoders)
+    if config.encoders:
+        encoders = replace(encoders, path=config.encoders)
     return ContextAnyonePipeline.from_pretrained(model, encoders, dtype, device)
 
 
-def _frames(pipeline: ContextAnyonePipeline, item: Item, folder: Path, making: Making) -> Any:
+def _frames(
+    pipeline: ContextAnyonePipeline, item: Item, folder: Path, config: GenerationConfig
+) -> Any:
     pictures = [
-        open_picture(folder / one.path) for one in item.main.references[: making.references]
+        open_picture(folder / one.path) for one in item.main.references[: config.references]
     ]
     made = pipeline(
         item.prompt,
         pictures,
-        num_inference_steps=making.steps,
+        num_inference_steps=config.steps,
         seed=item.seed,
         output_type="uint8",
     )
     return made.frames[0]
 
 
-def _record(item: Item, making: Making, made_by: dict[str, Any]) -> dict[str, Any]:
-    references = [one.sha256 for one in item.main.references[: making.references]]
+def _record(item: Item, config: GenerationConfig, made_by: dict[str, Any]) -> dict[str, Any]:
+    references = [one.sha256 for one in item.main.references[: config.references]]
     own = {"item": item.item_id, "prompt": item.prompt, "seed": item.seed}
     return own | {"references": references, "made_by": made_by}
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import diffusers
 
+from schemas.settings import check_settings, setting
+from trainer.data.data_config import MAX_FRAMES, MAX_SIDE
 from trainer.encoders.encoder_config import EncoderConfig
 from trainer.encoders.folders import check_folder
 from trainer.sampling.sampler import SamplingConfig, make_scheduler
@@ -20,35 +22,39 @@ from trainer.saving.complete import read_json, write_json
 INDEX, ENCODERS, TRANSFORMER = "model_index.json", "encoders.json", "transformer"
 SCHEDULER = "scheduler/scheduler_config.json"
 PIPELINE_CLASS = "ContextAnyonePipeline"
-_MAX_SIDE, _MAX_FRAMES = 4096, 1025
 _RUNS_CODE = ("auto_map", "custom_pipeline", "trust_remote_code")  # keys of configs
 
 
 @dataclass(frozen=True)
 class VideoSize:
-    """Size, length and rate of a video."""
+    """Size, length and rate of a video.
 
-    height: int = 480  # px
-    width: int = 832  # px
-    frames: int = 81
-    fps: float = 16.0
+    Attributes:
+        height: in px, a multiple of 16.
+        width: in px, a multiple of 16.
+        frames: 4k + 1, because the first is coded alone and the others by fours.
+        fps: frames a second.
+    """
+
+    height: int = setting(480, low=16, high=MAX_SIDE, unit="px")
+    width: int = setting(832, low=16, high=MAX_SIDE, unit="px")
+    frames: int = setting(81, low=1, high=MAX_FRAMES)
+    fps: float = setting(16.0, above=0, high=240, unit="frames a second")
 
     def __post_init__(self) -> None:
+        check_settings(self, "")
         for name in ("height", "width"):
             side = getattr(self, name)
-            if not (16 <= side <= _MAX_SIDE and side % 16 == 0):
+            if side % 16:
                 raise ValueError(
-                    f"{name} must be a multiple of 16 from 16 to {_MAX_SIDE}, got {side}; "
-                    f"the nearest is {min(max(round(side / 16), 1) * 16, _MAX_SIDE)}"
+                    f"{name} must be a multiple of 16, got {side}; the nearest is "
+                    f"{max(round(side / 16), 1) * 16}"
                 )
-        if not (1 <= self.frames <= _MAX_FRAMES and self.frames % 4 == 1):
-            nearest = min(max(round((self.frames - 1) / 4), 0) * 4 + 1, _MAX_FRAMES)
+        if self.frames % 4 != 1:
             raise ValueError(
-                f"frames must be 4k + 1 from 1 to {_MAX_FRAMES}, because the first is coded alone "
-                f"and the others by fours; got {self.frames}, the nearest is {nearest}"
+                "frames must be 4k + 1, because the first is coded alone and the others by fours; "
+                f"got {self.frames}, the nearest is {round((self.frames - 1) / 4) * 4 + 1}"
             )
-        if not 0 < self.fps <= 240:
-            raise ValueError(f"fps must be above 0 and at most 240, got {self.fps}")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Turn noise into the latents of a video. Validation and inference both sample here."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+
+from schemas.settings import check_settings, setting
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
@@ -31,27 +32,14 @@ class SamplingConfig:
         shift: resolution shift of the sigmas, as in training: 3 at 480p, 5 at 720p.
     """
 
-    steps: int = 50
+    steps: int = setting(50, low=1, high=TIMESTEPS)
     guidance: Literal["separate", "joint", "none"] = "separate"
-    text_guidance: float = 7.5
-    reference_guidance: float = 5.0
-    shift: float = 3.0
+    text_guidance: float = setting(7.5, low=0, high=1000)
+    reference_guidance: float = setting(5.0, low=0, high=1000)
+    shift: float = setting(3.0, above=0, below=1000)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= TIMESTEPS:
-            raise ValueError(f"sampling.steps must be from 1 to {TIMESTEPS}, got {self.steps}")
-        if self.guidance not in ("separate", "joint", "none"):
-            raise ValueError(
-                f"sampling.guidance must be separate, joint or none, got {self.guidance!r}"
-            )
-        for name in ("text_guidance", "reference_guidance"):
-            scale = getattr(self, name)
-            if not (math.isfinite(scale) and scale >= 0):
-                raise ValueError(
-                    f"sampling.{name} must be a finite number >= 0 (1 guides nothing), got {scale}"
-                )
-        if not (math.isfinite(self.shift) and self.shift > 0):
-            raise ValueError(f"sampling.shift must be > 0 (1 shifts nothing), got {self.shift}")
+        check_settings(self, "sampling")
 
     def weights(self, has_reference: bool) -> dict[str, float]:
         """Return how much each branch counts; they sum to 1, and those of weight 0 are left out.

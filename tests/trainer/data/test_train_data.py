@@ -200,15 +200,18 @@ def test_the_background_gives_way_to_grey_or_a_colour(dataset):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"buckets": ()}, "at least one size"),
-        ({"buckets": ("96x160x17", "96x160x17")}, "each once"),
+        ({"buckets": ()}, "data.buckets must name at least 1"),
+        ({"buckets": ("96x160x17", "96x160x17")}, "data.buckets must name each size once"),
         ({"buckets": ("96x160",)}, "HEIGHTxWIDTHxFRAMES such as 480x832x81, got '96x160'"),
-        ({"buckets": ("90x160x17",)}, "multiples of 16, got '90x160x17'"),
-        ({"buckets": ("96x160x16",)}, "4k \\+ 1, got '96x160x16'; 17 is the nearest"),
-        ({"references": 0}, "data.references must be >= 1, got 0"),
-        ({"source": "videos"}, "samples or latents, got 'videos'"),
-        ({"timeout_s": 0}, "data.timeout_s must be > 0"),
-        ({"max_crop": 1.5}, "data.max_crop is a share"),
+        ({"buckets": ("90x160x17",)}, "multiples of 16 from 16 to 4096, got '90x160x17'"),
+        (
+            {"buckets": ("96x160x16",)},
+            "4k \\+ 1 from 1 to 1025, got '96x160x16'; 17 is the nearest",
+        ),
+        ({"references": 0}, "data.references must be from 1 to 64, got 0"),
+        ({"source": "videos"}, "data.source must be one of samples, latents, got 'videos'"),
+        ({"timeout_s": 0}, "data.timeout_s must be <= 604800 and > 0 s, got 0"),
+        ({"max_crop": 1.5}, "data.max_crop must be from 0 to 1, got 1.5"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -155,7 +155,7 @@ def test_only_trainable_matrices_decay():
         ({"stage": 1, "offload": "optimizer+parameters"}, r"zero\.stage >= 3, got 1"),
         ({"stage": 0, "offload": "optimizer"}, r"zero\.stage >= 1, got 0"),
         ({"stage": 0, "precision": "bf16"}, "stage 0 keeps no fp32 copy"),
-        ({"bucket_elements": 0}, r"zero\.bucket_elements must be >= 1, got 0"),
+        ({"bucket_elements": 0}, r"zero\.bucket_elements must be from 1 to 1e\+12, got 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
@@ -165,7 +165,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 @pytest.mark.parametrize("name", ["lr", "eps"])
 def test_an_optimizer_needs_positive_numbers(name):
-    with pytest.raises(ValueError, match=rf"optimizer\.{name} must be > 0, got 0"):
+    with pytest.raises(ValueError, match=rf"optimizer\.{name} must be .*> 0, got 0"):
         OptimizerConfig(**{name: 0})
 
 
