@@ -13,6 +13,7 @@ class Reason(StrEnum):
     # probe and shots: the file
     UNREADABLE = "unreadable"  # missing, empty, not a regular file, no permission
     NOT_A_VIDEO = "not_a_video"  # no known container or no video stream
+    UNSUPPORTED_CONTAINER = "unsupported_container"
     UNSUPPORTED_CODEC = "unsupported_codec"
     UNSUPPORTED_TRANSFER = "unsupported_transfer"  # HDR: PQ or HLG, would need tone mapping
     FILE_TOO_LARGE = "file_too_large"

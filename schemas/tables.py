@@ -46,7 +46,9 @@ class Shot:
     )
     start_s: float = column(_DOUBLE, "time of the first frame", unit="s")
     end_s: float = column(_DOUBLE, "time of the first frame after the shot", unit="s")
-    opened_by: str = column(_TEXT, "start | cut | fade | part (continues the previous shot)")
+    opened_by: str = column(
+        _TEXT, "start | cut | fade | part (continues the previous shot) | gap (in time) | size"
+    )
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,19 @@ class Video:
     pixel_aspect: float = column(_DOUBLE, "width of a pixel over its height")
     width: int = column(_INT, "upright width in square pixels", unit="px")
     height: int = column(_INT, "upright height in square pixels", unit="px")
-    fps: float = column(_DOUBLE, "mean frame rate", unit="1/s")
+    fps: float = column(_DOUBLE, "mean frame rate between gaps", unit="1/s")
     constant_fps: bool = column(_FLAG, "whether frame times are evenly spaced")
     num_frames: int = column(_LONG, "frames that decoded")
     num_frames_declared: int = column(_LONG, "frames that the container declares, 0 if it does not")
     duration_s: float = column(_DOUBLE, "decoded duration", unit="s")
-    num_video_streams: int = column(_INT, "video streams; the first is used")
+    num_video_streams: int = column(_INT, "video streams; the default one is used, or the largest")
     sound_codec: str = column(_TEXT, "codec of the first sound stream, '' without sound")
     decode_errors: int = column(_INT, "packets refused and frames patched by the decoder")
     truncated: bool = column(_FLAG, "fewer frames decoded than the container declares")
     shots: list[Shot] = rows_column(Shot, "shots in time order")
+    mirrored: bool = column(
+        _FLAG, "whether left and right change places after turning upright", default=False
+    )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pipeline.pairing.duplicates import DuplicatesConfig
 from pipeline.pairing.gates import Gates, LicencesConfig
 from pipeline.pairing.samples import PairingConfig
 
-OBSERVE_VERSION = 3  # changes when the observing code may measure something else
+OBSERVE_VERSION = 4  # changes when the observing code may measure something else
 
 
 @dataclass(frozen=True)

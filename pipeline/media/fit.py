@@ -5,18 +5,32 @@ The picture is scaled until it covers the bucket and cropped around its centre.
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import av
 import numpy as np
 
 from pipeline.execution.stage import Rejected
-from pipeline.media.pixels import Scaler, planes_of, turn
+from pipeline.media.look import Orientation
+from pipeline.media.pixels import Scaler, planes_of
 from schemas.reasons import Reason
-from schemas.tables import Video
 
 # Pictures of about 480 x 832 pixels, from 2.4:1 to 1:1; the lying forms are the same, turned.
 _LYING_480 = ((960, 400), (832, 480), (768, 512), (720, 544), (624, 624))
 _SIDE_MULTIPLE = 16  # what video autoencoders and transformers divide by
+
+
+class Shown(Protocol):
+    """What a picture is when it is shown: a video's row, or the look of a stretch of it."""
+
+    @property
+    def width(self) -> int: ...  # upright, in square pixels
+    @property
+    def height(self) -> int: ...
+    @property
+    def rotation(self) -> int: ...  # degrees clockwise that turn the stored picture upright
+    @property
+    def mirrored(self) -> bool: ...  # left and right change places after that
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Fit:
     scale: float  # clip pixels per upright source pixel
     scaled_width: int  # upright, before cropping
     scaled_height: int
-    rotation: int  # degrees clockwise
+    orientation: Orientation
 
     @property
     def left(self) -> int:
@@ -60,7 +74,7 @@ def _multiple(side: float) -> int:
     return _SIDE_MULTIPLE * round(side / _SIDE_MULTIPLE)
 
 
-def fit_picture(video: Video, size_classes: tuple[int, ...], max_upscale: float) -> Fit | Rejected:
+def fit_picture(video: Shown, size_classes: tuple[int, ...], max_upscale: float) -> Fit | Rejected:
     """Choose the bucket of nearest aspect in the largest class that the source can fill."""
     scale = math.inf
     for size_class in sorted(size_classes, reverse=True):
@@ -74,13 +88,13 @@ def fit_picture(video: Video, size_classes: tuple[int, ...], max_upscale: float)
                 scale,
                 max(width, _even(video.width * scale)),
                 max(height, _even(video.height * scale)),
-                video.rotation,
+                Orientation(video.rotation, video.mirrored),
             )
     detail = f"{video.width}x{video.height} for a short side of {min(size_classes)}"
     return Rejected(Reason.UPSCALED_TOO_MUCH, scale, max_upscale, detail)
 
 
-def _misfit(bucket: tuple[int, int], video: Video) -> float:
+def _misfit(bucket: tuple[int, int], video: Shown) -> float:
     return abs(math.log(bucket[0] / bucket[1] * video.height / video.width))
 
 
@@ -93,7 +107,8 @@ class Fitter:
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
-        self._scale = Scaler(*lying(fit.scaled_width, fit.scaled_height, fit.rotation), "yuv420p")
+        size = fit.orientation.lying(fit.scaled_width, fit.scaled_height)
+        self._scale = Scaler(*size, "yuv420p")
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         """Return a new yuv420p picture of the bucket's size that carries no side data."""
@@ -101,7 +116,7 @@ class Fitter:
         fitted = av.VideoFrame(fit.width, fit.height, "yuv420p")
         steps = zip(planes_of(self._scale(picture)), planes_of(fitted), (1, 2, 2), strict=True)
         for source, target, halved in steps:
-            upright = turn(source, fit.rotation)
+            upright = fit.orientation.turn(source)
             top, left = fit.top // halved, fit.left // halved
             height, width = target.shape
             target[:] = upright[top : top + height, left : left + width]
@@ -111,17 +126,13 @@ class Fitter:
 class StillMaker:
     """Makes the full upright picture with square pixels, as RGB."""
 
-    def __init__(self, video: Video, max_side: int) -> None:
+    def __init__(self, video: Shown, max_side: int) -> None:
         self.scale = min(1.0, max_side / max(video.width, video.height))
         self.width = round(video.width * self.scale)
         self.height = round(video.height * self.scale)
-        self._rotation = video.rotation
-        self._scale = Scaler(*lying(self.width, self.height, video.rotation), "rgb24", exact=False)
+        self._orientation = Orientation(video.rotation, video.mirrored)
+        size = self._orientation.lying(self.width, self.height)
+        self._scale = Scaler(*size, "rgb24", exact=False)
 
     def __call__(self, picture: av.VideoFrame) -> np.ndarray:
-        return turn(self._scale(picture).to_ndarray(), self._rotation)
-
-
-def lying(width: int, height: int, rotation: int) -> tuple[int, int]:
-    """Return an upright size as it is before the picture is turned upright."""
-    return (height, width) if rotation in (90, 270) else (width, height)
+        return self._orientation.turn(self._scale(picture).to_ndarray())

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
 from av.error import BlockingIOError as Hungry
 from av.error import EOFError as Drained
@@ -77,21 +76,11 @@ def planes_of(picture: av.VideoFrame) -> list[np.ndarray]:
     ]
 
 
-def clockwise(picture: av.VideoFrame) -> int:
-    """Return the rotation in degrees clockwise, 0, 90, 180 or 270, that turns it upright."""
-    return round(-picture.rotation / 90) * 90 % 360
-
-
-def turn(plane: np.ndarray, degrees: int) -> np.ndarray:
-    """Turn a picture clockwise by 0, 90, 180 or 270 degrees."""
-    codes = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-    return cv2.rotate(plane, codes[degrees]) if degrees else plane
-
-
 class Deinterlacer:
     """Turns interlaced pictures into progressive ones, one for one, one picture late."""
 
     def __init__(self, first: av.VideoFrame, timebase: Fraction) -> None:
+        self._kind = _kind(first)
         self._graph = Graph()
         self._graph.threads = 1
         source = (
@@ -106,11 +95,30 @@ class Deinterlacer:
             self._graph.add("buffersink"),
         ).configure()
 
-    def push(self, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-        """Take a picture, or None at the end; yield those that are finished."""
+    def takes(self, picture: av.VideoFrame) -> bool:
+        """Tell whether a picture is of the size and format that this one was made for."""
+        return _kind(picture) == self._kind
+
+    def push(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Take a picture; yield those that are finished."""
         self._graph.vpush(picture)
+        yield from self._pull()
+
+    def finish(self) -> Iterator[av.VideoFrame]:
+        """Yield the last picture."""
+        self._graph.vpush(None)
+        yield from self._pull()
+
+    def _pull(self) -> Iterator[av.VideoFrame]:
         while True:
             try:
                 yield self._graph.vpull()
             except (Hungry, Drained):
                 return
+
+
+def _kind(picture: av.VideoFrame) -> tuple:
+    return (
+        *(picture.width, picture.height, picture.format.name),
+        *(picture.colorspace, picture.color_range),
+    )

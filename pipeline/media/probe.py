@@ -1,16 +1,15 @@
 """Look at a file's container: what it holds, or why it is refused. Decodes one frame."""
 
-import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.error import FFmpegError
 
 from pipeline.execution.stage import Rejected
 from pipeline.media.limits import ProbeConfig, Refused, refuse
-from pipeline.media.pixels import clockwise
 from pipeline.media.reader import Frame, VideoReader, check_expansion
 from schemas.reasons import Reason
 from schemas.tables import Video
@@ -18,21 +17,25 @@ from schemas.tables import Video
 __all__ = ["ProbeConfig", "probe"]
 
 _EVEN_TOLERANCE_S = 0.0021  # a Matroska timebase rounds times to 1 ms, twice
+_GAP_S = 0.5  # a step in time of at least so much, and of so many usual steps, is no frame's length
+_GAP_STEPS = 5
+_INDEXED = ("mov", "avi")  # containers whose index lists every frame
+_TIMED = ("matroska", "flv", "asf", "mov")  # and those that declare how long they last
 
 
 def probe(path: str, video_id: str, limits: ProbeConfig) -> Video | Rejected:
-    """Read a file's streams and packet times, decode its first frame, check it.
+    """Decode a file's first frame, read its streams and packet times, check them.
 
     Returns the video with `num_frames` 0 and no shots: those are known after decoding.
     """
     try:
         with VideoReader(path, limits) as reader:
-            stored = _read_times(reader)
-            _check_times(stored, reader, limits)
-        with VideoReader(path, limits) as reader:
             first = next(reader.frames(), None)
             if first is None:
                 raise refuse(Reason.DAMAGED, 0, 1, "not one frame can be decoded")
+            with VideoReader(path, limits) as another:
+                stored = _read_times(another, first.pts)
+                _check_times(stored, another, limits)
             return _describe(path, video_id, reader, stored, first)
     except Refused as refused:
         return refused.rejected
@@ -44,12 +47,13 @@ def probe(path: str, video_id: str, limits: ProbeConfig) -> Video | Rejected:
 class _Stored:
     """What the packets say, without decoding them."""
 
-    num_packets: int
+    num_packets: int  # but for those that an edit list discards
     declared: int  # 0 when the container does not say
     duration_s: float  # from the first frame to the end of the last
+    shown_s: float  # the same without gaps
     stored_s: float  # the time at which what is stored ends
     declared_s: float  # the time at which it should end; 0.0 when the container does not say
-    fps: float
+    fps: float  # between gaps
     constant: bool
     corrupt: int  # packets that end early
 
@@ -57,76 +61,84 @@ class _Stored:
     def missing(self) -> float:
         """Share of the declared frames or seconds that is not there."""
         frames = 1 - self.num_packets / self.declared if self.declared else 0.0
-        seconds = 1 - self.stored_s / self.declared_s if self.declared_s else 0.0
-        return max(frames, seconds)
+        seconds = self.declared_s - self.stored_s
+        if seconds < 2 / self.fps:
+            return frames
+        return max(frames, seconds / self.declared_s)
 
 
-def _read_times(reader: VideoReader) -> _Stored:
+def _read_times(reader: VideoReader, first: int) -> _Stored:
+    """Read all packets; those of a time before the first frame show nothing."""
     stream, timebase = reader.stream, reader.timebase
     times: list[int] = []
-    corrupt, end, end_s = 0, 0, 0.0
+    num_packets, corrupt, end, end_s = 0, 0, first, 0.0
     for packet in reader.packets(all_streams=not stream.duration):
-        if not packet.size:
+        at = reader.time_of(packet)
+        if not packet.size or at is None:
+            continue
+        if packet.stream_index != stream.index:
+            end_s = max(end_s, float((at + (packet.duration or 0)) * packet.time_base))
+            continue
+        num_packets += not packet.is_discard
+        if not reader.shows(packet) or packet.is_discard or at < first:
             continue
         corrupt += packet.is_corrupt
-        pts = packet.dts if packet.pts is None else packet.pts
-        if packet.is_discard or pts is None:
-            continue
-        packet_end = pts + (packet.duration or 0)
-        end_s = max(end_s, float(packet_end * packet.time_base))
-        if packet.stream_index == stream.index:
-            times.append(pts)
-            end = max(end, packet_end)
+        times.append(at)
+        end = max(end, at + (packet.duration or 0))
         if len(times) > reader.limits.max_frames:
             raise refuse(Reason.VIDEO_TOO_LONG, len(times), reader.limits.max_frames, "frames")
     if not times:
         raise refuse(Reason.TRUNCATED, 0, stream.frames, "the container holds no frame")
-    times.sort()
-    mean_s = float((times[-1] - times[0]) * timebase) / max(1, len(times) - 1)
-    mean_s = mean_s or float(1 / (stream.average_rate or Fraction(25)))
+    pts = np.sort(np.array(times))
+    step = _usual_step(pts, reader)
+    steps = np.diff(pts)
+    gaps = steps > max(_GAP_STEPS * step, float(_GAP_S / timebase))
+    inside = steps[~gaps]
+    mean_s = float(inside.mean() * timebase) if inside.any() else float(step * timebase)
+    end = max(end, int(pts[-1]) + 1)
     return _Stored(
-        num_packets=len(times),
+        num_packets=num_packets,
         declared=_declared_frames(reader),
-        duration_s=float((max(end, times[-1] + 1) - times[0]) * timebase),
-        stored_s=end_s,
+        duration_s=float((end - int(pts[0])) * timebase),
+        shown_s=float((int(inside.sum()) + end - int(pts[-1])) * timebase),
+        stored_s=max(end_s, float(end * timebase)),
         declared_s=_declared_end(reader),
         fps=1 / mean_s,
-        constant=_is_even(times, timebase, mean_s),
+        constant=not reader.timeline.restarts and _is_even(pts, timebase, mean_s),
         corrupt=corrupt,
     )
 
 
-def _is_even(times: list[int], timebase: Fraction, mean_s: float) -> bool:
+def _usual_step(pts: np.ndarray, reader: VideoReader) -> float:
+    """Return the median time between frames, in units of the timebase."""
+    step = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
+    return step or float(1 / ((reader.stream.guessed_rate or Fraction(25)) * reader.timebase))
+
+
+def _is_even(pts: np.ndarray, timebase: Fraction, mean_s: float) -> bool:
     """Tell whether every frame is where a constant rate would put it."""
-    scale = float(timebase)
-    return all(
-        abs((pts - times[0]) * scale - index * mean_s) <= _EVEN_TOLERANCE_S
-        for index, pts in enumerate(times)
-    )
+    ideal = np.arange(len(pts)) * mean_s
+    return bool((np.abs((pts - pts[0]) * float(timebase) - ideal) <= _EVEN_TOLERANCE_S).all())
 
 
 def _declared_frames(reader: VideoReader) -> int:
-    """Return the number of frames in the container's index, after its edit list."""
-    indexed = len(reader.stream.index_entries) if _has_full_index(reader) else 0
-    return indexed or reader.stream.frames
-
-
-def _has_full_index(reader: VideoReader) -> bool:
-    return reader.container.format.name.startswith("mov")
+    """Return how many frames the container's index shows, after its edit list."""
+    if not reader.container.format.name.startswith(_INDEXED):
+        return 0
+    return sum(not entry.is_discard for entry in reader.stream.index_entries)
 
 
 def _declared_end(reader: VideoReader) -> float:
-    """Return when the video stream ends, or the whole file if only that is declared."""
-    stream = reader.stream
-    if stream.duration:
-        return float((reader.start_pts + stream.duration) * reader.timebase)
-    start_s = max(0, reader.container.start_time or 0) / 1e6
-    kept = reader.container.format.name.startswith("matroska")  # declares the end, not the length
-    return (reader.container.duration or 0) / 1e6 + (0.0 if kept else start_s)
+    """Return when a container ends by its own word, in seconds; whatever it counts from."""
+    if not reader.container.format.name.startswith(_TIMED) or _declared_frames(reader):
+        return 0.0
+    if reader.stream.duration:
+        return float(reader.stream.duration * reader.timebase)
+    return (reader.container.duration or 0) / 1e6
 
 
 def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeConfig) -> None:
-    seconds = stored.duration_s
+    seconds = stored.shown_s
     codec = reader.stream.codec_context
     check_expansion(codec.width * codec.height * stored.num_packets, reader.size_bytes, limits)
     if not limits.min_fps <= stored.fps <= limits.max_fps:
@@ -137,8 +149,8 @@ def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeConfig) -> N
         raise refuse(Reason.VIDEO_TOO_LONG, seconds, limits.max_duration_s, "seconds")
     if is_truncated(stored, limits) and limits.integrity == "reject":
         detail = (
-            f"{stored.num_packets} frames, {stored.stored_s:.2f} s stored;"
-            f" {stored.declared} frames, {stored.declared_s:.2f} s declared"
+            f"{stored.num_packets} frames, {stored.stored_s:.2f} s stored, {stored.corrupt} of them"
+            f" cut off; {stored.declared} frames, {stored.declared_s:.2f} s declared"
         )
         raise refuse(Reason.TRUNCATED, 1 - stored.missing, 1 - limits.max_missing, detail)
     if seconds < limits.min_duration_s:
@@ -154,9 +166,7 @@ def _describe(
 ) -> Video:
     stream, picture = reader.stream, first.picture
     sounds = reader.container.streams.audio
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    rotation = clockwise(picture)
-    width, height = upright_size(picture.width, picture.height, aspect, rotation)
+    look = first.look
     return Video(
         video_id=video_id,
         uri="",
@@ -170,10 +180,10 @@ def _describe(
         bit_depth=max(part.bits for part in picture.format.components),
         coded_width=picture.width,
         coded_height=picture.height,
-        rotation=rotation,
-        pixel_aspect=float(aspect),
-        width=width,
-        height=height,
+        rotation=look.rotation,
+        pixel_aspect=float(look.aspect),
+        width=look.width,
+        height=look.height,
         fps=stored.fps,
         constant_fps=stored.constant,
         num_frames=0,
@@ -184,14 +194,9 @@ def _describe(
         decode_errors=0,
         truncated=is_truncated(stored, reader.limits),
         shots=[],
+        mirrored=look.mirrored,
     )
 
 
 def _sound_codec(sounds: tuple[av.AudioStream, ...]) -> str:
     return sounds[0].codec_context.codec.canonical_name if sounds else ""
-
-
-def upright_size(width: int, height: int, aspect: Fraction, rotation: int) -> tuple[int, int]:
-    """Return the size in square pixels, upright: the stored height is kept, the width adapts."""
-    square = max(1, math.floor(width * aspect + Fraction(1, 2)))
-    return (height, square) if rotation in (90, 270) else (square, height)

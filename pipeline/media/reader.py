@@ -1,30 +1,33 @@
-"""Decode video and pictures: the only code that opens a media file.
+"""Decode a video, frame by frame: the frames that a player shows, each with its time.
 
 A file is hostile until proved otherwise. Only known containers open, no container may open
 another file, every cap holds during decoding, and frames are streamed, never collected.
 """
 
+import itertools
 import math
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import cv2
-from av.container import InputContainer
 from av.error import FFmpegError
 
+from pipeline.media.containers import check_file, open_container, video_streams
 from pipeline.media.limits import ProbeConfig, Refused, refuse
+from pipeline.media.look import Look, orientation_of
 from pipeline.media.pixels import Deinterlacer
+from pipeline.media.shown import shown_packets
+from pipeline.media.timeline import Timeline
 from schemas.reasons import Reason
 
 cv2.setNumThreads(1)  # a worker is one core; results do not depend on the machine
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv"
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
-_LFS_MARK = b"version https://git-lfs"
+_BACK_OFF = 4  # by how much further back each further try seeks
+_SEAM = 2  # packets before a key frame in which a demuxer may notice that another recording begins
+_MAX_ASPECT = 8  # of a pixel; anamorphic films have 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,91 +38,42 @@ class Frame:
     pts: int
     duration: int  # as stored, in units of the timebase; the next frame's pts is the truth
     picture: av.VideoFrame
+    look: Look
+    is_start: bool = False  # another recording begins here, which was joined to the one before
 
 
 @dataclass
 class ReadCount:
-    """What went into the decoder and what came out of it, inside the wanted stretch."""
+    """What went into the decoder and what came out of it, inside the wanted stretch.
 
-    packets: int = 0
+    It counts from the first frame that can be shown: what a recording that begins inside a group
+    of pictures stores before it is no damage.
+    """
+
+    packets: int = 0  # that show a picture
     frames: int = 0
-    errors: int = 0  # packets that the decoder refused
+    errors: int = 0  # packets that the decoder refused, or whose end is missing
     corrupt: int = 0  # frames that the decoder had to patch
     unsorted: int = 0  # frames dropped because their time did not advance
 
 
-def check_file(path: str, limits: ProbeConfig) -> int:
-    """Return the size of a regular, readable, non-empty file; raises Refused."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise refuse(Reason.UNREADABLE, None, None, _line(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise refuse(Reason.UNREADABLE, None, None, "not a regular file")
-    if not os.access(path, os.R_OK):
-        raise refuse(Reason.UNREADABLE, None, None, "no permission to read")
-    if status.st_size == 0:
-        raise refuse(Reason.UNREADABLE, 0, 1, "the file is empty")
-    if status.st_size > limits.max_size_bytes:
-        size = status.st_size
-        raise refuse(Reason.FILE_TOO_LARGE, size, limits.max_size_bytes, f"{size} bytes")
-    return status.st_size
-
-
-def open_container(path: str, limits: ProbeConfig) -> InputContainer:
-    """Open a file of a known container that cannot refer to other files; raises Refused."""
-    options = {
-        "format_whitelist": CONTAINERS,
-        "protocol_whitelist": "file",
-        "max_streams": str(limits.max_streams),
-        "max_pixels": str(limits.max_pixels),
-        "threads": "1",
-    }
-    try:
-        # An absolute path is never taken for a protocol ("concat:…").
-        return av.open(os.path.abspath(path), "r", options=options, metadata_errors="replace")
-    except (FFmpegError, ValueError) as error:
-        with open(path, "rb") as file:
-            pointer = file.read(len(_LFS_MARK)) == _LFS_MARK
-        detail = "a Git LFS pointer; run `git lfs pull`" if pointer else _line(error)
-        raise refuse(Reason.NOT_A_VIDEO, None, None, detail) from error
-
-
-def _line(error: Exception) -> str:
-    """Return one short line about an error, without the path."""
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
 class VideoReader:
-    """Streams the frames of a file's first video stream, on one thread, within the limits."""
+    """Streams the frames of the video stream that players choose, on one thread, within limits."""
 
     def __init__(self, path: str, limits: ProbeConfig) -> None:
         self.size_bytes = check_file(path, limits)
-        self.container = open_container(path, limits)
         self.limits = limits
-        self.count = ReadCount()
-        videos = [s for s in self.container.streams.video if not _is_cover(s)]
-        if not videos:
-            self.close()
-            raise refuse(Reason.NOT_A_VIDEO, None, None, "no video stream")
-        self.num_video_streams = len(videos)
-        self.stream = videos[0]
-        try:
-            self._check_stream()
-        except Refused:
-            self.close()
-            raise
-        codec = self.stream.codec_context
-        codec.thread_count = 1
-        codec.thread_type = "NONE"
-        codec.options = {"max_pixels": str(limits.max_pixels)}
+        self._path = path
+        self._open()
         self.timebase: Fraction = self.stream.time_base or Fraction(1, 1000)
         self.start_pts: int = self.stream.start_time or 0
-        rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        rate = self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
         self._nominal = max(1, round(1 / (rate * self.timebase)))
         # AVI stores no display times, and those guessed for B-frames are wrong.
         self._orders_by_dts = self.container.format.name == "avi"
-        self._deinterlacer: Deinterlacer | None = None
+        self._origin = self.start_pts
+        self._before = 0
+        self._begin()
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -129,6 +83,32 @@ class VideoReader:
 
     def close(self) -> None:
         self.container.close()
+
+    def _open(self) -> None:
+        self.container = open_container(self._path, self.limits)
+        try:
+            videos = video_streams(self.container)
+            if not videos:
+                raise refuse(Reason.NOT_A_VIDEO, None, None, "no video stream")
+            self.num_video_streams = len(videos)
+            self.stream = videos[0]
+            self._check_stream()
+        except Refused:
+            self.close()
+            raise
+        codec = self.stream.codec_context
+        codec.thread_count = 1
+        codec.thread_type = "NONE"
+        codec.options = {"max_pixels": str(self.limits.max_pixels)}
+
+    def _begin(self) -> None:
+        """Forget what was read: the next packet comes from another place."""
+        self.count = ReadCount()
+        self.timeline = Timeline(self.container.format.name, self.timebase, self._nominal)
+        self.shows = shown_packets(self.stream.codec_context)
+        self._aspects = _Aspects(self.stream)
+        self._deinterlacer: Deinterlacer | None = None
+        self._last: int | None = None  # pts of the newest picture
 
     def _check_stream(self) -> None:
         codec = self.stream.codec_context
@@ -151,7 +131,34 @@ class VideoReader:
             raise refuse(Reason.UNSUPPORTED_TRANSFER, codec.color_trc, None, detail)
 
     def packets(self, all_streams: bool = False) -> Iterator[av.Packet]:
-        """Yield the stored packets; a container that breaks off ends the iteration."""
+        """Yield the stored packets in one time; a container that breaks off ends the iteration.
+
+        A packet whose end is missing is marked as corrupt. In front of a key frame that is only
+        the seam of two recordings, and the mark is taken away.
+        """
+        for packet in self._without_seams(all_streams):
+            if packet.stream_index == self.stream.index and packet.size:
+                self.timeline.place(packet)
+            yield packet
+
+    def _without_seams(self, all_streams: bool) -> Iterator[av.Packet]:
+        held: list[av.Packet] = []  # from a corrupt packet on
+        for packet in self._stored_packets(all_streams):
+            is_ours = packet.stream_index == self.stream.index
+            begins = bool(is_ours and packet.size and packet.is_keyframe)
+            if begins:
+                for one in held:
+                    one.is_corrupt = False
+            if not held and not (is_ours and packet.is_corrupt):
+                yield packet
+                continue
+            held.append(packet)
+            if begins or len(held) > _SEAM:
+                yield from held
+                held.clear()
+        yield from held
+
+    def _stored_packets(self, all_streams: bool) -> Iterator[av.Packet]:
         demuxed = self.container.demux(*(() if all_streams else (self.stream,)))
         while True:
             try:
@@ -163,100 +170,190 @@ class VideoReader:
                 return
             yield packet
 
+    def time_of(self, packet: av.Packet) -> int | None:
+        """Return when a packet's picture is shown, as near as the container tells."""
+        if self._orders_by_dts or packet.pts is None:
+            return packet.dts
+        return packet.pts
+
     def frames(
-        self, start_s: float = -math.inf, end_s: float = math.inf, fps: float | None = None
+        self,
+        start_s: float = -math.inf,
+        end_s: float = math.inf,
+        fps: float | None = None,
+        may_change: bool = False,
     ) -> Iterator[Frame]:
         """Yield frames with start_s <= time < end_s, counted from the stream's first pts.
 
         A later start seeks when `fps` says that the rate is constant, so that frames can be
         numbered from their times; otherwise packets are counted, not decoded, up to there.
-        Raises Refused at the first frame beyond a limit.
+        Raises Refused at the first frame beyond a limit, and where the picture's size changes
+        unless it `may_change`.
         """
         first, end = self._pts_at(start_s), self._pts_at(end_s)
-        packets = self._packets_from(first, fps) if first is not None else self.packets()
         index, previous, shape = -1, None, None
-        for picture in self._decode(packets, first, end):
+        for picture in self._stretch(first, end, fps):
             pts = picture.pts
             assert pts is not None, "_decode gives every frame a time"
-            shape = shape or _shape(picture)
-            self._check_frame(picture, shape, pts)
+            shape = _shape(picture) if shape is None or may_change else shape
+            self._check_frame(picture, shape)
             if previous is not None and pts <= previous:
                 self.count.unsorted += 1
                 continue
             index = self._first_index(pts, first, fps) if previous is None else index + 1
+            look = self._look_of(picture)
+            is_start = self.timeline.is_start(previous, pts)
+            yield Frame(index, pts, picture.duration or self._nominal, picture, look, is_start)
             previous = pts
-            yield Frame(index, pts, picture.duration or self._nominal, picture)
+
+    def _stretch(
+        self, first: int | None, end: int | None, fps: float | None
+    ) -> Iterator[av.VideoFrame]:
+        """Yield the pictures of a stretch; what lies before it is decoded as far as needed."""
+        if first is None:
+            yield from self._decode(self.packets(), None, end)
+            return
+        self._origin = self._first_shown()
+        if fps is None:
+            decoded = self._decode(self._packets_before(first), first, end)
+        else:
+            decoded = self._decode_from_before(first, end)
+        for picture in decoded:
+            if picture.pts is not None and picture.pts >= first:
+                yield picture
+
+    def _first_shown(self) -> int:
+        """Return the time of the first frame of all, from which frames are numbered."""
+        with VideoReader(self._path, self.limits) as other:
+            frame = next(other.frames(), None)
+        return self.start_pts if frame is None else frame.pts
+
+    def _decode_from_before(self, first: int, end: int | None) -> Iterator[av.VideoFrame]:
+        """Seek and decode from a picture before `first` on.
+
+        A container without an index may come back behind the key frame that is needed; the next
+        try goes further back.
+        """
+        back = math.ceil(1 / self.timebase)
+        while first - back > self.start_pts:
+            self.container.seek(first - back, stream=self.stream)
+            self._begin()
+            decoded = self._decode(self.packets(), first, end)
+            picture = next(decoded, None)
+            if picture is not None and picture.pts is not None and picture.pts < first:
+                return itertools.chain([picture], decoded)
+            back *= _BACK_OFF
+        self.close()
+        self._open()
+        self._begin()
+        return self._decode(self.packets(), first, end)
 
     def _decode(
         self, packets: Iterator[av.Packet], first: int | None, end: int | None
     ) -> Iterator[av.VideoFrame]:
-        """Decode packets into frames of the stretch; a refused packet is counted and skipped."""
-        last = None
+        """Decode packets into the pictures before `end`; count those from `first` on."""
+        recording, restarts = _Recording(), 0
         for packet in packets:
-            wanted = _within(packet.pts, first, end)
-            if packet.size and wanted and not packet.is_discard:
-                self.count.packets += 1
-            try:
-                pictures = packet.decode()
-            except FFmpegError:
-                self.count.errors += wanted
-                continue
-            for picture in self._progressive(pictures, packet):
-                if self._orders_by_dts:
-                    picture.pts = picture.dts
-                if picture.pts is None:
-                    picture.pts = self.start_pts if last is None else last + self._nominal
-                last = picture.pts
-                if end is not None and last >= end:
+            if len(self.timeline.restarts) > restarts:
+                restarts = len(self.timeline.restarts)
+                last = self._last_of_recording()
+                yield from self._shown(last, recording, first, end)
+                recording = _Recording()
+            at = self.time_of(packet)
+            inside = _within(at, first, end)
+            recording.take(packet, at)
+            if packet.size and self.shows(packet) and inside and not packet.is_discard:
+                self.count.packets += recording.await_picture(at)
+            pictures = self._decode_packet(packet, inside and recording.has_begun)
+            for picture in self._shown(pictures, recording, first, end):
+                if end is not None and picture.pts is not None and picture.pts >= end:
                     return
-                if first is None or last >= first:
-                    self.count.frames += 1
-                    self.count.corrupt += picture.is_corrupt
-                    yield picture
-
-    def _progressive(
-        self, pictures: list[av.VideoFrame], packet: av.Packet
-    ) -> Iterator[av.VideoFrame]:
-        """Pass pictures on; from the first interlaced one on, without their combs."""
-        for picture in pictures:
-            if picture.interlaced_frame and self._deinterlacer is None:
-                self._deinterlacer = Deinterlacer(picture, self.timebase)
-            if self._deinterlacer is None:
                 yield picture
-            else:
-                yield from self._deinterlacer.push(picture)
-        if self._deinterlacer is not None and not packet.size:  # the decoder was flushed
-            yield from self._deinterlacer.push(None)
+        if self._deinterlacer is not None:
+            yield from self._deinterlacer.finish()
 
-    def _packets_from(self, first: int, fps: float | None) -> Iterator[av.Packet]:
-        """Yield the packets from a key frame at or before `first` on."""
+    def _decode_packet(self, packet: av.Packet, counts: bool) -> list[av.VideoFrame]:
+        """Return what comes out of the decoder; a refused packet is counted and skipped."""
+        self.count.errors += counts and packet.is_corrupt
+        try:
+            pictures = packet.decode()
+        except FFmpegError:
+            self.count.errors += counts and not packet.is_corrupt
+            return []
+        self._aspects.note(self.time_of(packet))
+        return pictures
+
+    def _last_of_recording(self) -> list[av.VideoFrame]:
+        """Empty the decoder: what follows belongs to another recording."""
+        codec = self.stream.codec_context
+        try:
+            pictures = codec.decode(None)
+        except FFmpegError:
+            pictures = []
+        codec.flush_buffers()
+        return pictures
+
+    def _shown(
+        self,
+        pictures: list[av.VideoFrame],
+        recording: "_Recording",
+        first: int | None,
+        end: int | None,
+    ) -> Iterator[av.VideoFrame]:
+        """Pass on what a player shows, with a time and without combs; count what is inside."""
+        for picture in pictures:
+            if self._orders_by_dts:
+                picture.pts = picture.dts
+            if picture.pts is None:
+                picture.pts = self.start_pts if self._last is None else self._last + self._nominal
+            if not recording.shows(picture):
+                continue
+            self._last = picture.pts
+            self.count.packets += recording.begin_with(picture)
+            if _within(picture.pts, first, end):
+                self.count.frames += 1
+                self.count.corrupt += picture.is_corrupt
+            yield from self._progressive(picture)
+
+    def _progressive(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Pass pictures on; from the first interlaced one on, without their combs."""
+        if self._deinterlacer is not None and not self._deinterlacer.takes(picture):
+            yield from self._deinterlacer.finish()
+            self._deinterlacer = None
+        if picture.interlaced_frame and self._deinterlacer is None:
+            self._deinterlacer = Deinterlacer(picture, self.timebase)
+        if self._deinterlacer is None:
+            yield picture
+        else:
+            yield from self._deinterlacer.push(picture)
+
+    def _packets_before(self, first: int) -> Iterator[av.Packet]:
+        """Yield the packets from two key frames before `first` on; count what lies before."""
         self._before = 0
-        if fps is not None:
-            margin = math.ceil(1 / self.timebase)  # a second earlier: the key frame may lie late
-            self.container.seek(max(self.start_pts, first - margin), stream=self.stream)
-            yield from self.packets()
-            return
-        group: list[av.Packet] | None = []  # packets since the last key frame before `first`
+        counts = shown_packets(self.stream.codec_context)
+        groups: list[list[av.Packet]] | None = [[]]  # of packets, each from a key frame on
         for packet in self.packets():
-            if group is None:
+            if groups is None:
                 yield packet
                 continue
-            early = packet.pts is not None and packet.pts < first
+            at = self.time_of(packet)
+            early = at is not None and at < first
             if early and packet.is_keyframe:
-                group.clear()
-            group.append(packet)
-            if early:
-                self._before += not packet.is_discard
-            elif packet.pts is None or packet.pts >= first + math.ceil(1 / self.timebase):
-                yield from group  # a second later: no reordered frame before `first` follows
-                group = None
-        yield from group or ()
+                groups = [*groups[-1:], []]
+            groups[-1].append(packet)
+            shown = early and packet.size and counts(packet) and not packet.is_discard
+            if shown and at is not None and at >= self._origin:
+                self._before += 1
+            if not early and (at is None or at >= first + math.ceil(1 / self.timebase)):
+                yield from itertools.chain.from_iterable(groups)
+                groups = None  # a second later: no reordered frame before `first` follows
+        yield from itertools.chain.from_iterable(groups or ())
 
     def _first_index(self, pts: int, first: int | None, fps: float | None) -> int:
         if first is None:
             return 0
         if fps is not None:
-            return round((pts - self.start_pts) * self.timebase * Fraction(fps))
+            return round((pts - self._origin) * self.timebase * Fraction(fps))
         return self._before
 
     def _pts_at(self, time_s: float) -> int | None:
@@ -264,21 +361,97 @@ class VideoReader:
             return None
         return self.start_pts + math.ceil(Fraction(time_s) / self.timebase)
 
-    def _check_frame(self, picture: av.VideoFrame, shape: tuple, pts: int) -> None:
+    def _look_of(self, picture: av.VideoFrame) -> Look:
+        aspect = self._aspects.at(picture.pts)
+        return Look(picture.width, picture.height, aspect, orientation_of(picture))
+
+    def _check_frame(self, picture: av.VideoFrame, shape: tuple) -> None:
         limits = self.limits
         if _shape(picture) != shape:
-            detail = f"{_shape(picture)} after {shape} at pts {pts}"
+            detail = f"{_shape(picture)} after {shape} at pts {picture.pts}"
             raise refuse(Reason.SIZE_CHANGES, picture.width * picture.height, None, detail)
         frames = self.count.frames
         if frames > limits.max_frames:
             raise refuse(Reason.VIDEO_TOO_LONG, frames, limits.max_frames, "frames")
-        duration_s = float((pts - self.start_pts) * self.timebase)
-        if duration_s > limits.max_duration_s:
-            raise refuse(Reason.VIDEO_TOO_LONG, duration_s, limits.max_duration_s, "seconds")
+        shown_s = float(self._nominal * frames * self.timebase)
+        if shown_s > limits.max_duration_s:
+            raise refuse(Reason.VIDEO_TOO_LONG, shown_s, limits.max_duration_s, "seconds")
         check_expansion(picture.width * picture.height * frames, self.size_bytes, limits)
         if picture.color_trc in _HDR_TRANSFERS:
             detail = f"HDR ({_HDR_TRANSFERS[picture.color_trc]}) needs tone mapping first"
             raise refuse(Reason.UNSUPPORTED_TRANSFER, picture.color_trc, None, detail)
+
+
+class _Recording:
+    """Knows from which frame on a recording can be shown, and counts the packets from there."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self._is_first = True
+        self._not_before: int | None = None  # time of the first key frame, if others lie before it
+        self._shown_from: int | None = None
+        self._awaited: list[int | None] = []  # times of packets, until a picture comes
+
+    def take(self, packet: av.Packet, at: int | None) -> None:
+        if not self.has_begun and packet.size and packet.is_keyframe:
+            self.has_begun = True
+            self._not_before = None if self._is_first else at
+        self._is_first = False
+
+    def await_picture(self, at: int | None) -> int:
+        """Take note of a packet that shows a picture; return 1 if it is to be counted now."""
+        if not self.has_begun:
+            return 0
+        if self._shown_from is None:
+            self._awaited.append(at)
+            return 0
+        return at is None or at >= self._shown_from
+
+    def shows(self, picture: av.VideoFrame) -> bool:
+        """Tell whether a decoded picture is whole: nothing before the first key frame is."""
+        assert picture.pts is not None, "every picture has a time by now"
+        self.has_begun = self.has_begun or bool(picture.key_frame)
+        return self.has_begun and (self._not_before is None or picture.pts >= self._not_before)
+
+    def begin_with(self, picture: av.VideoFrame) -> int:
+        """Take the next picture; return how many of the awaited packets are to be counted."""
+        if self._shown_from is not None:
+            return 0
+        start = self._shown_from = picture.pts
+        assert start is not None, "every picture has a time by now"
+        counted = sum(at is None or at >= start for at in self._awaited)
+        self._awaited.clear()
+        return counted
+
+
+class _Aspects:
+    """Follows the shape of the pixels, which may change in mid-stream."""
+
+    def __init__(self, stream: av.VideoStream) -> None:
+        self._codec = stream.codec_context
+        declared = stream.sample_aspect_ratio
+        self._changes: list[tuple[float, Fraction]] = [(-math.inf, _sane(declared))]
+        # What a container says holds for the whole stream, and overrules what the stream says.
+        self._follows = declared == self._codec.sample_aspect_ratio
+        self._seen = self._codec.sample_aspect_ratio
+
+    def note(self, pts: int | None) -> None:
+        """Look whether the packet that was just decoded has changed it."""
+        now = self._codec.sample_aspect_ratio
+        if self._follows and now != self._seen and pts is not None:
+            self._changes.append((pts, _sane(now)))
+            self._seen = now
+
+    def at(self, pts: int | None) -> Fraction:
+        assert pts is not None, "every picture has a time by now"
+        return next(aspect for start, aspect in reversed(self._changes) if start <= pts)
+
+
+def _sane(aspect: Fraction | None) -> Fraction:
+    """Return a pixel's width over its height; what no camera makes is taken for square."""
+    if aspect is None or not 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+        return Fraction(1)
+    return aspect
 
 
 def check_expansion(pixels: int, size_bytes: int, limits: ProbeConfig) -> None:
@@ -287,10 +460,6 @@ def check_expansion(pixels: int, size_bytes: int, limits: ProbeConfig) -> None:
     if expansion > limits.max_expansion:
         detail = f"decoded bytes over the {size_bytes} stored"
         raise refuse(Reason.DECOMPRESSION_BOMB, expansion, limits.max_expansion, detail)
-
-
-def _is_cover(stream: av.VideoStream) -> bool:
-    return bool(stream.disposition & stream.disposition.attached_pic)
 
 
 def _shape(picture: av.VideoFrame) -> tuple:

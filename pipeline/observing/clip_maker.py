@@ -10,11 +10,12 @@ from pipeline.execution.stage import ClipRow, Rejected, Still
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, StillMaker
 from pipeline.media.images import encode_jpeg
+from pipeline.media.look import Look
 from pipeline.media.pixels import planes_of
 from pipeline.observing.quality import Quality, QualityMeter
 from schemas.ids import content_id
 from schemas.reasons import Reason
-from schemas.tables import Clip, Video
+from schemas.tables import Clip
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,14 @@ class Dropped:
 
 
 class ClipMaker:
-    """What all clips of a video share: the way to their size, and their settings."""
+    """What all clips of a stretch share: the way to their size, and their settings."""
 
-    def __init__(self, video: Video, fit: Fit, timebase: Fraction, clips: ClipsConfig) -> None:
-        self.video, self.fit, self.timebase, self.clips = video, fit, timebase, clips
+    def __init__(
+        self, video_id: str, look: Look, fit: Fit, timebase: Fraction, clips: ClipsConfig
+    ) -> None:
+        self.video_id, self.fit, self.timebase, self.clips = video_id, fit, timebase, clips
         self.fitter = Fitter(fit)
-        self.still_maker = StillMaker(video, clips.still_side)
+        self.still_maker = StillMaker(look, clips.still_side)
         self.matrix = 1
         self.digest = content_id(asdict(clips.encoding), clips.fps, fit.width, fit.height)
         self._still_step = max(1, round(clips.fps / clips.stills_fps))
@@ -96,7 +99,7 @@ class ClipMaker:
         return ClipEncoder(fit.width, fit.height, self.clips.fps, encoding, self.matrix)
 
     def clip_id(self, first: Ticked, last: Ticked) -> str:
-        return content_id("clip", self.video.video_id, first.pts, last.next_pts, self.digest)
+        return content_id("clip", self.video_id, first.pts, last.next_pts, self.digest)
 
     def place_still(self, jpeg: bytes, frame_index: int, pts: int) -> Still:
         """Return a still with the way from clip pixels to its own."""
@@ -167,7 +170,7 @@ class OpenClip:
         maker, fit = self._maker, self._maker.fit
         return Clip(
             clip_id=clip_id,
-            video_id=maker.video.video_id,
+            video_id=maker.video_id,
             shot_id=self._shot_id,
             start_pts=first.pts,
             end_pts=last.next_pts,

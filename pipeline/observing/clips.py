@@ -2,6 +2,9 @@
 
 Frames are taken on a grid of `fps` ticks a second of the source's own time, scaled at once, and
 wait until the shot detector's verdict on them is final. Only then do they reach an encoder.
+
+Where the source jumps in time, or its picture changes size or shape, a stretch ends: its last shot
+and clips end there, and the next stretch has its own way to the clips' size.
 """
 
 import math
@@ -12,14 +15,19 @@ from typing import Protocol
 
 from pipeline.dataset.units import VideoPart
 from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
-from pipeline.media.fit import Fit, fit_picture, lying
+from pipeline.media.fit import Fit, fit_picture
 from pipeline.media.limits import ProbeConfig, Refused, refuse
+from pipeline.media.look import Look
 from pipeline.media.pixels import Scaler, matrix_of
 from pipeline.media.reader import Frame, ReadCount, VideoReader
 from pipeline.observing.clip_maker import ClipMaker, ClipsConfig, Dropped, OpenClip, Ticked
 from pipeline.observing.shots import ShotDetector, ShotList, ShotsConfig, Verdict
+from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.tables import Video
+
+_GAP_S = 2.0  # without a new picture: what follows belongs to another shot
+_STANDSTILL_S = 15.0  # a picture is not shown for longer: the recording was interrupted
 
 __all__ = ["ClipsConfig", "CutConfig", "cut_video"]
 
@@ -40,14 +48,11 @@ def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> Vi
     ledger = Ledger()
     unit_id = f"{video.video_id}-{part.index:04d}"
     try:
+        _refuse_too_small(video, config.clips)
         with VideoReader(path, config.probe) as reader:
-            cutter = _Cutter(video, _fit_or_refuse(video, config.clips), reader, config.clips)
-            detector = _Watcher(video, part, config.shots)
+            cutter = _Cutter(video, part, reader, config)
             for frame in _frames_of(reader, video, part):
                 cutter.take(frame)
-                cutter.judge(detector.watch(frame))
-            cutter.take_last()
-            cutter.judge(detector.finish())
             clips = cutter.finish()
             _check_integrity(reader.count, part, config.probe)
     except Refused as refused:
@@ -61,19 +66,19 @@ def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> Vi
     )
 
 
-def _fit_or_refuse(video: Video, clips: ClipsConfig) -> Fit:
-    """Return the clips' size; a video too small for any is refused before it is decoded."""
+def _refuse_too_small(video: Video, clips: ClipsConfig) -> None:
+    """Refuse a video that is too small for any clip before it is decoded."""
     fit = fit_picture(video, clips.size_classes, clips.max_upscale)
     if isinstance(fit, Rejected):
         raise Refused(fit)
-    return fit
 
 
 def _frames_of(reader: VideoReader, video: Video, part: VideoPart) -> Iterator[Frame]:
     """Yield the part's frames; the first and last part take whatever lies outside."""
     if part.index == 0:
-        return reader.frames(end_s=part.end_s)
-    return reader.frames(part.start_s, part.end_s, video.fps if video.constant_fps else None)
+        return reader.frames(end_s=part.end_s, may_change=True)
+    fps = video.fps if video.constant_fps else None
+    return reader.frames(part.start_s, part.end_s, fps, may_change=True)
 
 
 def _check_integrity(count: ReadCount, part: VideoPart, limits: ProbeConfig) -> None:
@@ -97,8 +102,8 @@ def _is_short(count: ReadCount, limits: ProbeConfig) -> bool:
 
 
 def _allowed(frames: int, limits: ProbeConfig) -> float:
-    """Frames that may be absent; three may always, where a stream begins in mid-group."""
-    return max(3.0, limits.max_missing * frames)
+    """Frames that may be absent."""
+    return limits.max_missing * frames
 
 
 def _observed(video: Video, count: ReadCount, limits: ProbeConfig, cutter: "_Cutter") -> Video:
@@ -124,15 +129,14 @@ def _accounted(clips: "list[ClipRow | Dropped]", video: Video, ledger: Ledger) -
 
 
 class _Watcher:
-    """Shows the shot detector a small picture of every frame."""
+    """Shows the shot detector a small picture of every frame of a stretch."""
 
-    def __init__(self, video: Video, part: VideoPart, shots: ShotsConfig) -> None:
-        scale = min(1.0, shots.picture_width / max(video.width, video.height))
-        width, height = round(video.width * scale), round(video.height * scale)
-        size = lying(max(2, width), max(2, height), video.rotation)
+    def __init__(self, look: Look, fps: float, shots: ShotsConfig, opened_by: str) -> None:
+        scale = min(1.0, shots.picture_width / max(look.width, look.height))
+        width, height = round(look.width * scale), round(look.height * scale)
+        size = look.orientation.lying(max(2, width), max(2, height))
         self._scale = Scaler(*size, "bgr24", exact=False)
-        opened_by = "start" if part.index == 0 else "part"
-        self._detector = ShotDetector(shots, video.fps, opened_by)
+        self._detector = ShotDetector(shots, fps, opened_by)
 
     def watch(self, frame: Frame) -> Iterator[Verdict]:
         picture = self._scale(frame.picture).to_ndarray()
@@ -143,13 +147,18 @@ class _Watcher:
 
 
 class _Cutter:
-    """Takes decoded frames, then verdicts on them, and makes clips of what is safe."""
+    """Takes decoded frames, asks for verdicts on them, and makes clips of what is safe."""
 
-    def __init__(self, video: Video, fit: Fit, reader: VideoReader, clips: ClipsConfig) -> None:
+    def __init__(
+        self, video: Video, part: VideoPart, reader: VideoReader, config: CutConfig
+    ) -> None:
         self.shots = ShotList(video.video_id, reader.timebase)
+        self._video = video
         self._timebase = reader.timebase
-        self._clips = clips
-        self._maker = ClipMaker(video, fit, reader.timebase, clips)
+        self._config, self._clips = config, config.clips
+        self._opened_by = "start" if part.index == 0 else "part"  # of the first stretch
+        self._watcher: _Watcher | None = None
+        self._maker: ClipMaker | None = None  # None where the picture is too small for clips
         self._previous: Frame | None = None
         self._first_pts = 0
         self._waiting: deque[Ticked] = deque()
@@ -164,28 +173,74 @@ class _Cutter:
         """Time from the first frame to the end of the last one."""
         if self._previous is None:
             return 0.0
-        return float((_end_of(self._previous) - self._first_pts) * self._timebase)
+        return float((self._end_of(self._previous) - self._first_pts) * self._timebase)
 
     def take(self, frame: Frame) -> None:
         """Take the next decoded frame; the one before it now has a known end."""
-        if self._previous is None:
+        previous = self._previous
+        if previous is None:
             self._first_pts = frame.pts
+            self._begin_stretch(frame, self._opened_by)
+        elif opened_by := self._boundary(previous, frame):
+            self._end_stretch(previous, frame)
+            self._begin_stretch(frame, opened_by)
         else:
-            self._select(self._previous, frame.pts)
+            self._select(previous, frame.pts)
         self._previous = frame
+        assert self._watcher is not None, "a stretch has begun"
+        self._judge(self._watcher.watch(frame))
 
-    def take_last(self) -> None:
-        """Close the last frame by its own duration."""
-        if self._previous is not None:
-            self._select(self._previous, _end_of(self._previous))
+    def _boundary(self, previous: Frame, frame: Frame) -> str:
+        """Return what ends the stretch between two frames, or ''."""
+        if frame.look != previous.look:
+            return "size"
+        jump_s = float((frame.pts - previous.pts) * self._timebase)
+        return "gap" if frame.is_start or jump_s > _GAP_S else ""
+
+    def _begin_stretch(self, frame: Frame, opened_by: str) -> None:
+        clips, look = self._clips, frame.look
+        self._watcher = _Watcher(look, self._video.fps, self._config.shots, opened_by)
+        fit = fit_picture(look, clips.size_classes, clips.max_upscale)
+        if isinstance(fit, Fit):
+            self._maker = ClipMaker(self._video.video_id, look, fit, self._timebase, clips)
+        else:
+            self._maker = None
+            clip_id = content_id("clip", self._video.video_id, frame.pts)
+            self._done.append(Dropped(clip_id, fit))
+
+    def _end_stretch(self, last: Frame, following: Frame | None = None) -> None:
+        """Close the last frame where it ends; end its shot and clips."""
+        assert self._watcher is not None, "a stretch has begun"
+        end = self._end_of(last)
+        if following is not None and self._stands_still(last, following):
+            end = last.pts + round(self._clips.max_hold_s / self._timebase)
+        self._select(last, end)
+        self._judge(self._watcher.finish())
+        self._hand_out(last.index)
+        self._end_clips()
+        self.shots.end(last.index + 1, end)
+
+    def _stands_still(self, last: Frame, following: Frame) -> bool:
+        jump_s = float((following.pts - last.pts) * self._timebase)
+        return _GAP_S < jump_s <= _STANDSTILL_S and not following.is_start
+
+    def _end_of(self, frame: Frame) -> int:
+        """Return when a frame without a successor ends; a container may stretch it over a gap."""
+        usual = 1 / (self._video.fps * self._timebase)
+        longest = max(float(usual), float(self._clips.max_hold_s / self._timebase))
+        return frame.pts + (frame.duration if frame.duration <= longest else round(usual))
 
     def _select(self, frame: Frame, next_pts: int) -> None:
         """Scale the frame and queue it once for every tick at which it is shown."""
+        if self._maker is None:
+            return
         first, end = self._tick_at(frame.pts), self._tick_at(next_pts)
         hold = max(1, round(self._clips.max_hold_s * self._clips.fps))
         ticks = range(first, min(end, first + hold))
         if not ticks:
             return
+        if end > ticks.stop:  # nothing shows the rest of it
+            next_pts = math.ceil(ticks.stop / (self._timebase * self._clips.fps))
         picture = self._maker.fitter(frame.picture)
         self._maker.matrix = matrix_of(frame.picture)
         for tick in ticks:
@@ -196,7 +251,7 @@ class _Cutter:
         """Return the first tick at or after a pts."""
         return math.ceil(pts * self._timebase * self._clips.fps)
 
-    def judge(self, verdicts: Iterator[Verdict]) -> None:
+    def _judge(self, verdicts: Iterator[Verdict]) -> None:
         """Follow the shot detector: hand out what is safe, end clips where a shot ends."""
         for verdict in verdicts:
             if verdict.opened_by or not verdict.inside:
@@ -226,6 +281,7 @@ class _Cutter:
             self._end_clips()
             self._next_start = ticked.tick
         if ticked.tick >= self._next_start:
+            assert self._maker is not None, "only what clips can be made of waits"
             self._open.append(OpenClip(self.shots.shot_id, self._maker))
             self._next_start = ticked.tick + self._clips.stride_frames
         for clip in self._open:
@@ -240,13 +296,7 @@ class _Cutter:
         self._next_tick = None
 
     def finish(self) -> list[ClipRow | Dropped]:
-        """Hand out the last frames, end the last shot and return all clips in time order."""
+        """End the last stretch and return all clips in time order."""
         if self._previous is not None:
-            self._hand_out(self._previous.index)
-            self._end_clips()
-            self.shots.end(self._previous.index + 1, _end_of(self._previous))
+            self._end_stretch(self._previous)
         return self._done
-
-
-def _end_of(frame: Frame) -> int:
-    return frame.pts + frame.duration

@@ -12,13 +12,15 @@ import pytest
 from synthetic import moving_shapes, number_frame, read_number, write_bomb, write_video
 
 from pipeline.media.clip_frames import read_clip
+from pipeline.media.containers import open_container
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fitter, StillMaker, buckets, fit_picture
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.media.limits import ProbeConfig, Refused
-from pipeline.media.pixels import Scaler, clockwise, planes_of
+from pipeline.media.look import Orientation, orientation_of
+from pipeline.media.pixels import Scaler, planes_of
 from pipeline.media.probe import probe
-from pipeline.media.reader import VideoReader, check_expansion, open_container
+from pipeline.media.reader import VideoReader, check_expansion
 from pipeline.media.sandbox import Child, SandboxConfig
 from schemas.reasons import Reason
 from schemas.tables import Video
@@ -213,7 +215,7 @@ def test_rotated_picture_stands_upright(tmp_path: Path, rotation: int) -> None:
     assert (video.rotation, video.width, video.height) == (rotation, 320, 192)
     with VideoReader(path, LIMITS) as reader:
         picture = next(reader.frames()).picture
-    assert clockwise(picture) == rotation
+    assert orientation_of(picture) == Orientation(rotation)
     still = StillMaker(video, 1920)(picture)
     assert np.abs(still.astype(int) - upright[0]).mean() < 6
     fit = fit_picture(video, (240,), 1.5)
