@@ -23,15 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure_stages(folder: Path) -> None:
-    from pipeline.curation.curation_config import CurationConfig
     from pipeline.dataset.inputs import list_inputs
     from pipeline.dataset.units import VideoPart
     from pipeline.execution.stage import Rejected
     from pipeline.media.probe import probe
     from pipeline.observing.clips import cut_video
     from pipeline.observing.observe import observing_stages
+    from pipeline.observing.observe_config import ObserveConfig
 
-    config = CurationConfig()
+    config = ObserveConfig()
     stages = observing_stages(config)
     spent: defaultdict[str, float] = defaultdict(float)
     seconds = 0.0
@@ -88,7 +88,12 @@ def _run_copies(original: Path, number: int, workers: int, work: Path) -> tuple:
 
     command = [sys.executable, str(ROOT / "jobs" / "curate.py"), *fast_engines.SETTINGS]
     command += ["--input", str(folder), "--output", str(output)]
-    command += ["--set", f"cluster.workers={workers}", "--set", "duplicates.max_distance=null"]
+    command += [
+        "--set",
+        f"run.cluster.workers={workers}",
+        "--set",
+        "pair.duplicates.max_distance=null",
+    ]
     started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "helpers")}
     job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

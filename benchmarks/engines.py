@@ -22,14 +22,15 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 
-from pipeline.curation.curation_config import CurationConfig  # noqa: E402
 from pipeline.dataset.units import VideoPart  # noqa: E402
-from pipeline.engines.registry import LoadedEngines, engines_preset, load_engines  # noqa: E402
+from pipeline.engines.engines_config import engines_preset  # noqa: E402
+from pipeline.engines.registry import LoadedEngines, load_engines  # noqa: E402
 from pipeline.engines.weights import use_folder  # noqa: E402
-from pipeline.execution.stage import ClipRow  # noqa: E402
+from pipeline.execution.stage import ClipRow, Rejected  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
 from pipeline.observing.clips import cut_video  # noqa: E402
 from pipeline.observing.observe import stages_with  # noqa: E402
+from pipeline.observing.observe_config import ObserveConfig  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
 _METHODS = {"people": "detect", "faces": "detect", "recogniser": "embed", "masks": "segment"}
@@ -70,7 +71,7 @@ def main() -> None:
         use_folder(given.models)
     cv2.setNumThreads(1)
     clock = _clock()
-    config = CurationConfig(engines=engines_preset(given.engines))
+    config = ObserveConfig(engines=engines_preset(given.engines).observing)
     loaded = load_engines(config.engines)
     meters = {task: Meter(getattr(loaded, task), how, clock) for task, how in _METHODS.items()}
     _warm(meters)
@@ -105,7 +106,7 @@ def _warm(meters: dict[str, Meter]) -> None:
 def observe(
     videos: Sequence[Path],
     meters: dict[str, Meter],
-    config: CurationConfig,
+    config: ObserveConfig,
     clock: Callable[[], float],
 ) -> tuple[dict[str, float], list[ClipRow]]:
     """Observe videos as a worker does; return seconds per stage, cutting first, and the clips."""
@@ -121,7 +122,8 @@ def observe(
         spent["cut"] += clock() - start
         for stage in stages:
             start = clock()
-            clips = [stage.process(clip) for clip in clips]
+            done = [stage.process(clip) for clip in clips]
+            clips = [clip for clip in done if not isinstance(clip, Rejected)]
             spent[stage.name] += clock() - start
         rows += clips
     return dict(spent), rows

@@ -34,10 +34,11 @@ from benchmarks.people_metrics import (  # noqa: E402
     load_truth,
     score_clip,
 )
+from pipeline.engines.engines_config import engines_preset  # noqa: E402
 from pipeline.engines.faces.landmarks import complete  # noqa: E402
 from pipeline.engines.identity.spaces import compare, spaces_of  # noqa: E402
 from pipeline.engines.interfaces import PersonImage  # noqa: E402
-from pipeline.engines.registry import engines_preset, load_engine  # noqa: E402
+from pipeline.engines.registry import load_engine  # noqa: E402
 from pipeline.media.images import decode_image  # noqa: E402
 from pipeline.observing.tracks import PeopleConfig  # noqa: E402
 from schemas.columns import from_table  # noqa: E402
@@ -45,8 +46,10 @@ from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "people_truth.json"
 ENGINES = ("embedded", "production", "production:people=yolox,faces=yunet")
-PATIENT = "sandbox.deadline_s=7200"  # on a busy machine nothing may be lost
-SHOTS = "clips.min_s=1.5"  # the shots of the intercut video are two seconds, less their guards
+PATIENT = "run.sandbox.deadline_s=7200"  # on a busy machine nothing may be lost
+SHOTS = (
+    "observe.clips.min_s=1.5"  # the shots of the intercut video are two seconds, less their guards
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def curate(videos: Sequence[Path], output: Path, engines: str) -> None:
     command += ["--output", str(output), "--engines", preset, "--set", SHOTS]
     command += ["--retry-failed", "--set", PATIENT]
     for change in filter(None, changes.split(",")):
-        command += ["--set", f"engines.{change}"]
+        command += ["--set", f"observe.engines.{change}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{engines}: the job ended with {done.returncode}\n{done.stderr}")
@@ -187,7 +190,7 @@ def _print_portraits(engines: str, dataset: Dataset, score: Score, media: Path) 
     """Compare tracks of people of whom there are photographs with these."""
     known = json.loads(GOLDEN.read_text())["images"]
     preset, _, changes = engines.partition(":")
-    names = asdict(engines_preset(preset))
+    names = asdict(engines_preset(preset).observing)
     names |= dict(change.split("=") for change in filter(None, changes.split(",")))
     faces, recogniser = (load_engine(task, names[task]) for task in ("faces", "recogniser"))
     people = set(known.values())

@@ -17,8 +17,9 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 import yaml
 
+from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.identity.spaces import spaces_of
-from pipeline.engines.registry import PRESETS, engines_preset, load_engine
+from pipeline.engines.registry import load_engine
 
 _NAMED = 5  # files named in a complaint
 
@@ -41,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     preset = engines_preset(arguments.engines)
     known = read_known(arguments.known)
-    recogniser = load_engine("recogniser", arguments.recogniser or preset.recogniser)
-    faces = load_engine("faces", arguments.faces or preset.faces)
+    recogniser = load_engine("recogniser", arguments.recogniser or preset.observing.recogniser)
+    faces = load_engine("faces", arguments.faces or preset.observing.faces)
     found = recognise(known.paths, faces, recogniser)
     for text, paths in complaints(known, found).items():
         names = ", ".join(str(path) for path in paths[:_NAMED])
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     own = [asdict(one.own_windows(recogniser.info, current[one.space])) for one in told]
     arguments.output.mkdir(parents=True, exist_ok=True)
     settings = arguments.output / "windows.yaml"
-    content = yaml.safe_dump({"pairing": {"windows": own}}, sort_keys=False)
+    content = yaml.safe_dump({"pair": {"windows": own}}, sort_keys=False)
     settings.write_text(content, encoding="utf-8")
     plot = arguments.output / f"windows.{arguments.plot}"
     draw([(one, one.windows(current[one.space])) for one in told], recogniser.info.id, plot)

@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> int:
         **{field.name: arguments[field.name] for field in fields(CurationConfig)}
     )
     if arguments.licence_policy != "research":
-        check_licences(engine_infos(config.engines), arguments.licence_policy)
+        check_licences(engine_infos(config.engines.chosen), arguments.licence_policy)
     videos = list_inputs(arguments.input)[: arguments.limit]
     store = open_store(arguments.output)
     if arguments.dry_run:

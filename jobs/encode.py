@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> Namespace:
         parser.alias(flag, name)
     parser.flag("--dry-run", "", "show the plan and change nothing", action="store_true")
     parser.add_settings(LatentsConfig, "encoding")
-    parser.add_settings(ClusterConfig, "cluster")
+    parser.add_settings(ClusterConfig, "run.cluster")
     parser.add_settings(TrainConfig)
     return parser.parse(arguments)
 
@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> int:
     training = read_settings(arguments, TrainConfig)
     data = replace(training.data, source="samples")
     recipe = EncodingRecipe(arguments.dataset, training.encoders, data, arguments.encoding)
-    plan, cluster = EncodingPlan(recipe), arguments.cluster
+    plan, cluster = EncodingPlan(recipe), arguments.run.cluster
     print(plan.describe(), flush=True)
     if arguments.dry_run:
         return 0

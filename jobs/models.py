@@ -14,7 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pipeline.engines.registry import PRESETS, engines_preset
+from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
 
 

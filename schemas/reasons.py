@@ -47,6 +47,7 @@ class Reason(StrEnum):
     UNPLEASING = "unpleasing"  # aesthetic score too low
     NOT_SAFE = "not_safe"  # for work
     WATERMARK = "watermark"
+    OWN_GATE = "own_gate"  # a gate or stage of the user's own; detail says more
     # tracks and faces
     NO_PERSON = "no_person"
     TOO_MANY_PEOPLE = "too_many_people"

@@ -16,7 +16,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -65,7 +65,7 @@ _KEY = "allowed"
 
 
 def setting(
-    default: Any,
+    default: Any = MISSING,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -75,7 +75,7 @@ def setting(
     infinite: bool = False,
     unit: str = "",
 ) -> Any:
-    """Return a dataclass field with its default and what it may be; `above`, `below` exclude."""
+    """Return a dataclass field with what it may be; `above`, `below` exclude the bound itself."""
     allowed = Allowed(low, high, above, below, least, infinite, unit)
     return field(default=default, metadata={_KEY: allowed})
 

@@ -6,42 +6,42 @@ SIDE, FRAMES = 64, 9  # of the videos that are learned and generated
 ENGINES = "benchmarks.characters.engines"
 # Drawn films are small and short, have one person each, and no faces.
 CURATE = (
-    f"engines.people={ENGINES}:DrawnPeople",
-    f"engines.faces={ENGINES}:DrawnFaces",
-    f"engines.recogniser={ENGINES}:DrawnRecogniser",
-    f"engines.masks={ENGINES}:DrawnMasks",
-    f"engines.captions={ENGINES}:DrawnCaptions",
-    "probe.min_fps=8",
-    "clips.fps=8",
-    "clips.min_s=1.125",
-    "clips.size_classes=[96]",
-    "tracks.follow_fps=4",
-    "candidates.min_px=16",
-    "candidates.per_track=2",
-    "quality.min_sharpness=0",
-    "quality.min_motion=0",
-    "quality.max_dark=1",
-    "quality.max_text_area=1",
-    "duplicates.max_distance=null",
-    "people.min_px=16",
-    "people.min_s=1",
-    "people.min_body_aspect=0.5",
-    "people.min_motion=0",
-    "pairing.references.min_px=16",
-    "pairing.references.body_parts=true",
-    "pairing.references.match_colour=false",
-    "pairing.splits.train=0.8",
-    "pairing.splits.validation=0.05",
-    "pairing.splits.test=0.15",
+    f"observe.engines.people={ENGINES}:DrawnPeople",
+    f"observe.engines.faces={ENGINES}:DrawnFaces",
+    f"observe.engines.recogniser={ENGINES}:DrawnRecogniser",
+    f"observe.engines.masks={ENGINES}:DrawnMasks",
+    f"pair.engines.captions={ENGINES}:DrawnCaptions",
+    "observe.probe.min_fps=8",
+    "observe.clips.fps=8",
+    "observe.clips.min_s=1.125",
+    "observe.clips.size_classes=[96]",
+    "observe.tracks.follow_fps=4",
+    "observe.candidates.min_px=16",
+    "observe.candidates.per_track=2",
+    "pair.quality.min_sharpness=0",
+    "pair.quality.min_motion=0",
+    "pair.quality.max_dark=1",
+    "pair.quality.max_text_area=1",
+    "pair.duplicates.max_distance=null",
+    "pair.people.min_px=16",
+    "pair.people.min_s=1",
+    "pair.people.min_body_aspect=0.5",
+    "pair.people.min_motion=0",
+    "pair.references.min_px=16",
+    "pair.references.body_parts=true",
+    "pair.references.match_colour=false",
+    "pair.splits.train=0.8",
+    "pair.splits.validation=0.05",
+    "pair.splits.test=0.15",
 )
 _SAME_PICTURE = [
-    f"pairing.augment.{name}=0"
+    f"pair.augment.{name}=0"
     for name in (
         "rotation_degrees", "shrink_octaves", "grow_octaves", "shift", "perspective", "exposure_ev",
         "temperature_mired", "light_ev", "background", "blur", "noise",
     )
 ]  # fmt: skip
-_IN_CLIP = "pairing.references.tiers=[[in_clip_augmented]]"
+_IN_CLIP = "pair.references.tiers=[[in_clip_augmented]]"
 # What a row is trained on -> what is curated otherwise.
 DATASETS: dict[str, tuple[str, ...]] = {
     "cross_shot": (),

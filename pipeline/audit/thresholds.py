@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from pipeline.audit.dataset import Dataset
 from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import SimilarityWindows
-from pipeline.engines.registry import READS, REGISTRY, load_engine
+from pipeline.engines.registry import REGISTRY, load_engine, needs_of
 from pipeline.engines.weights import registry
 from pipeline.observing.quality import QualityConfig
 from pipeline.observing.scores import ScoresConfig
@@ -152,7 +152,7 @@ def known_windows(name: str, recogniser: str) -> tuple[SimilarityWindows | None,
             engine = load_engine("recogniser", each)
             if not recogniser or engine.info.id == recogniser:
                 return engine.windows, spaces_of(engine)
-        if len(READS.get(("recogniser", each), ())) == 1:
+        if len(needs_of("recogniser", each).weights) == 1:
             for weights in registry().values():
                 if weights.windows and f"-{weights.name}/" in recogniser:
                     windows = SimilarityWindows(**weights.windows)

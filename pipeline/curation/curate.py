@@ -1,6 +1,6 @@
 """The whole graph on one screen: raw videos in, a published dataset out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from pipeline.curation.curation_config import CurationConfig
@@ -8,15 +8,29 @@ from pipeline.curation.plan import CurationPlan, remember
 from pipeline.curation.release import release
 from pipeline.dataset.commit import sweep
 from pipeline.dataset.inputs import InputVideo
-from pipeline.dataset.observed import read_observed
+from pipeline.dataset.observed import Observed, read_observed
 from pipeline.dataset.store import Store
 from pipeline.dataset.units import Identified, Receipt, Unit, plan_units
+from pipeline.engines.engines_config import chosen
 from pipeline.engines.registry import engine_infos
 from pipeline.execution import cluster
 from pipeline.execution.placement import Placement, place_observing
 from pipeline.execution.progress import Progress
+from pipeline.execution.stage import Ledger
 from pipeline.observing.observe import identify, observe
-from pipeline.pairing.pair import pair
+from pipeline.pairing.caption_pool import caption_clips
+from pipeline.pairing.edit_references import edit_references
+from pipeline.pairing.gates import apply_gates, describe_videos
+from pipeline.pairing.pair import (
+    Paired,
+    facts_for_captions,
+    first_of_each,
+    identity_spaces,
+    light_tables,
+    of_tracks,
+    put_together,
+)
+from pipeline.pairing.samples import find_cast, plan_cast, without_vetoed
 from schemas.manifest import Manifest
 
 
@@ -40,28 +54,82 @@ def curate(
     if plan.finished and plan.manifest:
         sweep(plan.manifest, store)
         return CurationResult(plan.manifest, changed=False)
-    workers = cluster.num_workers(config.cluster)
-    infos = engine_infos(config.engines)
-    placement = place_observing(config.cluster, cluster.resources(config.cluster), infos, workers)
-    if placement.note:
-        print(placement.note, flush=True)
+    placement, workers = _place(config)
 
-    identified = _identify(plan, config, workers)
+    identified = _identify(plan, config, workers)  # probe
     plan = remember(plan, identified, store, config)
-    units = [unit for unit in plan_units(identified, config.part_s) if plan.lacks(unit)]
-    receipts = _observe(units, store, config, placement)
+    units = plan.missing(plan_units(identified, config.observe.part_s))
+    receipts = _observe(units, store, config, placement)  # shots … candidates
 
     observed = read_observed(plan.receipts_of(videos, receipts), store)
-    paired = pair(observed, videos, plan.video_ids, store, config, workers, plan.vetoes)
+    paired = pair(observed, videos, plan.video_ids, plan.vetoes, store, config, workers)
     manifest = release(paired, videos, plan, store, config, workers)
     return CurationResult(manifest, changed=True, new_units=receipts)
+
+
+def pair(
+    observed: Observed,
+    inputs: Sequence[InputVideo],
+    video_ids: Mapping[str, str],
+    vetoes: Set[str],
+    store: Store,
+    config: CurationConfig,
+    workers: int = 1,
+) -> Paired:
+    """Decide over everything observed. `video_ids` is by uri; `vetoes` are ids of samples."""
+    settings, engines, processes = config.pair, config.engines, config.run.cluster
+    first, copies = first_of_each(inputs, video_ids)
+    videos = describe_videos(observed.videos, first)
+
+    kept = apply_gates(observed, videos, settings.all_gates)  # videos, quality, people
+    candidates, vectors = of_tracks(observed, kept)
+
+    spaces = identity_spaces(engines.observing.recogniser, settings.windows)
+    cast = find_cast(kept.clips, kept.tracks, vectors, spaces, settings.characters)  # characters
+    plans = plan_cast(cast, candidates, vectors, settings)  # references
+
+    edits = edit_references(
+        plans, candidates, observed.unit_of_clip, cast.windows, store, engines, settings.edits,
+        processes, workers,
+    )  # fmt: skip
+    if edits.candidates:
+        candidates, vectors = [*candidates, *edits.candidates], [*vectors, *edits.embeddings]
+        plans = plan_cast(cast, candidates, vectors, settings)
+    plans, review = without_vetoed(plans, vetoes)
+
+    facts, given = facts_for_captions(plans, kept)
+    captions = caption_clips(
+        facts, given, observed.unit_of_clip, store, engines.pairing.captions, settings.captions,
+        processes,
+    )  # fmt: skip
+    samples = put_together(plans, kept, captions, observed.unit_of_clip, edits.paths)
+
+    ledger = Ledger(list(observed.rejects), dict(observed.counts))
+    for part in (copies, kept.ledger, edits.ledger, plans.ledger, review):
+        ledger.merge(part)
+    ledger.check("probe", "video", len(inputs))
+    return Paired(samples, light_tables(observed, videos, plans, samples, ledger), ledger)
+
+
+def _place(config: CurationConfig) -> tuple[Placement, int]:
+    """Say which processes look at the videos, and how many there are in all."""
+    processes = config.run.cluster
+    workers = cluster.num_workers(processes)
+    infos = engine_infos(chosen(config.observe.engines))
+    for_gpu = [info.id for info in infos if info.gpu]
+    placement = place_observing(processes, cluster.resources(processes), for_gpu, workers)
+    if placement.note:
+        print(placement.note, flush=True)
+    return placement, workers
 
 
 def _identify(plan: CurationPlan, config: CurationConfig, workers: int) -> list[Identified]:
     sizes = {video.uri: max(video.size_bytes, 0) for video in plan.pending}
     identified = []
     with Progress("identify", sum(sizes.values())) as progress:
-        for each in identify(plan.pending, config, workers, plan.tombstones):
+        for each in identify(
+            plan.pending, config.observe.probe, config.run, workers, plan.tombstones
+        ):
             identified.append(each)
             progress.advance(sizes[each.uri], refused=int(each.video is None))
     return identified
@@ -73,7 +141,7 @@ def _observe(
     durations = {unit.unit_id: unit.duration_s for unit in units}
     receipts = []
     with Progress("observe", sum(durations.values())) as progress:
-        for receipt in observe(units, store.url, config, placement):
+        for receipt in observe(units, store.url, config.observe, config.run, placement):
             receipts.append(receipt)
             progress.advance(durations[receipt.unit_id], **_came_out(receipt))
     return receipts

@@ -27,7 +27,7 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig
     licences = Counter(video.licence for video in videos)
     print("licences: " + ", ".join(f"{name} ({n})" for name, n in sorted(licences.items())))
     _print_engines(config)
-    print(f"workers: {describe_workers(config.cluster)}")
+    print(f"workers: {describe_workers(config.run.cluster)}")
     print(f"output: {store.url}")
     return DONE
 
@@ -35,7 +35,7 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig
 def _print_engines(config: CurationConfig) -> None:
     """Load every engine once, here, so that one that is missing stops the run before it starts."""
     print("engines:")
-    for info in engine_infos(config.engines):
+    for info in engine_infos(config.engines.chosen):
         use = "commercial use allowed" if info.commercial else "NO commercial use"
         print(f"  {info.task:17} {info.id:24} {info.licence} ({use})", flush=True)
 
@@ -74,8 +74,10 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     share = failed / probed.entered if probed and probed.entered else 0.0
     if failed:
         print(f"{failed} videos failed; see rejects/ and run with --retry-failed to look again")
-    if share > config.max_failed:
-        print(f"{share:.0%} of the videos failed, max_failed allows {config.max_failed:.0%}")
+    if share > config.run.max_failed:
+        print(
+            f"{share:.0%} of the videos failed, run.max_failed allows {config.run.max_failed:.0%}"
+        )
         return TOO_MANY_FAILED
     if samples == 0:
         print("nothing was kept: the table above says where everything went")

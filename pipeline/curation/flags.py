@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from pipeline.engines.registry import engines_preset
+from pipeline.engines.engines_config import engines_preset
 
 
 def expand_settings(arguments: list[str]) -> list[str]:
@@ -11,9 +11,10 @@ def expand_settings(arguments: list[str]) -> list[str]:
     for word in words:
         flag, _, value = word.partition("=")
         if flag == "--engines":
-            preset = asdict(engines_preset(value or next(words, "")))
-            named = {task: name for task, name in preset.items() if isinstance(name, str)}
-            expanded += [f"--engines.{task}={name}" for task, name in named.items()]
+            preset = engines_preset(value or next(words, ""))
+            for section, engines in (("observe", preset.observing), ("pair", preset.pairing)):
+                named = {task: name for task, name in asdict(engines).items() if name}
+                expanded += [f"--{section}.engines.{task}={name}" for task, name in named.items()]
         else:
             expanded.append(f"--{next(words, '')}" if word == "--set" else word)
     return expanded

@@ -1,15 +1,16 @@
 """What a run has to do, given what is there already."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.commit import FOLDERS, STAGING, digest_of, read_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import read_columns
-from pipeline.dataset.settings_digest import differing_keys, settings_digest
+from pipeline.dataset.settings_digest import differing_keys
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import read_tags, vetoed
 from pipeline.dataset.units import (
@@ -23,7 +24,9 @@ from pipeline.dataset.units import (
     split_video,
     write_known_inputs,
 )
+from pipeline.observing.observe_config import OBSERVE_VERSION
 from schemas.manifest import POINTER, Manifest
+from schemas.old_settings import current_settings
 from schemas.tables import Input
 from schemas.tombstones import Tombstones
 
@@ -42,14 +45,27 @@ class CurationPlan:
     finished: bool  # the current version is what the inputs and settings make
     tombstones: Tombstones  # what must not come back
     vetoes: frozenset[str]  # samples that a person refused
+    observe_version: int = OBSERVE_VERSION  # of the code that observed the units
 
     @property
     def video_ids(self) -> dict[str, str]:
         """The video behind each uri."""
         return {uri: known.video_id for uri, known in self.known.items()}
 
-    def lacks(self, unit: Unit) -> bool:
-        return unit.unit_id not in self.receipts
+    def missing(self, units: Iterable[Unit]) -> list[Unit]:
+        """Return the units that are not observed yet.
+
+        Raises ValueError when the others were observed by code that may measure otherwise.
+        """
+        missing = [unit for unit in units if unit.unit_id not in self.receipts]
+        if missing and self.observe_version != OBSERVE_VERSION:
+            raise ValueError(
+                f"the output was observed by an earlier version of the code "
+                f"({self.observe_version}, now {OBSERVE_VERSION}), which may measure otherwise, "
+                f"and {len(missing)} videos or parts are not observed yet; give the new ones "
+                "another --output, or start over with --restart"
+            )
+        return missing
 
     def receipts_of(self, videos: Iterable[InputVideo], new: Iterable[Receipt]) -> list[Receipt]:
         """Return the receipts of these videos' units, from earlier runs and from this one."""
@@ -70,7 +86,7 @@ def make_plan(
     Raises ValueError when the output's units were made with other observing settings, or when it
     holds videos that are not among the inputs (unless `replace_inputs`).
     """
-    _check_settings(store, config)
+    version = _check_settings(store, config)
     receipts = read_receipts(store)
     if retry_failed:
         for unit_id in [unit_id for unit_id, receipt in receipts.items() if receipt.failed]:
@@ -87,10 +103,12 @@ def make_plan(
     finished = (
         manifest is not None
         and not pending
-        and manifest.config_digest == settings_digest(config.deciding())
+        and not _changed(config.identity() | {"observe_version": version}, manifest.config)
         and manifest.inputs_digest == inputs_digest(videos, known, vetoes)
     )
-    return CurationPlan(pending, known, receipts, manifest, sha256, finished, tombstones, vetoes)
+    return CurationPlan(
+        pending, known, receipts, manifest, sha256, finished, tombstones, vetoes, version
+    )
 
 
 def _known_inputs(
@@ -107,16 +125,44 @@ def _known_inputs(
     return known
 
 
-def _check_settings(store: Store, config: CurationConfig) -> None:
+def _check_settings(store: Store, config: CurationConfig) -> int:
+    """Return the version of the code that observed the units; raises ValueError for other settings.
+
+    What was observed by an earlier version stays usable: it is paired anew with new thresholds.
+    """
     if not store.exists(_SETTINGS):
-        return
+        return OBSERVE_VERSION
     then = json.loads(store.read(_SETTINGS))
-    changed = differing_keys(json.loads(json.dumps(config.observing())), then)
+    version = then.get("observe_version", OBSERVE_VERSION)
+    changed = _changed(config.observe.identity() | {"observe_version": version}, then)
     if changed:
         raise ValueError(
             f"{store.url} was observed with other settings; use them again, or another --output, "
             "or start over with --restart:\n  " + "\n  ".join(changed)
         )
+    return version
+
+
+def _changed(now: dict[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """Return the settings that differ from stored ones, also from those of an older version.
+
+    A setting that the older version did not have yet has its default there.
+    """
+    then = current_settings(stored)
+    defaults = json.loads(json.dumps(asdict(CurationConfig())))
+    for section in ("observe", "pair"):
+        if section in then:
+            then[section] = _filled(defaults[section], then[section])
+    return differing_keys(json.loads(json.dumps(now)), then)
+
+
+def _filled(defaults: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings, with defaults where they have none."""
+    filled = dict(defaults) | dict(stored)
+    for name, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _filled(value, filled[name])
+    return filled
 
 
 def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[InputVideo]) -> None:
@@ -152,10 +198,11 @@ def remember(
     known = dict(plan.known)
     for each in identified:
         video = facts[each.uri]
-        num_parts = len(split_video(each.video, config.part_s))
+        num_parts = len(split_video(each.video, config.observe.part_s))
         known[each.uri] = Input(each.uri, video.size_bytes, video.changed, each.video_id, num_parts)
     write_known_inputs(_without_forgotten(known, plan.tombstones), store)
-    settings = json.dumps(config.observing(), indent=1, sort_keys=True)
+    identity = config.observe.identity() | {"observe_version": plan.observe_version}
+    settings = json.dumps(identity, indent=1, sort_keys=True)
     store.write(_SETTINGS, settings.encode())
     return replace(plan, known=known)
 

@@ -42,6 +42,7 @@ def release(
 ) -> Manifest:
     """Build all files of the next version and make it the current one."""
     version = plan.manifest.version + 1 if plan.manifest else 1
+    observed = {"observe_version": plan.observe_version}
     files = [*_stage_samples(paired, version, store, config, workers)]
     files += _stage_tables(paired, version, store)
     splits = {str(split): 0 for split in Split}
@@ -51,10 +52,10 @@ def release(
         version=version,
         parent=plan.manifest_sha256,
         inputs_digest=inputs_digest(videos, plan.known, plan.vetoes),
-        observe_digest=settings_digest(config.observing()),
-        config_digest=settings_digest(config.deciding()),
-        config=config.deciding(),
-        engines=[asdict(info) for info in engine_infos(config.engines)],
+        observe_digest=settings_digest(config.observe.identity() | observed),
+        config_digest=settings_digest(config.identity() | observed),
+        config=config.identity() | observed,
+        engines=[asdict(info) for info in engine_infos(config.engines.chosen)],
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
         funnel=funnel(paired.ledger.counts, paired.ledger.rejects),
         splits=splits,
@@ -67,10 +68,10 @@ def release(
 def _stage_samples(
     paired: Paired, version: int, store: Store, config: CurationConfig, workers: int
 ) -> list[DataFile]:
-    plans = plan_shards(paired.samples, config.shards, version)
+    plans = plan_shards(paired.samples, config.pair.shards, version, config.pair.columns)
     files = []
     with Progress("write", len(paired.samples), unit="shards") as progress:
-        for file in build_shards(plans, store.url, config.cluster, min(workers, len(plans))):
+        for file in build_shards(plans, store.url, config.run.cluster, min(workers, len(plans))):
             files.append(file)
             progress.advance(file.rows, samples=file.rows)
     return files

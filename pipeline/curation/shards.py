@@ -8,30 +8,18 @@ from dataclasses import asdict, dataclass
 from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
 from pipeline.dataset.edited import read_edited
 from pipeline.dataset.media_rows import _read, read_clip_bytes
-from pipeline.dataset.parquet import encode_rows
+from pipeline.dataset.parquet import encode_table
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
 from pipeline.execution.cluster import ClusterConfig, Pool, run
+from pipeline.pairing.own_columns import load_columns, with_columns
+from pipeline.pairing.pair_config import ShardsConfig
 from pipeline.pairing.sample_rows import Ingredients, build_sample
+from schemas.columns import to_table
 from schemas.manifest import DataFile
 from schemas.tables import Candidate, Sample
 
 _MEBIBYTE = 2**20
-
-
-@dataclass(frozen=True)
-class ShardsConfig:
-    """How samples are cut into files.
-
-    Attributes:
-        size_mib: aimed size of a samples file; 256 to 512 suit training at scale.
-    """
-
-    size_mib: int = 256
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.size_mib <= 2048:
-            raise ValueError(f"shards.size_mib must be 1 to 2048, got {self.size_mib}")
 
 
 @dataclass(frozen=True)
@@ -40,16 +28,24 @@ class ShardPlan:
 
     path: str
     samples: tuple[Ingredients, ...]
+    columns: tuple[str, ...] = ()  # of the user, as module:Class
 
     @property
     def digest(self) -> str:
-        return digest_of(asdict(each) for each in self.samples)
+        return digest_of([*(asdict(each) for each in self.samples), *self.columns])
 
 
 def plan_shards(
-    samples: Iterable[Ingredients], config: ShardsConfig, version: int
+    samples: Iterable[Ingredients],
+    config: ShardsConfig,
+    version: int,
+    columns: tuple[str, ...] = (),
 ) -> list[ShardPlan]:
-    """Fill shards in the order of the samples, up to the aimed size of their clips."""
+    """Fill shards in the order of the samples, up to the aimed size of their clips.
+
+    `columns` of the user are checked here, before any worker builds a shard.
+    """
+    load_columns(columns)
     shards: list[list[Ingredients]] = []
     room = 0
     for sample in samples:
@@ -59,7 +55,7 @@ def plan_shards(
         shards[-1].append(sample)
         room -= sample.clip.size_bytes
     return [
-        ShardPlan(table_path("samples", version, number), tuple(shard))
+        ShardPlan(table_path("samples", version, number), tuple(shard), columns)
         for number, shard in enumerate(shards)
     ]
 
@@ -84,7 +80,9 @@ def build_shard(plan: ShardPlan, store: Store) -> DataFile:
         if staged["plan"] == plan.digest:
             return DataFile(**staged["file"])
     samples = [_build(each, store) for each in plan.samples]
-    content = encode_rows(samples, Sample, sample_schema())
+    columns = load_columns(plan.columns)
+    table = with_columns(to_table(samples, Sample), samples, columns)
+    content = encode_table(table.cast(sample_schema(table.schema)))
     file = stage_file(plan.path, content, len(samples), store)
     store.write(note, json.dumps({"plan": plan.digest, "file": asdict(file)}).encode())
     return file

@@ -9,13 +9,15 @@ from schemas.columns import schema_of
 from schemas.tables import MEDIA, Sample
 
 
-def sample_schema() -> pa.Schema:
+def sample_schema(fields: pa.Schema | None = None) -> pa.Schema:
     """Return the samples' Arrow schema with the metadata by which `datasets` types its columns.
+
+    `fields` may have columns that are not ours on its right.
 
     `datasets.load_dataset("parquet", ...)` (4.0 or newer) then shows the clip as Video, image and
     mask of every reference as Image, and everything else as plain values.
     """
-    schema = schema_of(Sample)
+    schema = schema_of(Sample) if fields is None else fields
     features = {name: _feature(schema.field(name).type, name) for name in schema.names}
     metadata = json.dumps({"info": {"features": features}})
     return schema.with_metadata({"huggingface": metadata})

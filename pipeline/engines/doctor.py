@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engines.registry import PRESETS, READS, EnginesConfig
+from pipeline.engines.engines_config import PRESETS, EngineSet
+from pipeline.engines.registry import needs_of
 from pipeline.engines.weights import WeightsEntry, folders, locate, registry, verified
 
 RUNS, DOES_NOT = 0, 1
@@ -141,20 +142,20 @@ def _gpus() -> str:
     return "GPUs: " + "; ".join(done.stdout.split("\n")[:-1])
 
 
-def _row(engines: EnginesConfig) -> str:
-    return ", ".join(f"{task}={name}" for task, name in engines.chosen())
+def _row(engines: EngineSet) -> str:
+    return ", ".join(f"{task}={name}" for task, name in engines.chosen)
 
 
-def _findings(engines: EnginesConfig, missing: set[str], policy: str) -> Iterator[_Finding]:
+def _findings(engines: EngineSet, missing: set[str], policy: str) -> Iterator[_Finding]:
     """Yield what these engines read, and what keeps them from running, one line each."""
     basic = sorted(missing & {name for name, (_, why) in _PACKAGES.items() if why == "everything"})
     if basic:
         yield _Finding(f"install {', '.join(basic)}")
-    for task, name in engines.chosen():
+    for task, name in engines.chosen:
         lacking = sorted(missing.intersection(_NEEDS.get((task, name), ())))
         if lacking:
             yield _Finding(f'{task}={name} lacks {", ".join(lacking)}: pip install -e ".[engines]"')
-        for engine, kind in READS.get((task, name), ()):
+        for engine, kind in needs_of(task, name).weights:
             yield _weights_finding(f"{task}={name}", engine, kind, policy)
 
 

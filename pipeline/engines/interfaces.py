@@ -40,6 +40,23 @@ class EngineInfo:
 
 
 @dataclass(frozen=True)
+class EngineNeeds:
+    """What an engine needs to run: said by its class as `needs`, before anything is loaded.
+
+    Attributes:
+        weights: (engine, task) of entries in models.yaml whose files it reads.
+        landmarks: whether it needs five points of every face.
+        memory_mib: resident memory that one worker's copy takes on a CPU, with what it loads.
+        gpu_mib: memory that it takes on a GPU; 0 for an engine that computes on CPUs alone.
+    """
+
+    weights: tuple[tuple[str, str], ...] = ()
+    landmarks: bool = False
+    memory_mib: int = 0
+    gpu_mib: int = 0
+
+
+@dataclass(frozen=True)
 class Detections:
     """The people in one picture, best first."""
 

@@ -24,19 +24,19 @@ _REGISTRY = Path(__file__).with_name("models.yaml")
 
 # What to choose where a task's engine is missing or its licence does not fit.
 EMBEDDED = {
-    "person_detection": "engines.people: opencv",
-    "face_detection": "engines.faces: opencv",
-    "face_pose": "engines.faces: scrfd (yaw from five points) or opencv",
-    "recognition": "engines.recogniser: appearance",
-    "face_recognition": "engines.recogniser: appearance",
-    "body_recognition": "engines.recogniser: arcface (faces only) or appearance",
-    "segmentation": "engines.masks: grabcut",
-    "captioning": "engines.captions: attributes",
+    "person_detection": "observe.engines.people: opencv",
+    "face_detection": "observe.engines.faces: opencv",
+    "face_pose": "observe.engines.faces: scrfd (yaw from five points) or opencv",
+    "recognition": "observe.engines.recogniser: appearance",
+    "face_recognition": "observe.engines.recogniser: appearance",
+    "body_recognition": "observe.engines.recogniser: arcface (faces only) or appearance",
+    "segmentation": "observe.engines.masks: grabcut",
+    "captioning": "pair.engines.captions: attributes",
 }
 PERMISSIVE = EMBEDDED | {
-    "person_detection": "engines.people: yolox (Apache-2.0) or opencv",
-    "face_detection": "engines.faces: yunet (MIT) or opencv",
-    "recognition": "engines.recogniser: sface (Apache-2.0) or appearance",
+    "person_detection": "observe.engines.people: yolox (Apache-2.0) or opencv",
+    "face_detection": "observe.engines.faces: yunet (MIT) or opencv",
+    "recognition": "observe.engines.recogniser: sface (Apache-2.0) or appearance",
 }
 
 

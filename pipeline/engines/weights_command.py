@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.engines.engines_config import EngineSet
 from pipeline.engines.fetch import Opener, fetch, open_https
-from pipeline.engines.registry import EnginesConfig, engine_infos, missing_weights
+from pipeline.engines.registry import engine_infos, missing_weights
 from pipeline.engines.weights import (
     WeightsEntry,
     check_licences,
@@ -57,14 +58,14 @@ def fetch_weights(
     return OK
 
 
-def check_engines(engines: EnginesConfig, policy: str) -> int:
+def check_engines(engines: EngineSet, policy: str) -> int:
     """Check every file that the engines read, then load them; say what is wrong."""
-    wrong = missing_weights(engines)
+    wrong = missing_weights(engines.chosen)
     for text in wrong:
         print(text)
     if wrong:
         return INCOMPLETE
-    infos = engine_infos(engines)
+    infos = engine_infos(engines.chosen)
     for info in infos:
         use = "commercial use allowed" if info.commercial else "NO commercial use"
         print(f"{info.task:17} {info.id:44} {info.licence} ({use})")

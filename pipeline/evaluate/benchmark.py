@@ -72,7 +72,8 @@ def build_benchmark(dataset: Store, output: Path, choice: ItemsConfig) -> Benchm
         there = ", ".join(f"{n} {split}" for split, n in manifest.splits.items())
         raise ValueError(
             f"no sample of {', '.join(choice.splits)} can be used; the dataset has {there}. Curate "
-            "more video or with larger splits.test, or take --splits train for a trial of the path"
+            "more video or with larger pair.splits.test, or take --splits train for a trial of the "
+            "path"
         )
     store, made = open_store(output), {}
     wanted = {row["clip_id"] for row in chosen}

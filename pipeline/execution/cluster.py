@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from pipeline.execution.device import DEVICE
 from pipeline.execution.machine import has_gpu, usable_cpus
 from pipeline.execution.worker import Make, Pool, Raised, run_in_this_process
+from schemas.settings import check_settings, setting
 
 _PAYLOAD = "payload"
 # A worker that is killed by the machine is replaced; a row that kills its worker each time must not
@@ -45,21 +46,17 @@ class ClusterConfig:
         no_progress_s: seconds without any finished row after which a run on Ray gives up.
     """
 
-    workers: int = 0
-    gpus_per_worker: float = 0.25
-    gpu_workers: int = 0
-    no_progress_s: int = _NO_PROGRESS_S
+    workers: int = setting(0, low=0, high=100_000)
+    gpus_per_worker: float = setting(0.25, low=0, high=64)
+    gpu_workers: int = setting(0, low=0, high=100_000)
+    no_progress_s: int = setting(_NO_PROGRESS_S, low=1, high=10**6, unit="s")
 
     def __post_init__(self) -> None:
+        check_settings(self, "run.cluster")
         share = self.gpus_per_worker
-        if share < 0 or (share > 1 and share != int(share)):
+        if share > 1 and share != int(share):
             raise ValueError(
-                f"cluster.gpus_per_worker must be 0 to 1 or a whole number, got {share:g}"
-            )
-        if self.workers < 0 or self.gpu_workers < 0:
-            raise ValueError(
-                f"cluster.workers and cluster.gpu_workers must be >= 0, got {self.workers} and "
-                f"{self.gpu_workers}"
+                f"run.cluster.gpus_per_worker must be 0 to 1 or a whole number, got {share:g}"
             )
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.engines.interfaces import EngineInfo
 from pipeline.execution.cluster import Budget, ClusterConfig, Pool, Resources
 
 
@@ -26,18 +25,20 @@ class Placement:
 
 
 def place_observing(
-    wanted: ClusterConfig, have: Resources, engines: Sequence[EngineInfo], workers: int
+    wanted: ClusterConfig, have: Resources, for_gpu: Sequence[str], workers: int
 ) -> Placement:
-    """Place the observing engines. Raises Budget when what was asked for does not fit."""
-    for_gpu = [info.id for info in engines if info.gpu]
+    """Place the observing engines; `for_gpu` names those that want a GPU.
+
+    Raises Budget when what was asked for does not fit.
+    """
     if not for_gpu or wanted.gpus_per_worker == 0 or have.gpus == 0:
         return Placement((Pool("observe", workers),), _cpu_note(wanted, have, for_gpu))
     slots = gpu_slots(have.gpus, wanted.gpus_per_worker)
     if slots == 0 or wanted.gpu_workers > slots:
         raise Budget(
-            f"cluster.gpu_workers={wanted.gpu_workers or 1} of cluster.gpus_per_worker="
+            f"run.cluster.gpu_workers={wanted.gpu_workers or 1} of run.cluster.gpus_per_worker="
             f"{wanted.gpus_per_worker:g} do not fit on {have.gpus:g} GPUs, which hold {slots}; "
-            "lower one of them, or set cluster.gpus_per_worker=0 to stay on the CPUs"
+            "lower one of them, or set run.cluster.gpus_per_worker=0 to stay on the CPUs"
         )
     share = wanted.gpus_per_worker
     if workers == 1:
@@ -48,8 +49,8 @@ def place_observing(
     looking = wanted.gpu_workers or min(slots, workers // 2)
     if looking >= workers:
         raise Budget(
-            f"cluster.gpu_workers={looking} leave none of {workers} workers to cut clips; lower "
-            "cluster.gpu_workers or raise cluster.workers"
+            f"run.cluster.gpu_workers={looking} leave none of {workers} workers to cut clips; "
+            "lower run.cluster.gpu_workers or raise run.cluster.workers"
         )
     pools = (Pool("clips", workers - looking), Pool("people", looking, gpus=share))
     note = f"{workers - looking} workers cut clips, {looking} run engines on {share:g} GPU each"
@@ -57,13 +58,13 @@ def place_observing(
 
 
 def place_captioner(
-    wanted: ClusterConfig, have: Resources, engine: EngineInfo, num_batches: int
+    wanted: ClusterConfig, have: Resources, gpu: bool, num_batches: int
 ) -> Pool | None:
-    """Return the pool of a captioner that wants GPUs, None where it runs in this process.
+    """Return the pool of a captioner that wants a `gpu`, None where it runs in this process.
 
     A captioner takes whole GPUs: it runs after the others have left.
     """
-    if not engine.gpu or wanted.gpus_per_worker == 0 or have.gpus < 1:
+    if not gpu or wanted.gpus_per_worker == 0 or have.gpus < 1:
         return None
     size = max(1, min(int(have.gpus), int(have.cpus), num_batches))
     return Pool("captions", size, gpus=1.0)
@@ -79,5 +80,5 @@ def gpu_slots(gpus: float, share: float) -> int:
 def _cpu_note(wanted: ClusterConfig, have: Resources, for_gpu: Sequence[str]) -> str:
     if not for_gpu:
         return ""
-    why = "cluster.gpus_per_worker is 0" if have.gpus else "the cluster has no GPU"
+    why = "run.cluster.gpus_per_worker is 0" if have.gpus else "the cluster has no GPU"
     return f"{why}: {', '.join(for_gpu)} run on the CPU"

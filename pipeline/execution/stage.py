@@ -1,10 +1,7 @@
-"""What every stage shares: the row that it works on, and how it says no.
-
-A stage is a frozen dataclass (its config) with `process(row) -> row | Rejected`. It never touches
-Ray, files outside its row, clocks, or global random state.
-"""
+"""What every stage shares: the contract, the row that it works on, and how it says no."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from schemas.reasons import Failure, Reason
 from schemas.tables import Candidate, Clip, Embedding, Reject, Track, Video
@@ -33,6 +30,27 @@ class Rejected:
             detail=self.detail,
             number=number,
         )
+
+
+Row = TypeVar("Row")
+
+
+class Stage(Protocol[Row]):
+    """One step of the work on a row: it measures, adds, or says no.
+
+    It is built once per worker and called for every row. It never touches Ray, files outside its
+    row, clocks, or global random state: the same row always gives the same answer. Bad data is a
+    `Rejected`; an exception ends the run, a process that dies costs the row alone.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the funnel and the rejects call it."""
+        ...
+
+    def process(self, row: Row) -> Row | Rejected:
+        """Return the row with what was measured, or why it goes no further."""
+        ...
 
 
 def failed_entry(

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
+from pipeline.engines.engines_config import EnginesConfig
 from pipeline.engines.identity.spaces import compare, spaces_of
 from pipeline.engines.interfaces import PersonImage
-from pipeline.engines.registry import EnginesConfig, LoadedEngines, load_engines
+from pipeline.engines.registry import LoadedEngines, load_engines
 from pipeline.media.images import decode_image
 from schemas.manifest import Manifest
 from schemas.old_settings import current_settings

@@ -3,9 +3,12 @@
 import io
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import av
 from av.container.core import Flags
+
+from schemas.settings import check_settings, setting
 
 _COLOUR_TAGS = {1: (1, 1, 1), 5: (6, 6, 6)}  # matrix of Scaler: AVCOL matrix, primaries, transfer
 
@@ -17,11 +20,29 @@ class EncodingConfig:
     ultrafast 20: 1.4 ms 18 kB 45.0 dB · superfast 20: 3.2 ms 15 kB 44.8 dB ·
     veryfast 18: 5.1 ms 12 kB 45.0 dB. Encoding is most of the cost of a clip, and storage is
     cheap beside it; ultrafast also decodes fastest in training.
+
+    Attributes:
+        preset: of x264: slower ones store less.
+        crf: quality: 0 loses nothing, 51 is the worst.
+        keyframe_every: distance of key frames; bounds what a reader decodes to reach a frame.
     """
 
-    preset: str = "ultrafast"
-    crf: int = 20
-    keyframe_every: int = 48  # frames; bounds what a reader decodes to reach a frame
+    preset: Literal[
+        "ultrafast",
+        "superfast",
+        "veryfast",
+        "faster",
+        "fast",
+        "medium",
+        "slow",
+        "slower",
+        "veryslow",
+    ] = "ultrafast"
+    crf: int = setting(20, low=0, high=51)
+    keyframe_every: int = setting(48, low=1, high=1000, unit="frames")
+
+    def __post_init__(self) -> None:
+        check_settings(self, "observe.clips.encoding")
 
 
 class ClipEncoder:

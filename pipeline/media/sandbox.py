@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from schemas.reasons import Failure
+from schemas.settings import check_settings, setting
 
 _POLL_S = 0.05  # how often memory and deadline are looked at
 # Sent from outside, so no fault of the call: by the kernel when memory is short, or by Ray, which
@@ -47,11 +48,19 @@ class SandboxConfig:
         calls: calls after which the child is replaced, which bounds leaks of native code.
     """
 
-    deadline_s: float = 120.0
-    deadline_per_video_s: float = 10.0
-    memory_mib: int = 3072
-    address_space_mib: int = 16384
-    calls: int = 200
+    deadline_s: float = setting(120.0, above=0, high=86_400, unit="s")
+    deadline_per_video_s: float = setting(10.0, low=0, high=3600, unit="s")
+    memory_mib: int = setting(3072, low=64, high=2**20, unit="MiB")
+    address_space_mib: int = setting(16384, low=0, high=2**24, unit="MiB")
+    calls: int = setting(200, low=1, high=10**6)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "run.sandbox")
+        if 0 < self.address_space_mib < self.memory_mib:
+            raise ValueError(
+                f"run.sandbox.address_space_mib must be 0 or >= memory_mib ({self.memory_mib}), "
+                f"got {self.address_space_mib}"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,14 +140,14 @@ class Child:
         assert self._process is not None
         while not self._connection.poll(_POLL_S):
             if clock.is_over():
-                detail = f"no result after {clock.waited_s:.0f} s; raise sandbox.deadline_s"
+                detail = f"no result after {clock.waited_s:.0f} s; raise run.sandbox.deadline_s"
                 return Died(Failure.TIMEOUT, stage, detail)
             used = resident_mib(self._process.pid)
             allowed = self._limits.memory_mib
             if self._idle_mib and used > self._idle_mib + allowed:
                 detail = (
                     f"{used} MiB resident, {allowed} allowed beyond the {self._idle_mib} of its "
-                    "engines; raise sandbox.memory_mib"
+                    "engines; raise run.sandbox.memory_mib"
                 )
                 return Died(Failure.MEMORY, stage, detail)
         return None

@@ -26,6 +26,7 @@ from pipeline.pictures.image_measures import (
 )
 from pipeline.pictures.looks import look_of
 from schemas.ids import content_id
+from schemas.settings import check_settings, setting
 from schemas.tables import Candidate, Clip, Embedding, FaceBox, Track
 
 _EDGE = 0.02  # of the still's side: a box this near is cut by the picture's edge
@@ -47,23 +48,14 @@ class CandidatesConfig:
         jpeg_quality: of the crop.
     """
 
-    per_track: int = 4
-    margin: float = 1.4
-    max_side: int = 1024
-    min_px: float = 64.0
-    jpeg_quality: int = 95
+    per_track: int = setting(4, low=1, high=100)
+    margin: float = setting(1.4, low=1, high=4)
+    max_side: int = setting(1024, low=64, high=8192, unit="pixels")
+    min_px: float = setting(64.0, low=0, high=8192, unit="pixels")
+    jpeg_quality: int = setting(95, low=1, high=100)
 
     def __post_init__(self) -> None:
-        if self.per_track < 1 or self.max_side < 64:
-            raise ValueError(
-                f"candidates.per_track must be >= 1 and max_side >= 64, "
-                f"got {self.per_track} and {self.max_side}"
-            )
-        if self.margin < 1:
-            raise ValueError(
-                f"candidates.margin must be >= 1, so that the crop holds the person; "
-                f"got {self.margin:g}"
-            )
+        check_settings(self, "observe.candidates")
 
 
 @dataclass(frozen=True)

@@ -15,31 +15,53 @@ from pipeline.media.pixels import planes_of
 from pipeline.observing.quality import Quality, QualityMeter
 from schemas.ids import content_id
 from schemas.reasons import Reason
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip
 
 
 @dataclass(frozen=True)
 class ClipsConfig:
-    """What clips are cut from a shot."""
+    """What clips are cut from a shot.
 
-    min_s: float = 2.0
-    max_s: float = 10.0
-    stride_s: float | None = None  # from one clip's start to the next; None is max_s, no overlap
-    fps: int = 16  # what Wan-type video models are trained at
-    guard: int = 2  # source frames left out on both sides of a cut
-    size_classes: tuple[int, ...] = (480, 320, 240)
-    max_upscale: float = 1.5
-    stills_fps: float = 2.0
-    still_side: int = 1920  # longest side of a still, pixels
-    still_quality: int = 92  # of JPEG
-    max_hold_s: float = 0.5  # a frame shown for longer ends the clip
+    Attributes:
+        min_s: shortest clip.
+        max_s: longest clip.
+        stride_s: from one clip's start to the next; null is max_s, without overlap.
+        fps: frame rate of clips; 16 is what Wan-type video models are trained at.
+        guard: source frames left out on both sides of a cut.
+        size_classes: short sides that clips may have, largest first that fits is taken.
+        max_upscale: how far a smaller video may be enlarged to the next size.
+        stills_fps: full source frames kept for references.
+        still_side: longest side of a still.
+        still_quality: JPEG quality of a still.
+        max_hold_s: a frame shown for longer ends the clip.
+        encoding: how clips are stored.
+    """
+
+    min_s: float = setting(2.0, low=0.1, high=600, unit="s")
+    max_s: float = setting(10.0, low=0.1, high=600, unit="s")
+    stride_s: float | None = setting(None, low=0.1, high=600, unit="s")
+    fps: int = setting(16, low=1, high=120, unit="frames/s")
+    guard: int = setting(2, low=0, high=100, unit="frames")
+    size_classes: tuple[int, ...] = setting((480, 320, 240), low=64, high=4320, least=1)
+    max_upscale: float = setting(1.5, low=1, high=8)
+    stills_fps: float = setting(2.0, low=0.1, high=30, unit="stills/s")
+    still_side: int = setting(1920, low=64, high=8192, unit="pixels")
+    still_quality: int = setting(92, low=1, high=100)
+    max_hold_s: float = setting(0.5, above=0, high=600, unit="s")
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_s <= self.max_s:
-            raise ValueError(f"min_s must be in (0, max_s = {self.max_s}], got {self.min_s}")
-        if self.stride_s is not None and self.stride_s <= 0:
-            raise ValueError(f"stride_s must be above 0, got {self.stride_s}")
+        check_settings(self, "observe.clips")
+        if self.min_s > self.max_s:
+            raise ValueError(
+                f"observe.clips.min_s must be at most max_s ({self.max_s:g} s), got {self.min_s:g}"
+            )
+        if self.stills_fps > self.fps:
+            raise ValueError(
+                f"observe.clips.stills_fps must be at most fps ({self.fps}), "
+                f"got {self.stills_fps:g}"
+            )
 
     @property
     def min_frames(self) -> int:

@@ -16,6 +16,7 @@ from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image
 from pipeline.observing.tracks import agreement, like_most, shot_size
 from pipeline.pictures.boxes import clip_to, iou, padded_crop
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Embedding, FaceBox, Track
 
 _MARGIN = 0.12  # around a person's box: hair and a box that lags behind
@@ -38,15 +39,11 @@ class FacesConfig:
         max_images: images per track that go into its mean vector, evenly spread in time.
     """
 
-    search_px: int = 224
-    max_images: int = 8
+    search_px: int = setting(224, low=64, high=4096, unit="pixels")
+    max_images: int = setting(8, low=1, high=1000)
 
     def __post_init__(self) -> None:
-        if self.search_px < 64 or self.max_images < 1:
-            raise ValueError(
-                f"faces.search_px must be >= 64 and max_images >= 1, "
-                f"got {self.search_px} and {self.max_images}"
-            )
+        check_settings(self, "observe.faces")
 
 
 @dataclass(frozen=True)

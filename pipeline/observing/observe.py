@@ -10,21 +10,23 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.inputs import InputVideo, local_copy
 from pipeline.dataset.store import open_store
 from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
 from pipeline.engines.registry import LoadedEngines, load_engines
-from pipeline.execution.cluster import Pool, run
+from pipeline.execution.cluster import ClusterConfig, Pool, run
 from pipeline.execution.placement import Placement
-from pipeline.execution.stage import Ledger, Rejected, VideoRow, failed_entry
+from pipeline.execution.plugins import load_own
+from pipeline.execution.stage import ClipRow, Ledger, Rejected, Stage, VideoRow, failed_entry
+from pipeline.media.limits import ProbeConfig
 from pipeline.media.probe import probe
 from pipeline.media.sandbox import Announce, Child, Died, Handler, SandboxConfig
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.clips import cut_video
 from pipeline.observing.faces import FindFaces
+from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.scores import ScoreClips
 from pipeline.observing.tracks import TrackPeople
 from schemas.ids import bytes_id, content_id
@@ -35,18 +37,31 @@ from schemas.tombstones import Tombstones
 _BLOCK = 1 << 20
 
 
+class Processes(Protocol):
+    """Which processes work, and what a child of one may take."""
+
+    @property
+    def cluster(self) -> ClusterConfig: ...
+    @property
+    def sandbox(self) -> SandboxConfig: ...
+
+
 def identify(
-    videos: Iterable[InputVideo], config: CurationConfig, workers: int, tombstones: Tombstones
+    videos: Iterable[InputVideo],
+    limits: ProbeConfig,
+    processes: Processes,
+    workers: int,
+    tombstones: Tombstones,
 ) -> Iterator[Identified]:
     """Hash and probe every input, each in a process that may die; a forgotten one only hash."""
-    make = functools.partial(_make_identifier, config, tombstones)
-    yield from run(videos, [(Pool("identify", workers), make)], config.cluster)
+    make = functools.partial(_make_identifier, limits, processes.sandbox, tombstones)
+    yield from run(videos, [(Pool("identify", workers), make)], processes.cluster)
 
 
 def _make_identifier(
-    config: CurationConfig, tombstones: Tombstones
+    limits: ProbeConfig, sandbox: SandboxConfig, tombstones: Tombstones
 ) -> Callable[[InputVideo], Identified]:
-    child = Child(functools.partial(_make_prober, config), config.sandbox)
+    child = Child(functools.partial(_make_prober, limits), sandbox)
 
     def identify_one(video: InputVideo) -> Identified:
         refused = _refuse_special_file(video)
@@ -107,30 +122,34 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def _make_prober(config: CurationConfig) -> Handler:
+def _make_prober(limits: ProbeConfig) -> Handler:
     def prober(argument: tuple[str, str], announce: Announce) -> Video | Rejected:
         announce("probe")
         path, video_id = argument
-        return probe(path, video_id, config.probe)
+        return probe(path, video_id, limits)
 
     return prober
 
 
 def observe(
-    units: Iterable[Unit], output: str, config: CurationConfig, placement: Placement
+    units: Iterable[Unit],
+    output: str,
+    config: ObserveConfig,
+    processes: Processes,
+    placement: Placement,
 ) -> Iterator[Receipt]:
     """Observe and commit every unit; yields receipts as units are finished."""
     last = placement.pools[-1]
-    limits = config.sandbox
+    sandbox = processes.sandbox
     if last.gpus:
-        limits = replace(limits, address_space_mib=0)
+        sandbox = replace(sandbox, address_space_mib=0)
     if placement.apart:
-        first = (placement.pools[0], functools.partial(_make_cutter, config))
-        second = (last, functools.partial(_make_committer, output, config, limits, make_looker))
-        yield from run(units, [first, second], config.cluster)
+        first = (placement.pools[0], functools.partial(_make_cutter, config, processes.sandbox))
+        second = (last, functools.partial(_make_committer, output, config, sandbox, make_looker))
+        yield from run(units, [first, second], processes.cluster)
     else:
-        make = functools.partial(_make_committer, output, config, limits, make_observer)
-        yield from run(units, [(last, make)], config.cluster)
+        make = functools.partial(_make_committer, output, config, sandbox, make_observer)
+        yield from run(units, [(last, make)], processes.cluster)
 
 
 @dataclass(frozen=True)
@@ -141,19 +160,19 @@ class CutUnit:
     video: VideoRow
 
 
-def _make_cutter(config: CurationConfig) -> Callable[[Unit], CutUnit]:
-    child = Child(functools.partial(make_observer, config, with_engines=False), config.sandbox)
+def _make_cutter(config: ObserveConfig, sandbox: SandboxConfig) -> Callable[[Unit], CutUnit]:
+    child = Child(functools.partial(make_observer, config, with_engines=False), sandbox)
     return lambda unit: CutUnit(unit, _cut_in(child, unit))
 
 
 def _make_committer(
     output: str,
-    config: CurationConfig,
-    limits: SandboxConfig,
-    make: Callable[[CurationConfig], Handler],
+    config: ObserveConfig,
+    sandbox: SandboxConfig,
+    make: Callable[[ObserveConfig], Handler],
 ) -> Callable[[Any], Receipt]:
     """Return what observes and commits a Unit, or looks at and commits a CutUnit."""
-    child = Child(functools.partial(make, config), limits)
+    child = Child(functools.partial(make, config), sandbox)
     store = open_store(output)
 
     def observe_and_commit(work: Unit | CutUnit) -> Receipt:
@@ -201,7 +220,7 @@ def _dead(unit: Unit, died: Died) -> VideoRow:
     return VideoRow(video=None, ledger=ledger)
 
 
-def make_observer(config: CurationConfig, with_engines: bool = True) -> Handler:
+def make_observer(config: ObserveConfig, with_engines: bool = True) -> Handler:
     """Build the stages and their engines once; the handler takes (path, unit).
 
     Without engines it only cuts: `make_looker` does the rest.
@@ -218,7 +237,7 @@ def make_observer(config: CurationConfig, with_engines: bool = True) -> Handler:
     return observer
 
 
-def make_looker(config: CurationConfig) -> Handler:
+def make_looker(config: ObserveConfig) -> Handler:
     """Build the stages and their engines once; the handler takes a video that was cut."""
     stages = observing_stages(config)
 
@@ -228,23 +247,25 @@ def make_looker(config: CurationConfig) -> Handler:
     return looker
 
 
-def observing_stages(config: CurationConfig) -> tuple[Any, ...]:
+def observing_stages(config: ObserveConfig) -> tuple[Stage[ClipRow], ...]:
     """Build what looks at clips and the people in them, in order; loads the engines."""
     return stages_with(load_engines(config.engines), config)
 
 
-def stages_with(engines: LoadedEngines, config: CurationConfig) -> tuple[Any, ...]:
-    """Return the stages around engines that are loaded."""
+def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[ClipRow], ...]:
+    """Return the stages around engines that are loaded, in the order in which clips meet them."""
     scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
+    own = (load_own("observe.stages", name, ("name", "process")) for name in config.stages)
     return (
         *scoring,
         TrackPeople(engines.people, config.tracks),
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),
+        *own,
     )
 
 
-def apply_stages(video: VideoRow, stages: Iterable[Any], announce: Announce) -> VideoRow:
+def apply_stages(video: VideoRow, stages: Iterable[Stage[ClipRow]], announce: Announce) -> VideoRow:
     """Lead every clip through the stages; each stage accounts for every clip that it got."""
     for stage in stages:
         announce(stage.name)

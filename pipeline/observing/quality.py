@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.execution.stage import Rejected
 from pipeline.pictures.hashes import difference_hash
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip
 from schemas.thresholds import QUALITY, first_refusal
 
@@ -196,18 +197,37 @@ def _extent(shown: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class QualityConfig:
-    """Which clips are worth training on. Applied in pairing, so a change is cheap."""
+    """Which clips are worth training on. Applied in pairing, so a change is cheap.
 
-    # Beside each number: what it was on the test media. Real people first, then what must fail.
-    min_sharpness: float = 15.0  # 27 to 3300; a picture blurred beyond recognition is under 10
-    min_brightness: float = 0.06  # 0.18 to 0.71; a night scene without a lit person 0.04 to 0.06
-    max_dark: float = 0.75  # 0 to 0.44; the same night scene 0.74 to 0.81
-    max_bright: float = 0.60  # 0 to 0.06; a blown-out or white picture is 1
-    min_contrast: float = 0.05  # 0.09 to 0.32; fog, a blank card
-    max_black_border: float = 0.25  # 0 to 0.11; 2.4:1 in 16:9 has 0.26, a pillar box 0.25 to 0.68
-    min_motion: float = 0.04  # 0.07 to 5.2; an empty room and photographs 0.00 to 0.03
-    max_motion: float = 20.0  # as above; a fifteenth of the picture a frame is torn footage
-    max_text_area: float = 0.015  # 0 to 0.009; one outlined line of subtitles 0.02 to 0.04
+    In brackets what was seen on the test media: real people first, then what must fail.
+
+    Attributes:
+        min_sharpness: variance of the Laplacian (27 to 3300; blurred beyond recognition: under 10).
+        min_brightness: mean luma, 0 to 1 (0.18 to 0.71; a night scene without a lit person 0.04 to
+            0.06).
+        max_dark: share of the picture that is black (0 to 0.44; the same night scene 0.74 to 0.81).
+        max_bright: share of the picture that is white (0 to 0.06; a blown-out picture 1).
+        min_contrast: standard deviation of the luma, 0 to 1 (0.09 to 0.32; fog, a blank card).
+        max_black_border: share of the picture under bars (0 to 0.11; 2.4:1 in 16:9 0.26, a pillar
+            box 0.25 to 0.68).
+        min_motion: mean optical flow at 256 pixels (0.07 to 5.2; photographs 0.00 to 0.03).
+        max_motion: the same; a fifteenth of the picture a frame is torn footage.
+        max_text_area: share of the picture in lettering (0 to 0.009; one outlined line of
+            subtitles 0.02 to 0.04).
+    """
+
+    min_sharpness: float = setting(15.0, low=0, high=1e5)
+    min_brightness: float = setting(0.06, low=0, high=1)
+    max_dark: float = setting(0.75, low=0, high=1)
+    max_bright: float = setting(0.60, low=0, high=1)
+    min_contrast: float = setting(0.05, low=0, high=1)
+    max_black_border: float = setting(0.25, low=0, high=1)
+    min_motion: float = setting(0.04, low=0, high=1000, unit="pixels a frame")
+    max_motion: float = setting(20.0, low=0, high=1000, unit="pixels a frame")
+    max_text_area: float = setting(0.015, low=0, high=1)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pair.quality")
 
     def check(self, clip: Clip) -> Rejected | None:
         """Return why the clip is refused, or None."""

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.engines.interfaces import PictureScorer
 from pipeline.execution.stage import ClipRow, Rejected
 from pipeline.media.images import decode_image
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Scorer
 from schemas.thresholds import SCORES, first_refusal
 
@@ -62,13 +63,16 @@ class ScoresConfig:
         min_aesthetic: on LAION's scale, 1 to 10; Movie Gen (2410.13720) keeps clips from 4 on.
         max_nsfw: probability; data-juicer's default.
         max_watermark: probability; data-juicer's looser default is 0.8.
-        max_text: share of the picture; as `quality.max_text_area`.
+        max_text: share of the picture; as `pair.quality.max_text_area`.
     """
 
-    min_aesthetic: float | None = 4.0
-    max_nsfw: float | None = 0.5
-    max_watermark: float | None = 0.5
-    max_text: float | None = 0.015
+    min_aesthetic: float | None = setting(4.0, low=0, high=10)
+    max_nsfw: float | None = setting(0.5, low=0, high=1)
+    max_watermark: float | None = setting(0.5, low=0, high=1)
+    max_text: float | None = setting(0.015, low=0, high=1)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pair.scores")
 
     def check(self, clip: Clip) -> Rejected | None:
         """Return why the clip is refused, or None."""

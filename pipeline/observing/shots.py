@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from schemas.ids import content_id
+from schemas.settings import check_settings, setting
 from schemas.tables import Shot
 
 _DETECTORS = ("adaptive", "content", "fade")
@@ -27,26 +28,41 @@ _COUNTING_FPS = 25.0  # PySceneDetect only counts frames here; our times are pts
 
 @dataclass(frozen=True)
 class ShotsConfig:
-    """How shots are found. The defaults were chosen by benchmarks/shots_and_clips.py --cuts."""
+    """How shots are found. The defaults were chosen by benchmarks/shots_and_clips.py --cuts.
 
-    detectors: tuple[str, ...] = ("adaptive", "fade")
-    adaptive_threshold: float = 4.0  # change over that around it; cuts have 6.2, motion 3.6
-    adaptive_window: int = 3  # frames on each side that make that mean
-    min_change: float = 15.0  # of 255, below which nothing is a cut; PySceneDetect's default
-    content_threshold: float = 27.0  # of 255; PySceneDetect's default
-    picture_width: int = 160  # pixels of the long side of the scored picture
-    dark_level: float = 24.0  # of 255; a faded-out frame has 98 % of its cells below
-    fade_windows_s: tuple[float, ...] = (0.5, 1.0)  # lengths at which blends are looked for
-    fade_change: float = 6.0  # of 255, between the ends of a blend
-    # A blend's middle is the mean of its ends, but for the motion in it. In real video without
-    # blends, a middle that close has ends whose likeness is 0.82 and more.
-    fade_residual: float = 0.30  # of that change, between the middle and the mean of the ends
-    fade_likeness: float = 0.80  # correlation of the ends
+    A blend's middle is the mean of its ends, but for the motion in it. In real video without
+    blends, a middle that close has ends whose likeness is 0.82 and more.
+
+    Attributes:
+        detectors: which tests look for boundaries; all that are named, together.
+        adaptive_threshold: change over that around it; cuts have 6.2 and more, motion up to 3.6.
+        adaptive_window: frames on each side that make that mean.
+        min_change: of 255, below which nothing is a cut; PySceneDetect's default.
+        content_threshold: of 255, of the detector content; PySceneDetect's default.
+        picture_width: long side of the picture that is compared.
+        dark_level: of 255; a faded-out frame has 98 % of its cells below.
+        fade_windows_s: lengths at which blends are looked for.
+        fade_change: of 255, between the ends of a blend.
+        fade_residual: of that change, between the middle and the mean of the ends.
+        fade_likeness: correlation of the ends, at or above which they are one picture.
+    """
+
+    detectors: tuple[Literal["adaptive", "content", "fade"], ...] = setting(
+        ("adaptive", "fade"), least=1
+    )
+    adaptive_threshold: float = setting(4.0, above=0, high=1000)
+    adaptive_window: int = setting(3, low=1, high=100, unit="frames")
+    min_change: float = setting(15.0, low=0, high=255)
+    content_threshold: float = setting(27.0, low=0, high=255)
+    picture_width: int = setting(160, low=32, high=4096, unit="pixels")
+    dark_level: float = setting(24.0, low=0, high=255)
+    fade_windows_s: tuple[float, ...] = setting((0.5, 1.0), above=0, high=60, unit="s")
+    fade_change: float = setting(6.0, low=0, high=255)
+    fade_residual: float = setting(0.30, low=0, high=10)
+    fade_likeness: float = setting(0.80, low=-1, high=1)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.detectors) - set(_DETECTORS))
-        if unknown:
-            raise ValueError(f"unknown shot detectors {unknown}; choose from {_DETECTORS}")
+        check_settings(self, "observe.shots")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pipeline.execution.stage import ClipRow, Rejected
 from pipeline.media.clip_frames import read_clip
 from pipeline.pictures.boxes import area
 from schemas.ids import content_id
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Track
 from schemas.thresholds import PEOPLE, first_refusal
 
@@ -43,17 +44,18 @@ class TracksConfig:
             people of different videos had 0.71 or less in 95 % of the pairs.
     """
 
-    detect_fps: float = 2.0
-    follow_fps: float = 8.0
-    min_detections: int = 2
-    min_alike: float = 0.75
-    min_motion: float = STILL
+    detect_fps: float = setting(2.0, above=0, high=60, unit="looks/s")
+    follow_fps: float = setting(8.0, above=0, high=120, unit="pictures/s")
+    min_detections: int = setting(2, low=1, high=1000)
+    min_alike: float = setting(0.75, low=0, high=1)
+    min_motion: float = setting(STILL, low=0, high=255, unit="grey levels")
 
     def __post_init__(self) -> None:
-        if not 0 < self.detect_fps <= self.follow_fps:
+        check_settings(self, "observe.tracks")
+        if self.detect_fps > self.follow_fps:
             raise ValueError(
-                f"tracks.detect_fps must be above 0 and at most follow_fps "
-                f"({self.follow_fps:g}), got {self.detect_fps:g}"
+                f"observe.tracks.detect_fps must be at most follow_fps ({self.follow_fps:g}), "
+                f"got {self.detect_fps:g}"
             )
 
 
@@ -229,17 +231,20 @@ class PeopleConfig:
             0.5, people seen from behind 2.4 or more.
     """
 
-    max_people: int = 3
-    min_motion: float = STILL
-    min_coverage: float = 0.6
-    min_s: float = 1.5
-    min_area: float = 0.04
-    min_px: float = 128.0
-    min_purity: float = 0.7
-    weak_detectors: tuple[str, ...] = ("opencv-",)
-    min_faces: int = 2
-    min_face_rate: float = 0.2
-    min_body_aspect: float = 1.6
+    max_people: int = setting(3, low=1, high=1000)
+    min_motion: float = setting(STILL, low=0, high=255, unit="grey levels")
+    min_coverage: float = setting(0.6, low=0, high=1)
+    min_s: float = setting(1.5, low=0, high=600, unit="s")
+    min_area: float = setting(0.04, low=0, high=1)
+    min_px: float = setting(128.0, low=0, high=8192, unit="pixels")
+    min_purity: float = setting(0.7, low=0, high=1)
+    weak_detectors: tuple[str, ...] = setting(("opencv-",))
+    min_faces: int = setting(2, low=0, high=1000)
+    min_face_rate: float = setting(0.2, low=0, high=1)
+    min_body_aspect: float = setting(1.6, low=0, high=20)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pair.people")
 
     def check(self, track: Track, clip: Clip) -> Rejected | None:
         """Return why the track is refused, or None."""

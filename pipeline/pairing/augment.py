@@ -6,7 +6,7 @@ same pixels. Colours are handled as linear light where light is added, as sRGB e
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.media.images import decode_image, encode_jpeg
 from pipeline.pictures.cutout import BORDER, composite, cut_out
 from pipeline.pictures.relight import NEUTRAL_K, relight
 from schemas.ids import unit_interval
+from schemas.settings import check_settings, setting
 
 DECIMALS = 4  # of every drawn number, so that its JSON is the number itself
 SIDE = 1 / 256  # one unit of blur: pixels per short side, so that size does not matter
@@ -45,31 +46,22 @@ class AugmentConfig:
         jpeg_quality: lowest JPEG quality; the highest drawn is 95.
     """
 
-    rotation_degrees: float = 12.0
-    shrink_octaves: float = 0.35
-    grow_octaves: float = 0.1
-    shift: float = 0.06
-    perspective: float = 0.05
-    flip: float = 0.0
-    exposure_ev: float = 0.5
-    temperature_mired: float = 50.0
-    light_ev: float = 1.4
-    background: float = 0.9
-    blur: float = 0.6
-    noise: float = 0.012
-    jpeg_quality: int = 70
+    rotation_degrees: float = setting(12.0, low=0, high=180, unit="degrees")
+    shrink_octaves: float = setting(0.35, low=0, high=4)
+    grow_octaves: float = setting(0.1, low=0, high=4)
+    shift: float = setting(0.06, low=0, high=1)
+    perspective: float = setting(0.05, low=0, high=0.5)
+    flip: float = setting(0.0, low=0, high=1)
+    exposure_ev: float = setting(0.5, low=0, high=8, unit="stops")
+    temperature_mired: float = setting(50.0, low=0, high=150, unit="mired")
+    light_ev: float = setting(1.4, low=0, high=8, unit="stops")
+    background: float = setting(0.9, low=0, high=1)
+    blur: float = setting(0.6, low=0, high=64)
+    noise: float = setting(0.012, low=0, high=1)
+    jpeg_quality: int = setting(70, low=1, high=95)
 
     def __post_init__(self) -> None:
-        for field_ in fields(self):
-            if getattr(self, field_.name) < 0:
-                raise ValueError(
-                    f"augment.{field_.name} must be >= 0, got {getattr(self, field_.name)}"
-                )
-        for name in ("flip", "background"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"augment.{name} is a probability, got {getattr(self, name)}")
-        if not 1 <= self.jpeg_quality <= 95:
-            raise ValueError(f"augment.jpeg_quality must be 1 to 95, got {self.jpeg_quality}")
+        check_settings(self, "pair.augment")
 
 
 @dataclass(frozen=True)

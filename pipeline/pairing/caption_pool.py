@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.media_rows import read_clip_bytes
 from pipeline.dataset.store import Store, open_store
 from pipeline.engines.interfaces import CaptionFacts
-from pipeline.engines.registry import engine_infos, load_captioner
-from pipeline.execution import cluster
+from pipeline.engines.registry import engine_infos, load_engine
+from pipeline.execution.cluster import ClusterConfig, resources, run
 from pipeline.execution.placement import place_captioner
 from pipeline.media.clip_frames import read_clip
-from pipeline.pairing.captions import Caption, ask, chosen_texts, write_captions
+from pipeline.pairing.captions import Caption, CaptionsConfig, ask, chosen_texts, write_captions
 
 _FRAMES = 16  # decoded for a captioner that looks; it takes fewer if it wants
 
@@ -33,24 +32,23 @@ def caption_clips(
     given: Sequence[str],
     unit_of_clip: Mapping[str, str],
     store: Store,
-    config: CurationConfig,
+    captioner: str,
+    config: CaptionsConfig,
+    cluster: ClusterConfig,
 ) -> list[Caption]:
     """Return one caption per clip; `given` holds the manifest's captions, '' where none."""
-    names = [task for task, _ in config.engines.chosen()]
-    info = engine_infos(config.engines)[names.index("captions")]
-    batches = _batches(facts, unit_of_clip, config.captions.batch_size)
+    [info] = engine_infos([("captions", captioner)])
+    batches = _batches(facts, unit_of_clip, config.batch_size)
     pool = None
     if info.gpu and batches:
-        have = cluster.resources(config.cluster)
-        pool = place_captioner(config.cluster, have, info, len(batches))
+        pool = place_captioner(cluster, resources(cluster), info.gpu, len(batches))
     if pool is None:
         look = functools.partial(with_frames, unit_of_clip, store)
-        captioner = load_captioner(config.engines)
-        return write_captions(facts, given, captioner, config.captions, look)
-    step = (pool, functools.partial(_make_asker, store.url, config))
-    answers = dict(cluster.run(batches, [step], config.cluster))
+        return write_captions(facts, given, load_engine("captions", captioner), config, look)
+    step = (pool, functools.partial(_make_asker, store.url, captioner, config))
+    answers = dict(run(batches, [step], cluster))
     written = [caption for number in sorted(answers) for caption in answers[number]]
-    return chosen_texts(written, given, config.captions)
+    return chosen_texts(written, given, config)
 
 
 def _batches(
@@ -64,13 +62,13 @@ def _batches(
 
 
 def _make_asker(
-    output: str, config: CurationConfig
+    output: str, captioner: str, config: CaptionsConfig
 ) -> Callable[[_Batch], tuple[int, list[Caption]]]:
-    captioner, store = load_captioner(config.engines), open_store(output)
+    engine, store = load_engine("captions", captioner), open_store(output)
 
     def asker(batch: _Batch) -> tuple[int, list[Caption]]:
         look = functools.partial(with_frames, batch.unit_of_clip, store)
-        return batch.number, ask(captioner, batch.facts, config.captions, look)
+        return batch.number, ask(engine, batch.facts, config, look)
 
     return asker
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.people_count import counted_people
 from pipeline.engines.interfaces import Captioner, CaptionFacts, CheckedCaptioner
+from schemas.settings import check_settings, setting
 
 GIVEN = "given"  # caption_engine of captions that came with the user's manifest
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
@@ -30,15 +31,13 @@ class CaptionsConfig:
     """
 
     prefer_given: bool = True
-    max_length: int = 600  # about 150 tokens of a text encoder's 512
-    max_description_length: int = 300
-    batch_size: int = 16
+    max_length: int = setting(600, low=1, high=100_000, unit="characters")
+    max_description_length: int = setting(300, low=1, high=100_000, unit="characters")
+    batch_size: int = setting(16, low=1, high=100_000, unit="clips")
     check_count: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "max_description_length", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"captions.{name} must be >= 1, got {getattr(self, name)}")
+        check_settings(self, "pair.captions")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import numpy as np
 from pipeline.engines.identity.spaces import Space, deciding
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
-from pipeline.pairing.cohesion import CohesionConfig, Membership
+from pipeline.pairing.cohesion import Cohesion, Membership
 from pipeline.pairing.linkage import link
 from pipeline.pairing.overlaps import Constraints, constraints
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from schemas.ids import content_id
 from schemas.reasons import Reason
+from schemas.settings import check_settings, setting
 from schemas.tables import Character, Clip, Embedding, Suspect, Track
 
 
@@ -36,22 +37,19 @@ class CharactersConfig:
         suspect_band: characters this close below the window are listed for the audit.
     """
 
-    same_video: float | None = None
-    cross_video: float | None = None
-    min_margin: float = 0.03
-    one_person: float = 0.6
-    two_people: float = 0.1
-    suspect_band: float = 0.05
+    same_video: float | None = setting(None, low=-1, high=1)
+    cross_video: float | None = setting(None, low=-1, high=1)
+    min_margin: float = setting(0.03, low=0, high=2)
+    one_person: float = setting(0.6, low=0, high=1)
+    two_people: float = setting(0.1, low=0, high=1)
+    suspect_band: float = setting(0.05, low=0, high=2)
 
     def __post_init__(self) -> None:
-        for name in ("same_video", "cross_video"):
-            value = getattr(self, name)
-            if value is not None and not -1 <= value <= 1:
-                raise ValueError(f"characters.{name} must be a cosine in [-1, 1], got {value}")
-        if not 0 <= self.two_people < self.one_person <= 1:
+        check_settings(self, "pair.characters")
+        if self.two_people >= self.one_person:
             raise ValueError(
-                "characters.two_people must be below characters.one_person, both in [0, 1], "
-                f"got {self.two_people} and {self.one_person}"
+                f"pair.characters.two_people must be below one_person ({self.one_person:g}), "
+                f"got {self.two_people:g}"
             )
 
     def windows(self, recogniser: SimilarityWindows) -> SimilarityWindows:
@@ -106,7 +104,7 @@ def find_characters(
     groups = _across_videos(_inside_videos(known, vectors, bound, windows), vectors, bound, windows)
     names = {member: content_id("character", min(group)) for group in groups for member in group}
     named = [replace(track, character_id=names[track.track_id]) for track in known]
-    cohesion = CohesionConfig(named, vectors)
+    cohesion = Cohesion(named, vectors)
     memberships = cohesion.memberships(windows)
     for track_id, fit in memberships.items():
         if fit.confusable and fit.margin < config.min_margin:

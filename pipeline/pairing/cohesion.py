@@ -28,7 +28,7 @@ class Membership:
         return self.own - self.second
 
 
-class CohesionConfig:
+class Cohesion:
     """Mean cosines between tracks and characters.
 
     Up to EXACT characters every track is compared with every character, a block at a time; beyond,

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip
 
 _HASH_DIGITS = 16  # 64 bits for each of a clip's first, middle and last frame
@@ -20,14 +22,11 @@ class DuplicatesConfig:
         max_distance: 0 to 3 bits; None keeps duplicates.
     """
 
-    max_distance: int | None = 2
+    section: ClassVar[str] = "pair.duplicates"
+    max_distance: int | None = setting(2, low=0, high=_BANDS - 1, unit="bits")
 
     def __post_init__(self) -> None:
-        if self.max_distance is not None and not 0 <= self.max_distance < _BANDS:
-            raise ValueError(
-                f"duplicates.max_distance must be 0 to {_BANDS - 1} bits or null, "
-                f"got {self.max_distance}"
-            )
+        check_settings(self, self.section)
 
 
 def find_duplicates(clips: Iterable[Clip], config: DuplicatesConfig) -> dict[str, tuple[str, int]]:

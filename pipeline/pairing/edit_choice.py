@@ -9,6 +9,7 @@ from pipeline.engines.editing.edit_prompts import EditPrompt, draw_prompts
 from pipeline.engines.editing.relight_editor import INFO as RELIGHT
 from pipeline.engines.editing.relight_editor import RELIGHTS
 from schemas.ids import content_id, unit_interval
+from schemas.settings import check_settings, setting
 from schemas.tables import Candidate
 
 
@@ -22,16 +23,12 @@ class EditsConfig:
         gate: thresholds of the check; another one judges again and never edits again.
     """
 
-    sources: int = 2
-    prompts: int = 2
+    sources: int = setting(2, low=1, high=100)
+    prompts: int = setting(2, low=1, high=100)
     gate: EditGateConfig = field(default_factory=EditGateConfig)
 
     def __post_init__(self) -> None:
-        if self.sources < 1 or self.prompts < 1:
-            raise ValueError(
-                f"edits.sources and edits.prompts must be >= 1, got {self.sources} and "
-                f"{self.prompts}; engines.editor=none edits nothing"
-            )
+        check_settings(self, "pair.edits")
 
 
 @dataclass(frozen=True)

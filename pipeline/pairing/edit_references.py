@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.edited import as_candidate, read_edits, write_edits
 from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store, open_store
@@ -24,22 +23,22 @@ from pipeline.engines.editing.edit_gate import (
     first_failure,
 )
 from pipeline.engines.editing.editor import Edited, EditRequest, ReferenceEditor
+from pipeline.engines.engines_config import EngineSet
 from pipeline.engines.faces.landmarks import complete, yaw_of
 from pipeline.engines.interfaces import EngineInfo, PersonImage, SimilarityWindows
 from pipeline.engines.registry import (
     NO_EDITOR,
-    EnginesConfig,
     LoadedEngines,
     load_engine,
     load_engines,
 )
-from pipeline.execution.cluster import Pool, num_gpus, run
+from pipeline.execution.cluster import ClusterConfig, Pool, num_gpus, run
 from pipeline.execution.progress import Progress
 from pipeline.execution.stage import Ledger, Rejected
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.candidates import hash_of, other_faces
 from pipeline.observing.traits import traits_of
-from pipeline.pairing.edit_choice import EditTask, choose_edits
+from pipeline.pairing.edit_choice import EditsConfig, EditTask, choose_edits
 from pipeline.pairing.samples import Plans
 from pipeline.pictures.image_measures import (
     Measured,
@@ -57,7 +56,7 @@ JPEG_QUALITY = 95
 # Measures everything that can be measured: thresholds are for `judge`, and may change later.
 MEASURE_ALL = EditGateConfig(
     min_similarity=-1.0,
-    min_change=-1.0,
+    min_change=0.0,
     max_tint=math.inf,
     max_warmth=math.inf,
     max_garment=math.inf,
@@ -89,13 +88,15 @@ def edit_references(
     unit_of_clip: Mapping[str, str],
     windows: Mapping[str, SimilarityWindows],
     store: Store,
-    config: CurationConfig,
+    engines: EngineSet,
+    config: EditsConfig,
+    cluster: ClusterConfig,
     workers: int,
 ) -> EditedReferences:
     """Edit the references that were chosen most; `windows` of the recogniser are by track_id."""
-    if config.engines.editor == NO_EDITOR:
+    if engines.pairing.editor == NO_EDITOR:
         return EditedReferences()
-    editor, checkers = _infos(config.engines)
+    editor, checkers = _infos(engines)
     chosen = [
         (member.character_id, row.reference_id)
         for plan in plans.samples
@@ -107,28 +108,31 @@ def edit_references(
         {row.reference_id: row for row in candidates},
         [f"{info.id} {info.weights_digest}" for info in (editor, *checkers)],
         editor.id,
-        config.pairing.edits,
+        config,
     )
     done = read_edits(store)
     missing = [task for task in tasks if task.edit_id not in done]
     if missing:
-        _make(missing, unit_of_clip, store.url, config, editor, workers)
+        _make(missing, unit_of_clip, store.url, engines, config.gate, cluster, editor, workers)
         done = read_edits(store)
-    return sort_out(tasks, done, windows, config.pairing.edits.gate)
+    return sort_out(tasks, done, windows, config.gate)
 
 
-def _infos(engines: EnginesConfig) -> tuple[EngineInfo, list[EngineInfo]]:
+def _infos(engines: EngineSet) -> tuple[EngineInfo, list[EngineInfo]]:
     """Return who edits, and who checks: their weights are part of what an edit is."""
-    names = {"faces": engines.faces, "recogniser": engines.recogniser, "masks": engines.masks}
+    looking = engines.observing
+    names = {"faces": looking.faces, "recogniser": looking.recogniser, "masks": looking.masks}
     checkers = [load_engine(task, name).info for task, name in names.items()]
-    return load_engine("editor", engines.editor).info, checkers
+    return load_engine("editor", engines.pairing.editor).info, checkers
 
 
 def _make(
     missing: Sequence[EditTask],
     unit_of_clip: Mapping[str, str],
     output: str,
-    config: CurationConfig,
+    engines: EngineSet,
+    gate: EditGateConfig,
+    cluster: ClusterConfig,
     editor: EngineInfo,
     workers: int,
 ) -> None:
@@ -137,18 +141,17 @@ def _make(
         Batch(tuple(tasks), {task.clip_id: unit_of_clip[task.clip_id] for task in tasks})
         for tasks in (by_unit[first : first + BATCH] for first in range(0, len(by_unit), BATCH))
     ]
-    gpus = num_gpus(config.cluster) if editor.gpu else 0
+    gpus = num_gpus(cluster) if editor.gpu else 0
     pool = Pool("edit", min(len(batches), gpus or workers), gpus=1.0 if gpus else 0.0)
-    make = functools.partial(_make_worker, output, config.engines, config.pairing.edits.gate)
+    make = functools.partial(_make_worker, output, engines, gate)
     with Progress("edit", len(batches), unit="batches") as progress:
-        for number in run(batches, [(pool, make)], config.cluster):
+        for number in run(batches, [(pool, make)], cluster):
             progress.advance(1, edits=number)
 
 
-def _make_worker(
-    output: str, engines: EnginesConfig, gate: EditGateConfig
-) -> Callable[[Batch], int]:
-    maker = EditMaker(load_engine("editor", engines.editor), load_engines(engines), gate.min_face)
+def _make_worker(output: str, engines: EngineSet, gate: EditGateConfig) -> Callable[[Batch], int]:
+    editor = load_engine("editor", engines.pairing.editor)
+    maker = EditMaker(editor, load_engines(engines.observing), gate.min_face)
     store = open_store(output)
 
     def work(batch: Batch) -> int:

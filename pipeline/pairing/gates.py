@@ -3,18 +3,20 @@
 A changed threshold runs this again, and never decodes a video.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
+from pipeline.execution.plugins import load_own
 from pipeline.execution.stage import Ledger, Rejected
 from pipeline.observing.quality import QualityConfig
 from pipeline.observing.scores import ScoresConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from schemas.reasons import Reason
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Reject, Track, Video
 
 _Row = TypeVar("_Row", Video, Clip, Track)
@@ -30,7 +32,10 @@ class LicencesConfig:
         allowed: licences as written in the manifest; empty allows all, also 'unknown'.
     """
 
-    allowed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = setting(())
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pair.licences")
 
     def check(self, video: Video) -> Rejected | None:
         if self.allowed and video.licence not in self.allowed:
@@ -38,6 +43,19 @@ class LicencesConfig:
             detail = f"licence {video.licence!r}, allowed: {allowed}"
             return Rejected(Reason.LICENCE_REFUSED, detail=detail)
         return None
+
+
+class ClipGate(Protocol):
+    """A gate of your own on clips: `pair.gates` names it as module:Class."""
+
+    @property
+    def name(self) -> str:
+        """The stage under which the funnel and the rejects count it."""
+        ...
+
+    def check(self, clip: Clip, tracks: Sequence[Track]) -> Rejected | None:
+        """Return why a clip, of which these tracks passed, is refused (Reason.OWN_GATE)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,7 @@ class Gates:
     duplicates: DuplicatesConfig
     people: PeopleConfig
     scores: ScoresConfig = field(default_factory=ScoresConfig)
+    own: tuple[str, ...] = ()  # module:Class, each a ClipGate
 
 
 @dataclass(frozen=True)
@@ -110,7 +129,25 @@ def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     clips = _sift(
         clips, lambda clip: None if clip.clip_id in peopled else nobody, "people", "clip", ledger
     )
+    for name in gates.own:
+        clips, tracks = _own_gate(
+            load_own("pair.gates", name, ("name", "check")), clips, tracks, ledger
+        )
     return Kept(kept_videos, clips, tracks, ledger)
+
+
+def _own_gate(
+    gate: ClipGate, clips: list[Clip], tracks: list[Track], ledger: Ledger
+) -> tuple[list[Clip], list[Track]]:
+    """Return what one of the user's gates lets pass."""
+    seen: dict[str, list[Track]] = {clip.clip_id: [] for clip in clips}
+    for track in tracks:
+        seen[track.clip_id].append(track)
+    clips = _sift(
+        clips, lambda clip: gate.check(clip, seen[clip.clip_id]), gate.name, "clip", ledger
+    )
+    passed = {clip.clip_id for clip in clips}
+    return clips, [track for track in tracks if track.clip_id in passed]
 
 
 def _sift(

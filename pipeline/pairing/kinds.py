@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.pairing.reference_pool import CandidatePool
 from schemas.reasons import PairKind
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip
 
 NO_CEILING = "none"
@@ -48,21 +49,20 @@ class KindConfig:
         min_gap_s: seconds outside the clip, in the same video.
     """
 
-    share: float = 1.0
-    floor: float | str = "reference_floor"
-    ceiling: float | str = "duplicate"
-    max_near_duplicate: float = 0.97
-    min_gap_s: float = 0.0
+    share: float = setting(1.0, low=0, high=1)
+    floor: float | str = setting("reference_floor", low=-1, high=1)
+    ceiling: float | str = setting("duplicate", low=-1, high=2)
+    max_near_duplicate: float = setting(0.97, low=0, infinite=True)
+    min_gap_s: float = setting(0.0, low=0, high=1e6, unit="s")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share of a kind must be 0 to 1, got {self.share:g}")
+        check_settings(self, "pair.references.kinds.*")
         for name in ("floor", "ceiling"):
             value = getattr(self, name)
             known = value == NO_CEILING or bool(_WINDOW.fullmatch(str(value).strip()))
             if isinstance(value, str) and not known:
                 raise ValueError(
-                    f"{name} of a kind must be a cosine, {NO_CEILING}, or one of "
+                    f"pair.references.kinds.*.{name} must be a cosine, {NO_CEILING}, or one of "
                     f"{', '.join(_NAMES)} with a step such as {_NAMES[1]}+0.05, got {value!r}"
                 )
 

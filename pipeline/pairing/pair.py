@@ -1,30 +1,36 @@
-"""Second phase: from everything observed to samples.
+"""Second phase, over everything observed: which inputs count, and what the samples are built of.
 
-No source video is decoded here, so it is cheap to run again with other thresholds.
+The order of its stages is `pipeline.curation.curate`. It reads light columns of all units at once
+and writes nothing; thresholds that change re-run it alone.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
-from pipeline.dataset.store import Store
-from pipeline.engines.identity.spaces import spaces_of
+from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.engines.registry import load_engine
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.pairing.caption_pool import caption_clips
+from pipeline.pairing.captions import Caption
 from pipeline.pairing.characters import describe_characters, with_fit
-from pipeline.pairing.edit_references import edit_references
-from pipeline.pairing.gates import Kept, apply_gates, describe_videos
+from pipeline.pairing.gates import Kept
 from pipeline.pairing.sample_rows import Ingredients, Member
-from pipeline.pairing.samples import Plans, SamplePlan, find_cast, plan_cast, without_vetoed
-from pipeline.pairing.windows import with_own_windows
+from pipeline.pairing.samples import Plans, SamplePlan
+from pipeline.pairing.windows import WindowsConfig, with_own_windows
 from schemas.columns import Row
 from schemas.reasons import Reason
-from schemas.tables import Character, Clip, Embedding, Reject, Suspect, Track, Video
+from schemas.tables import (
+    Candidate,
+    Character,
+    Clip,
+    Embedding,
+    Reject,
+    Suspect,
+    Track,
+    Video,
+)
 
 
 @dataclass(frozen=True)
@@ -36,99 +42,98 @@ class Paired:
     ledger: Ledger
 
 
-def pair(
-    observed: Observed,
-    inputs: Sequence[InputVideo],
-    video_ids: Mapping[str, str],
-    store: Store,
-    config: CurationConfig,
-    workers: int = 1,
-    vetoes: Set[str] = frozenset(),
-) -> Paired:
-    """Gate, find characters, choose references, edit, leave out what was vetoed, caption.
-
-    `video_ids` is by uri; `vetoes` are ids of samples.
-    """
-    given, copies = _first_of_each(inputs, video_ids)
-    videos = describe_videos(observed.videos, given)
-    kept = apply_gates(observed, videos, config.gates)
-    light = {track.track_id for track in kept.tracks}
-    candidates = [row for row in observed.candidates if row.track_id in light]
-    embeddings = [row for row in observed.embeddings if row.track_id in light]
-    recogniser = load_engine("recogniser", config.engines.recogniser)
-    spaces = with_own_windows(spaces_of(recogniser), recogniser.info, config.pairing.windows)
-    cast = find_cast(kept.clips, kept.tracks, embeddings, spaces, config.pairing.characters)
-    plans = plan_cast(cast, candidates, embeddings, config.pairing)
-    edited = edit_references(
-        plans, candidates, observed.unit_of_clip, cast.windows, store, config, workers
-    )
-    if edited.candidates:
-        plans = plan_cast(
-            cast,
-            [*candidates, *edited.candidates],
-            [*embeddings, *edited.embeddings],
-            config.pairing,
-        )
-    plans, review = without_vetoed(plans, vetoes)
-    samples = _ingredients(kept, plans, observed.unit_of_clip, edited.paths, store, config)
-    ledger = Ledger(list(observed.rejects), dict(observed.counts))
-    for each in (copies, kept.ledger, edited.ledger, plans.ledger, review):
-        ledger.merge(each)
-    ledger.check("probe", "video", len(inputs))
-    return Paired(samples, _tables(observed, videos, plans, samples, ledger), ledger)
-
-
-def _first_of_each(
+def first_of_each(
     inputs: Iterable[InputVideo], video_ids: Mapping[str, str]
 ) -> tuple[dict[str, InputVideo], Ledger]:
-    """Return the input that speaks for each video; further inputs with its bytes are rejects."""
-    given: dict[str, InputVideo] = {}
+    """Return, by video_id, the input that speaks for each video; further copies are rejects.
+
+    `video_ids` is by uri.
+    """
+    first_inputs: dict[str, InputVideo] = {}
     ledger = Ledger()
     for video in sorted(inputs, key=lambda video: video.uri):
         video_id = video_ids[video.uri]
-        first = given.setdefault(video_id, video)
+        first = first_inputs.setdefault(video_id, video)
         if first is not video:
             rejected = Rejected(Reason.DUPLICATE_VIDEO, detail=f"same bytes as {first.uri}")
             ledger.reject(rejected.entry("probe", "video", video_id, video_id))
-    return given, ledger
+    return first_inputs, ledger
 
 
-def _ingredients(
-    kept: Kept,
+def identity_spaces(recogniser: str, windows: Sequence[WindowsConfig]) -> tuple[Space, ...]:
+    """Return the recogniser's spaces of vectors, with calibrated windows in place of its own."""
+    engine = load_engine("recogniser", recogniser)
+    return with_own_windows(spaces_of(engine), engine.info, windows)
+
+
+def of_tracks(observed: Observed, kept: Kept) -> tuple[list[Candidate], list[Embedding]]:
+    """Return the candidates and the identity vectors of the tracks that passed the gates."""
+    passed = {track.track_id for track in kept.tracks}
+    candidates = [row for row in observed.candidates if row.track_id in passed]
+    return candidates, [row for row in observed.embeddings if row.track_id in passed]
+
+
+def facts_for_captions(plans: Plans, kept: Kept) -> tuple[list[CaptionFacts], list[str]]:
+    """Return what a captioner may look at, per member of every sample, and the given captions."""
+    clips = {clip.clip_id: clip for clip in kept.clips}
+    characters = {track.track_id: track for track in plans.characters.tracks}
+    given = {video.video_id: video.given_caption for video in kept.videos}
+    seen: dict[str, list[Track]] = {}
+    for track in kept.tracks:
+        seen.setdefault(track.clip_id, []).append(track)
+    members = [member for plan in in_time(plans, kept) for member in plan.members]
+    facts = [
+        CaptionFacts(clips[plan.clip_id], tuple(seen[plan.clip_id]), characters[plan.track_id])
+        for plan in members
+    ]
+    return facts, [given[plan.video_id] for plan in members]
+
+
+def in_time(plans: Plans, kept: Kept) -> list[SamplePlan]:
+    """Return the planned samples by video, time and track, as they are written."""
+    start_s = {clip.clip_id: clip.start_s for clip in kept.clips}
+    return sorted(
+        plans.samples, key=lambda p: (p.video_id, start_s[p.clip_id], p.clip_id, p.track_id)
+    )
+
+
+def put_together(
     plans: Plans,
+    kept: Kept,
+    captions: Sequence[Caption],
     unit_of_clip: Mapping[str, str],
     edits: Mapping[str, str],
-    store: Store,
-    config: CurationConfig,
 ) -> list[Ingredients]:
+    """Return everything that each sample is built from, but for its media.
+
+    `captions` are in the order of `facts_for_captions`; `edits` names the files of edited
+    references.
+    """
     clips = {clip.clip_id: clip for clip in kept.clips}
     tracks = {track.track_id: track for track in plans.characters.tracks}
     videos = {video.video_id: video for video in kept.videos}
-    order = sorted(
-        plans.samples, key=lambda p: (p.video_id, clips[p.clip_id].start_s, p.clip_id, p.track_id)
-    )
-    members = [member for plan in order for member in plan.members]
-    given = [videos[p.video_id].given_caption for p in members]
-    facts = _facts([(clips[p.clip_id], tracks[p.track_id]) for p in members], kept.tracks)
-    captions = caption_clips(facts, given, unit_of_clip, store, config)
-    shown = iter(zip(members, captions, strict=True))
-    cast = [
-        [Member(p, tracks[p.track_id], text) for p, text in itertools.islice(shown, len(s.members))]
-        for s in order
-    ]
-    return [
-        Ingredients(
-            plan,
-            clips[plan.clip_id],
-            own.track,
-            videos[plan.video_id],
-            own.caption,
-            _units(plan, unit_of_clip),
-            tuple(others),
-            _edited(plan, edits),
+    samples, used = [], 0
+    for plan in in_time(plans, kept):
+        texts = captions[used : used + len(plan.members)]
+        used += len(texts)
+        own, *others = (
+            Member(member, tracks[member.track_id], text)
+            for member, text in zip(plan.members, texts, strict=True)
         )
-        for plan, (own, *others) in zip(order, cast, strict=True)
-    ]
+        samples.append(
+            Ingredients(
+                plan,
+                clips[plan.clip_id],
+                own.track,
+                videos[plan.video_id],
+                own.caption,
+                _units(plan, unit_of_clip),
+                tuple(others),
+                _edited(plan, edits),
+            )
+        )
+    assert used == len(captions), f"{len(captions)} captions came for {used} members of samples"
+    return samples
 
 
 def _units(plan: SamplePlan, unit_of_clip: Mapping[str, str]) -> dict[str, str]:
@@ -143,14 +148,7 @@ def _edited(plan: SamplePlan, edits: Mapping[str, str]) -> dict[str, str]:
     return {row.reference_id: edits[row.reference_id] for row in rows}
 
 
-def _facts(shown: Sequence[tuple[Clip, Track]], tracks: Iterable[Track]) -> list[CaptionFacts]:
-    seen: dict[str, list[Track]] = {}
-    for track in tracks:
-        seen.setdefault(track.clip_id, []).append(track)
-    return [CaptionFacts(clip, tuple(seen[clip.clip_id]), track) for clip, track in shown]
-
-
-def _tables(
+def light_tables(
     observed: Observed,
     videos: list[Video],
     plans: Plans,

@@ -11,6 +11,7 @@ from pipeline.pairing.copy_risk import CopyRisk
 from pipeline.pairing.kinds import KindsConfig, gap_s
 from pipeline.pairing.reference_pool import HASH_BITS, CandidatePool
 from schemas.reasons import PairKind, Reason
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Track
 
 _DUPLICATE, _QUALITY = Reason.NEAR_DUPLICATE_REFERENCE, Reason.LOW_QUALITY_REFERENCE
@@ -41,9 +42,9 @@ class ReferencesConfig:
              near_duplicate_reference   the same picture as one in the clip, or too near in time
 
     Attributes:
-        max_references: at most so many a sample, 1 to 10.
+        max_references: at most so many a sample; OpenS2V has at most 4 edited ones, MAGREF 10.
         kinds: window, gap and share of every kind of pair.
-        min_quality: least quality of a candidate, 0 to 1.
+        min_quality: least quality of a candidate; below 0.2 crops are blurred or cut off.
         min_px: square root of the person's area in the source; Phantom-Data asks for 128 x 128.
         body_parts: whether hands and backs cut off by the picture may be references.
         max_other_face: share of another face on the mask; MAGREF drops objects from 0.25 on.
@@ -61,51 +62,42 @@ class ReferencesConfig:
         augmented: kinds whose references are augmented; in_clip_augmented always is.
     """
 
-    max_references: int = 4  # OpenS2V: at most 4 edited ones; MAGREF keeps 10
+    max_references: int = setting(4, low=1, high=MOST_REFERENCES)
     kinds: KindsConfig = field(default_factory=KindsConfig)
-    min_quality: float = 0.2  # ours: below it, crops are blurred or cut off
-    min_px: float = 128.0
+    min_quality: float = setting(0.2, low=0, high=1)
+    min_px: float = setting(128.0, low=0, high=8192, unit="pixels")
     body_parts: bool = False
-    max_other_face: float = 0.25
+    max_other_face: float = setting(0.25, low=0, high=1)
     match_colour: bool = True
-    max_hash_distance: int = 6
-    max_place_similarity: float = 0.9
-    review_near_duplicate: float = 0.85
-    min_difference: float = 0.04
-    primary_yaw: float = 45.0
-    variety: float = 0.1
-    copy_aversion: float = 0.3
-    tiers: tuple[tuple[PairKind, ...], ...] = (
-        (PairKind.CROSS_VIDEO, PairKind.SAME_VIDEO_OTHER_SHOT, PairKind.EDITED),
-        (PairKind.SAME_SHOT_OTHER_CLIP,),
-        (PairKind.IN_CLIP_AUGMENTED,),
+    max_hash_distance: int = setting(6, low=0, high=HASH_BITS, unit="bits")
+    max_place_similarity: float = setting(0.9, low=-1, high=1)
+    review_near_duplicate: float = setting(0.85, low=-1, high=1)
+    min_difference: float = setting(0.04, low=0, high=1)
+    primary_yaw: float = setting(45.0, low=0, high=180, unit="degrees")
+    variety: float = setting(0.1, low=0, below=1)
+    copy_aversion: float = setting(0.3, low=0, below=1)
+    tiers: tuple[tuple[PairKind, ...], ...] = setting(
+        (
+            (PairKind.CROSS_VIDEO, PairKind.SAME_VIDEO_OTHER_SHOT, PairKind.EDITED),
+            (PairKind.SAME_SHOT_OTHER_CLIP,),
+            (PairKind.IN_CLIP_AUGMENTED,),
+        ),
+        least=1,
     )
-    augmented: tuple[PairKind, ...] = (PairKind.SAME_SHOT_OTHER_CLIP, PairKind.IN_CLIP_AUGMENTED)
+    augmented: tuple[PairKind, ...] = setting(
+        (PairKind.SAME_SHOT_OTHER_CLIP, PairKind.IN_CLIP_AUGMENTED)
+    )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_references <= MOST_REFERENCES:
-            raise ValueError(
-                f"references.max_references must be 1 to {MOST_REFERENCES}, "
-                f"got {self.max_references}"
-            )
-        if not 0 <= self.max_hash_distance <= HASH_BITS:
-            raise ValueError(
-                f"references.max_hash_distance must be 0 to {HASH_BITS} bits, "
-                f"got {self.max_hash_distance}"
-            )
+        check_settings(self, "pair.references")
         if PairKind.IN_CLIP_AUGMENTED not in self.augmented:
             raise ValueError(
-                "references.augmented must name in_clip_augmented, or clips are paired with "
+                "pair.references.augmented must name in_clip_augmented, or clips are paired with "
                 f"pictures of themselves, got {list(map(str, self.augmented))}"
             )
-        for name in ("variety", "copy_aversion"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"references.{name} must be in [0, 1), got {getattr(self, name):g}"
-                )
         kinds = [kind for tier in self.tiers for kind in tier]
         if len(kinds) != len(set(kinds)) or not kinds:
-            raise ValueError(f"references.tiers must name kinds once each, got {kinds}")
+            raise ValueError(f"pair.references.tiers must name kinds once each, got {kinds}")
 
 
 @dataclass(frozen=True)

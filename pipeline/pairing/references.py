@@ -96,7 +96,9 @@ def choose_references(
     refused = _count_refused(gates, pool, ())
     if passed.any():
         seen = ", ".join(sorted(set(kinds[passed])))
-        rejected = Rejected(Reason.NO_REFERENCE, 0, 1, f"references.tiers allows none of {seen}")
+        rejected = Rejected(
+            Reason.NO_REFERENCE, 0, 1, f"pair.references.tiers allows none of {seen}"
+        )
         return ReferenceChoice((), refused, rejected)
     return ReferenceChoice((), refused, _all_refused(refused, len(pool)))
 

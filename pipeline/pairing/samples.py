@@ -5,21 +5,18 @@ Planning is light: ids and scores of everything observed, no pixels; `sample_row
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.pairing.augment import AugmentConfig, draw_recipe, recipe_to_json
+from pipeline.pairing.augment import draw_recipe, recipe_to_json
 from pipeline.pairing.characters import CharacterResult, CharactersConfig, find_in_spaces
-from pipeline.pairing.edit_choice import EditsConfig
-from pipeline.pairing.reference_gates import ReferencesConfig
+from pipeline.pairing.pair_config import PairConfig
 from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.references import ChosenReference, ReferenceChoice, choose_references
 from pipeline.pairing.splits import SplitsConfig, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
-from pipeline.pairing.windows import WindowsConfig
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
@@ -29,30 +26,6 @@ USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did n
 
 
 # What a sample of a clip with several characters is: one for each of them, or one with all.
-Layout = Literal["per_character", "multi_character"]
-
-
-@dataclass(frozen=True)
-class PairingConfig:
-    """Everything that decides which samples there are.
-
-    Attributes:
-        characters: which tracks show the same person.
-        references: which images stand beside a clip.
-        augment: how references from the clip's own shot are changed.
-        splits: what is kept apart for validation and test.
-        samples: per_character, or multi_character: one sample a clip, the largest person first.
-        edits: which references are edited, when engines.editor names an editor.
-        windows: cosines that replace the recogniser's own, as jobs/calibrate.py writes them.
-    """
-
-    characters: CharactersConfig = field(default_factory=CharactersConfig)
-    references: ReferencesConfig = field(default_factory=ReferencesConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    splits: SplitsConfig = field(default_factory=SplitsConfig)
-    samples: Layout = "per_character"
-    edits: EditsConfig = field(default_factory=EditsConfig)
-    windows: tuple[WindowsConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,14 +89,14 @@ def plan_samples(
     candidates: Iterable[Candidate],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows | Sequence[Space],
-    config: PairingConfig | None = None,
+    config: PairConfig | None = None,
 ) -> Plans:
     """Find characters, choose references for each of their clips, draw recipes and splits.
 
     Pixels of the candidates are not used and may be empty. The result does not depend on the
     order of the input. Raises ValueError for a track without its clip or mixed recognisers.
     """
-    config = config or PairingConfig()
+    config = config or PairConfig()
     embeddings = list(embeddings)
     cast = find_cast(clips, tracks, embeddings, windows, config.characters)
     return plan_cast(cast, candidates, embeddings, config)
@@ -133,7 +106,7 @@ def plan_cast(
     cast: Cast,
     candidates: Iterable[Candidate],
     embeddings: Iterable[Embedding],
-    config: PairingConfig,
+    config: PairConfig,
 ) -> Plans:
     """Do what `plan_samples` does once it is known who is who."""
     ledger = _character_ledger(cast.tracks, cast.found)
@@ -240,7 +213,7 @@ def _plan(
     track: Track,
     references: Sequence[ChosenReference],
     light: Mapping[str, Candidate],
-    config: PairingConfig,
+    config: PairConfig,
 ) -> SamplePlan:
     sample_id = content_id(
         "sample", track.clip_id, track.track_id, [row.reference_id for row in references]

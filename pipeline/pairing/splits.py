@@ -2,12 +2,26 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.pairing.linkage import Union
 from schemas.ids import unit_interval
 from schemas.reasons import Split
+from schemas.settings import check_settings, setting
 from schemas.tables import Clip
+
+
+@dataclass(frozen=True)
+class CopiesConfig(DuplicatesConfig):
+    """Which clips of different videos count as one picture and stay together.
+
+    Attributes:
+        max_distance: 0 to 3 bits; null lets copies part.
+    """
+
+    section: ClassVar[str] = "pair.splits.copies"
+    max_distance: int | None = setting(3, low=0, high=3, unit="bits")
 
 
 @dataclass(frozen=True)
@@ -27,17 +41,18 @@ class SplitsConfig:
         copies: which clips of different videos count as one picture and stay together.
     """
 
-    train: float = 0.98
-    validation: float = 0.01
-    test: float = 0.01
-    seed: int = 0
-    copies: DuplicatesConfig = field(default_factory=lambda: DuplicatesConfig(max_distance=3))
+    train: float = setting(0.98, low=0, high=1)
+    validation: float = setting(0.01, low=0, high=1)
+    test: float = setting(0.01, low=0, high=1)
+    seed: int = setting(0, low=0, high=2**63 - 1)
+    copies: CopiesConfig = field(default_factory=CopiesConfig)
 
     def __post_init__(self) -> None:
+        check_settings(self, "pair.splits")
         shares = (self.train, self.validation, self.test)
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        if abs(sum(shares) - 1) > 1e-6:
             raise ValueError(
-                f"splits.train, validation and test must be >= 0 and add up to 1, got {shares}"
+                f"pair.splits.train, validation and test must add up to 1, got {shares}"
             )
 
     def draw(self, group: str) -> Split:

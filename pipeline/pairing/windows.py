@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import EngineInfo, SimilarityWindows
+from schemas.settings import check_settings, setting
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,14 @@ class WindowsConfig:
 
     recogniser: str
     weights_digest: str
-    same_video: float
-    cross_video: float
-    reference_floor: float
-    duplicate: float
+    same_video: float = setting(low=-1, high=1.1)
+    cross_video: float = setting(low=-1, high=1.1)
+    reference_floor: float = setting(low=-1, high=1.1)
+    duplicate: float = setting(low=-1, high=1.1)
     space: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("same_video", "cross_video", "reference_floor", "duplicate"):
-            value = getattr(self, name)
-            # above 1: nothing is ever as alike as that, as where clothes must join no two videos
-            if not -1 <= value <= 1.1:
-                raise ValueError(f"windows.{name} must be a cosine, got {value:g}")
+        check_settings(self, "pair.windows")
 
     @property
     def values(self) -> SimilarityWindows:
@@ -54,17 +51,17 @@ def with_own_windows(
     for each in own:
         if (each.recogniser, each.weights_digest) != (info.id, info.weights_digest):
             raise ValueError(
-                f"pairing.windows were calibrated for {each.recogniser} (weights "
+                f"pair.windows were calibrated for {each.recogniser} (weights "
                 f"{each.weights_digest[:12]}), this run uses {info.id} (weights "
                 f"{info.weights_digest[:12]}): cosines of two recognisers do not compare. "
-                "Calibrate this one (jobs/calibrate.py), or remove pairing.windows"
+                "Calibrate this one (jobs/calibrate.py), or remove pair.windows"
             )
         found[each.space] = each
     names = [space.name for space in spaces]
     unknown = sorted(set(found) - set(names))
     if unknown:
         raise ValueError(
-            f"pairing.windows names the space {unknown[0]!r}, {info.id} has {', '.join(names)!r}"
+            f"pair.windows names the space {unknown[0]!r}, {info.id} has {', '.join(names)!r}"
         )
     return tuple(
         replace(space, windows=found[space.name].values) if space.name in found else space

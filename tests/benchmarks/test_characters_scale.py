@@ -10,7 +10,7 @@ import rows
 
 from pipeline.pairing import linkage, neighbours
 from pipeline.pairing.characters import describe_characters, find_characters
-from pipeline.pairing.cohesion import CohesionConfig
+from pipeline.pairing.cohesion import Cohesion
 from pipeline.pairing.linkage import link
 from pipeline.pairing.vectors import identity_vectors
 
@@ -72,7 +72,7 @@ def test_fits_and_suspects_are_those_of_all_pairs():
         embeddings.append(rows.embedding(vector, f"t{index:04}"))
     known = identity_vectors(embeddings)
     windows = replace(rows.WINDOWS, cross_video=0.5, same_video=0.45)
-    every, blocked = CohesionConfig(tracks, known), CohesionConfig(tracks, known, exact=0)
+    every, blocked = Cohesion(tracks, known), Cohesion(tracks, known, exact=0)
     full, near = every.memberships(windows), blocked.memberships(windows)
     for track_id, fit in full.items():
         assert near[track_id].own == pytest.approx(fit.own, abs=1e-5)

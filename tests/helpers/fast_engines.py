@@ -13,11 +13,11 @@ import numpy as np
 from pipeline.engines.interfaces import Detections, EngineInfo, Faces, SimilarityWindows
 
 SETTINGS = [
-    "--set", "engines.people=fast_engines:FastPeople",
-    "--set", "engines.faces=fast_engines:FastFaces",
-    "--set", "engines.recogniser=fast_engines:FastRecogniser",
-    "--set", "engines.masks=fast_engines:FastMasks",
-    "--set", "quality.min_motion=0",
+    "--set", "observe.engines.people=fast_engines:FastPeople",
+    "--set", "observe.engines.faces=fast_engines:FastFaces",
+    "--set", "observe.engines.recogniser=fast_engines:FastRecogniser",
+    "--set", "observe.engines.masks=fast_engines:FastMasks",
+    "--set", "pair.quality.min_motion=0",
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def draw_video(path: Path, seed: int, corner: tuple[int, int, int] | None = None
     write_video(path, frames, FPS)
 
 
-TWO_WORKERS = ("--set", "cluster.workers=2")
+TWO_WORKERS = ("--set", "run.cluster.workers=2")
 
 
 def command(output: Path, *inputs: Path | str, extra=()) -> list[str]:
@@ -33,7 +33,7 @@ def command(output: Path, *inputs: Path | str, extra=()) -> list[str]:
     return [
         *(sys.executable, JOB, "--input", *map(str, inputs), "--output", str(output)),
         *fast_engines.SETTINGS,
-        *("--set", "cluster.workers=1"),
+        *("--set", "run.cluster.workers=1"),
         *extra,
     ]
 

@@ -22,7 +22,7 @@ from trainer.data.tensors import to_bytes
 from trainer.latents.encoding_plan import LatentsConfig
 
 JOB = script("encode")
-SMALL = ("--preset", "tiny", "--set", "cluster.workers=1", "--set", "encoding.unit_samples=2")
+SMALL = ("--preset", "tiny", "--set", "run.cluster.workers=1", "--set", "encoding.unit_samples=2")
 DATA = DataConfig(buckets=("96x160x17",), source="latents")
 
 
@@ -67,7 +67,7 @@ def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
     assert not (dataset / "latents").exists()
     assert "96x160x17: 8 samples of about" in said
     assert "in " + str(dataset) in said
-    said = run(dataset, "--set", "cluster.workers=2")
+    said = run(dataset, "--set", "run.cluster.workers=2")
     assert "4 units encoded; 5 train, 2 validation; 1 unreadable" in said
     assert f"sample {tiny_sample(2).sample_id}: the clip cannot be decoded" in said
     before = latents(dataset)

@@ -74,7 +74,7 @@ class ChatClient:
             raise ServerUnusable(
                 f"the caption server {self.address} cannot be used: {error}. Start it (for example "
                 "`vllm serve MODEL`), correct CONTEXTANYONE_CAPTION_SERVER, or use "
-                "engines.captions=attributes, which needs no server"
+                "pair.engines.captions=attributes, which needs no server"
             ) from error
 
     def post(self, path: str, body: dict[str, Any], name: str) -> Any:

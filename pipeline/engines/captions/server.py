@@ -44,7 +44,7 @@ class ServerCaptioner:
             raise ValueError(
                 "captions.server is not set; set CONTEXTANYONE_CAPTION_SERVER to the root of an "
                 "OpenAI-compatible server, e.g. http://localhost:8000/v1, or use "
-                "engines.captions=attributes, which needs none"
+                "pair.engines.captions=attributes, which needs none"
             )
         self.client = ChatClient(self.settings)
         self.model = self._served_model()

@@ -18,7 +18,7 @@ from pipeline.engines.interfaces import CaptionFacts, EngineInfo
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
 
-_INSTEAD = "Or use engines.captions=attributes, which needs no weights."
+_INSTEAD = "Or use pair.engines.captions=attributes, which needs no weights."
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Reco
 from pipeline.engines.people.body_fit import person_around
 from pipeline.pictures.boxes import padded_crop
 from pipeline.pictures.relight import GAMMA
+from schemas.settings import check_settings, setting
 
 _SKIN = (0.2, 0.3, 0.8, 0.85)  # of the face's box: cheeks and nose, without hair and background
 _PATCH = (24, 24)
@@ -53,13 +54,16 @@ class EditGateConfig:
         min_signature: likeness of the trunks' colour histograms, where a garment is not seen.
     """
 
-    min_similarity: float | None = None
-    min_change: float = 0.035
-    min_face: float = 0.35
-    max_tint: float = 0.3
-    max_warmth: float = 1.1
-    max_garment: float = 7.0
-    min_signature: float = 0.5
+    min_similarity: float | None = setting(None, low=-1, high=1)
+    min_change: float = setting(0.035, low=0, high=1)
+    min_face: float = setting(0.35, low=0, high=10)
+    max_tint: float = setting(0.3, low=0, infinite=True, unit="stops")
+    max_warmth: float = setting(1.1, low=0, infinite=True, unit="stops")
+    max_garment: float = setting(7.0, low=0, infinite=True)
+    min_signature: float = setting(0.5, low=-1, high=1)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pair.edits.gate")
 
 
 @dataclass(frozen=True)

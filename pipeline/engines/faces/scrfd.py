@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.engines.faces.landmarks import yaw_of
-from pipeline.engines.interfaces import EngineInfo, Faces, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Faces, Picture
 from pipeline.engines.letterbox import letterbox
 from pipeline.engines.onnx_session import providers, session_options, wants_gpu
 from pipeline.engines.weights import find_for
@@ -21,6 +21,8 @@ _ONE_FACE = 0.4  # share of the smaller box that two finds of one face share
 
 class ScrfdFaces:
     """Faces at every size: each picture is searched once as it is and once shrunk with a rim."""
+
+    needs = EngineNeeds(weights=(("scrfd", "face_detection"),))
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

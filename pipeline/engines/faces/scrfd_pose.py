@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.engines.faces.scrfd import ScrfdFaces
-from pipeline.engines.interfaces import EngineInfo, Faces, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Faces, Picture
 from pipeline.engines.onnx_session import providers, session_options, wants_gpu
 from pipeline.engines.weights import find_for
 
 
 class ScrfdPoseFaces(ScrfdFaces):
     """As SCRFD, with the yaw of a head that was fitted to the points, in place of five points'."""
+
+    needs = EngineNeeds(weights=(("scrfd", "face_detection"), ("insightface", "face_pose")))
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

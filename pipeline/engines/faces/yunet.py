@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.faces.landmarks import yaw_of
-from pipeline.engines.interfaces import EngineInfo, Faces, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Faces, Picture
 from pipeline.engines.letterbox import letterbox
 from pipeline.engines.weights import find_for
 from pipeline.pictures.boxes import clip_to, suppress
@@ -20,6 +20,8 @@ _MULTIPLE = 32
 
 class YunetFaces:
     """Faces at every size: each picture is searched once as it is and once shrunk with a rim."""
+
+    needs = EngineNeeds(weights=(("yunet", "face_detection"),))
 
     def __init__(self) -> None:
         found = find_for("yunet", "face_detection")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.faces.landmarks import complete
-from pipeline.engines.interfaces import EngineInfo, PersonImage
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage
 from pipeline.engines.onnx_session import providers, session_options, wants_gpu
 from pipeline.engines.weights import find_for
 
@@ -20,6 +20,8 @@ MOST_ENLARGED = 3.5
 
 class ArcFace:
     """Unit vectors of aligned faces; zeros where the five points are unknown, or tiny."""
+
+    needs = EngineNeeds(weights=(("arcface", "face_recognition"),), landmarks=True)
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

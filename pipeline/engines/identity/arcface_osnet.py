@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.engines.identity.arcface import ArcFace
 from pipeline.engines.identity.osnet import OsNet
 from pipeline.engines.identity.spaces import Space, join
-from pipeline.engines.interfaces import EngineInfo, PersonImage, SimilarityWindows
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
 
 
 class _Part(Protocol):
@@ -25,6 +25,10 @@ class ArcfaceOsnet:
     `windows` are those of faces. Whoever compares rows that a body decided takes that space's
     windows from `spaces`: a body's cosine of 0.5 is a stranger's, a face's is a friend's.
     """
+
+    needs = EngineNeeds(
+        weights=(("arcface", "face_recognition"), ("osnet", "body_recognition")), landmarks=True
+    )
 
     def __init__(self, face: _Part | None = None, body: _Part | None = None) -> None:
         self._face: _Part = face or ArcFace()

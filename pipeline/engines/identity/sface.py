@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.faces.landmarks import complete
-from pipeline.engines.interfaces import EngineInfo, PersonImage, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, Picture
 from pipeline.engines.weights import find_for
 
 _SIDE = 112
@@ -14,6 +14,8 @@ _SIDE = 112
 
 class SFace:
     """Unit vectors of aligned faces; zeros for a person whose five landmarks are not known."""
+
+    needs = EngineNeeds(weights=(("sface", "face_recognition"),), landmarks=True)
 
     def __init__(self) -> None:
         found = find_for("sface", "face_recognition")

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, PersonImage, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, Picture
 from pipeline.engines.masks.mask_cleaning import box_fit, clean_mask
 from pipeline.engines.weights import Found, WeightsEntry, digest_of_file, find, find_for, registry
 from pipeline.execution.device import choose_device
@@ -49,6 +49,8 @@ class SegmentAnything:
         batch: pictures embedded at once; vit_h takes about 3 GB each.
         device: cuda, cpu, or '' to choose.
     """
+
+    needs = EngineNeeds(weights=(("segment_anything", "segmentation"),))
 
     checkpoint: str = ""
     batch: int = 4

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.interfaces import Detections, EngineInfo, PersonImage, Picture
+from pipeline.engines.interfaces import Detections, EngineInfo, EngineNeeds, PersonImage, Picture
 from pipeline.engines.masks.mask_cleaning import clean_mask
 from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import Found, find_for
@@ -112,6 +112,8 @@ class _Yolo:
 class UltralyticsPeople:
     """Person boxes by YOLO."""
 
+    needs = EngineNeeds(weights=(("ultralytics", "person_detection"),))
+
     def __init__(self) -> None:
         self._yolo = _Yolo("person_detection")
         self.info = self._yolo.info
@@ -126,6 +128,8 @@ class UltralyticsMasks:
 
     A person that the model does not see gets an empty mask, never somebody else's.
     """
+
+    needs = EngineNeeds(weights=(("ultralytics", "segmentation"),))
 
     def __init__(self) -> None:
         self._yolo = _Yolo("segmentation")

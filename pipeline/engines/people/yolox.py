@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from pipeline.engines.interfaces import Detections, EngineInfo, Picture
+from pipeline.engines.interfaces import Detections, EngineInfo, EngineNeeds, Picture
 from pipeline.engines.letterbox import Letterboxed, letterbox, thin_out
 from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import find_for
@@ -19,6 +19,8 @@ _BATCH = 16
 
 class YoloxPeople:
     """Person boxes by YOLOX; the size of the input is the model's own."""
+
+    needs = EngineNeeds(weights=(("yolox", "person_detection"),))
 
     def __init__(self) -> None:
         found = find_for("yolox", "person_detection")

@@ -67,7 +67,7 @@ class ClassifierScorer:
     def _find(cls, folder: str) -> tuple[str, Path]:
         variable = f"CONTEXTANYONE_SCORE_{cls.name.upper()}"
         named = folder or os.environ.get(variable, "") or cls.default
-        instead = f"{variable} names another; or leave {cls.name} out of engines.scorers."
+        instead = f"{variable} names another; or leave {cls.name} out of observe.engines.scorers."
         return named, find_model_folder(named, instead)
 
     def _labels(self, labels: Mapping[int, str]) -> list[int]:

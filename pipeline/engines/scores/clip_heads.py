@@ -21,7 +21,7 @@ from pipeline.execution.device import choose_device
 CLIP_ENV = "CONTEXTANYONE_SCORE_CLIP"  # folder or hub's name of the image tower
 HEAD_ENV = "CONTEXTANYONE_SCORE_AESTHETIC"  # a head of your own
 DEFAULT_CLIP = "openai/clip-vit-large-patch14"  # what LAION's head was trained on
-_INSTEAD = "Or leave aesthetic out of engines.scorers: no embedded engine judges beauty."
+_INSTEAD = "Or leave aesthetic out of observe.engines.scorers: no embedded engine judges beauty."
 
 
 @dataclass

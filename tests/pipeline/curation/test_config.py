@@ -23,17 +23,17 @@ def test_the_shipped_file_holds_the_defaults():
 
 
 def test_a_flag_overrides_the_file(tmp_path):
-    (tmp_path / "c.yaml").write_text("clips: {max_s: 6, min_s: 3}\n")
-    config = settings("--config", str(tmp_path / "c.yaml"), "--set", "clips.max_s=5")
-    assert (config.clips.min_s, config.clips.max_s) == (3.0, 5.0)
+    (tmp_path / "c.yaml").write_text("observe: {clips: {max_s: 6, min_s: 3}}\n")
+    config = settings("--config", str(tmp_path / "c.yaml"), "--set", "observe.clips.max_s=5")
+    assert (config.observe.clips.min_s, config.observe.clips.max_s) == (3.0, 5.0)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("clips: {maxs: 6}\n", "maxs"),
-        ("clip: {max_s: 6}\n", "clip"),
-        ("clips: {max_s: soon}\n", "max_s"),
+        ("observe: {clips: {maxs: 6}}\n", "maxs"),
+        ("observe: {clip: {max_s: 6}}\n", "clip"),
+        ("observe: {clips: {max_s: soon}}\n", "max_s"),
         ("clips: !!python/object/apply:os.system ['touch ran']\n", "python/object"),
     ],
 )
@@ -52,13 +52,13 @@ def test_a_wrong_file_is_refused_by_name_and_runs_nothing(
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("part_s=20", "part_s must be >= 10 x clips.max_s"),
-        ("max_failed=2", "max_failed must be a share"),
-        ("engines.people=yolo", "engines.people must be one of opencv"),
-        ("clips.min_s=11", "min_s must be in"),
-        ("duplicates.max_distance=9", "duplicates.max_distance must be 0 to 3"),
-        ("pairing.references.tiers=[[cross]]", "must be one of cross_video, same_video_other_shot"),
-        ("shards.size_mib=0", "shards.size_mib must be 1 to 2048"),
+        ("observe.part_s=20", "part_s must be >= 10 x observe.clips.max_s"),
+        ("run.max_failed=2", "run.max_failed must be from 0 to 1"),
+        ("observe.engines.people=yolo", "observe.engines.people must be one of opencv"),
+        ("observe.clips.min_s=11", "observe.clips.min_s must be at most max_s (10 s), got 11"),
+        ("pair.duplicates.max_distance=9", "pair.duplicates.max_distance must be from 0 to 3 bits"),
+        ("pair.references.tiers=[[cross]]", "must be one of cross_video, same_video_other_shot"),
+        ("pair.shards.size_mib=0", "pair.shards.size_mib must be from 1 to 2048 MiB"),
     ],
 )
 def test_an_impossible_value_is_named_with_what_is_allowed(setting, says, capsys):
@@ -68,17 +68,17 @@ def test_an_impossible_value_is_named_with_what_is_allowed(setting, says, capsys
 
 
 def test_pair_kinds_go_by_the_names_that_the_dataset_has():
-    config = settings("--set", "pairing.references.tiers=[[cross_video, edited]]")
-    assert config.pairing.references.tiers == ((PairKind.CROSS_VIDEO, PairKind.EDITED),)
+    config = settings("--set", "pair.references.tiers=[[cross_video, edited]]")
+    assert config.pair.references.tiers == ((PairKind.CROSS_VIDEO, PairKind.EDITED),)
 
 
 def test_what_decides_and_what_only_runs_are_told_apart():
-    plain, more = settings(), settings("--set", "cluster.workers=3")
-    assert settings_digest(plain.deciding()) == settings_digest(more.deciding())
-    later = settings("--set", "pairing.references.max_references=2")
-    assert settings_digest(plain.deciding()) != settings_digest(later.deciding())
-    assert plain.observing() == later.observing()
-    other = settings("--set", "clips.max_s=5")
-    assert differing_keys(other.observing(), plain.observing()) == [
-        "clips.max_s: now 5.0, then 10.0"
+    plain, more = settings(), settings("--set", "run.cluster.workers=3")
+    assert settings_digest(plain.identity()) == settings_digest(more.identity())
+    later = settings("--set", "pair.references.max_references=2")
+    assert settings_digest(plain.identity()) != settings_digest(later.identity())
+    assert plain.observe == later.observe
+    other = settings("--set", "observe.clips.max_s=5")
+    assert differing_keys(other.observe.identity(), plain.observe.identity()) == [
+        "observe.clips.max_s: now 5.0, then 10.0"
     ]

@@ -65,7 +65,7 @@ def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
     while kills:
         there = len(list(tmp_path.rglob("*")))
         driver = subprocess.Popen(
-            command(tmp_path, videos, extra=("--set", f"cluster.workers={workers}")),
+            command(tmp_path, videos, extra=("--set", f"run.cluster.workers={workers}")),
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -93,9 +93,14 @@ def test_poison_costs_only_itself(videos, tmp_path, workers):
     for seed, (name, (colour, _)) in enumerate(fast_engines.POISON.items(), start=50):
         draw_video(tmp_path / f"{name}.mp4", seed, corner=colour)
     poisoned = [
-        *("--set", "engines.people=fast_engines:PoisonedPeople", "--set", "max_failed=0.9"),
-        *("--set", "sandbox.deadline_s=8", "--set", "sandbox.deadline_per_video_s=0"),
-        *("--set", "sandbox.memory_mib=700", "--set", f"cluster.workers={workers}"),
+        *(
+            "--set",
+            "observe.engines.people=fast_engines:PoisonedPeople",
+            "--set",
+            "run.max_failed=0.9",
+        ),
+        *("--set", "run.sandbox.deadline_s=8", "--set", "run.sandbox.deadline_per_video_s=0"),
+        *("--set", "run.sandbox.memory_mib=700", "--set", f"run.cluster.workers={workers}"),
     ]
     output = tmp_path / "dataset"
     done = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
@@ -109,7 +114,7 @@ def test_poison_costs_only_itself(videos, tmp_path, workers):
     assert "4 videos failed" in done.stdout
     again = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
     assert "nothing to do" in again.stdout
-    strict = [*poisoned, "--set", "max_failed=0.5"]
+    strict = [*poisoned, "--set", "run.max_failed=0.5"]
     curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=strict, code=3)
 
 
@@ -151,8 +156,8 @@ def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tm
     shutil.copytree(golden, tmp_path, dirs_exist_ok=True)
     units = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
     first = read_manifest(LocalStore(str(tmp_path)))
-    others = ["pairing.references.max_references=1", "pairing.samples=multi_character"]
-    others += ["pairing.references.kinds.cross_video.floor=cross_video-0.1"]
+    others = ["pair.references.max_references=1", "pair.samples=multi_character"]
+    others += ["pair.references.kinds.cross_video.floor=cross_video-0.1"]
     done = curate(tmp_path, videos, extra=[word for each in others for word in ("--set", each)])
     manifest, _ = read_manifest(LocalStore(str(tmp_path)))
     assert (manifest.version, manifest.parent) == (2, first[1])
@@ -192,16 +197,16 @@ def test_a_new_video_is_observed_and_the_others_are_not(videos, golden, tmp_path
 
 def test_what_cannot_be_done_is_refused_before_anything_is_changed(videos, golden):
     before = content(golden)
-    done = curate(golden, videos, extra=["--set", "clips.max_s=5"], code=2)
+    done = curate(golden, videos, extra=["--set", "observe.clips.max_s=5"], code=2)
     assert "clips.max_s: now 5.0, then 10.0" in done.stderr
     done = curate(golden, videos / "1.mp4", code=2)
     assert "holds 5 videos that are not among the inputs" in done.stderr
-    done = curate(golden, videos, extra=["--set", "clips.maxs=5"], code=2)
+    done = curate(golden, videos, extra=["--set", "observe.clips.maxs=5"], code=2)
     assert "clips.maxs" in done.stderr
     done = curate(
-        golden.parent / "new", videos, extra=["--set", "engines.people=no:Engine"], code=2
+        golden.parent / "new", videos, extra=["--set", "observe.engines.people=no:Engine"], code=2
     )
-    assert "engines.people=no:Engine cannot be loaded: No module named 'no'" in done.stderr
+    assert "observe.engines.people=no:Engine cannot be loaded: No module named 'no'" in done.stderr
     done = curate(golden, videos / "none.mp4", code=2)
     assert "no such file or folder" in done.stderr
     assert content(golden) == before
@@ -210,7 +215,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_changed(videos, golde
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path, workers):
     driver = subprocess.Popen(
-        command(tmp_path, videos, extra=("--set", f"cluster.workers={workers}")),
+        command(tmp_path, videos, extra=("--set", f"run.cluster.workers={workers}")),
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,14 @@ import pytest
 from runs import curate, rows
 from synthetic import moving_shapes, write_video
 
-SETTINGS = ["--set", "part_s=20", "--set", "clips.max_s=2", "--set", "clips.min_s=1"]
+SETTINGS = [
+    "--set",
+    "observe.part_s=20",
+    "--set",
+    "observe.clips.max_s=2",
+    "--set",
+    "observe.clips.min_s=1",
+]
 
 
 @pytest.fixture(scope="module")

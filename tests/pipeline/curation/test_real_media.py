@@ -19,7 +19,7 @@ def dataset(media, tmp_path_factory):
     names = [path for path in (media / "videos").iterdir() if path.stem in (*PEOPLE, *NOBODY)]
     command = [sys.executable, JOB, "--input", *map(str, names), "--output", str(output)]
     done = subprocess.run(
-        [*command, "--set", "clips.min_s=1.5"],
+        [*command, "--set", "observe.clips.min_s=1.5"],
         capture_output=True,
         text=True,
         timeout=600,
@@ -68,7 +68,7 @@ def test_no_reference_is_from_its_own_clip_when_the_character_is_seen_elsewhere(
 
 def test_odd_files_end_as_documented_and_none_stops_the_run(media, tmp_path):
     """Cheap engines: what matters here is what becomes of the files."""
-    curate(tmp_path, *sorted((media / "odd").iterdir()), extra=["--set", "max_failed=0"])
+    curate(tmp_path, *sorted((media / "odd").iterdir()), extra=["--set", "run.max_failed=0"])
     refused = defaultdict(int)
     for row in rows(tmp_path, "rejects"):
         if row["stage"] in ("probe", "shots"):

@@ -30,7 +30,7 @@ def dataset(media, tmp_path_factory):
         pytest.skip("test weights absent: set CONTEXTANYONE_MODELS to the folder that has them")
     output = tmp_path_factory.mktemp("people")
     videos = [str(media / "videos" / name) for name in NAMES]
-    command = [sys.executable, JOB, "--engines", "production", "--set", "clips.min_s=1.5"]
+    command = [sys.executable, JOB, "--engines", "production", "--set", "observe.clips.min_s=1.5"]
     done = subprocess.run(
         [*command, "--input", *videos, "--output", str(output)],
         env={**os.environ, "CONTEXTANYONE_MODELS": str(root)},

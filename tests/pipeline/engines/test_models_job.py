@@ -15,15 +15,10 @@ from subprocess import run
 import pytest
 from production import ROOT, weights_root
 
+from pipeline.engines.engines_config import EnginesConfig, chosen, engines_preset
 from pipeline.engines.fetch import fetch, open_https
 from pipeline.engines.interfaces import EngineInfo
-from pipeline.engines.registry import (
-    EnginesConfig,
-    engine_infos,
-    engines_preset,
-    load_engine,
-    missing_weights,
-)
+from pipeline.engines.registry import engine_infos, load_engine, missing_weights
 from pipeline.engines.weights import (
     LOCK,
     WeightsEntry,
@@ -177,18 +172,23 @@ def test_missing_weights_name_file_source_licence_and_alternative(empty):
     with pytest.raises(ValueError, match="weights are missing") as caught:
         load_engine("faces", "scrfd")
     text = str(caught.value)
-    for part in ("engines.faces=scrfd", str(empty), "det_10g.onnx", "non-commercial research"):
+    for part in (
+        "observe.engines.faces=scrfd",
+        str(empty),
+        "det_10g.onnx",
+        "non-commercial research",
+    ):
         assert part in text
     assert "jobs/models.py fetch det_10g" in text
     assert "by hand from https://github.com/ShiqiYu" in text
-    assert "engines.faces: opencv" in text
+    assert "observe.engines.faces: opencv" in text
 
 
 def test_all_missing_files_are_told_at_once(empty):
-    wrong = missing_weights(engines_preset("production"))
+    wrong = missing_weights(engines_preset("production").chosen)
     assert len(wrong) == 5
-    assert "engines.recogniser=arcface_osnet" in wrong[2]
-    assert missing_weights(EnginesConfig()) == []
+    assert "observe.engines.recogniser=arcface_osnet" in wrong[2]
+    assert missing_weights(chosen(EnginesConfig())) == []
 
 
 def test_the_first_folder_and_the_first_entry_win(tmp_path, monkeypatch):
@@ -335,11 +335,11 @@ def test_the_commercial_policy_refuses_and_names_what_to_use():
 
 
 def test_embedded_engines_may_be_used_commercially():
-    check_licences(engine_infos(EnginesConfig()), "commercial")
+    check_licences(engine_infos(chosen(EnginesConfig())), "commercial")
 
 
 def test_production_engines_are_refused_commercially_with_permissive_ones_named(real):
-    infos = engine_infos(engines_preset("production"))
+    infos = engine_infos(engines_preset("production").chosen)
     with pytest.raises(ValueError, match="4 engines may not") as caught:
         check_licences(infos, "commercial")
     for name in ("yolox", "yunet", "sface", "grabcut"):

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from production import engine, frames, image, six_people, weights_root
 
-from pipeline.curation.curation_config import CurationConfig
+from pipeline.engines.engines_config import EnginesConfig, engines_preset
 from pipeline.engines.faces.landmarks import yaw_of
 from pipeline.engines.identity.arcface import alignment
 from pipeline.engines.identity.spaces import CARRIED, Space, compare, deciding, join, spaces_of
 from pipeline.engines.interfaces import PersonImage, SimilarityWindows
 from pipeline.engines.letterbox import letterbox, thin_out
-from pipeline.engines.registry import REGISTRY, EnginesConfig, engines_preset, load_engine
+from pipeline.engines.registry import REGISTRY, load_engine
 from pipeline.engines.weights import Found, entry, find
+from pipeline.observing.observe_config import ObserveConfig
 from pipeline.pictures.boxes import inside, iou
 
 PEOPLE, FACES = ("ultralytics", "yolox"), ("scrfd", "yunet")
@@ -76,16 +77,16 @@ def test_the_library_takes_no_more_threads_than_its_worker_has():
 
 
 def test_weights_are_settings_so_that_two_recognisers_never_meet(monkeypatch, tmp_path):
-    settings = CurationConfig(engines=engines_preset("production")).observing()
+    settings = ObserveConfig(engines=engines_preset("production").observing).identity()
     assert settings["weights"]["recogniser"].startswith(
         f"mobilefacenet_128 {entry('mobilefacenet_128').sha256}"
     )
     assert set(settings["weights"]) == {"people", "faces", "recogniser", "masks"}
-    assert "weights" not in CurationConfig().observing()
+    assert "weights" not in ObserveConfig().identity()
     monkeypatch.setenv("CONTEXTANYONE_MODELS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"engines\.people=ultralytics: weights are missing"):
-        CurationConfig(engines=engines_preset("production")).observing()
+        ObserveConfig(engines=engines_preset("production").observing).identity()
 
 
 def test_both_detectors_agree_on_boxes():
@@ -393,16 +394,18 @@ def test_sface_reads_five_points_and_any_network_of_its_form(media, monkeypatch)
 def test_presets_name_engines_that_exist():
     for name in ("embedded", "production", "permissive"):
         chosen = engines_preset(name)
-        assert chosen.chosen()
-        for task, named in chosen.chosen():
+        assert chosen.chosen
+        for task, named in chosen.chosen:
             assert named in REGISTRY[task]
-    assert engines_preset("embedded") == EnginesConfig()
+    assert engines_preset("embedded").observing == EnginesConfig()
     with pytest.raises(ValueError, match="embedded, production, permissive"):
         engines_preset("fast")
 
 
 def test_a_face_network_needs_a_detector_with_five_points():
-    with pytest.raises(ValueError, match=r"engines.faces to one of scrfd, scrfd_pose, yunet"):
+    with pytest.raises(
+        ValueError, match=r"observe.engines.faces to one of scrfd, scrfd_pose, yunet"
+    ):
         EnginesConfig(recogniser="arcface_osnet")
 
 

@@ -394,8 +394,9 @@ def test_other_models_are_refused_by_name(tmp_path):
 
 
 def test_importing_the_engine_imports_no_framework():
-    modules = ("segment_anything_masks", "vlm_captions", "server_captions", "reference_editor")
-    lines = "; ".join(f"import pipeline.engines.registry.{name}" for name in modules)
+    modules = ("masks.segment_anything", "captions.vlm", "captions.server")
+    modules += ("editing.diffusers_editor",)
+    lines = "; ".join(f"import pipeline.engines.{name}" for name in modules)
     heavy = "torch transformers diffusers segment_anything"
     check = f"import sys; {lines}; print([m for m in '{heavy}'.split() if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

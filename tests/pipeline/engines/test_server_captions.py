@@ -340,7 +340,7 @@ def free_port():
 def test_an_absent_server_is_named_before_the_run_starts():
     with pytest.raises(ValueError, match="ConnectionRefusedError") as caught:
         ServerCaptioner(VlmConfig(server=f"http://127.0.0.1:{free_port()}/v1"))
-    for word in ("vllm serve", "CONTEXTANYONE_CAPTION_SERVER", "engines.captions=attributes"):
+    for word in ("vllm serve", "CONTEXTANYONE_CAPTION_SERVER", "pair.engines.captions=attributes"):
         assert word in str(caught.value)
 
 

@@ -92,7 +92,7 @@ def submit(cluster, *arguments) -> subprocess.CompletedProcess:
 @pytest.mark.ray
 def test_a_submitted_job_makes_the_same_bytes_as_a_local_run(cluster, videos, golden, tmp_path):
     arguments = ["--input", str(videos), "--output", str(tmp_path), *fast_engines.SETTINGS]
-    done = submit(cluster, *arguments, "--set", "cluster.workers=2")
+    done = submit(cluster, *arguments, "--set", "run.cluster.workers=2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "samples (" in done.stdout
     assert content(tmp_path) == content(golden)

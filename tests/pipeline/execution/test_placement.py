@@ -6,8 +6,9 @@ import fast_engines
 import pytest
 from runs import TWO_WORKERS, content, curate, rows
 
+from pipeline.engines.engines_config import EnginesConfig, chosen
 from pipeline.engines.interfaces import EngineInfo
-from pipeline.engines.registry import EnginesConfig, engine_infos
+from pipeline.engines.registry import engine_infos
 from pipeline.execution.cluster import Budget, ClusterConfig, Resources
 from pipeline.execution.device import DEVICE, choose_device
 from pipeline.execution.placement import gpu_slots, place_captioner, place_observing
@@ -18,7 +19,9 @@ CPU = EngineInfo("small/1", "captioning", "MIT", commercial=True)
 
 def place(cpus=16.0, gpus=0.0, engines=(GPU, CPU), workers=None, **settings):
     have = Resources(cpus, gpus)
-    return place_observing(ClusterConfig(**settings), have, engines, workers or int(cpus))
+    return place_observing(
+        ClusterConfig(**settings), have, [e.id for e in engines if e.gpu], workers or int(cpus)
+    )
 
 
 def sizes(placement):
@@ -65,10 +68,10 @@ def test_a_share_of_a_gpu_never_spans_two():
 
 def test_a_captioner_takes_whole_gpus_and_no_more_than_it_has_work_for():
     cluster = ClusterConfig()
-    assert place_captioner(cluster, Resources(16, 8), CPU, 100) is None
-    assert place_captioner(cluster, Resources(16, 0), GPU, 100) is None
+    assert place_captioner(cluster, Resources(16, 8), False, 100) is None
+    assert place_captioner(cluster, Resources(16, 0), True, 100) is None
     for batches, size in ((100, 8), (3, 3)):
-        pool = place_captioner(cluster, Resources(16, 8), GPU, batches)
+        pool = place_captioner(cluster, Resources(16, 8), True, batches)
         assert pool
         assert (pool.size, pool.gpus) == (size, 1.0)
 
@@ -76,11 +79,11 @@ def test_a_captioner_takes_whole_gpus_and_no_more_than_it_has_work_for():
 def test_engines_that_only_say_who_they_are_are_built_on_the_cpu(monkeypatch):
     monkeypatch.delenv(DEVICE, raising=False)
     monkeypatch.setattr(fast_engines.FastMasks, "__init__", _note_device, raising=False)
-    chosen = EnginesConfig(
+    config = EnginesConfig(
         people="fast_engines:FastPeople", faces="fast_engines:FastFaces",
         recogniser="fast_engines:FastRecogniser", masks="fast_engines:FastMasks",
     )  # fmt: skip
-    engine_infos(chosen)
+    engine_infos(chosen(config))
     assert _DEVICES == ["cpu"]
     assert DEVICE not in os.environ
 
@@ -96,8 +99,8 @@ def _note_device(self):
 def test_two_pools_measure_what_one_does(videos, golden, tmp_path, monkeypatch):
     """On a logical GPU: Ray counts it, and the engine computes on the CPU as before."""
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
-    extra = ["--set", "engines.masks=fast_engines:GpuMasks"]
-    extra += ["--set", "engines.captions=fast_engines:GpuCaptions"]
+    extra = ["--set", "observe.engines.masks=fast_engines:GpuMasks"]
+    extra += ["--set", "pair.engines.captions=fast_engines:GpuCaptions"]
     done = curate(tmp_path, videos / "0.mp4", videos / "1.mp4", extra=[*TWO_WORKERS, *extra])
     assert "1 workers cut clips, 1 run engines on 0.25 GPU each" in done.stdout
     ours, theirs = content(tmp_path), content(golden)

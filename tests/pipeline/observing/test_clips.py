@@ -23,7 +23,6 @@ from synthetic import (
     write_video,
 )
 
-from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.units import VideoPart
 from pipeline.execution.stage import ClipRow, Count, Rejected, VideoRow
 from pipeline.media.clip_frames import read_clip
@@ -32,17 +31,18 @@ from pipeline.media.limits import ProbeConfig
 from pipeline.media.probe import probe
 from pipeline.media.reader import VideoReader
 from pipeline.observing.clips import ClipsConfig, cut_video
+from pipeline.observing.observe_config import ObserveConfig
 from schemas.reasons import Reason
 from schemas.tables import Video
 
 SIZE = (320, 192)
 
 
-CONFIG = CurationConfig()
-SHORT = CurationConfig(clips=ClipsConfig(min_s=0.5, max_s=2.0))
+CONFIG = ObserveConfig()
+SHORT = ObserveConfig(clips=ClipsConfig(min_s=0.5, max_s=2.0))
 
 
-def cut(path: Path, config: CurationConfig = CONFIG, part: VideoPart | None = None) -> VideoRow:
+def cut(path: Path, config: ObserveConfig = CONFIG, part: VideoPart | None = None) -> VideoRow:
     video = probe(str(path), "video", config.probe)
     assert isinstance(video, Video), video
     return cut_video(str(path), video, part or VideoPart(), config)
@@ -88,7 +88,7 @@ def test_clips_keep_the_guard_on_both_sides_of_a_cut(tmp_path: Path, guard: int)
     path = tmp_path / "a.mp4"
     frames = moving_shapes(60) + moving_shapes(66, shot=1) + moving_shapes(70, shot=2)
     write_video(path, numbered(frames), 24, options={"crf": "12"})
-    config = CurationConfig(clips=ClipsConfig(min_s=0.5, guard=guard))
+    config = ObserveConfig(clips=ClipsConfig(min_s=0.5, guard=guard))
     clips = cut(path, config).clips
     shots = [(0, 60 - guard), (60 + guard, 126 - guard), (126 + guard, 196)]
     assert len(clips) == 3
@@ -110,7 +110,7 @@ def test_no_frame_of_a_dissolve_reaches_a_clip(tmp_path: Path) -> None:
 def test_long_shot_is_cut_at_the_maximum_and_the_short_rest_is_accounted(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     shots_video(path, [4.9])
-    row = cut(path, CurationConfig(clips=ClipsConfig(min_s=1.0, max_s=2.0)))
+    row = cut(path, ObserveConfig(clips=ClipsConfig(min_s=1.0, max_s=2.0)))
     assert [(c.clip.start_s, c.clip.num_frames) for c in row.clips] == [(0.0, 32), (2.0, 32)]
     (reject,) = row.ledger.rejects
     assert (reject.reason, reject.stage, reject.level) == ("clip_too_short", "clips", "clip")
@@ -123,7 +123,7 @@ def test_long_shot_is_cut_at_the_maximum_and_the_short_rest_is_accounted(tmp_pat
 
 def test_overlapping_clips_show_the_same_frames_where_they_overlap(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", numbered(moving_shapes(96)), options={"crf": "12"})
-    config = CurationConfig(clips=ClipsConfig(min_s=1.0, max_s=2.0, stride_s=1.0))
+    config = ObserveConfig(clips=ClipsConfig(min_s=1.0, max_s=2.0, stride_s=1.0))
     clips = cut(path, config).clips
     assert [row.clip.start_s for row in clips] == [0.0, 1.0, 2.0, 3.0]
     shown = [numbers_in(row) for row in clips]
@@ -134,7 +134,7 @@ def test_overlapping_clips_show_the_same_frames_where_they_overlap(tmp_path: Pat
 def test_a_frame_shown_too_long_ends_the_clip(tmp_path: Path) -> None:
     pts = [*range(60), *range(60 + 240, 120 + 240)]  # ten seconds of standstill in between
     path = write_video(tmp_path / "a.mp4", numbered(moving_shapes(120)), 24, pts=pts)
-    clips = cut(path, CurationConfig(probe=ProbeConfig(min_fps=5.0))).clips
+    clips = cut(path, ObserveConfig(probe=ProbeConfig(min_fps=5.0))).clips
     assert [row.clip.num_frames for row in clips] == [pytest.approx(46, abs=2), 40]
     assert clips[0].clip.end_frame <= 60 <= clips[1].clip.start_frame
 
@@ -149,7 +149,7 @@ def test_ids_follow_content_and_settings(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     shots_video(path, [2.6])
     (one,) = cut(path).clips
-    (other,) = cut(path, CurationConfig(clips=replace(ClipsConfig(), fps=12))).clips
+    (other,) = cut(path, ObserveConfig(clips=replace(ClipsConfig(), fps=12))).clips
     assert one.clip.clip_id != other.clip.clip_id
     assert one.clip.shot_id == other.clip.shot_id
     assert one.clip.sha256 == hashlib.sha256(one.mp4).hexdigest()
@@ -214,7 +214,7 @@ def test_damaged_video_goes_with_all_its_clips_or_is_flagged(tmp_path: Path) -> 
         assert row.clips == ()
         refused = Rejected(Reason(row.ledger.rejects[0].reason))
     assert refused.reason in (Reason.DAMAGED, Reason.TRUNCATED)
-    flagging = CurationConfig(probe=ProbeConfig(integrity="flag"))
+    flagging = ObserveConfig(probe=ProbeConfig(integrity="flag"))
     flagged = cut(path, flagging)
     assert flagged.video is not None
     assert flagged.video.decode_errors > 0 or flagged.video.truncated

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from synthetic import moving_shapes
 
-from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.units import VideoPart
 from pipeline.media.probe import probe
 from pipeline.observing.clips import cut_video
+from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.quality import Quality, QualityConfig, QualityMeter, black_border
 from pipeline.pictures.hashes import hash_distance
 from pipeline.pictures.lettering import text_mask
@@ -181,7 +181,7 @@ def test_gate_keeps_people_and_drops_photographs(media: Path) -> None:
 
 
 def _clips(path: Path) -> list[Clip]:
-    config = CurationConfig()
+    config = ObserveConfig()
     video = probe(str(path), "video", config.probe)
     assert isinstance(video, Video)
     return [row.clip for row in cut_video(str(path), video, VideoPart(), config).clips]

@@ -202,9 +202,9 @@ def test_sizes_must_agree():
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ValueError, match=r"augment\.flip is a probability, got 2"):
+    with pytest.raises(ValueError, match=r"pair\.augment\.flip must be from 0 to 1, got 2"):
         AugmentConfig(flip=2.0)
-    with pytest.raises(ValueError, match="exposure_ev must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="exposure_ev must be from 0 to 8 stops, got -1"):
         AugmentConfig(exposure_ev=-1.0)
     with pytest.raises(ValueError, match="sunset"):
         AugmentRecipe(background="sunset")

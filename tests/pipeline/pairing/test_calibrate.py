@@ -147,7 +147,7 @@ def test_the_job_writes_what_curate_takes_and_a_plot(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1 of 37 pictures cannot be read" in done.stderr
     assert "no face found in 36 of 37 pictures" in done.stderr
-    (own,) = yaml.safe_load((output / "windows.yaml").read_text())["pairing"]["windows"]
+    (own,) = yaml.safe_load((output / "windows.yaml").read_text())["pair"]["windows"]
     assert own["recogniser"] == "opencv-appearance/1"
     assert (output / "windows.png").stat().st_size > 10_000
 
@@ -155,4 +155,4 @@ def test_the_job_writes_what_curate_takes_and_a_plot(tmp_path):
 
     settings = ["--config", str(output / "windows.yaml")]
     parsed = parse(["--input", "videos", "--output", "dataset", *settings])
-    assert vars(parsed.pairing.windows[0]) == own
+    assert vars(parsed.pair.windows[0]) == own

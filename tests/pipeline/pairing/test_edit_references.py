@@ -8,6 +8,7 @@ import portraits
 import pytest
 import rows
 
+from pipeline.curation.curate import pair
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.shards import ShardsConfig, build_shard, plan_shards
 from pipeline.dataset.edited import read_edits
@@ -17,7 +18,8 @@ from pipeline.dataset.parquet import read_rows
 from pipeline.dataset.store import LocalStore
 from pipeline.dataset.units import Unit, commit_unit, split_video
 from pipeline.engines.editing.edit_gate import EditGateConfig
-from pipeline.engines.registry import EnginesConfig, load_engines
+from pipeline.engines.engines_config import EnginesConfig, WritersConfig
+from pipeline.engines.registry import load_engines
 from pipeline.execution.stage import Ledger, VideoRow
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.faces import FindFaces
@@ -25,15 +27,12 @@ from pipeline.observing.quality import QualityConfig
 from pipeline.observing.tracks import TrackPeople
 from pipeline.pairing import edit_references
 from pipeline.pairing.edit_choice import EditsConfig
-from pipeline.pairing.gates import LicencesConfig
-from pipeline.pairing.pair import pair
-from pipeline.pairing.samples import PairingConfig
+from pipeline.pairing.pair_config import PairConfig
 
-CONFIG = CurationConfig(
-    engines=EnginesConfig(editor="relight"),
+PAIR = PairConfig(
+    engines=WritersConfig(editor="relight"),
     quality=QualityConfig(min_motion=0.0),
-    licences=LicencesConfig(),
-    pairing=PairingConfig(edits=EditsConfig(sources=1, prompts=3)),
+    edits=EditsConfig(sources=1, prompts=3),
 )
 
 
@@ -42,7 +41,7 @@ def observed(tmp_path_factory):
     """A store with one observed unit: a portrait that walks."""
     pytest.importorskip("skimage")
     store = LocalStore(str(tmp_path_factory.mktemp("dataset")))
-    engines = load_engines(CONFIG.engines)
+    engines = load_engines(EnginesConfig())
     row = portraits.clip_row(portraits.walking(2.0))
     row = replace(row, clip=replace(row.clip, contrast=0.3, text_area=0.0))
     for stage in (
@@ -75,10 +74,12 @@ def serial(monkeypatch):
     return calls
 
 
-def paired(observed, config=CONFIG):
+def paired(observed, config=PAIR):
     store, receipt = observed
     given = InputVideo("video.mp4")
-    return pair(read_observed([receipt], store), [given], {"video.mp4": "video"}, store, config)
+    whole = CurationConfig(pair=config)
+    read = read_observed([receipt], store)
+    return pair(read, [given], {"video.mp4": "video"}, set(), store, whole)
 
 
 def by_level(result, level):
@@ -111,7 +112,7 @@ def test_edits_become_references_and_other_thresholds_edit_nothing_again(observe
         assert reference["source_reference_id"] in {r.reference_id for r in first_candidates(store)}
 
     gate = EditGateConfig(min_change=0.9)
-    strict = paired(observed, replace(CONFIG, pairing=PairingConfig(edits=EditsConfig(1, 3, gate))))
+    strict = paired(observed, replace(PAIR, edits=EditsConfig(1, 3, gate)))
     assert serial == [3]  # nothing was edited again
     assert strict.ledger.counts["edits", "edit"].rejected == 3
     assert {(row.reason, row.threshold) for row in by_level(strict, "edit")} == {("near_copy", 0.9)}
@@ -128,13 +129,13 @@ def first_candidates(store):
 def test_a_run_that_was_killed_makes_only_what_is_missing(observed, serial):
     store = observed[0]
     before = read_edits(store)
-    more = replace(CONFIG, pairing=PairingConfig(edits=EditsConfig(sources=1, prompts=4)))
+    more = replace(PAIR, edits=EditsConfig(sources=1, prompts=4))
     paired(observed, more)
     assert sum(serial) == 4 - len(before)
     assert len(read_edits(store)) == 4
 
 
 def test_without_an_editor_nothing_is_edited(observed, serial):
-    result = paired(observed, replace(CONFIG, engines=EnginesConfig()))
+    result = paired(observed, replace(PAIR, engines=WritersConfig()))
     assert ("edits", "edit") not in result.ledger.counts
     assert serial == []

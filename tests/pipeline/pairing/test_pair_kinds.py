@@ -13,9 +13,10 @@ from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import EngineInfo
 from pipeline.pairing.captions import Caption
 from pipeline.pairing.kinds import KindConfig, KindsConfig, resolve
+from pipeline.pairing.pair_config import PairConfig
 from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.sample_rows import Member, build_sample
-from pipeline.pairing.samples import PairingConfig, plan_samples
+from pipeline.pairing.samples import plan_samples
 from pipeline.pairing.windows import WindowsConfig, with_own_windows
 from schemas.manifest import DataFile
 from schemas.reasons import PairKind
@@ -75,7 +76,7 @@ class Seen:
 
     def plan(self, config=None):
         return plan_samples(
-            self.clips, self.tracks, self.images, self.vectors, WINDOWS, config or PairingConfig()
+            self.clips, self.tracks, self.images, self.vectors, WINDOWS, config or PairConfig()
         )
 
 
@@ -83,7 +84,7 @@ def test_a_sample_holds_the_shares_of_its_kinds():
     even = KindsConfig(
         cross_video=KindConfig(0.25, "cross_video"), same_video_other_shot=KindConfig(0.75)
     )
-    config = PairingConfig(
+    config = PairConfig(
         references=ReferencesConfig(max_references=4, kinds=even, min_difference=0.0)
     )
     plan = next(plan for plan in Seen().plan(config).samples if plan.track_id == "anna")
@@ -104,7 +105,7 @@ def test_every_candidate_is_accounted_for():
 def test_several_characters_of_a_clip_are_several_samples_or_one():
     apart = Seen().plan().samples
     assert sorted(plan.track_id for plan in apart if plan.clip_id == "scene") == ["anna", "ben"]
-    together = Seen().plan(PairingConfig(samples="multi_character")).samples
+    together = Seen().plan(PairConfig(samples="multi_character")).samples
     (plan,) = (plan for plan in together if plan.clip_id == "scene")
     assert [member.track_id for member in plan.members] == ["anna", "ben"]  # the larger first
     assert len(together) == len(apart) - 1
@@ -118,7 +119,7 @@ def test_samples_of_several_characters_are_read_by_datasets_and_by_the_trainer(t
     from trainer.data.sample_source import _HEAVY, _LIGHT
 
     seen = Seen(2)
-    plans = seen.plan(PairingConfig(samples="multi_character")).samples
+    plans = seen.plan(PairConfig(samples="multi_character")).samples
     plan = next(plan for plan in plans if plan.others)
     tracks = {row.track_id: row for row in seen.tracks}
     images = {row.reference_id: row for row in seen.images}

@@ -27,9 +27,10 @@ from pipeline.media.images import decode_image
 from pipeline.pairing.augment import AugmentRecipe, recipe_from_json
 from pipeline.pairing.captions import Caption
 from pipeline.pairing.duplicates import DuplicatesConfig
+from pipeline.pairing.pair_config import PairConfig
 from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.sample_rows import build_sample
-from pipeline.pairing.samples import PairingConfig, plan_samples
+from pipeline.pairing.samples import plan_samples
 from pipeline.pairing.splits import SplitsConfig, split_groups
 from schemas.columns import schema_of, to_dict
 from schemas.reasons import PairKind, Reason, Split
@@ -61,7 +62,7 @@ class Observed:
             self.embeddings.append(embedding(look, seen.track_id, reference_id))
         return self
 
-    def plan(self, config: PairingConfig | None = None):
+    def plan(self, config: PairConfig | None = None):
         return plan_samples(
             self.clips, self.tracks, self.candidates, self.embeddings, WINDOWS, config
         )
@@ -222,7 +223,7 @@ def test_splits_never_straddle_character_video_or_copies():
     seen = Observed()
     for number in range(40):
         seen.add(f"s{number:02}", number % 13, f"video-{number % 17}")
-    shares = PairingConfig(splits=SplitsConfig(train=0.4, validation=0.3, test=0.3))
+    shares = PairConfig(splits=SplitsConfig(train=0.4, validation=0.3, test=0.3))
     seen.clips[3] = replace(seen.clips[3], perceptual_hash=seen.clips[5].perceptual_hash)
     plans = seen.plan(shares).samples
     for key in ("character_id", "video_id"):
@@ -298,7 +299,7 @@ def test_samples_load_typed_in_datasets(tmp_path):
 
 def test_too_few_candidates_of_the_preferred_kinds_still_make_a_sample():
     only_cross = ReferencesConfig(tiers=((PairKind.CROSS_VIDEO,),))
-    plans = three_videos().plan(PairingConfig(references=only_cross))
+    plans = three_videos().plan(PairConfig(references=only_cross))
     lost = {row.id: row for row in plans.ledger.rejects}
     assert lost["track-lonely"].reason == Reason.NO_REFERENCE
     assert "allows none of in_clip_augmented" in lost["track-lonely"].detail
