@@ -30,7 +30,7 @@ class Allowed:
     above: float | None = None  # exclusive
     below: float | None = None  # exclusive
     least: int = 0  # values of a tuple, or signs of a text
-    infinite: bool = False
+    infinite: bool = False  # whether infinity is allowed beside them, for 'no limit'
     unit: str = ""
 
     def text(self) -> str:
@@ -50,8 +50,10 @@ class Allowed:
 
     def holds(self, number: float) -> bool:
         """Whether a number lies within the bounds."""
-        if math.isnan(number) or (math.isinf(number) and not self.infinite):
+        if math.isnan(number):
             return False
+        if math.isinf(number):
+            return self.infinite and number > 0
         return (
             (self.low is None or number >= self.low)
             and (self.high is None or number <= self.high)

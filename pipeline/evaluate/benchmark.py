@@ -23,6 +23,7 @@ from schemas.benchmark import (
 )
 from schemas.ids import content_id, unit_interval
 from schemas.reasons import PairKind, Split
+from schemas.settings import check_settings, setting
 
 _NOUNS = "man|woman|boy|girl|lady|gentleman|child|person"
 _SOMEBODY = re.compile(rf"\b(?:an?|one|the)\s+((?:[\w-]+\s+)??)({_NOUNS})\b", re.IGNORECASE)
@@ -45,19 +46,18 @@ class ItemsConfig:
 
     name: str = "evaluation"
     splits: tuple[str, ...] = (Split.TEST, Split.VALIDATION)
-    limit: int = 0
-    per_identity: int = 4
-    references: int = 3
-    seed: int = 42
+    limit: int = setting(0, low=0, high=10**7)
+    per_identity: int = setting(4, low=1, high=10**6)
+    references: int = setting(3, low=1, high=1000)
+    seed: int = setting(42, low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
+        check_settings(self, "items")
         unknown = sorted({*self.splits} - {*Split})
         if unknown or not self.splits:
             raise ValueError(
                 f"--splits must be some of {', '.join(Split)}, got {', '.join(unknown) or 'none'}"
             )
-        if self.limit < 0 or min(self.per_identity, self.references) < 1:
-            raise ValueError("--limit must be >= 0, --per-identity and --references >= 1")
 
 
 def build_benchmark(dataset: Store, output: Path, choice: ItemsConfig) -> Benchmark:

@@ -48,8 +48,8 @@ class CharactersConfig:
         check_settings(self, "pair.characters")
         if self.two_people >= self.one_person:
             raise ValueError(
-                f"pair.characters.two_people must be below one_person ({self.one_person:g}), "
-                f"got {self.two_people:g}"
+                "pair.characters.two_people must be below pair.characters.one_person, "
+                f"got {self.two_people:g} and {self.one_person:g}"
             )
 
     def windows(self, recogniser: SimilarityWindows) -> SimilarityWindows:

@@ -52,7 +52,7 @@ class KindConfig:
     share: float = setting(1.0, low=0, high=1)
     floor: float | str = setting("reference_floor", low=-1, high=1)
     ceiling: float | str = setting("duplicate", low=-1, high=2)
-    max_near_duplicate: float = setting(0.97, low=0, infinite=True)
+    max_near_duplicate: float = setting(0.97, low=0, high=1, infinite=True)
     min_gap_s: float = setting(0.0, low=0, high=1e6, unit="s")
 
     def __post_init__(self) -> None:

@@ -52,7 +52,8 @@ class SplitsConfig:
         shares = (self.train, self.validation, self.test)
         if abs(sum(shares) - 1) > 1e-6:
             raise ValueError(
-                f"pair.splits.train, validation and test must add up to 1, got {shares}"
+                "pair.splits.train, pair.splits.validation and pair.splits.test must add up to 1, "
+                f"got {shares}"
             )
 
     def draw(self, group: str) -> Split:

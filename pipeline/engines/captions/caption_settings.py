@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from schemas.settings import check_settings, setting
+
 PREFIX = "CONTEXTANYONE_CAPTION_"
 KEY_ENV = f"{PREFIX}API_KEY"  # the key is read where it is sent, never kept in a setting
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
@@ -38,25 +40,18 @@ class VlmConfig:
     model: str = ""
     licence: str = "not stated"
     commercial: bool = False
-    frames: int = 8
-    frame_px: int = 448
-    max_tokens: int = 320
-    temperature: float = 0.0
-    batch: int = 8
-    concurrency: int = 16
-    timeout_s: float = 120.0
-    retries: int = 4
-    max_wait_s: float = 60.0
+    frames: int = setting(8, low=1, high=1000)
+    frame_px: int = setting(448, low=56, high=8192, unit="pixels")
+    max_tokens: int = setting(320, low=32, high=100_000)
+    temperature: float = setting(0.0, low=0, high=10)
+    batch: int = setting(8, low=1, high=10_000, unit="clips")
+    concurrency: int = setting(16, low=1, high=10_000)
+    timeout_s: float = setting(120.0, low=0.001, high=86_400, unit="s")
+    retries: int = setting(4, low=0, high=1000)
+    max_wait_s: float = setting(60.0, low=0, high=86_400, unit="s")
 
     def __post_init__(self) -> None:
-        least = {
-            "frames": 1, "frame_px": 56, "max_tokens": 32, "temperature": 0, "batch": 1,
-            "concurrency": 1, "timeout_s": 0.001, "retries": 0, "max_wait_s": 0,
-        }  # fmt: skip
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not low <= value < float("inf"):
-                raise ValueError(f"captions.{name} must be >= {low} and finite, got {value}")
+        check_settings(self, "captions")
         if self.server:
             check_server_url(self.server)
 

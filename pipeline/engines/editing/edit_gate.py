@@ -57,9 +57,9 @@ class EditGateConfig:
     min_similarity: float | None = setting(None, low=-1, high=1)
     min_change: float = setting(0.035, low=0, high=1)
     min_face: float = setting(0.35, low=0, high=10)
-    max_tint: float = setting(0.3, low=0, infinite=True, unit="stops")
-    max_warmth: float = setting(1.1, low=0, infinite=True, unit="stops")
-    max_garment: float = setting(7.0, low=0, infinite=True)
+    max_tint: float = setting(0.3, low=0, high=8, infinite=True, unit="stops")
+    max_warmth: float = setting(1.1, low=0, high=8, infinite=True, unit="stops")
+    max_garment: float = setting(7.0, low=0, high=200, infinite=True)
     min_signature: float = setting(0.5, low=-1, high=1)
 
     def __post_init__(self) -> None:
