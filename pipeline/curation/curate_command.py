@@ -13,6 +13,9 @@ from pipeline.dataset.store import Store
 from pipeline.engines.registry import engine_infos
 from pipeline.execution.cluster import describe_workers
 from pipeline.execution.progress import print_funnel
+from pipeline.observing.observe import load_stages
+from pipeline.pairing.gates import load_gates
+from pipeline.pairing.own_columns import load_columns
 
 DONE, NOTHING_KEPT, TOO_MANY_FAILED = 0, 1, 3
 
@@ -33,7 +36,13 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig
 
 
 def _print_engines(config: CurationConfig) -> None:
-    """Load every engine once, here, so that one that is missing stops the run before it starts."""
+    """Load every engine once, here, so that one that is missing stops the run before it starts.
+
+    The same for gates, stages and columns of the user's own.
+    """
+    load_stages(config.observe.stages)
+    load_gates(config.pair.gates)
+    load_columns(config.pair.columns)
     print("engines:")
     for info in engine_infos(config.engines.chosen):
         use = "commercial use allowed" if info.commercial else "NO commercial use"

@@ -255,14 +255,18 @@ def observing_stages(config: ObserveConfig) -> tuple[Stage[ClipRow], ...]:
 def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[ClipRow], ...]:
     """Return the stages around engines that are loaded, in the order in which clips meet them."""
     scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
-    own = (load_own("observe.stages", name, ("name", "process")) for name in config.stages)
     return (
         *scoring,
         TrackPeople(engines.people, config.tracks),
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),
-        *own,
+        *load_stages(config.stages),
     )
+
+
+def load_stages(names: Iterable[str]) -> list[Stage[ClipRow]]:
+    """Build the user's own stages. Raises ValueError for one that cannot be used."""
+    return [load_own("observe.stages", name, ("name", "process")) for name in names]
 
 
 def apply_stages(video: VideoRow, stages: Iterable[Stage[ClipRow]], announce: Announce) -> VideoRow:

@@ -129,11 +129,14 @@ def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     clips = _sift(
         clips, lambda clip: None if clip.clip_id in peopled else nobody, "people", "clip", ledger
     )
-    for name in gates.own:
-        clips, tracks = _own_gate(
-            load_own("pair.gates", name, ("name", "check")), clips, tracks, ledger
-        )
+    for gate in load_gates(gates.own):
+        clips, tracks = _own_gate(gate, clips, tracks, ledger)
     return Kept(kept_videos, clips, tracks, ledger)
+
+
+def load_gates(names: Iterable[str]) -> list[ClipGate]:
+    """Build the user's own gates. Raises ValueError for one that cannot be used."""
+    return [load_own("pair.gates", name, ("name", "check")) for name in names]
 
 
 def _own_gate(
