@@ -31,18 +31,6 @@ _PACKAGES = {
     "deepspeed": ("0.19", "training"),
 }
 _STANDS_FOR = {"opencv-python": ("opencv-python-headless",), "onnxruntime": ("onnxruntime-gpu",)}
-# engine of a task -> packages that it needs beyond those of everything
-_NEEDS = {
-    ("people", "ultralytics"): ("ultralytics", "torch"),
-    ("people", "yolox"): ("onnxruntime",),
-    ("faces", "scrfd"): ("insightface", "onnxruntime"),
-    ("faces", "scrfd_pose"): ("insightface", "onnxruntime"),
-    ("recogniser", "arcface_osnet"): ("insightface", "onnxruntime"),
-    ("recogniser", "arcface"): ("insightface", "onnxruntime"),
-    ("masks", "yolo_seg"): ("ultralytics", "torch"),
-    ("masks", "segment_anything"): ("segment-anything", "torch"),
-    ("captions", "vlm"): ("transformers", "torch"),
-}
 _FFMPEG_FLOOR = (62, 28)  # libavcodec of FFmpeg 8.1
 _LEAST_FREE_GB = 10.0
 
@@ -152,10 +140,11 @@ def _findings(engines: EngineSet, missing: set[str], policy: str) -> Iterator[_F
     if basic:
         yield _Finding(f"install {', '.join(basic)}")
     for task, name in engines.chosen:
-        lacking = sorted(missing.intersection(_NEEDS.get((task, name), ())))
+        needs = needs_of(task, name)
+        lacking = sorted(missing.intersection(needs.packages))
         if lacking:
             yield _Finding(f'{task}={name} lacks {", ".join(lacking)}: pip install -e ".[engines]"')
-        for engine, kind in needs_of(task, name).weights:
+        for engine, kind in needs.weights:
             yield _weights_finding(f"{task}={name}", engine, kind, policy)
 
 

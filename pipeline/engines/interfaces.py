@@ -44,16 +44,19 @@ class EngineNeeds:
     """What an engine needs to run: said by its class as `needs`, before anything is loaded.
 
     Attributes:
+        packages: distributions beyond those of every curation.
         weights: (engine, task) of entries in models.yaml whose files it reads.
         landmarks: whether it needs five points of every face.
-        memory_mib: resident memory that one worker's copy takes on a CPU, with what it loads.
-        gpu_mib: memory that it takes on a GPU; 0 for an engine that computes on CPUs alone.
+        gpu: whether it computes on a GPU where its worker is given one.
+        memory_mib: resident memory that one copy took on a CPU, measured with the smallest weights
+            that it reads; 0 where it was not measured.
     """
 
+    packages: tuple[str, ...] = ()
     weights: tuple[tuple[str, str], ...] = ()
     landmarks: bool = False
+    gpu: bool = False
     memory_mib: int = 0
-    gpu_mib: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.engines.captions.asked_captions import (
     texts_of,
 )
 from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
-from pipeline.engines.interfaces import CaptionFacts, EngineInfo
+from pipeline.engines.interfaces import CaptionFacts, EngineInfo, EngineNeeds
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
 
@@ -27,6 +27,8 @@ class VlmCaptioner:
 
     Any model that transformers loads as image-text-to-text with a chat template will do.
     """
+
+    needs = EngineNeeds(packages=("transformers", "torch"), gpu=True)
 
     settings: VlmConfig = field(default_factory=settings_from_env)
     looks: bool = field(default=True, init=False, repr=False)

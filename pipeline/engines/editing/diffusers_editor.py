@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.editing.editor import Edited, EditRequest
-from pipeline.engines.interfaces import EngineInfo, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Picture
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
 
@@ -82,6 +82,8 @@ class DiffusersEditor:
 
     One at a time because a megapixel fills a GPU, and so that no edit depends on its neighbours.
     """
+
+    needs = EngineNeeds(packages=("diffusers", "transformers", "torch"), gpu=True)
 
     settings: EditSettings = field(default_factory=edit_settings_from_env)
     device: str = ""  # cuda, cpu, or '' to choose

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.faces.skin import is_grey, may_hold_face, skin_mask, skin_share
-from pipeline.engines.interfaces import EngineInfo, Faces, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Faces, Picture
 from pipeline.pictures.boxes import clip_to, padded_crop, suppress
 
 FRONTAL, PROFILE, EYE = "frontalface_alt2", "profileface", "eye"
@@ -59,6 +59,8 @@ class OpencvFaces:
     Scores run from 0 to 1: 0.5 is about where one look alone is believed. Faces smaller than
     `smallest` of the searched short side are not looked for.
     """
+
+    needs = EngineNeeds(memory_mib=17)
 
     search_px: int = 480
     smallest: float = 0.065  # 31 px at 480: the cascades were trained at 20 px

@@ -22,7 +22,12 @@ _ONE_FACE = 0.4  # share of the smaller box that two finds of one face share
 class ScrfdFaces:
     """Faces at every size: each picture is searched once as it is and once shrunk with a rim."""
 
-    needs = EngineNeeds(weights=(("scrfd", "face_detection"),))
+    needs = EngineNeeds(
+        packages=("insightface", "onnxruntime"),
+        weights=(("scrfd", "face_detection"),),
+        gpu=True,
+        memory_mib=98,
+    )
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

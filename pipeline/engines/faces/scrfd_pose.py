@@ -15,7 +15,11 @@ from pipeline.engines.weights import find_for
 class ScrfdPoseFaces(ScrfdFaces):
     """As SCRFD, with the yaw of a head that was fitted to the points, in place of five points'."""
 
-    needs = EngineNeeds(weights=(("scrfd", "face_detection"), ("insightface", "face_pose")))
+    needs = EngineNeeds(
+        packages=("insightface", "onnxruntime"),
+        weights=(("scrfd", "face_detection"), ("insightface", "face_pose")),
+        gpu=True,
+    )
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

@@ -21,7 +21,7 @@ _MULTIPLE = 32
 class YunetFaces:
     """Faces at every size: each picture is searched once as it is and once shrunk with a rim."""
 
-    needs = EngineNeeds(weights=(("yunet", "face_detection"),))
+    needs = EngineNeeds(weights=(("yunet", "face_detection"),), memory_mib=45)
 
     def __init__(self) -> None:
         found = find_for("yunet", "face_detection")

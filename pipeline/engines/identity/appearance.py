@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.identity.regions import Region, regions_of
-from pipeline.engines.interfaces import EngineInfo, PersonImage, SimilarityWindows
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
 from pipeline.pictures.boxes import padded_crop
 
 _FACE_PX = 64
@@ -49,6 +49,8 @@ class Appearance:
     less. `cross_video` is far above all strangers: it joins the same clothes in the same light,
     and leaves everybody else apart.
     """
+
+    needs = EngineNeeds(memory_mib=12)
 
     info: EngineInfo = field(
         default=EngineInfo(

@@ -21,7 +21,13 @@ MOST_ENLARGED = 3.5
 class ArcFace:
     """Unit vectors of aligned faces; zeros where the five points are unknown, or tiny."""
 
-    needs = EngineNeeds(weights=(("arcface", "face_recognition"),), landmarks=True)
+    needs = EngineNeeds(
+        packages=("insightface", "onnxruntime"),
+        weights=(("arcface", "face_recognition"),),
+        landmarks=True,
+        gpu=True,
+        memory_mib=92,
+    )
 
     def __init__(self) -> None:
         from insightface.model_zoo import get_model

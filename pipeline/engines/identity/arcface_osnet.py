@@ -27,7 +27,11 @@ class ArcfaceOsnet:
     """
 
     needs = EngineNeeds(
-        weights=(("arcface", "face_recognition"), ("osnet", "body_recognition")), landmarks=True
+        packages=("insightface", "onnxruntime"),
+        weights=(("arcface", "face_recognition"), ("osnet", "body_recognition")),
+        landmarks=True,
+        gpu=True,
+        memory_mib=92,
     )
 
     def __init__(self, face: _Part | None = None, body: _Part | None = None) -> None:

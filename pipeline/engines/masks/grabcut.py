@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, PersonImage
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage
 
 _ROUNDS = 5
 _MARGIN = 0.12  # of the box: background to learn from, beyond it
@@ -30,6 +30,8 @@ class GrabCut:
 
     A mask that collapses or spills over its box is replaced by the plain outline of a person.
     """
+
+    needs = EngineNeeds(memory_mib=18)
 
     work_px: int = 256  # long side that is cut at; 512 costs five times as much for finer edges
     info: EngineInfo = field(

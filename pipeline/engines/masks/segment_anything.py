@@ -50,7 +50,11 @@ class SegmentAnything:
         device: cuda, cpu, or '' to choose.
     """
 
-    needs = EngineNeeds(weights=(("segment_anything", "segmentation"),))
+    needs = EngineNeeds(
+        packages=("segment-anything", "torch"),
+        weights=(("segment_anything", "segmentation"),),
+        gpu=True,
+    )
 
     checkpoint: str = ""
     batch: int = 4

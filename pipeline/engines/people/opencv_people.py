@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.faces.opencv_faces import CASCADE_LICENCE, OpencvFaces
-from pipeline.engines.interfaces import Detections, EngineInfo, Picture
+from pipeline.engines.interfaces import Detections, EngineInfo, EngineNeeds, Picture
 from pipeline.engines.people.body_fit import person_around
 from pipeline.pictures.boxes import clip_to, inside, suppress
 
@@ -38,6 +38,8 @@ class OpencvPeople:
     The score of a person with a face is 0.5 + half the face's; without, half the body's: so
     0.5 divides people confirmed by a face from people who merely look upright.
     """
+
+    needs = EngineNeeds(memory_mib=19)
 
     faces: OpencvFaces = field(default_factory=OpencvFaces)
     body_px: int = 360  # short side that bodies are searched at: people from 100 px up

@@ -112,7 +112,12 @@ class _Yolo:
 class UltralyticsPeople:
     """Person boxes by YOLO."""
 
-    needs = EngineNeeds(weights=(("ultralytics", "person_detection"),))
+    needs = EngineNeeds(
+        packages=("ultralytics", "torch"),
+        weights=(("ultralytics", "person_detection"),),
+        gpu=True,
+        memory_mib=733,
+    )
 
     def __init__(self) -> None:
         self._yolo = _Yolo("person_detection")
@@ -129,7 +134,12 @@ class UltralyticsMasks:
     A person that the model does not see gets an empty mask, never somebody else's.
     """
 
-    needs = EngineNeeds(weights=(("ultralytics", "segmentation"),))
+    needs = EngineNeeds(
+        packages=("ultralytics", "torch"),
+        weights=(("ultralytics", "segmentation"),),
+        gpu=True,
+        memory_mib=741,
+    )
 
     def __init__(self) -> None:
         self._yolo = _Yolo("segmentation")

@@ -20,7 +20,9 @@ _BATCH = 16
 class YoloxPeople:
     """Person boxes by YOLOX; the size of the input is the model's own."""
 
-    needs = EngineNeeds(weights=(("yolox", "person_detection"),))
+    needs = EngineNeeds(
+        packages=("onnxruntime",), weights=(("yolox", "person_detection"),), gpu=True, memory_mib=58
+    )
 
     def __init__(self) -> None:
         found = find_for("yolox", "person_detection")

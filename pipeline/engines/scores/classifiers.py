@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Picture
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
 
@@ -25,6 +25,8 @@ class ClassifierScorer:
         folder: of the model, or its hub's name; '' asks the environment.
         batch: pictures at once.
     """
+
+    needs = EngineNeeds(packages=("transformers", "torch"), gpu=True)
 
     folder: str = ""
     batch: int = 32

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Picture
 from pipeline.engines.model_folders import MAX_HEADER_BYTES, find_model_folder, folder_digest
 from pipeline.engines.weights import digest_of_file, find_for, folders
 from pipeline.execution.device import choose_device
@@ -34,6 +34,8 @@ class AestheticScorer:
             registry.
         batch: pictures at once.
     """
+
+    needs = EngineNeeds(packages=("transformers", "torch"), gpu=True)
 
     folder: str = ""
     head: str = ""

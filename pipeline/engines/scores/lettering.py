@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, Picture
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Picture
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
 
 
@@ -14,6 +14,8 @@ class TextScorer:
 
     The column `text_area`, which every clip has, counts what stays through the clip only.
     """
+
+    needs = EngineNeeds(memory_mib=9)
 
     info = EngineInfo("opencv-text/1", "text_scoring", "Apache-2.0", commercial=True)
 
