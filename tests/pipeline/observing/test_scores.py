@@ -160,7 +160,7 @@ def test_what_is_missing_is_named(environment, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"jobs/models\.py fetch aesthetic_laion_v2"):
         AestheticScorer()
     monkeypatch.setenv("CONTEXTANYONE_SCORE_NSFW", str(tmp_path / "none"))
-    with pytest.raises(ValueError, match=r"leave nsfw out of engines\.scorers"):
+    with pytest.raises(ValueError, match=r"leave nsfw out of observe\.engines\.scorers"):
         NsfwScorer()
 
 
