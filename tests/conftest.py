@@ -1,6 +1,8 @@
 """What tests share: the real media, and a small dataset made once."""
 
 import os
+import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,33 @@ from places import media_root
 from runs import TWO_WORKERS, curate, draw_video
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
+_IMPLIED = {"golden": "ray", "media": "media", "one": "deepspeed", "two": "deepspeed"}
+
+
+def pytest_configure() -> None:
+    """Let what tests start be interrupted, though this suite may run in a script's background.
+
+    There, or under nohup, these signals are ignored, and every process that is started inherits
+    that; a handler, even of nothing, is not inherited.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures that they take, and begin with the files that take longest."""
+    for item in items:
+        for fixture, marker in _IMPLIED.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+    heavy = Counter(item.path for item in items if {"ray", "deepspeed", "slow"} & marks(item))
+    items.sort(key=lambda item: -heavy[item.path])
+
+
+def marks(item: pytest.Item) -> set[str]:
+    return {mark.name for mark in item.iter_markers()}
 
 
 @pytest.fixture(scope="session")
