@@ -35,6 +35,7 @@ def _listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
+        listener.listen()  # before anybody is told of it
     except (OSError, OverflowError) as error:
         listener.close()
         raise ValueError(f"port {port} cannot be used ({error}); choose another, or 0") from error

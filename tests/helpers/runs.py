@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fast_engines
 import pyarrow.parquet as pq
+from patience import HANG_S
 from places import HELPERS, script
 from synthetic import moving_shapes, write_video
 
@@ -49,7 +50,7 @@ def curate(output: Path, *inputs: Path | str, extra=(), code=0) -> subprocess.Co
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from encoding import encode
+from patience import HANG_S
 from places import script
 from tiny_dataset import tiny_sample, write_dataset, write_samples
 
@@ -32,7 +33,7 @@ def command(dataset: Path, *extra: str) -> list[str]:
 
 def run(dataset: Path, *extra: str, code: int = 0) -> str:
     done = subprocess.run(
-        command(dataset, *extra), capture_output=True, text=True, timeout=300, check=False
+        command(dataset, *extra), capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -89,7 +90,7 @@ def test_a_killed_run_goes_on_and_makes_the_same_bytes(tmp_path):
     with subprocess.Popen(
         command(root, *slow), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as job:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANG_S
         while not list((root / "latents").glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.02)
         job.send_signal(signal.SIGKILL)

@@ -3,11 +3,11 @@
 import json
 import struct
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from patience import works_less_than
 from safetensors.torch import save_file
 from tiny_engine import Training
 from tiny_model import tiny_inputs, tiny_model
@@ -214,10 +214,8 @@ def test_weights_are_read_from_a_file_and_from_a_sharded_folder(tmp_path):
 def test_a_malformed_file_is_refused_quickly(tmp_path, content, message):
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)
-    start = time.monotonic()
-    with pytest.raises(ValueError, match=message):
+    with works_less_than(2), pytest.raises(ValueError, match=message):
         load_weights(file)
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize(

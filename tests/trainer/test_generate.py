@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from patience import HANG_S
 from PIL import Image
 from tiny_model import tiny_model
 
@@ -324,7 +325,7 @@ def call(words: list[str], monkeypatch, capsys) -> tuple[int, str]:
 def test_the_script_writes_video_strip_and_settings(folder, tmp_path):
     words = arguments(folder, tmp_path, seed=7, size="32x48", frames=5)
     command = [sys.executable, str(SCRIPT), *words, "--strip"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     assert "out.mp4" in done.stdout
     assert "s a step" in done.stdout
@@ -403,5 +404,7 @@ def test_an_interruption_ends_with_130(folder, tmp_path, monkeypatch, capsys):
 
 def test_help_is_quick_because_nothing_heavy_is_imported():
     code = "import sys, trainer.generate; print(sorted({'torch', 'diffusers'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.stdout.strip() == "[]"

@@ -16,6 +16,7 @@ import torch
 import yaml
 from distributed import Team
 from encoding import encode
+from patience import HANG_S
 from places import ROOT
 from tiny_dataset import write_dataset
 
@@ -303,7 +304,7 @@ def test_two_processes_under_the_launcher_train_as_one_does(one, data, run, tmp_
         env={**environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -318,13 +319,13 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later(one, data, tmp_path
     process = subprocess.Popen(
         [sys.executable, SCRIPT, *words], env=environment(), stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and process.poll() is None:
         if (tmp_path / "metrics.jsonl").exists() and len(metrics(tmp_path)) > 3:
             break
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(HANG_S) == 0
     last = metrics(tmp_path)[-1]["step"]
     assert (tmp_path / "checkpoints" / f"step-{last:08d}" / "COMPLETE.json").exists()
     said = train(one, data, tmp_path, train__steps=last + 1, validation__videos=0)

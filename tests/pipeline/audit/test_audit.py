@@ -14,6 +14,7 @@ import pytest
 from audits import audited, counted, findings
 from drawn_dataset import write_drawn_dataset
 from faults import plant
+from patience import HANG_S
 from places import ROOT, script
 
 from jobs.audit import parse
@@ -32,7 +33,7 @@ def clean(tmp_path_factory):
 
 def job(*arguments):
     command = [sys.executable, str(JOB), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def change_samples(folder, change):

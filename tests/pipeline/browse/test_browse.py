@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 import rows as draw
+from patience import HANG_S
 from places import script
 from tiny_dataset import tiny_sample, write_samples
 
@@ -91,7 +92,7 @@ def url(folder):
     assert "http://127.0.0.1:" in line
     yield line.split(" at ")[1].split()[0]
     server.send_signal(signal.SIGINT)
-    assert server.wait(20) in (0, 130)
+    assert server.wait(HANG_S) in (0, 130)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def page(chromium, url):
 def ask(url: str, path: str, method="GET", body=None, **headers) -> http.client.HTTPResponse:
     """Send a request exactly as written: no client cleans the path."""
     host = url.removeprefix("http://").rstrip("/")
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=HANG_S)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body=body, headers=named)
     answer = connection.getresponse()
@@ -363,8 +364,8 @@ def test_what_is_no_dataset_and_a_port_in_use_are_told(tmp_path, url):
         ([tmp_path, "--port", "99999"], "holds no dataset"),
     ):
         done = subprocess.run(
-            [sys.executable, JOB, *map(str, arguments)], capture_output=True, text=True, timeout=60,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False,
+            [sys.executable, JOB, *map(str, arguments)], capture_output=True, text=True,
+            timeout=HANG_S, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False,
         )  # fmt: skip
         assert done.returncode == 2
         assert text in done.stderr

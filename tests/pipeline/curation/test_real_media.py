@@ -5,6 +5,7 @@ import sys
 from collections import defaultdict
 
 import pytest
+from patience import HANG_S
 from runs import JOB, curate, rows
 
 pytestmark = [pytest.mark.media, pytest.mark.ray, pytest.mark.slow]
@@ -22,7 +23,7 @@ def dataset(media, tmp_path_factory):
         [*command, "--set", "observe.clips.min_s=1.5"],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 
 import pytest
+from patience import HANG_S
 from production import engine, image, weights_root
 from runs import JOB
 
@@ -36,7 +37,7 @@ def dataset(media, tmp_path_factory):
         env={**os.environ, "CONTEXTANYONE_MODELS": str(root)},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

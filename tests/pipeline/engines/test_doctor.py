@@ -3,9 +3,9 @@
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import HANG_S, children_work_less_than
 from places import script
 from production import weights_root
 
@@ -66,23 +66,22 @@ def test_it_fits_a_screen_is_quick_and_survives_a_broken_gpu_driver(empty, tmp_p
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nexit 9\n")
     program.chmod(0o755)
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, str(JOB), "--output", "s3://bucket/key"],
-        env={"PATH": f"{program.parent}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    with children_work_less_than(15):  # about two seconds where nothing else runs
+        done = subprocess.run(
+            [sys.executable, str(JOB), "--output", "s3://bucket/key"],
+            env={"PATH": f"{program.parent}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)},
+            capture_output=True, text=True, timeout=HANG_S, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "GPUs unknown: nvidia-smi fails" in done.stdout
     assert "s3:// tells nothing of its space" in done.stdout
     assert len(done.stdout.splitlines()) < 45
-    assert time.monotonic() - start < 30  # about two seconds where nothing else runs
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     done = subprocess.run(
         [sys.executable, str(JOB), "--models", str(tmp_path / "none")],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HANG_S, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "none' does not exist" in done.stderr

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from patience import HANG_S
 from rows import clip, track
 
 from pipeline.engines.captions import chat_client
@@ -167,7 +168,7 @@ def test_answers_stay_with_their_clips_however_they_finish(server, engine):
 
 
 def test_requests_run_at_once_up_to_the_limit(server, engine):
-    arrived = threading.Barrier(4, timeout=5)
+    arrived = threading.Barrier(4, timeout=HANG_S)
 
     def together(handler, _):
         arrived.wait()  # passes only when four are there at once
@@ -235,10 +236,10 @@ def test_retry_after_is_honoured_as_number_and_date_and_bounded(server, engine, 
 
 
 def test_a_silent_server_times_out_and_the_clip_falls_back(server, engine):
-    server.answers.extend([lambda *_: server.gate.wait(5)] * 2)
+    server.answers.extend([lambda *_: server.gate.wait(HANG_S)] * 2)
     started = time.monotonic()
     [outcome] = engine(timeout_s=0.1, retries=0).outcomes([facts()])
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 60  # the server would go on for a quarter of an hour
     assert outcome.engine == "attributes/1"
     assert "no answer within 0.1 s, 1 tries" in outcome.problem
 
@@ -248,7 +249,7 @@ def test_a_dripping_body_times_out(server, engine):
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")
         handler.end_headers()
-        for _ in range(100):
+        for _ in range(30_000):
             handler.wfile.write(b" ")
             handler.wfile.flush()
             if server.gate.wait(0.03):
@@ -257,7 +258,7 @@ def test_a_dripping_body_times_out(server, engine):
     server.answers.extend([drip] * 2)
     started = time.monotonic()
     [outcome] = engine(timeout_s=0.2, retries=0).outcomes([facts()])
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 60  # the server would go on for a quarter of an hour
     assert "no answer within 0.2 s" in outcome.problem
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fast_engines
 import pytest
+from patience import HANG_S
 from places import ROOT
 from runs import content, environment
 
@@ -55,7 +56,7 @@ def start_head(folder: Path, settings: dict[str, str]) -> subprocess.Popen:
 
 
 def becomes_ready(head: subprocess.Popen, settings: dict[str, str]) -> bool:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and head.poll() is None:
         asked = subprocess.run([RAY, "job", "list"], env=settings, capture_output=True, check=False)
         if asked.returncode == 0:
@@ -84,7 +85,7 @@ def submit(cluster, *arguments) -> subprocess.CompletedProcess:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import HANG_S
 from places import script
 from tiny_dataset import tiny_sample, write_samples
 
@@ -165,12 +166,16 @@ def test_the_job_says_what_it_wrote_or_what_is_wrong(made, tmp_path):
     asked = [sys.executable, JOB, store.url, "--output", str(tmp_path / "out")]
     done = subprocess.run(
         [*asked, "--format", "fiftyone", "--with-vetoed"], capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=HANG_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "wrote 5 samples to" in done.stdout
     done = subprocess.run(
-        [*asked, "--format", "fiftyone"], capture_output=True, text=True, timeout=120, check=False
+        [*asked, "--format", "fiftyone"],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
     )
     assert done.returncode == 2
     assert "has content" in done.stderr

@@ -1,10 +1,10 @@
 """Copies of a clip in other videos are found at any scale; repeats within a video are kept."""
 
 import random
-import time
 
 import pytest
 import rows
+from patience import works_less_than
 
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 
@@ -63,6 +63,5 @@ def test_agrees_with_comparing_every_pair():
 
 def test_ten_thousand_copies_take_no_square_time():
     clips = [looking(f"{n:05d}", f"v{n}", 1, 2, 3) for n in range(10_000)]
-    started = time.monotonic()
-    assert len(find_duplicates(clips, DuplicatesConfig())) == 9_999
-    assert time.monotonic() - started < 5  # comparing every pair takes minutes
+    with works_less_than(5):  # comparing every pair takes minutes
+        assert len(find_duplicates(clips, DuplicatesConfig())) == 9_999

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from patience import HANG_S
 from tiny_engine import Training
 
 from trainer.distributed.optimizer import OptimizerConfig, lr_at, parameter_groups
@@ -113,7 +114,11 @@ def test_one_process_needs_neither_a_launcher_nor_a_compiler(tmp_path):
     empty = {"PATH": str(tmp_path), "HOME": str(tmp_path), "TORCH_EXTENSIONS_DIR": str(tmp_path)}
     environment = {n: v for n, v in os.environ.items() if n not in ("RANK", "WORLD_SIZE")} | empty
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr
     assert "(0, 1, device(type='cpu'))" in done.stdout

@@ -75,7 +75,7 @@ def test_a_process_that_dies_in_a_save_ends_the_others_without_a_checkpoint(run)
     answers = victims.run(save_where_one_dies, ZERO, run)
     assert answers[1] == "died"
     assert "RuntimeError" in answers[0] or "OSError" in answers[0], answers[0]
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 200  # 20 s of waiting, and not for ever
     victims.stop()
     assert find_newest(run).name == "step-00000002"
 
