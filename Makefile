@@ -1,6 +1,7 @@
 # make demo        a real dataset from real video, a model trained on it, a video that it made
 # make demo-data   the dataset and a picture of it alone, in a minute and a half
-# make test        every check and the whole test suite
+# make test-fast   the tests of everything that are quick: two minutes on two processors
+# make test        every check and the whole test suite: ten minutes on two processors
 # make test JOBS=6   more test files side by side
 # All install what they need into .venv first.
 
@@ -8,11 +9,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 DEMO ?= demo
 JOBS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+FAST := not (ray or faults or deepspeed or slow or browser)
 VIDEOS ?=
 REFERENCE ?= $(DEMO)/reference.jpg
 PROMPT ?= A medium shot of one person wearing a red top, moving to the right across the picture.
 
-.PHONY: demo demo-data demo-train test lint install clean
+.PHONY: demo demo-data demo-train test test-fast lint install clean
 
 demo: demo-data demo-train
 
@@ -28,7 +31,10 @@ demo-train: .venv/train
 		--output $(DEMO)/video.mp4 --strip --force
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(PYTEST)
+
+test-fast: .venv/all
+	$(PYTEST) -m "$(FAST)"
 
 lint: .venv/all
 	$(BIN)/ruff format --check .

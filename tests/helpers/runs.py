@@ -40,7 +40,8 @@ def command(output: Path, *inputs: Path | str, extra=()) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(HELPERS)}
+    path = os.pathsep.join([str(HELPERS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def curate(output: Path, *inputs: Path | str, extra=(), code=0) -> subprocess.CompletedProcess:

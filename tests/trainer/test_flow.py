@@ -182,6 +182,7 @@ def test_a_clean_reference_is_shown_clean_and_a_shared_one_noised():
         assert (oracle.seen["reference_timestep"] is None) == (noise == "clean")
 
 
+@pytest.mark.slow
 def test_both_losses_fall_by_nine_tenths_on_eight_samples():
     torch.manual_seed(0)
     model = tiny_model(

@@ -322,6 +322,7 @@ def call(words: list[str], monkeypatch, capsys) -> tuple[int, str]:
     return code, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_script_writes_video_strip_and_settings(folder, tmp_path):
     words = arguments(folder, tmp_path, seed=7, size="32x48", frames=5)
     command = [sys.executable, str(SCRIPT), *words, "--strip"]

@@ -131,6 +131,7 @@ def test_wrong_arguments_are_no_errors_of_the_dataset(clean):
         parse([str(clean), "--nonsense"])
 
 
+@pytest.mark.slow
 def test_exit_codes_and_files_of_the_job(clean, tmp_path):
     report = tmp_path / "report"
     assert job(clean, "--report", report, "--strict", "--no-media").returncode == 0

@@ -232,21 +232,6 @@ def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path, workers):
     assert content(tmp_path) == content(golden)
 
 
-def test_nothing_kept_is_an_error(videos, tmp_path):
-    done = curate(tmp_path, videos / "broken.mp4", code=1)
-    assert "nothing was kept" in done.stdout
-
-
-def test_a_dry_run_changes_nothing(videos, tmp_path):
-    output = tmp_path / "dataset"
-    done = curate(output, videos, extra=["--dry-run"])
-    assert "8 videos, 8 of them to observe" in done.stdout
-    assert "licences: unknown (8)" in done.stdout
-    assert "fast-recognition/1" in done.stdout
-    assert "workers: 1, in this process" in done.stdout
-    assert not output.exists()
-
-
 @pytest.mark.faults
 def test_a_full_disk_ends_the_run_with_the_path_and_leaves_nothing_half_done(
     videos, golden, tmp_path

@@ -276,6 +276,7 @@ def _outcome(path: Path) -> dict:
 
 
 @pytest.mark.media
+@pytest.mark.slow
 def test_every_odd_file_has_its_known_outcome(media: Path) -> None:
     golden = GOLDEN / "odd.json"
     outcomes = {path.name: _outcome(path) for path in sorted((media / "odd").iterdir())}
@@ -289,7 +290,7 @@ def test_every_odd_file_has_its_known_outcome(media: Path) -> None:
         "videos/movienet-test.mp4",
         "videos/moore-talk1.mp4",
         "videos/derived-intercut-two-people.mp4",
-        "videos/psd-issue-195-aspect-ratio.mp4",
+        pytest.param("videos/psd-issue-195-aspect-ratio.mp4", marks=pytest.mark.slow),
         "odd/psd-goldeneye-vfr-drop3.mp4",
         "odd/psd-issue-134-rotate.mp4",
     ],

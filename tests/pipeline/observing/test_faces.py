@@ -306,6 +306,7 @@ def observed(path):
 
 
 @pytest.mark.media
+@pytest.mark.slow
 def test_two_people_who_come_back_are_two_characters(media):
     clips = observed(media / "videos" / "derived-intercut-two-people.mp4")
     gate = PeopleConfig()
@@ -330,7 +331,14 @@ def test_two_people_who_come_back_are_two_characters(media):
 
 
 @pytest.mark.media
-@pytest.mark.parametrize("name", ["intel-asl-book.mkv", "lp-driving-d12.mp4", "lp-source-s32.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "intel-asl-book.mkv",
+        pytest.param("lp-driving-d12.mp4", marks=pytest.mark.slow),
+        pytest.param("lp-source-s32.mp4", marks=pytest.mark.slow),
+    ],
+)
 def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
     row = observed(media / "videos" / name)[0]
     [track] = [t for t in row.tracks if PeopleConfig().check(t, row.clip) is None]
@@ -340,6 +348,7 @@ def test_the_main_person_of_a_real_video_passes_the_gate(media, name):
 
 
 @pytest.mark.media
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tc-dog_eating_854132.mp4", "psd-testvideo.mp4"])
 def test_no_track_of_a_video_without_people_passes_the_gate(media, name):
     for row in observed(media / "videos" / name):

@@ -172,6 +172,7 @@ def test_gate_names_the_reason_with_value_and_threshold(change: dict, reason: Re
 
 
 @pytest.mark.media
+@pytest.mark.slow
 def test_gate_keeps_people_and_drops_photographs(media: Path) -> None:
     people = ["lp-driving-d12.mp4", "movienet-test.mp4", "intel-asl-book.mkv", "lp-source-s32.mp4"]
     for name in people:

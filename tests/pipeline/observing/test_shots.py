@@ -114,6 +114,7 @@ def test_unknown_detector_is_named() -> None:
 
 
 @pytest.mark.media
+@pytest.mark.slow
 def test_every_known_cut_is_found_within_a_frame(
     media: Path, capsys: pytest.CaptureFixture
 ) -> None:

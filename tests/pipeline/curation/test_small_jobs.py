@@ -1,0 +1,38 @@
+"""Small jobs of the script, which need no Ray: one worker, in the script's own process."""
+
+from runs import curate, rows
+
+from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.store import LocalStore
+
+
+def test_a_few_videos_become_samples_where_ray_cannot_even_be_imported(
+    videos, tmp_path, monkeypatch
+):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("raise ImportError('there is no Ray here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    output = tmp_path / "dataset"
+    done = curate(output, videos / "0.mp4", videos / "1.mp4", videos / "broken.mp4")
+    assert "observe: 100%" in done.stderr
+    manifest, _ = read_manifest(LocalStore(str(output)))
+    probed = manifest.funnel[0]
+    assert (probed.entered, probed.kept, probed.reasons) == (3, 2, {"not_a_video": 1})
+    samples = rows(output, "samples")
+    assert len(samples) == 4  # two shots a video
+    assert all(row["references"] and row["caption"] for row in samples)
+
+
+def test_nothing_kept_is_an_error(videos, tmp_path):
+    done = curate(tmp_path, videos / "broken.mp4", code=1)
+    assert "nothing was kept" in done.stdout
+
+
+def test_a_dry_run_changes_nothing(videos, tmp_path):
+    output = tmp_path / "dataset"
+    done = curate(output, videos, extra=["--dry-run"])
+    assert "8 videos, 8 of them to observe" in done.stdout
+    assert "licences: unknown (8)" in done.stdout
+    assert "fast-recognition/1" in done.stdout
+    assert "workers: 1, in this process" in done.stdout
+    assert not output.exists()
