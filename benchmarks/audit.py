@@ -40,7 +40,7 @@ with audit(sys.argv[1], config) as done:
     print(json.dumps({"seconds": done.seconds, "checked_s": round(checked, 1),
         "with_report_s": round(time.monotonic() - start[0], 1),
         "cpu_s": round(time.process_time() - start[1], 1), "peak_mib": round(peak),
-        "findings": done.book.counts(), "clips_per_s": round(done.media.clips_per_s, 2)}))
+        "findings": done.findings.counts(), "clips_per_s": round(done.media.clips_per_s, 2)}))
 """
 
 

@@ -75,7 +75,7 @@ def findings_of(copy: Copy, media: bool) -> Counter[str]:
     """Audit a dataset and count its findings per check."""
     lists = {name: copy.extra.get(name, []) for name in ("opt_out", "held_out", "known_bad")}
     with audit(str(copy.folder), AuditConfig(media=media, lists=read_lists(**lists))) as done:
-        return Counter(done.book.counts())
+        return Counter(done.findings.counts())
 
 
 def show(planted: Counter[str], found: Counter[str], clean: Counter[str]) -> None:

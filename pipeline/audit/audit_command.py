@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 
 from pipeline.audit.compare import compare
-from pipeline.audit.media.stream import Draw
+from pipeline.audit.media.stream import DrawConfig
 from pipeline.audit.report.page import verdict, write_report
 from pipeline.audit.run import Audit, AuditConfig, audit, read_lists
 from pipeline.audit.waivers import read_waivers
@@ -40,7 +40,7 @@ def settings_of(arguments: argparse.Namespace) -> AuditConfig:
     return AuditConfig(
         workers=arguments.workers,
         media=not arguments.no_media,
-        draw=Draw(arguments.sample, arguments.seed),
+        draw=DrawConfig(arguments.sample, arguments.seed),
         lists=read_lists(arguments.opt_out, arguments.held_out, arguments.known_bad),
         windows=_windows(arguments.windows) if arguments.windows else None,
         waivers=tuple(waivers),
@@ -49,7 +49,7 @@ def settings_of(arguments: argparse.Namespace) -> AuditConfig:
 
 
 def _windows(text: str) -> SimilarityWindows:
-    names = [one.name for one in fields(SimilarityWindows)]
+    names = [field.name for field in fields(SimilarityWindows)]
     try:
         values = json.loads(text)
         return SimilarityWindows(**{name: float(values[name]) for name in names})
@@ -65,15 +65,15 @@ def show(done: Audit) -> None:
     from rich.table import Table
 
     _, headline, text = verdict(done)
-    counts, order = done.book.counts(), ("error", "warning", "note")
+    counts, order = done.findings.counts(), ("error", "warning", "note")
     table = Table(title=f"{headline}. {text}", title_justify="left")
     for name in ("", "check", "what", "findings"):
         table.add_column(name, justify="right" if name == "findings" else "left", overflow="fold")
-    hit = [check for check in done.book.checks.values() if counts.get(check.id)]
-    for check in sorted(hit, key=lambda one: (order.index(one.severity), one.id)):
+    hit = [check for check in done.findings.checks.values() if counts.get(check.id)]
+    for check in sorted(hit, key=lambda check: (order.index(check.severity), check.id)):
         table.add_row(str(check.severity), check.id, check.title, f"{counts[check.id]:,}")
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table if hit else f"{headline}. {text}")
     media = done.media
-    if media.looked_at:
-        print(f"media: {media.looked_at} clips at {media.clips_per_s:.1f} clips/s")
+    if media.checked:
+        print(f"media: {media.checked} clips at {media.clips_per_s:.1f} clips/s")

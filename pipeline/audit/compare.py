@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline.audit.book import Book, Query
 from pipeline.audit.dataset import open_dataset
 from pipeline.audit.facts import Histogram, histogram
+from pipeline.audit.finding_store import FindingStore, Query
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
 from pipeline.audit.index import AuditIndex, load
 from pipeline.audit.run import Audit
@@ -106,10 +106,10 @@ def compare(audit: Audit, target: str) -> VersionChange:
     Raises ValueError when there is nothing at `target`.
     """
     older = open_dataset(target)
-    index, book = audit.index, audit.book
+    index, findings = audit.index, audit.findings
     load(older, index, prefix="old_")
-    book.know(CHECKS)
-    book.coverage.ran(CHECKS, index.count("samples"))
+    findings.register(CHECKS)
+    findings.coverage.ran(CHECKS, index.count("samples"))
     then, now = older.manifest, audit.dataset.manifest
     change = VersionChange(
         against=f"{older.name}, version {then.version}" if then else older.name,
@@ -122,13 +122,13 @@ def compare(audit: Audit, target: str) -> VersionChange:
     if not index.count("old_samples"):
         note_ = "the older version's samples are gone; manifests were compared"
         change = replace(change, note=note_)
-        book.add(_recogniser(then, now))
+        findings.add(_recogniser(then, now))
         return change
     change = _with_rows(change, index)
-    book.add(_recogniser(then, now))
-    book.add(_drifted(change))
-    book.ask(_queries(), {})
-    return replace(change, identities=_identity_lines(book))
+    findings.add(_recogniser(then, now))
+    findings.add(_drifted(change))
+    findings.run_queries(_queries(), {})
+    return replace(change, identities=_identity_lines(findings))
 
 
 def _settings(then: Manifest | None, now: Manifest | None) -> list[str]:
@@ -159,12 +159,12 @@ def _rows(manifest: Manifest, table: str) -> int:
 
 
 def _splits(then: Manifest | None, now: Manifest | None) -> dict[str, tuple[int, int]]:
-    one, other = (manifest.splits if manifest else {} for manifest in (then, now))
-    return {name: (one.get(name, 0), other.get(name, 0)) for name in sorted({*one, *other})}
+    before, after = (manifest.splits if manifest else {} for manifest in (then, now))
+    return {name: (before.get(name, 0), after.get(name, 0)) for name in sorted({*before, *after})}
 
 
 def _engines(then: Manifest | None, now: Manifest | None) -> list[str]:
-    one, other = (
+    before, after = (
         {
             str(e.get("task")): f"{e.get('id')} {str(e.get('weights_digest'))[:12]}"
             for e in m.engines
@@ -174,23 +174,23 @@ def _engines(then: Manifest | None, now: Manifest | None) -> list[str]:
         for m in (then, now)
     )
     return [
-        f"{task}: then {one.get(task, 'none')}, now {other.get(task, 'none')}"
-        for task in sorted({*one, *other})
-        if one.get(task) != other.get(task)
+        f"{task}: then {before.get(task, 'none')}, now {after.get(task, 'none')}"
+        for task in sorted({*before, *after})
+        if before.get(task) != after.get(task)
     ]
 
 
 def _funnel(then: Manifest | None, now: Manifest | None) -> list[str]:
-    one, other = (
+    before, after = (
         {f"{r.stage} {r.level}": (r.entered, r.kept) for r in m.funnel} if m else {}
         for m in (then, now)
     )
     none = (0, 0)
     return [
-        f"{name}: then {one.get(name, none)[1]} of {one.get(name, none)[0]} kept, "
-        f"now {other.get(name, none)[1]} of {other.get(name, none)[0]}"
-        for name in {**one, **other}
-        if one.get(name) != other.get(name)
+        f"{name}: then {before.get(name, none)[1]} of {before.get(name, none)[0]} kept, "
+        f"now {after.get(name, none)[1]} of {after.get(name, none)[0]}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
     ]
 
 
@@ -207,12 +207,12 @@ def _with_rows(change: VersionChange, index: AuditIndex) -> VersionChange:
         f"{', '.join(parts)}) <> ''"
     )
     lists = {
-        name: [row[0] for row in index.rows_here(f"{sql} ORDER BY 1 LIMIT {_MOST}")]
+        name: [row[0] for row in index.fetch(f"{sql} ORDER BY 1 LIMIT {_MOST}")]
         for name, sql in (("added", added), ("removed", removed))
     }
     lists["changed"] = [
         f"{sample_id}: {what}"
-        for sample_id, what in index.rows_here(f"{changed} ORDER BY 1 LIMIT {_MOST}")
+        for sample_id, what in index.fetch(f"{changed} ORDER BY 1 LIMIT {_MOST}")
     ]
     queries = {"added": added, "removed": removed, "changed": changed}
     counts = {
@@ -238,10 +238,10 @@ def _drift(index: AuditIndex) -> dict[str, float]:
 def stability(then: Histogram, now: Histogram) -> float:
     """Return the population stability index of two histograms with the same bins."""
     total = 0.0
-    for a, b in zip(then.counts, now.counts, strict=True):
-        one = (a + 0.5) / (sum(then.counts) + 0.5 * len(then.counts))
-        other = (b + 0.5) / (sum(now.counts) + 0.5 * len(now.counts))
-        total += (other - one) * math.log(other / one)
+    for count_then, count_now in zip(then.counts, now.counts, strict=True):
+        share_then = (count_then + 0.5) / (sum(then.counts) + 0.5 * len(then.counts))
+        share_now = (count_now + 0.5) / (sum(now.counts) + 0.5 * len(now.counts))
+        total += (share_now - share_then) * math.log(share_now / share_then)
     return total
 
 
@@ -275,22 +275,27 @@ def _queries() -> Iterator[Query]:
         " ANTI JOIN videos USING (video_id)",
         ("samples.video_id", "videos.video_id", "old_videos.video_id"), "samples",
     )  # fmt: skip
-    for check, one, other in ((DIVIDED, "old_tracks", "tracks"), (MERGED, "tracks", "old_tracks")):
+    for check, table, other_table in (
+        (DIVIDED, "old_tracks", "tracks"),
+        (MERGED, "tracks", "old_tracks"),
+    ):
         word = "became" if check is DIVIDED else "was"
         yield Query(
             check, "character",
             f"SELECT a.character_id AS id, '' AS sample_id, '{word} ' ||"
             " string_agg(DISTINCT b.character_id, ' and ' ORDER BY b.character_id) AS evidence,"
             " count(DISTINCT b.character_id) AS value, 1 AS threshold"
-            f" FROM {one} a JOIN {other} b USING (track_id)"
+            f" FROM {table} a JOIN {other_table} b USING (track_id)"
             " WHERE a.character_id <> '' AND b.character_id <> '' GROUP BY 1"
             " HAVING count(DISTINCT b.character_id) > 1",
             ("tracks.character_id", "old_tracks.character_id"), "tracks",
         )  # fmt: skip
 
 
-def _identity_lines(book: Book) -> list[str]:
+def _identity_lines(findings: FindingStore) -> list[str]:
     lines = []
     for check in (MERGED, DIVIDED):
-        lines += [f"{one.id} {one.evidence}" for one in book.examples(check.id, _MOST)]
+        lines += [
+            f"{finding.id} {finding.evidence}" for finding in findings.examples(check.id, _MOST)
+        ]
     return lines

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.audit.index import AuditIndex
-from pipeline.audit.thresholds import variable
+from pipeline.audit.limits import variable
 from schemas.reasons import PairKind
 from schemas.thresholds import THRESHOLDS
 
@@ -75,7 +75,7 @@ _NUMBERS = (  # name, label, SQL over samples, the column whose thresholds are d
     ("caption_words", "Words in a caption", "len(string_split(trim(caption), ' '))", ""),
     ("num_references", "References of a sample", "num_references", ""),
 )
-_SCORES = (  # name of the column of clips, label; filled where a scorer was asked
+_SCORES = (  # name of the column of clips, label; filled where a scorer was chosen
     ("aesthetic", "Aesthetic score, 1 to 10"),
     ("nsfw", "Probability of not safe for work"),
     ("watermark", "Probability of a watermark"),
@@ -108,8 +108,8 @@ def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> Da
         splits=dict(
             index.rows(f"SELECT split, count(*) FROM {samples} GROUP BY 1 ORDER BY 2 DESC, 1")
         ),
-        histograms=[one for one in drawn if one],
-        shares=[one for one in shares if one.counts],
+        histograms=[histogram for histogram in drawn if histogram],
+        shares=[share for share in shares if share.counts],
         similarity=_similarity(index, variables, refs),
         identities=_identities(index, samples),
         kinds=_kinds(index, refs),
@@ -118,7 +118,11 @@ def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> Da
 
 def _bounds(column: str, variables: dict[str, Any]) -> dict[str, float | None]:
     """Return the bounds of a column by the names of their settings."""
-    return {each.field: variables[variable(each)] for each in THRESHOLDS if each.column == column}
+    return {
+        threshold.field: variables[variable(threshold)]
+        for threshold in THRESHOLDS
+        if threshold.column == column
+    }
 
 
 def _totals(index: AuditIndex, prefix: str) -> dict[str, float]:
@@ -127,7 +131,7 @@ def _totals(index: AuditIndex, prefix: str) -> dict[str, float]:
         "SELECT count(*), count(DISTINCT clip_id), count(DISTINCT video_id),"
         " count(DISTINCT character_id), sum(num_frames / nullif(fps, 0)) / 3600 FROM "
     )
-    row = index.rows_here(sql + samples)[0]
+    row = index.fetch(sql + samples)[0]
     names = ("samples", "clips", "videos", "characters", "hours")
     totals = {name: float(value or 0) for name, value in zip(names, row, strict=True)}
     totals["references"] = float(index.value(f"SELECT count(*) FROM {refs}"))
@@ -142,7 +146,7 @@ def histogram(
     """Return a histogram between the outer half percents, None when there is nothing to show."""
     values = f"(SELECT ({sql})::DOUBLE AS x FROM {table} WHERE {where})"
     sound = f"FROM {values} WHERE x IS NOT NULL AND NOT isnan(x) AND NOT isinf(x)"
-    row = index.rows_here(
+    row = index.fetch(
         f"SELECT quantile_cont(x, 0.005), quantile_cont(x, 0.995), median(x), count(*) {sound}"
     )[0]
     if not row[3]:
@@ -152,7 +156,7 @@ def histogram(
         low, high = low - 0.5, high + 0.5
     step = (high - low) / BINS
     counted = dict(
-        index.rows_here(
+        index.fetch(
             f"SELECT least({BINS - 1}, greatest(0, floor((x - {low}) / {step})))::INT AS bin,"
             f" count(*) {sound} GROUP BY 1"
         )
@@ -164,7 +168,7 @@ def histogram(
 
 def shares_of(index: AuditIndex, name: str, label: str, table: str, most: int = 8) -> Shares:
     """Return the most frequent values of a text column; the rest together are 'others'."""
-    rows = index.rows_here(
+    rows = index.fetch(
         f"SELECT coalesce(nullif({name}, ''), '(none)'), count(*) FROM {table}"
         f" WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
@@ -174,7 +178,7 @@ def shares_of(index: AuditIndex, name: str, label: str, table: str, most: int = 
 
 
 def _similarity(index: AuditIndex, variables: dict[str, Any], refs: str) -> list[Histogram]:
-    kinds = [row[0] for row in index.rows_here(
+    kinds = [row[0] for row in index.fetch(
         f"SELECT kind FROM {refs} WHERE kind IS NOT NULL GROUP BY 1"
         " ORDER BY count(*) DESC, 1 LIMIT 6"
     )]  # fmt: skip
@@ -185,16 +189,16 @@ def _similarity(index: AuditIndex, variables: dict[str, Any], refs: str) -> list
         strict = kind in (PairKind.CROSS_VIDEO, PairKind.EDITED)
         floor = variables["cross_floor" if strict else "floor"]
         quoted = "'" + kind.replace("'", "''") + "'"
-        one = histogram(
+        drawn = histogram(
             index, kind, kind.replace("_", " "), "similarity", refs, f"kind = {quoted}",
             {"floor": floor, "copy": variables["ceiling"]}, span,
         )  # fmt: skip
-        made += [one] if one else []
+        made += [drawn] if drawn else []
     return made
 
 
 def _kinds(index: AuditIndex, refs: str) -> dict[str, dict[str, int]]:
-    rows = index.rows_here(
+    rows = index.fetch(
         "SELECT kind, count(*), count(*) FILTER (coalesce(augmentation, '') <> '')"
         f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
@@ -203,20 +207,20 @@ def _kinds(index: AuditIndex, refs: str) -> dict[str, dict[str, int]]:
 
 def _identities(index: AuditIndex, samples: str) -> Identities:
     per = f"(SELECT character_id AS id, count(*) AS n FROM {samples} GROUP BY 1)"
-    row = index.rows_here(
+    row = index.fetch(
         "SELECT count(*), coalesce(sum(n), 0), coalesce(max(n), 0), count(*) FILTER (n = 1),"
         f" coalesce(sum((2 * place - total - 1) * n), 0) FROM (SELECT n,"
         f" row_number() OVER (ORDER BY n) AS place, count(*) OVER () AS total FROM {per})"
     )[0]
     number, total, most, single, weighted = (float(value) for value in row)
-    largest = index.rows_here(f"SELECT id, n FROM {per} ORDER BY n DESC, id LIMIT 12")
-    lorenz = index.rows_here(
+    largest = index.fetch(f"SELECT id, n FROM {per} ORDER BY n DESC, id LIMIT 12")
+    lorenz = index.fetch(
         "SELECT step, max(share) FROM (SELECT ceil(50 * place / total) AS step, share FROM"
         " (SELECT row_number() OVER w AS place, count(*) OVER () AS total,"
         f" sum(n) OVER w / sum(n) OVER () AS share FROM {per} WINDOW w AS (ORDER BY n, id"
         " ROWS UNBOUNDED PRECEDING))) GROUP BY 1 ORDER BY 1"
     )
-    per_clip = index.rows_here(
+    per_clip = index.fetch(
         f"SELECT k, count(*) FROM (SELECT count(DISTINCT character_id) AS k FROM {samples}"
         " GROUP BY clip_id) GROUP BY 1 ORDER BY 1"
     )

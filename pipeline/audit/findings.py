@@ -1,6 +1,6 @@
 """What a check is, what it found, and what it could not look at."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -28,7 +28,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is looked at. The id is stable: waivers and other tools refer to it."""
+    """One thing that is checked. The id is stable: waivers and other tools refer to it."""
 
     id: str  # group.name
     severity: Severity
@@ -53,7 +53,7 @@ def warning(id: str, title: str, why: str, remedy: str, action: Action = Action.
 
 
 def note(id: str, title: str, why: str, remedy: str) -> Check:
-    """Return a check that only tells."""
+    """Return a check that is for information only."""
     return Check(id, Severity.NOTE, title, why, remedy, Action.NONE)
 
 
@@ -97,22 +97,14 @@ def findings_table(rows: Iterable[Finding]) -> pa.Table:
 class Coverage:
     """Which checks ran, over how many rows, and which did not, because of what."""
 
-    looked_at: dict[str, int] = field(default_factory=dict)  # check id -> rows
+    checked: dict[str, int] = field(default_factory=dict)  # check id -> rows
     not_checked: dict[str, str] = field(default_factory=dict)  # check id or topic -> because
 
     def ran(self, checks: Iterable[Check], rows: int) -> None:
         for check in checks:
-            self.looked_at[check.id] = self.looked_at.get(check.id, 0) + rows
+            self.checked[check.id] = self.checked.get(check.id, 0) + rows
 
     def skip(self, checks: Iterable[Check], because: str) -> None:
         for check in checks:
-            if check.id not in self.looked_at:
+            if check.id not in self.checked:
                 self.not_checked[check.id] = because
-
-
-def unique(checks: Iterable[Check]) -> Iterator[Check]:
-    """Yield the checks in order, each once; asserts that no id stands for two."""
-    seen: dict[str, Check] = {}
-    for check in checks:
-        assert seen.setdefault(check.id, check) is check, f"check id {check.id} is used twice"
-        yield check

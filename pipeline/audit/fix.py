@@ -13,8 +13,8 @@ from pipeline.audit.checks.leakage import hashed_clips
 from pipeline.audit.checks.rows import DUPLICATE_KEY
 from pipeline.audit.findings import Action, Severity
 from pipeline.audit.index import AuditIndex
-from pipeline.audit.repaired import Repair, apply
 from pipeline.audit.run import Audit
+from pipeline.audit.write_repair import Repair, write_repair
 from pipeline.dataset.tags import VETO, read_tag_file
 from pipeline.pairing.splits import split_groups
 from schemas.manifest import Manifest
@@ -39,7 +39,7 @@ def fix(
     Raises ValueError when the audited version is not the current one, or has no manifest.
     """
     _check_repairable(audit)
-    repair = plan(audit, read_tag_file(tags) if tags else [], drop_warnings)
+    repair = plan_repair(audit, read_tag_file(tags) if tags else [], drop_warnings)
     show(repair, audit)
     if not repair:
         return None
@@ -48,7 +48,7 @@ def fix(
         return None
     _check_whole(audit)
     with audit.dataset.store.lock():
-        manifest = apply(repair, audit)
+        manifest = write_repair(repair, audit)
     print(
         f"wrote version {manifest.version} of {audit.dataset.store.url}: "
         f"{sum(manifest.splits.values())} samples"
@@ -71,7 +71,7 @@ def _check_repairable(audit: Audit) -> None:
 
 def _check_whole(audit: Audit) -> None:
     """Refuse to publish on top of lost or changed files: that would hide what happened."""
-    counts = audit.book.counts()
+    counts = audit.findings.counts()
     broken = [check.id for check in _BROKEN if counts.get(check.id)]
     if broken:
         raise ValueError(
@@ -80,14 +80,14 @@ def _check_whole(audit: Audit) -> None:
         )
 
 
-def plan(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] = ()) -> Repair:
-    """Decide what happens to every sample, from findings that are not waived, and from tags."""
+def plan_repair(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] = ()) -> Repair:
+    """Decide what happens to every sample, by the findings that are not waived and by tags."""
     _check_names(drop_warnings, audit)
     dropped: dict[str, tuple[Reason, str]] = {}
     marks: dict[tuple[str, str], str] = {}
-    left: Counter[str] = Counter()
+    remaining: Counter[str] = Counter()
     for check_id, severity, level, id, sample_id, evidence in _open_findings(audit.index):
-        check = audit.book.checks[check_id]
+        check = audit.findings.checks[check_id]
         samples = _concerned(audit.index, level, id, sample_id)
         drops = severity == Severity.ERROR or check_id in drop_warnings
         if check is DUPLICATE_KEY and level == "sample":
@@ -96,11 +96,11 @@ def plan(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] = ()) -
             continue
         if drops and check.action is not Action.NONE and samples:
             why = f"{check_id}: {evidence}"[:300]
-            dropped |= {one: (Reason.AUDIT_ERROR, why) for one in samples if one not in dropped}
+            dropped = dict.fromkeys(samples, (Reason.AUDIT_ERROR, why)) | dropped
         elif severity == Severity.ERROR:
-            left[check_id] += 1
+            remaining[check_id] += 1
         elif check.action is Action.TAG:
-            marks |= {(one, check_id): evidence[:300] for one in samples}
+            marks |= {(sample_id, check_id): evidence[:300] for sample_id in samples}
     known = {row[0] for row in audit.index.rows("SELECT sample_id FROM samples")}
     for tag in tags:
         if tag.tag == VETO and tag.sample_id in known:
@@ -109,19 +109,19 @@ def plan(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] = ()) -
             marks[tag.sample_id, tag.tag] = tag.note
     kept = (Tag(id, tag, note) for (id, tag), note in sorted(marks.items()) if id not in dropped)
     return Repair(
-        dropped, _moves(audit, set(dropped)), tuple(kept), _repeats(audit.index), dict(left),
+        dropped, _moves(audit, set(dropped)), tuple(kept), _repeats(audit.index), dict(remaining),
         tuple(sorted({tag.sample_id for tag in tags} - known)),
     )  # fmt: skip
 
 
 def _check_names(names: Sequence[str], audit: Audit) -> None:
-    unknown = sorted(set(names) - audit.book.checks.keys())
+    unknown = sorted(set(names) - audit.findings.checks.keys())
     if unknown:
         raise ValueError(f"--drop-warnings names no check of this audit: {', '.join(unknown)}")
 
 
 def _open_findings(index: AuditIndex) -> list[tuple]:
-    return index.rows_here(
+    return index.fetch(
         'SELECT "check", severity, level, id, sample_id, evidence FROM findings'
         " WHERE waived = '' AND severity <> 'note' ORDER BY 1, 4, 5"
     )
@@ -155,7 +155,7 @@ def _moves(audit: Audit, dropped: set[str]) -> dict[str, str]:
         " GROUP BY ALL ORDER BY 1"
     )
     rows = [row for row in index.rows(sql) if row[0] not in dropped]
-    links = [[one for one in (*row[2:5], *(row[5] or ())) if one] for row in rows]
+    links = [[id for id in (*row[2:5], *(row[5] or ())) if id] for row in rows]
     clips = {clip.clip_id: clip for clip in hashed_clips(index)}
     links += _same_bytes(index)
     groups = split_groups([link for link in links if link], clips, audit.limits.splits.copies)
@@ -195,7 +195,7 @@ def show(repair: Repair, audit: Audit) -> None:
     print(f"repair: {len(repair.tags)} tags are written to tags/")
     for tag, count in marks.most_common():
         print(f"  {count:6} {tag}")
-    for check, count in repair.left.items():
-        print(f"not repaired: {count} x {check}: {audit.book.checks[check].remedy}")
+    for check, count in repair.remaining.items():
+        print(f"not repaired: {count} x {check}: {audit.findings.checks[check].remedy}")
     if repair.unknown:
         print(f"not found: {len(repair.unknown)} tagged samples, the first {repair.unknown[0]}")

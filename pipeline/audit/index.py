@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.audit import file_findings as checks
 from pipeline.audit.dataset import TABLES, Dataset, TableFile, table_schema
 from pipeline.audit.findings import Finding, found
-from pipeline.audit.streams import in_order
+from pipeline.audit.in_threads import in_order
 from schemas.columns import schema_of
 from schemas.tables import Reference
 
@@ -89,7 +89,7 @@ class AuditIndex:
         while part := result.fetchmany(4096):
             yield from part
 
-    def rows_here(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple]:
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple]:
         """Return all rows of a query that has few, or reads what this connection has registered."""
         return self.db.execute(sql, list(parameters)).fetchall()
 

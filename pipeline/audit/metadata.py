@@ -1,11 +1,9 @@
 """Every check that needs no pixels, in the order in which the report shows them."""
 
-import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.audit import file_findings
-from pipeline.audit.book import Book, Query
 from pipeline.audit.checks import (
     captions,
     clips,
@@ -19,9 +17,9 @@ from pipeline.audit.checks import (
     vectors,
 )
 from pipeline.audit.dataset import Dataset
-from pipeline.audit.findings import Check, Finding
+from pipeline.audit.finding_store import FindingStore, Query
 from pipeline.audit.index import AuditIndex
-from pipeline.audit.thresholds import Thresholds
+from pipeline.audit.limits import Limits
 from schemas.tombstones import TOMBSTONES
 
 _BY_WINDOWS = (
@@ -39,64 +37,67 @@ class Lists:
 
 
 def check_metadata(
-    dataset: Dataset, index: AuditIndex, book: Book, limits: Thresholds, lists: Lists, workers: int
+    dataset: Dataset,
+    index: AuditIndex,
+    findings: FindingStore,
+    limits: Limits,
+    lists: Lists,
+    workers: int,
 ) -> None:
-    """Write every finding that files and light columns give into the book."""
-    book.know(file_findings.CHECKS)
-    book.add(dataset.problems)
-    book.coverage.ran(
+    """Run every check that needs files and light columns only."""
+    findings.register(file_findings.CHECKS)
+    findings.add(dataset.problems)
+    findings.coverage.ran(
         (file_findings.SCHEMA_FOREIGN, file_findings.FILE_UNREADABLE), dataset.num_files
     )
-    _files(dataset, book, workers)
-    book.know(rows.COUNTS)
-    book.add(rows.check_counts(dataset, index))
+    _files(dataset, findings, workers)
+    findings.register(rows.COUNTS)
+    findings.add(rows.check_counts(dataset, index))
     variables = limits.variables() | {"opt_out": list(lists.opt_out)}
-    book.ask(rows.queries(), variables)
-    book.ask(_known(limits, pairs.queries(), book), {})
-    book.ask(identity.queries(), {})
+    findings.run_queries(rows.queries(), variables)
+    findings.run_queries(_known(limits, pairs.queries(), findings), {})
+    findings.run_queries(identity.queries(), {})
     has = {name.split(".")[1]: True for name in index.present if name.startswith("clips.")}
-    book.ask(clips.queries(has), {})
-    book.ask(_scored(index, book, limits), {})
-    _captions(index, book)
-    book.ask(leakage.queries(), {})
-    _leaks(index, book, limits, lists)
-    book.ask(rights.queries(lists.opt_out), {})
-    _lists_not_given(book, lists)
-    book.know([rights.ENGINE])
-    book.add(rights.check_engines(dataset, index))
+    findings.run_queries(clips.queries(has), {})
+    findings.run_queries(_scored(index, findings, limits), {})
+    _captions(index, findings)
+    findings.run_queries(leakage.queries(), {})
+    _leaks(index, findings, limits, lists)
+    findings.run_queries(rights.queries(lists.opt_out), {})
+    _lists_not_given(findings, lists)
+    findings.register([rights.ENGINE])
+    findings.add(rights.check_engines(dataset, index))
     if dataset.store.exists(TOMBSTONES):
-        forgotten = functools.partial(rights.check_forgotten, dataset, index)
-        _run(book, (rights.FORGOTTEN,), forgotten, index.count("samples"))
-    _vectors(index, book, limits)
-    book.know([latents.LATENTS])
-    book.add(latents.check_latents(dataset, index))
+        forgotten = rights.check_forgotten(dataset, index)
+        findings.record((rights.FORGOTTEN,), forgotten, index.count("samples"))
+    _vectors(index, findings, limits)
+    findings.register([latents.LATENTS])
+    findings.add(latents.check_latents(dataset, index))
 
 
-def _files(dataset: Dataset, book: Book, workers: int) -> None:
+def _files(dataset: Dataset, findings: FindingStore, workers: int) -> None:
     listed = (files.FILE_HASH, files.FILE_ROWS, files.FILE_MISSING, files.FILE_UNLISTED)
     if dataset.manifest is None:
-        book.coverage.skip((*listed, *rows.COUNTS), "there is no manifest to compare with")
+        findings.skip((*listed, *rows.COUNTS), "there is no manifest to compare with")
         return
-    book.add(files.check_files(dataset, workers))
-    book.coverage.ran(listed, len(dataset.manifest.files))
-    book.coverage.ran(rows.COUNTS, 1)
+    findings.record(listed, files.check_files(dataset, workers), len(dataset.manifest.files))
+    findings.coverage.ran(rows.COUNTS, 1)
 
 
-def _known(limits: Thresholds, queries: Iterable, book: Book) -> Iterator:
+def _known(limits: Limits, queries: Iterable, findings: FindingStore) -> Iterator:
     """Leave out the checks that need similarity windows where nobody knows them."""
     for query in queries:
         if limits.windows is None and query.check in _BY_WINDOWS:
-            book.know([query.check])
-            book.coverage.skip([query.check], limits.why_no_windows)
+            findings.skip([query.check], limits.why_no_windows)
         else:
             yield query
 
 
-def _scored(index: AuditIndex, book: Book, limits: Thresholds) -> Iterator[Query]:
+def _scored(index: AuditIndex, findings: FindingStore, limits: Limits) -> Iterator[Query]:
     """Leave out the scores that no clip has, and those whose threshold is switched off."""
     for threshold, query in clips.score_queries():
         if not index.has(*query.needs):
-            yield query  # and the book says which column is missing
+            yield query  # it will be noted which column is missing
             continue
         why = ""
         if not index.value(f"SELECT count({threshold.measure}) FROM clips"):
@@ -104,79 +105,65 @@ def _scored(index: AuditIndex, book: Book, limits: Thresholds) -> Iterator[Query
         elif limits.bound(threshold) is None:
             why = f"{threshold.setting} is null"
         if why:
-            book.know([query.check])
-            book.coverage.skip([query.check], why)
+            findings.skip([query.check], why)
         else:
             yield query
 
 
-def _captions(index: AuditIndex, book: Book) -> None:
-    book.know(captions.CHECKS)
+def _captions(index: AuditIndex, findings: FindingStore) -> None:
     if index.has("samples.sample_id", "samples.caption"):
-        book.add(captions.check_captions(index))
-        book.coverage.ran(captions.CHECKS, index.count("samples"))
+        found = captions.check_captions(index)
+        findings.record(captions.CHECKS, found, index.count("samples"))
     else:
-        book.coverage.skip(captions.CHECKS, "the dataset has no samples.caption")
-    book.ask(captions.queries(), {})
+        findings.skip(captions.CHECKS, "the dataset has no samples.caption")
+    findings.run_queries(captions.queries(), {})
 
 
-def _leaks(index: AuditIndex, book: Book, limits: Thresholds, lists: Lists) -> None:
+def _leaks(index: AuditIndex, findings: FindingStore, limits: Limits, lists: Lists) -> None:
     if index.has("clips.perceptual_hash", "samples.split"):
-        near = functools.partial(leakage.check_near_duplicates, index, limits.splits.copies)
-        _run(book, (leakage.NEAR_DUPLICATE,), near, index.count("clips"))
+        near = leakage.check_near_duplicates(index, limits.splits.copies)
+        findings.record((leakage.NEAR_DUPLICATE,), near, index.count("clips"))
         if lists.held_out:
-            held = functools.partial(leakage.check_held_out, index, list(lists.held_out))
-            _run(book, (leakage.HELD_OUT,), held, index.count("clips"))
+            held_out = leakage.check_held_out(index, list(lists.held_out))
+            findings.record((leakage.HELD_OUT,), held_out, index.count("clips"))
     else:
-        book.know([leakage.NEAR_DUPLICATE])
-        book.coverage.skip([leakage.NEAR_DUPLICATE], "the dataset has no clips.perceptual_hash")
+        findings.skip((leakage.NEAR_DUPLICATE,), "the dataset has no clips.perceptual_hash")
 
 
-def _run(
-    book: Book, checks: tuple[Check, ...], find: Callable[[], Iterable[Finding]], rows: int
-) -> None:
-    book.know(checks)
-    book.add(find())
-    book.coverage.ran(checks, rows)
-
-
-def _lists_not_given(book: Book, lists: Lists) -> None:
+def _lists_not_given(findings: FindingStore, lists: Lists) -> None:
     missing = (
         (leakage.HELD_OUT, lists.held_out, "no held-out pictures were given (--held-out)"),
         (rights.OPT_OUT, lists.opt_out, "no opt-out list was given (--opt-out)"),
         (rights.KNOWN_BAD, lists.known_bad, "no list of known pictures was given (--known-bad)"),
     )
-    for check, given, why in missing:
-        book.know([check])
-        if not given:
-            book.coverage.skip([check], why)
+    for check, entries, why in missing:
+        findings.register([check])
+        if not entries:
+            findings.skip([check], why)
 
 
-def _vectors(index: AuditIndex, book: Book, limits: Thresholds) -> None:
-    book.ask(vectors.queries(), {})
+def _vectors(index: AuditIndex, findings: FindingStore, limits: Limits) -> None:
+    findings.run_queries(vectors.queries(), {})
     needs = ("embeddings.vector", "embeddings.track_id", "samples.track_id", "refs.reference_id")
-    book.know(identity.VECTOR_CHECKS)
+    findings.register(identity.VECTOR_CHECKS)
     if not index.has(*needs):
         why = "the dataset has no embeddings; they may be dropped at any time"
         checks = [query.check for query in vectors.pair_queries()]
-        book.know(checks)
         listed = index.has("suspects.kind", "suspects.character_id")
         without = (identity.LEAKED,) if listed else identity.VECTOR_CHECKS
-        book.coverage.skip((*checks, *without), why)
+        findings.skip((*checks, *without), why)
         if listed:
-            suspects = functools.partial(identity.listed_suspects, index)
-            _run(book, (identity.MERGE, identity.SPLIT), suspects, index.count("suspects"))
+            suspects = identity.listed_suspects(index)
+            findings.record((identity.MERGE, identity.SPLIT), suspects, index.count("suspects"))
         return
     index.db.execute(vectors.PAIRS_SQL)
-    book.ask(_known(limits, vectors.pair_queries(), book), {})
+    findings.run_queries(_known(limits, vectors.pair_queries(), findings), {})
     if limits.windows is None:
-        book.coverage.skip(identity.VECTOR_CHECKS, limits.why_no_windows)
+        findings.skip(identity.VECTOR_CHECKS, limits.why_no_windows)
         return
     centres = identity.Centres(index)
-    _run(
-        book, identity.VECTOR_CHECKS,
-        functools.partial(identity.check_centres, index, limits, centres), len(centres.ids),
-    )  # fmt: skip
+    found = identity.check_centres(index, limits, centres)
+    findings.record(identity.VECTOR_CHECKS, found, len(centres.ids))
     if centres.drawn:
         why = f"{len(centres.ids)} of {centres.total} characters were compared, drawn by seed"
-        book.coverage.not_checked["identity.all-pairs"] = why
+        findings.coverage.not_checked["identity.all-pairs"] = why

@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.audit.book import Book
 from pipeline.audit.checks.leakage import read_hashes
 from pipeline.audit.checks.rights import read_list
 from pipeline.audit.dataset import Dataset, open_dataset
 from pipeline.audit.facts import DatasetFacts, gather
+from pipeline.audit.finding_store import FindingStore
 from pipeline.audit.index import AuditIndex, load
-from pipeline.audit.media.judge import KnownBad
+from pipeline.audit.limits import Limits, limits_of
+from pipeline.audit.media.check_media import KnownBad
 from pipeline.audit.media.stream import CHECKS as MEDIA_CHECKS
-from pipeline.audit.media.stream import Draw, MediaCount, check_media
+from pipeline.audit.media.stream import DrawConfig, MediaCount, check_media
 from pipeline.audit.metadata import Lists, check_metadata
-from pipeline.audit.thresholds import Thresholds, thresholds_of
 from pipeline.audit.waivers import Waiver, apply_waivers
 from pipeline.engines.interfaces import SimilarityWindows
 
 CLEAN, WARNINGS, ERRORS = 0, 1, 2  # exit codes
-# Asked for by audits of people, and answered by no column or engine here.
+# What audits of people look for, and no column or engine here can answer.
 NOT_KNOWN = {
     "rights.retrieval-date": "no column says when a video was fetched",
     "rights.consent": "no column says on what basis people are shown",
@@ -33,22 +33,22 @@ NOT_KNOWN = {
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """How an audit looks.
+    """How a dataset is audited.
 
     Attributes:
         workers: processes that decode, and threads that read.
         media: whether clips, references and masks are decoded.
-        draw: which samples' media are looked at.
-        lists: what the user knows and the dataset does not.
-        windows: cosines of the dataset's recogniser, where it is not one of ours.
+        draw: which samples' media are decoded.
+        lists: who opted out, what is held out, which pictures must not be kept.
+        windows: similarity windows of the dataset's recogniser, where it is not one of ours.
         waivers: findings that somebody has accepted.
         today: the day by which waivers expire.
-        scratch: where the index is kept while it is needed; None: the system's place.
+        scratch: where the index is kept while it is needed; None: the system's temporary folder.
     """
 
     workers: int = 2
     media: bool = True
-    draw: Draw = field(default_factory=Draw)
+    draw: DrawConfig = field(default_factory=DrawConfig)
     lists: Lists = field(default_factory=Lists)
     windows: SimilarityWindows | None = None
     waivers: tuple[Waiver, ...] = ()
@@ -62,8 +62,8 @@ class Audit:
 
     dataset: Dataset
     index: AuditIndex
-    book: Book
-    limits: Thresholds
+    findings: FindingStore
+    limits: Limits
     facts: DatasetFacts
     media: MediaCount
     seconds: dict[str, float]
@@ -76,59 +76,65 @@ class Audit:
 
     def exit_code(self, strict: bool) -> int:
         """Return 2 with errors, 1 with warnings under `strict`, else 0."""
-        counted = self.book.by_severity()
+        counted = self.findings.by_severity()
         if counted["error"]:
             return ERRORS
         return WARNINGS if strict and counted["warning"] else CLEAN
 
 
 def audit(target: str, settings: AuditConfig) -> Audit:
-    """Look at everything. Raises ValueError when there is no dataset at `target`."""
+    """Run every check. Raises ValueError when there is no dataset at `target`."""
     clock = _Clock()
     dataset = open_dataset(target)
     index = AuditIndex(settings.scratch, settings.workers)
     try:
-        book = Book(index)
-        book.add(load(dataset, index))
+        findings = FindingStore(index)
+        findings.add(load(dataset, index))
         clock.lap("load")
-        limits = thresholds_of(dataset, settings.windows)
-        check_metadata(dataset, index, book, limits, settings.lists, settings.workers)
+        limits = limits_of(dataset, settings.windows)
+        check_metadata(dataset, index, findings, limits, settings.lists, settings.workers)
         clock.lap("metadata")
-        media = _media(dataset, index, book, limits, settings)
+        media = _media(dataset, index, findings, limits, settings)
         clock.lap("media")
         for name, why in NOT_KNOWN.items():
-            book.coverage.not_checked[name] = why
+            findings.coverage.not_checked[name] = why
         if settings.waivers:
-            apply_waivers(book, list(settings.waivers), settings.today)
+            apply_waivers(findings, list(settings.waivers), settings.today)
         facts = gather(index, limits.variables())
         clock.lap("facts")
-        return Audit(dataset, index, book, limits, facts, media, clock.laps)
+        return Audit(dataset, index, findings, limits, facts, media, clock.laps)
     except BaseException:
         index.close()
         raise
 
 
 def _media(
-    dataset: Dataset, index: AuditIndex, book: Book, limits: Thresholds, settings: AuditConfig
+    dataset: Dataset,
+    index: AuditIndex,
+    findings: FindingStore,
+    limits: Limits,
+    settings: AuditConfig,
 ) -> MediaCount:
     known = KnownBad(settings.lists.known_bad)
     if not settings.media:
-        book.know(MEDIA_CHECKS)
-        book.coverage.skip(MEDIA_CHECKS, "--no-media was given")
+        findings.skip(MEDIA_CHECKS, "--no-media was given")
         return MediaCount(of=index.count("samples"))
-    tell = _teller()
-    return check_media(dataset, index, book, limits, settings.draw, known, settings.workers, tell)
+    return check_media(
+        dataset, index, findings, limits, settings.draw, known, settings.workers, _progress()
+    )
 
 
-def _teller(every_s: float = 10.0) -> Callable[[int, int], None]:
-    last = [time.monotonic()]
+def _progress(every_s: float = 10.0) -> Callable[[int, int], None]:
+    """Return a function that says from time to time how many clips are done."""
+    last = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
-        if time.monotonic() - last[0] > every_s:
-            last[0] = time.monotonic()
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > every_s:
+            last = time.monotonic()
             print(f"media: {done} of {total} clips", file=sys.stderr, flush=True)
 
-    return tell
+    return show
 
 
 class _Clock:

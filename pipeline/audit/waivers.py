@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit.book import Book
+from pipeline.audit.finding_store import FindingStore
 from pipeline.audit.findings import Action, Finding, found, note, warning
 
 EXPIRED = warning(
@@ -72,25 +72,27 @@ def _waiver(entry: Any, where: str) -> Waiver:
     return Waiver(str(entry["check"]), str(entry["reason"]), expires, str(entry.get("id", "*")))
 
 
-def apply_waivers(book: Book, waivers: list[Waiver], today: datetime.date) -> None:
+def apply_waivers(findings: FindingStore, waivers: list[Waiver], today: datetime.date) -> None:
     """Mark the findings that a waiver in force covers; say which waivers are over or unused."""
-    book.know([EXPIRED, UNUSED])
-    book.coverage.ran([EXPIRED, UNUSED], len(waivers))
-    book.add(list(_apply(book, waivers, today)))
+    findings.register([EXPIRED, UNUSED])
+    findings.coverage.ran([EXPIRED, UNUSED], len(waivers))
+    findings.add(list(_apply(findings, waivers, today)))
 
 
-def _apply(book: Book, waivers: list[Waiver], today: datetime.date) -> Iterator[Finding]:
+def _apply(
+    findings: FindingStore, waivers: list[Waiver], today: datetime.date
+) -> Iterator[Finding]:
     covered = '"check" GLOB ? AND (id GLOB ? OR sample_id GLOB ?)'
     for waiver in waivers:
         matched = [waiver.check, waiver.id, waiver.id]
-        number = book.index.value(f"SELECT count(*) FROM findings WHERE {covered}", matched)
+        number = findings.index.value(f"SELECT count(*) FROM findings WHERE {covered}", matched)
         if not number:
             yield found(UNUSED, "waiver", f"{waiver.check} {waiver.id}", waiver.reason)
         elif waiver.expires < today:
             evidence = f"on {waiver.expires}: {waiver.reason}; {number} findings count again"
             yield found(EXPIRED, "waiver", f"{waiver.check} {waiver.id}", evidence)
         else:
-            book.index.db.execute(
+            findings.index.db.execute(
                 f"UPDATE findings SET waived = ? WHERE {covered} AND waived = ''",
                 [f"{waiver.reason} (until {waiver.expires})", *matched],
             )

@@ -19,7 +19,7 @@ def audited(folder: Path, *, media: bool = False, **settings):
 
 def findings(folder: Path, *, media: bool = False, **settings) -> list[Finding]:
     with audited(folder, media=media, **settings) as done:
-        return list(done.book.all())
+        return list(done.findings.all())
 
 
 def counted(rows: list[Finding], *severities: str) -> Counter[str]:

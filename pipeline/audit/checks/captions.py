@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 
-from pipeline.audit.book import Query
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Check, Finding, found, warning
 from pipeline.audit.index import AuditIndex
 from pipeline.engines.captions.caption_checks import text_problem
@@ -53,23 +53,23 @@ _BY_PROBLEM = {  # beginnings of what `text_problem` says
 
 
 def check_captions(index: AuditIndex) -> Iterator[Finding]:
-    """Read every caption and description; equal texts are judged once."""
+    """Check every caption and description; equal texts are checked once."""
     sql = "SELECT sample_id, caption, description, num_people FROM samples"
     for sample_id, caption, description, num_people in index.rows(sql):
-        check, problem = judge(caption or "", FEWEST_WORDS)
+        check, problem = check_text(caption or "", FEWEST_WORDS)
         if check is not None:
             yield found(check, "sample", sample_id, f"caption: {problem}")
         elif num_people and (counted := _counted(caption)) and counted > num_people:
             evidence = f"says {counted} people, {num_people} measured"
             yield found(COUNT, "sample", sample_id, evidence, "", counted, num_people)
         if description:
-            check, problem = judge(description, 1)
+            check, problem = check_text(description, 1)
             if check is not None:
                 yield found(check, "sample", sample_id, f"description: {problem}")
 
 
 @functools.lru_cache(4096)
-def judge(text: str, fewest_words: int) -> tuple[Check | None, str]:
+def check_text(text: str, fewest_words: int) -> tuple[Check | None, str]:
     """Return the check that a text fails, and how; nothing of the text is repeated."""
     problem = text_problem(text, LONGEST, fewest_words)
     if not problem:

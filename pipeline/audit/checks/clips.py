@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from pipeline.audit.book import Query
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Check, note, warning
-from pipeline.audit.thresholds import variable
+from pipeline.audit.limits import variable
 from schemas.thresholds import PEOPLE, QUALITY, SCORES, Threshold
 
 _LOOSE = "Drop the clip, or set pair.{0} and pair again; no video is decoded for that."

@@ -37,7 +37,7 @@ def check_files(dataset: Dataset, workers: int) -> Iterator[Finding]:
 def check_file(file: DataFile, dataset: Dataset) -> Sequence[Finding]:
     """Read a file once, a few MiB at a time."""
     problems = []
-    rows = {one.path: one.rows for files in dataset.tables.values() for one in files}
+    rows = {file.path: file.rows for files in dataset.tables.values() for file in files}
     if file.path in rows and rows[file.path] != file.rows:
         evidence = f"{rows[file.path]} rows, {file.rows} listed"
         problems.append(found(FILE_ROWS, "file", file.path, evidence))

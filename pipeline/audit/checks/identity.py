@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.audit.book import Query
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Finding, error, found, warning
 from pipeline.audit.index import AuditIndex
-from pipeline.audit.thresholds import Thresholds, variable
+from pipeline.audit.limits import Limits, variable
 from schemas.ids import unit_interval
 from schemas.thresholds import PEOPLE
 
@@ -118,7 +118,7 @@ def _double() -> str:
 
 
 def _below(track_column: str) -> str:
-    [threshold] = [each for each in PEOPLE if each.column == track_column]
+    [threshold] = [threshold for threshold in PEOPLE if threshold.column == track_column]
     column, limit = threshold.measure, variable(threshold)
     return (
         f"SELECT sample_id AS id, sample_id, '{column} ' || round({column}, 3) AS evidence,"
@@ -236,7 +236,7 @@ def listed_suspects(index: AuditIndex) -> Iterator[Finding]:
         yield found(check, "character", character_id, evidence, "", cosine, threshold)
 
 
-def check_centres(index: AuditIndex, limits: Thresholds, centres: Centres) -> Iterator[Finding]:
+def check_centres(index: AuditIndex, limits: Limits, centres: Centres) -> Iterator[Finding]:
     """Look for characters that are two people, and for people who are two characters."""
     assert limits.windows is not None, "cosines mean nothing without windows"
     floor, window = limits.windows.reference_floor, limits.windows.cross_video
@@ -250,10 +250,11 @@ def check_centres(index: AuditIndex, limits: Thresholds, centres: Centres) -> It
         "SELECT character_id, min(split) FROM samples GROUP BY 1 HAVING count(DISTINCT split) = 1"
     )
     splits = dict(index.rows(one_split))
-    for one, other, cosine in centres.alike(window - SPLIT_BAND):
-        evidence = f"cosine {cosine:.3f} to character {other}"
+    for character_id, other_id, cosine in centres.alike(window - SPLIT_BAND):
+        evidence = f"cosine {cosine:.3f} to character {other_id}"
         limit = window - SPLIT_BAND
-        yield found(SPLIT, "character", one, evidence, "", cosine, limit)
-        if cosine >= window and one in splits and other in splits and splits[one] != splits[other]:
-            evidence = f"{splits[one]}; {other} in {splits[other]}, cosine {cosine:.3f}"
-            yield found(LEAKED, "character", one, evidence, "", cosine, window)
+        yield found(SPLIT, "character", character_id, evidence, "", cosine, limit)
+        split, other_split = splits.get(character_id), splits.get(other_id)
+        if cosine >= window and None not in (split, other_split) and split != other_split:
+            evidence = f"{split}; {other_id} in {other_split}, cosine {cosine:.3f}"
+            yield found(LEAKED, "character", character_id, evidence, "", cosine, window)

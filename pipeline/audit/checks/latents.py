@@ -44,6 +44,6 @@ def check_latents(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
         ids = pa.table({"sample_id": table["sample_id"].unique()})
         index.db.register("_latents", ids)
         gone = "SELECT l.sample_id FROM _latents l ANTI JOIN samples s USING (sample_id)"
-        for (sample_id,) in index.rows_here(gone):
+        for (sample_id,) in index.fetch(gone):
             yield found(LATENTS, "sample", sample_id, f"{file.path} holds it, samples/ does not")
         index.db.unregister("_latents")

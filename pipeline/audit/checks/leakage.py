@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit.book import Query
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Finding, error, found, note
 from pipeline.audit.index import AuditIndex
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
@@ -112,9 +112,9 @@ def check_near_duplicates(index: AuditIndex, copies: DuplicatesConfig) -> Iterat
     splits = clip_splits(index)
     limit = float(copies.max_distance or 0)
     for copy, (original, distance) in find_duplicates(hashed_clips(index), copies).items():
-        (one, sample_id), (other, _) = splits[copy], splits[original]
-        if one != other:
-            evidence = f"{one}; {original} in {other} differs in {distance} bits"
+        (split, sample_id), (other_split, _) = splits[copy], splits[original]
+        if split != other_split:
+            evidence = f"{split}; {original} in {other_split} differs in {distance} bits"
             yield found(NEAR_DUPLICATE, "clip", copy, evidence, sample_id, distance, limit)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.audit.book import Query
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import error, warning
 
 KIND = error(

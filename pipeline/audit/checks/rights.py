@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.audit.book import Query
 from pipeline.audit.dataset import Dataset
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
 from pipeline.audit.index import AuditIndex
 from pipeline.dataset.forgotten import read_tombstones

@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Iterator
 
-from pipeline.audit.book import Query
 from pipeline.audit.dataset import Dataset
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Check, Finding, error, found
 from pipeline.audit.index import AuditIndex
 from schemas.reasons import PairKind, Split
@@ -318,8 +318,8 @@ def check_counts(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
             "SELECT stage, level, sum(coalesce(number, 1)) FROM rejects GROUP BY 1, 2"
         )
         there = {(stage, level): number for stage, level, number in rejects}
-        told = [row for row in dataset.manifest.funnel if row.stage != FORGET]
-        rows = {(row.stage, row.level): row.rejected + row.failed for row in told}
+        listed = [row for row in dataset.manifest.funnel if row.stage != FORGET]
+        rows = {(row.stage, row.level): row.rejected + row.failed for row in listed}
         for stage, level in sorted(set(there) | set(rows)):
             ledger, counted = there.get((stage, level), 0), rows.get((stage, level), 0)
             if ledger != counted:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from pipeline.audit.book import Query
 from pipeline.audit.checks.pairs import COPY
+from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Check, error, warning
 
 NOT_FINITE = error(
@@ -111,7 +111,7 @@ def _row(
     )  # fmt: skip
 
 
-# Every pair's cosine, recomputed once and asked three times.
+# Every pair's cosine, recomputed once for three checks.
 PAIRS_SQL = (
     "CREATE OR REPLACE TABLE pair_cosines AS SELECT r.reference_id, r.sample_id, r.kind,"
     " r.similarity, r.augmentation, CASE WHEN e.dimension = t.dimension"

@@ -1,1 +1,1 @@
-"""Checks that look at pictures: clips are decoded, references and masks opened, in a sandbox."""
+"""Checks of pictures: clips are decoded, references and masks opened, in a sandbox."""

@@ -1,4 +1,4 @@
-"""Stream every sample's media through sandboxes: a row group at a time, in threads or on Ray.
+"""Measure and check every sample's media in sandboxes: a row group at a time, in threads or on Ray.
 
 A thread only reads Parquet and waits: decoding happens in its child process, so that threads are
 as good as processes and hold one row group each.
@@ -14,21 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audit import file_findings as file_checks
-from pipeline.audit.book import Book
 from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.dataset import Dataset
+from pipeline.audit.finding_store import FindingStore
 from pipeline.audit.findings import Finding, found
+from pipeline.audit.in_threads import in_order
 from pipeline.audit.index import AuditIndex
-from pipeline.audit.media.judge import CHECKS, KnownBad, Told, judge
-from pipeline.audit.media.look import Looked, make_handler, media_row
-from pipeline.audit.streams import in_order
-from pipeline.audit.thresholds import Thresholds
+from pipeline.audit.limits import Limits
+from pipeline.audit.media.check_media import CHECKS, ExpectedMedia, KnownBad, check_sample
+from pipeline.audit.media.measure_media import MediaMeasures, make_handler, media_row
 from pipeline.dataset.store import Store, open_store
 from pipeline.media.sandbox import Child, Died, SandboxConfig
 from schemas.ids import unit_interval
 
 LARGE = 5_000  # row groups from which on Ray shares the work: about 50,000 samples
-LOOKING = SandboxConfig(deadline_s=60.0, deadline_per_video_s=5.0)
+MEDIA_SANDBOX = SandboxConfig(deadline_s=60.0, deadline_per_video_s=5.0)
 _COLUMNS = ("sample_id", "num_frames", "fps", "first_frame", "boxes", "references", "video")
 
 
@@ -44,55 +44,55 @@ class Task:
 
 @dataclass
 class MediaCount:
-    """How many clips were looked at, of how many, and how fast."""
+    """How many clips were checked, of how many, and how fast."""
 
-    looked_at: int = 0
+    checked: int = 0
     of: int = 0
     seconds: float = 0.0
 
     @property
     def clips_per_s(self) -> float:
-        return self.looked_at / self.seconds if self.seconds else 0.0
+        return self.checked / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
-class Draw:
-    """Which samples' media are looked at: all, or about `number` of them, drawn by id."""
+class DrawConfig:
+    """Which samples' media are decoded: all, or about `number` of them, drawn by id."""
 
     number: int | None = None
     seed: int = 0
 
 
 def check_media(
-    dataset: Dataset, index: AuditIndex, book: Book, limits: Thresholds,
-    draw: Draw, known: KnownBad, workers: int, tell: Callable[[int, int], None],
+    dataset: Dataset, index: AuditIndex, findings: FindingStore, limits: Limits,
+    draw: DrawConfig, known: KnownBad, workers: int, progress: Callable[[int, int], None],
 ) -> MediaCount:  # fmt: skip
-    """Look at the media of the drawn samples and write the findings into the book."""
-    book.know((*CHECKS, KNOWN_BAD))
+    """Check the media of the drawn samples and add what is found to the findings."""
+    findings.register((*CHECKS, KNOWN_BAD))
     if not index.has("samples.sample_id", "samples.video"):
-        book.coverage.skip(CHECKS, "the samples hold no clips (column video)")
+        findings.skip(CHECKS, "the samples hold no clips (column video)")
         return MediaCount()
     tasks = list(plan_tasks(dataset, index, draw))
     count = MediaCount(of=index.count("samples"))
     started = time.monotonic()
-    for task, results in _spread(tasks, dataset.store, workers):
-        told = _told(index, dataset, task)
-        for position, looked in results:
-            if isinstance(looked, Finding):
-                book.add([looked])
+    for task, results in _measure_all(tasks, dataset.store, workers):
+        expected = _expected(index, dataset, task)
+        for position, measured in results:
+            if isinstance(measured, Finding):
+                findings.add([measured])
                 continue
-            sample_id, row = told[position]
-            book.add(judge(looked, sample_id, row, limits, known))
-            count.looked_at += 1
-        tell(count.looked_at, sum(len(one.rows) for one in tasks))
+            sample_id, media = expected[position]
+            findings.add(check_sample(measured, sample_id, media, limits, known))
+            count.checked += 1
+        progress(count.checked, sum(len(task.rows) for task in tasks))
     count.seconds = time.monotonic() - started
-    book.coverage.ran(CHECKS, count.looked_at)
-    if "safety.known-picture" not in book.coverage.not_checked:
-        book.coverage.ran([KNOWN_BAD], count.looked_at)
+    findings.coverage.ran(CHECKS, count.checked)
+    if "safety.known-picture" not in findings.coverage.not_checked:
+        findings.coverage.ran([KNOWN_BAD], count.checked)
     return count
 
 
-def plan_tasks(dataset: Dataset, index: AuditIndex, draw: Draw) -> Iterator[Task]:
+def plan_tasks(dataset: Dataset, index: AuditIndex, draw: DrawConfig) -> Iterator[Task]:
     """Yield the row groups that hold drawn samples, in the order of the files."""
     files = dataset.tables["samples"]
     total = index.count("samples")
@@ -115,8 +115,10 @@ def _task(file: Any, group: int, rows: Sequence[int]) -> Task:
     return Task(file.path, group, columns, tuple(rows))
 
 
-def _told(index: AuditIndex, dataset: Dataset, task: Task) -> dict[int, tuple[str, Told]]:
-    """Return id and row of the task's samples, by position in the group."""
+def _expected(
+    index: AuditIndex, dataset: Dataset, task: Task
+) -> dict[int, tuple[str, ExpectedMedia]]:
+    """Return id and expected media of the task's samples, by position in the group."""
     number = [file.path for file in dataset.tables["samples"]].index(task.path)
     sql = (
         "SELECT s.position, s.sample_id, s.clip_id, s.width, s.height, s.fps, s.num_frames,"
@@ -133,28 +135,30 @@ def _told(index: AuditIndex, dataset: Dataset, task: Task) -> dict[int, tuple[st
     )
     for sample_id, place, sha256, augmented in index.rows(sql, [number, task.group]):
         references.setdefault(sample_id, []).append((place, sha256, augmented))
-    told = {}
+    expected = {}
     for position, sample_id, clip_id, width, height, fps, frames, sha256, *columns in rows:
         own = references.get(sample_id, [])
         names = ("sharpness", "brightness", "motion")
-        told[position] = sample_id, Told(
+        expected[position] = sample_id, ExpectedMedia(
             clip_id, width, height, fps, frames, sha256,
             dict(zip(names, columns, strict=True)),
             {place: digest for place, digest, _ in own},
             {place: changed for place, _, changed in own},
         )  # fmt: skip
-    return told
+    return expected
 
 
-Results = list[tuple[int, Looked | Died | Finding]]
+Results = list[tuple[int, MediaMeasures | Died | Finding]]
 
 
-def _spread(tasks: Sequence[Task], store: Store, workers: int) -> Iterator[tuple[Task, Results]]:
+def _measure_all(
+    tasks: Sequence[Task], store: Store, workers: int
+) -> Iterator[tuple[Task, Results]]:
     if len(tasks) >= LARGE:
         yield from _on_ray(tasks, store.url, workers)
         return
-    with _Children(store) as children:
-        yield from zip(tasks, in_order(children.look, tasks, workers), strict=True)
+    with _ChildPool(store) as pool:
+        yield from zip(tasks, in_order(pool.measure, tasks, workers), strict=True)
 
 
 def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Task, Results]]:
@@ -162,37 +166,37 @@ def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Tas
 
     config = cluster.ClusterConfig(workers=workers)
     size = min(cluster.num_workers(config), len(tasks))
-    steps = [(cluster.Pool("look", size), functools.partial(_make_looker, url))]
+    steps = [(cluster.Pool("measure", size), functools.partial(_make_measurer, url))]
     yield from cluster.run(tasks, steps, config)
 
 
-def _make_looker(url: str) -> Callable[[Task], tuple[Task, Results]]:
-    children = _Children(open_store(url))
-    return lambda task: (task, children.look(task))
+def _make_measurer(url: str) -> Callable[[Task], tuple[Task, Results]]:
+    pool = _ChildPool(open_store(url))
+    return lambda task: (task, pool.measure(task))
 
 
 @dataclass
-class _Children:
+class _ChildPool:
     """One child process per thread; a call borrows one."""
 
     store: Store
     idle: list[Child] = field(default_factory=list)
 
-    def __enter__(self) -> "_Children":
+    def __enter__(self) -> "_ChildPool":
         return self
 
     def __exit__(self, *_: object) -> None:
         for child in self.idle:
             child.close()
 
-    def look(self, task: Task) -> Results:
-        """Read a row group and look at its wanted rows, one after the other."""
+    def measure(self, task: Task) -> Results:
+        """Read a row group and measure its wanted rows, one after the other."""
         try:
             rows = _read(task, self.store)
         except (pa.ArrowException, OSError, ValueError) as problem:
             evidence = f"row group {task.group}: {' '.join(str(problem).split())[:200]}"
             return [(0, found(file_checks.FILE_UNREADABLE, "file", task.path, evidence))]
-        child = self.idle.pop() if self.idle else Child(make_handler, LOOKING)
+        child = self.idle.pop() if self.idle else Child(make_handler, MEDIA_SANDBOX)
         try:
             return [
                 (position, child.call(media_row(row), _seconds(row)))

@@ -21,19 +21,19 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def histogram(one: Histogram) -> str:
+def histogram(data: Histogram) -> str:
     """Draw bars, the median, and the thresholds that lie within the picture."""
-    top, span = max([*one.counts, 1]), one.high - one.low
-    wide = (WIDTH - 2 * _LEFT) / len(one.counts)
-    inside = {name: at for name, at in one.limits.items() if one.low <= at <= one.high}
+    top, span = max([*data.counts, 1]), data.high - data.low
+    wide = (WIDTH - 2 * _LEFT) / len(data.counts)
+    inside = {name: at for name, at in data.limits.items() if data.low <= at <= data.high}
     tall = HEIGHT - _BOTTOM - _TOP - _LABEL * len(inside)
     parts = []
-    for place, count in enumerate(one.counts):
+    for place, count in enumerate(data.counts):
         if count:
             height = max(1.5, tall * count / top)
             x, y = _LEFT + place * wide, HEIGHT - _BOTTOM - height
-            low = one.low + place * span / len(one.counts)
-            title = f"{number(low)} to {number(low + span / len(one.counts))}: {count:,}"
+            low = data.low + place * span / len(data.counts)
+            title = f"{number(low)} to {number(low + span / len(data.counts))}: {count:,}"
             parts.append(
                 f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{max(1, wide - 1):.1f}" '
                 f'height="{height:.1f}"><title>{title}</title></rect>'
@@ -41,12 +41,12 @@ def histogram(one: Histogram) -> str:
     parts.append(_axis())
     labels: list[float] = []
     for name, value in inside.items():
-        x = _LEFT + (WIDTH - 2 * _LEFT) * (value - one.low) / span
+        x = _LEFT + (WIDTH - 2 * _LEFT) * (value - data.low) / span
         parts.append(_mark(x, f"{name.replace('_', ' ')} {number(value)}", labels))
-    parts.append(_text(_LEFT, HEIGHT - 6, number(one.low), "start"))
-    parts.append(_text(WIDTH - _LEFT, HEIGHT - 6, number(one.high), "end"))
-    parts.append(_text(WIDTH / 2, HEIGHT - 6, f"median {number(one.median)}", "middle"))
-    described = f"{one.label}: median {number(one.median)}"
+    parts.append(_text(_LEFT, HEIGHT - 6, number(data.low), "start"))
+    parts.append(_text(WIDTH - _LEFT, HEIGHT - 6, number(data.high), "end"))
+    parts.append(_text(WIDTH / 2, HEIGHT - 6, f"median {number(data.median)}", "middle"))
+    described = f"{data.label}: median {number(data.median)}"
     return _svg(parts, described)
 
 

@@ -3,7 +3,7 @@
 from html import escape
 
 from pipeline.audit.findings import Check, Finding, Severity
-from pipeline.audit.report.parts import badge, strip
+from pipeline.audit.report.parts import badge, strip_html
 from pipeline.audit.report.pictures import PER_CHECK, Pictures
 from pipeline.audit.run import Audit
 
@@ -13,9 +13,9 @@ _ROWS = 12  # findings of a check in the page
 
 def first_steps(audit: Audit) -> str:
     """List what matters most: every check with errors, then the largest warnings."""
-    counts = audit.book.counts()
+    counts = audit.findings.counts()
     ranked = sorted(
-        (check for check in audit.book.checks.values() if counts.get(check.id)),
+        (check for check in audit.findings.checks.values() if counts.get(check.id)),
         key=lambda check: (_ORDER[check.severity], -counts[check.id]),
     )
     urgent = [check for check in ranked if check.severity is not Severity.NOTE][:8]
@@ -31,10 +31,10 @@ def first_steps(audit: Audit) -> str:
 
 def findings(audit: Audit, pictures: Pictures) -> str:
     """List every check that found something: evidence, why it matters, what to do."""
-    counts = audit.book.counts()
-    hit = [check for check in audit.book.checks.values() if counts.get(check.id)]
+    counts = audit.findings.counts()
+    hit = [check for check in audit.findings.checks.values() if counts.get(check.id)]
     hit.sort(key=lambda check: (_ORDER[check.severity], check.id))
-    waived = audit.index.rows_here(
+    waived = audit.index.fetch(
         "SELECT \"check\", waived, count(*) FROM findings WHERE waived <> ''"
         " GROUP BY 1, 2 ORDER BY 1"
     )
@@ -56,12 +56,12 @@ def findings(audit: Audit, pictures: Pictures) -> str:
 
 
 def _check(check: Check, count: int, audit: Audit, pictures: Pictures) -> str:
-    examples_ = audit.book.examples(check.id, _ROWS)
-    rows = "".join(_row(one) for one in examples_)
-    more = f'<p class="soft">and {count - len(examples_):,} more in findings.parquet</p>'
+    examples = audit.findings.examples(check.id, _ROWS)
+    rows = "".join(_row(finding) for finding in examples)
+    more = f'<p class="soft">and {count - len(examples):,} more in findings.parquet</p>'
     shown = "".join(
-        strip(pictures.of_finding(one), one.id, escape(one.evidence))
-        for one in examples_[:PER_CHECK]
+        strip_html(pictures.of_finding(finding), finding.id, escape(finding.evidence))
+        for finding in examples[:PER_CHECK]
     )
     opened = " open" if check.severity is Severity.ERROR else ""
     return (
@@ -72,37 +72,37 @@ def _check(check: Check, count: int, audit: Audit, pictures: Pictures) -> str:
         f"<p><b>What to do.</b> {escape(check.remedy)}</p>"
         f'<div class="shots">{shown}</div>'
         '<div class="scroll"><table><tr><th>of</th><th>id</th><th>evidence</th><th>sample</th></tr>'
-        f"{rows}</table></div>{more if count > len(examples_) else ''}</div></details>"
+        f"{rows}</table></div>{more if count > len(examples) else ''}</div></details>"
     )
 
 
-def _row(one: Finding) -> str:
+def _row(finding: Finding) -> str:
     return (
-        f'<tr><td>{escape(one.level)}</td><td class="id">{escape(one.id[:80])}</td>'
-        f"<td>{escape(one.evidence[:300])}</td>"
-        f'<td class="id">{escape(one.sample_id[:24])}</td></tr>'
+        f'<tr><td>{escape(finding.level)}</td><td class="id">{escape(finding.id[:80])}</td>'
+        f"<td>{escape(finding.evidence[:300])}</td>"
+        f'<td class="id">{escape(finding.sample_id[:24])}</td></tr>'
     )
 
 
 def coverage(audit: Audit) -> str:
     """List the checks that ran, and for the others why not."""
-    book, counts = audit.book, audit.book.counts()
+    findings, counts = audit.findings, audit.findings.counts()
     skipped = "".join(
         f'<tr><td class="id">{escape(id)}</td><td>{escape(why)}</td></tr>'
-        for id, why in sorted(book.coverage.not_checked.items())
+        for id, why in sorted(findings.coverage.not_checked.items())
     )
     ran = "".join(
         f'<tr><td class="id">{escape(check.id)}</td><td>{escape(check.title)}</td>'
-        f'<td class="n">{book.coverage.looked_at[check.id]:,}</td>'
+        f'<td class="n">{findings.coverage.checked[check.id]:,}</td>'
         f'<td class="n">{counts.get(check.id, 0):,}</td></tr>'
-        for check in sorted(book.checks.values(), key=lambda check: check.id)
-        if check.id in book.coverage.looked_at
+        for check in sorted(findings.checks.values(), key=lambda check: check.id)
+        if check.id in findings.coverage.checked
     )
     return (
         "<h3>Not checked</h3>"
         '<div class="scroll"><table><tr><th>check</th><th>because</th></tr>'
         f"{skipped}</table></div><details><summary><span class='title'>Checked</span>"
-        f"<span class='count'>{len(book.coverage.looked_at)} checks</span></summary>"
+        f"<span class='count'>{len(findings.coverage.checked)} checks</span></summary>"
         '<div class="body scroll"><table><tr><th>check</th><th>what it looks for</th>'
         f'<th class="n">rows</th><th class="n">findings</th></tr>{ran}</table></div></details>'
     )
@@ -114,11 +114,11 @@ def origin(audit: Audit) -> str:
     if manifest is None:
         return ""
     engines = "".join(
-        f"<tr><td>{escape(str(one.get('task', '')).replace('_', ' '))}</td>"
-        f"<td class='id'>{escape(str(one.get('id', '')))}</td>"
-        f"<td>{escape(str(one.get('licence', '')))}</td>"
-        f"<td>{'yes' if one.get('commercial') else 'no'}</td></tr>"
-        for one in manifest.engines
+        f"<tr><td>{escape(str(engine.get('task', '')).replace('_', ' '))}</td>"
+        f"<td class='id'>{escape(str(engine.get('id', '')))}</td>"
+        f"<td>{escape(str(engine.get('licence', '')))}</td>"
+        f"<td>{'yes' if engine.get('commercial') else 'no'}</td></tr>"
+        for engine in manifest.engines
     )
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
     parent = manifest.parent[:16] + "…" if manifest.parent else "none: the first version"

@@ -22,7 +22,7 @@ _IN_JSON = 20  # findings of a check that report.json holds; findings.parquet ha
 def write_report(audit: Audit, folder: Path, change: VersionChange | None = None) -> None:
     """Write report.html, report.json and findings.parquet into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    audit.book.write(folder / "findings.parquet")
+    audit.findings.write(folder / "findings.parquet")
     content = json.dumps(report_json(audit, change), indent=1, sort_keys=True, default=str)
     (folder / "report.json").write_text(content + "\n", encoding="utf-8")
     page = report_html(audit, gather_pictures(audit), change)
@@ -31,8 +31,8 @@ def write_report(audit: Audit, folder: Path, change: VersionChange | None = None
 
 def report_json(audit: Audit, change: VersionChange | None = None) -> dict[str, Any]:
     """Return the report as plain values."""
-    manifest, book = audit.dataset.manifest, audit.book
-    counts = book.counts()
+    manifest, findings = audit.dataset.manifest, audit.findings
+    counts = findings.counts()
     waived = dict(
         audit.index.rows(
             "SELECT \"check\", count(*) FROM findings WHERE waived <> '' GROUP BY 1 ORDER BY 1"
@@ -43,11 +43,11 @@ def report_json(audit: Audit, change: VersionChange | None = None) -> dict[str, 
             "id": check.id, "severity": str(check.severity), "title": check.title,
             "why": check.why, "remedy": check.remedy, "action": str(check.action),
             "findings": counts.get(check.id, 0), "waived": waived.get(check.id, 0),
-            "looked_at": book.coverage.looked_at.get(check.id, 0),
-            "not_checked": book.coverage.not_checked.get(check.id, ""),
-            "examples": [to_dict(one) for one in book.examples(check.id, _IN_JSON)],
+            "looked_at": findings.coverage.checked.get(check.id, 0),
+            "not_checked": findings.coverage.not_checked.get(check.id, ""),
+            "examples": [to_dict(finding) for finding in findings.examples(check.id, _IN_JSON)],
         }
-        for check in book.checks.values()
+        for check in findings.checks.values()
     ]  # fmt: skip
     return {
         "report_version": REPORT_VERSION,
@@ -55,11 +55,11 @@ def report_json(audit: Audit, change: VersionChange | None = None) -> dict[str, 
         "version": manifest.version if manifest else None,
         "manifest_sha256": audit.dataset.manifest_sha256,
         "verdict": verdict(audit)[0],
-        "findings": book.by_severity(),
+        "findings": findings.by_severity(),
         "checks": checks,
-        "not_checked": book.coverage.not_checked,
+        "not_checked": findings.coverage.not_checked,
         "facts": audit.facts.to_json(),
-        "media": {"looked_at": audit.media.looked_at, "of": audit.media.of,
+        "media": {"looked_at": audit.media.checked, "of": audit.media.of,
                   "clips_per_s": round(audit.media.clips_per_s, 2)},
         "seconds": audit.seconds,
         "change": change.to_json() if change else None,
@@ -68,10 +68,10 @@ def report_json(audit: Audit, change: VersionChange | None = None) -> dict[str, 
 
 def verdict(audit: Audit) -> tuple[str, str, str]:
     """Return (error | warning | clean, the headline, a sentence that explains it)."""
-    counted, totals = audit.book.by_severity(), audit.facts.totals
-    problems = len(audit.book.counts())
-    looked = amount(len(audit.book.coverage.looked_at), "check")
-    size = f"{amount(int(totals['samples']), 'sample')} were audited by {looked}"
+    counted, totals = audit.findings.by_severity(), audit.facts.totals
+    problems = len(audit.findings.counts())
+    checked = amount(len(audit.findings.coverage.checked), "check")
+    size = f"{amount(int(totals['samples']), 'sample')} were audited by {checked}"
     if counted["error"]:
         text = f"{size}; what has to be mended comes first below."
         return "error", f"Do not train on this yet: {amount(counted['error'], 'error')}", text
@@ -150,7 +150,7 @@ def _length(hours: float) -> str:
 def _footer(audit: Audit, pictures: Pictures) -> str:
     media = audit.media
     looked = (
-        f"Clips, references and masks of {media.looked_at:,} of {media.of:,} samples were decoded."
+        f"Clips, references and masks of {media.checked:,} of {media.of:,} samples were decoded."
     )
     left_out = " Some pictures were left out to keep this page small." if pictures.full else ""
     return (

@@ -16,19 +16,19 @@ def badge(kind: str) -> str:
     return f'<span class="badge {kind}">{kind}</span>'
 
 
-def strip(one: Strip | None, what: str, caption: str = "") -> str:
+def strip_html(strip: Strip | None, what: str, caption: str = "") -> str:
     """Draw the pictures of one thing side by side."""
-    if one is None:
+    if strip is None:
         return ""
     parts = [
-        _images(one.references, "reference", what),
-        _images(one.cutouts, "by its mask", what),
-        _images(one.frames, "clip", what),
+        _images(strip.references, "reference", what),
+        _images(strip.cutouts, "by its mask", what),
+        _images(strip.frames, "clip", what),
     ]
     if not any(parts):
-        return f'<p class="soft">No picture: {escape(one.problem)}</p>' if one.problem else ""
-    told = f'<div class="soft">{caption}</div>' if caption else ""
-    return f'<div class="example"><div class="strip">{"".join(parts)}</div>{told}</div>'
+        return f'<p class="soft">No picture: {escape(strip.problem)}</p>' if strip.problem else ""
+    caption_html = f'<div class="soft">{caption}</div>' if caption else ""
+    return f'<div class="example"><div class="strip">{"".join(parts)}</div>{caption_html}</div>'
 
 
 def _images(pictures: Sequence[bytes], label: str, what: str) -> str:
@@ -36,8 +36,8 @@ def _images(pictures: Sequence[bytes], label: str, what: str) -> str:
         return ""
     drawn = "".join(
         f'<img alt="{escape(label)} of {escape(what)}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(one).decode()}">'
-        for one in pictures
+        f'src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
+        for picture in pictures
     )
     return (
         f'<figure><div class="part">{drawn}</div><figcaption>{escape(label)}</figcaption></figure>'

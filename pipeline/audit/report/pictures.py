@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline.audit.dataset import foreign_columns
 from pipeline.audit.findings import Finding
-from pipeline.audit.media.stream import LOOKING
+from pipeline.audit.media.stream import MEDIA_SANDBOX
 from pipeline.audit.report.thumbnails import Strip, StripRow, make_handler, strip_row, total_bytes
 from pipeline.audit.run import Audit
 from pipeline.dataset.parquet import read_rows_by_key
@@ -52,7 +52,7 @@ def gather_pictures(audit: Audit) -> Pictures:
     pictures = Pictures()
     sql = f"SELECT DISTINCT sample_id FROM findings WHERE \"check\" LIKE '{_HIDDEN}%'"
     pictures._hidden = {row[0] for row in audit.index.rows(sql)}
-    child = Child(make_handler, LOOKING)
+    child = Child(make_handler, MEDIA_SANDBOX)
     try:
         for sample_id, reference_id in _wanted(audit):
             if sample_id in pictures._hidden:
@@ -90,10 +90,10 @@ def _wanted(audit: Audit) -> Iterator[tuple[str, str]]:
 
 def _of_findings(audit: Audit) -> Iterator[tuple[str, str]]:
     order = {"error": 0, "warning": 1, "note": 2}
-    checks = audit.book.checks
-    counted = sorted(audit.book.counts(), key=lambda id: (order[str(checks[id].severity)], id))
+    checks = audit.findings.checks
+    counted = sorted(audit.findings.counts(), key=lambda id: (order[str(checks[id].severity)], id))
     for check in counted:
-        for finding in audit.book.examples(check, PER_CHECK):
+        for finding in audit.findings.examples(check, PER_CHECK):
             yield finding.sample_id, finding.id if finding.level == "reference" else ""
             if finding.level == "character":
                 yield sample_of(audit, finding.id), ""
@@ -135,11 +135,11 @@ def good_samples(audit: Audit) -> list[str]:
         " (SELECT sample_id, 1 FROM good ORDER BY sample_id LIMIT ?))"
         " SELECT sample_id FROM shown GROUP BY 1 ORDER BY min(place), 1 LIMIT ?"
     )
-    return [row[0] for row in audit.index.rows_here(sql, [EXAMPLES, EXAMPLES])]
+    return [row[0] for row in audit.index.fetch(sql, [EXAMPLES, EXAMPLES])]
 
 
 def _draw_sample(audit: Audit, child: Child, sample_id: str, reference_id: str) -> Strip | None:
-    place = audit.index.rows_here(
+    place = audit.index.fetch(
         "SELECT file_number, row_group, position FROM samples WHERE sample_id = ? LIMIT 1",
         [sample_id],
     )
@@ -159,7 +159,7 @@ def _draw_sample(audit: Audit, child: Child, sample_id: str, reference_id: str) 
 
 
 def _place(row: Mapping[str, Any], reference_id: str) -> int | None:
-    ids = [one.get("reference_id") for one in row.get("references") or ()]
+    ids = [reference.get("reference_id") for reference in row.get("references") or ()]
     return ids.index(reference_id) if reference_id in ids else None
 
 

@@ -6,7 +6,7 @@ from html import escape
 from pipeline.audit.compare import VersionChange
 from pipeline.audit.findings import Severity
 from pipeline.audit.report import charts
-from pipeline.audit.report.parts import amount, badge, strip
+from pipeline.audit.report.parts import amount, badge, strip_html
 from pipeline.audit.report.pictures import (
     PER_CHECK,
     Pictures,
@@ -60,7 +60,7 @@ def _reasons(row: FunnelRow, pictures: Pictures) -> str:
     for reason, count in sorted(row.reasons.items(), key=lambda pair: -pair[1]):
         shown = pictures.rejects.get((row.stage, reason), [])
         drawn = "".join(
-            strip(one, id, f'<span class="id">{escape(id)}</span>') for id, one in shown
+            strip_html(strip, id, f'<span class="id">{escape(id)}</span>') for id, strip in shown
         )
         lines.append(
             f"<details{' open' if drawn else ''}><summary><span class='title'>"
@@ -78,12 +78,14 @@ def examples(audit: Audit, pictures: Pictures) -> str:
     parts = []
     sql = "SELECT caption, split, licence FROM samples WHERE sample_id = ?"
     for sample_id in good_samples(audit):
-        one, row = pictures.samples.get(sample_id), audit.index.rows_here(sql, [sample_id])
-        if one is None or not row or not one.frames:
+        strip, row = pictures.samples.get(sample_id), audit.index.fetch(sql, [sample_id])
+        if strip is None or not row or not strip.frames:
             continue
         caption, split, licence = (escape(str(value or "")[:300]) for value in row[0])
-        told = f"{caption}<br><span class='id'>{escape(sample_id)}</span> · {split} · {licence}"
-        parts.append(strip(one, sample_id, told))
+        described = (
+            f"{caption}<br><span class='id'>{escape(sample_id)}</span> · {split} · {licence}"
+        )
+        parts.append(strip_html(strip, sample_id, described))
     if not parts:
         return ""
     lead = (
@@ -96,14 +98,14 @@ def examples(audit: Audit, pictures: Pictures) -> str:
 def distributions(audit: Audit) -> str:
     """Draw every histogram and every share."""
     drawn = "".join(
-        f'<figure class="card"><figcaption>{escape(one.label)}</figcaption>'
-        f"{charts.histogram(one)}</figure>"
-        for one in audit.facts.histograms
+        f'<figure class="card"><figcaption>{escape(chart.label)}</figcaption>'
+        f"{charts.histogram(chart)}</figure>"
+        for chart in audit.facts.histograms
     )
     shares = "".join(
-        f'<figure class="card"><figcaption>{escape(one.label)}</figcaption>'
-        f"{charts.shares(one.counts)}</figure>"
-        for one in audit.facts.shares
+        f'<figure class="card"><figcaption>{escape(chart.label)}</figcaption>'
+        f"{charts.shares(chart.counts)}</figure>"
+        for chart in audit.facts.shares
     )
     lead = "<p>Dashed red lines are the thresholds of the dataset's own settings.</p>"
     return f'{lead}<div class="grid">{drawn}{shares}</div>' if drawn or shares else ""
@@ -133,7 +135,7 @@ def identities(audit: Audit, pictures: Pictures) -> str:
     )
     suspects = _suspects(audit, pictures)
     faces = "".join(
-        strip(pictures.samples.get(sample_of(audit, id)), id,
+        strip_html(pictures.samples.get(sample_of(audit, id)), id,
               f'<span class="id">{escape(id)}</span>: {amount(count, "sample")}')
         for id, count in facts.largest[:3]
     )  # fmt: skip
@@ -146,12 +148,14 @@ def identities(audit: Audit, pictures: Pictures) -> str:
 def _suspects(audit: Audit, pictures: Pictures) -> str:
     parts = []
     for check in ("identity.split-suspect", "identity.merge-suspect"):
-        for finding in audit.book.examples(check, PER_CHECK):
+        for finding in audit.findings.examples(check, PER_CHECK):
             other = other_character(finding)
             shown = [finding.sample_id or sample_of(audit, finding.id)]
             shown += [sample_of(audit, other)] if other else []
-            drawn = "".join(strip(pictures.samples.get(one), one) for one in shown)
-            title = audit.book.checks[check].title
+            drawn = "".join(
+                strip_html(pictures.samples.get(sample_id), sample_id) for sample_id in shown
+            )
+            title = audit.findings.checks[check].title
             parts.append(
                 f'<p>{badge(finding.severity)} {escape(title)}: <span class="id">'
                 f"{escape(finding.id)}</span>, {escape(finding.evidence)}</p>"
@@ -179,9 +183,9 @@ def copies(audit: Audit, pictures: Pictures) -> str:
         f"{lines}</table></div>"
     )
     drawn = "".join(
-        f'<figure class="card"><figcaption>Similarity, {escape(one.label)}</figcaption>'
-        f"{charts.histogram(one)}</figure>"
-        for one in audit.facts.similarity
+        f'<figure class="card"><figcaption>Similarity, {escape(chart.label)}</figcaption>'
+        f"{charts.histogram(chart)}</figure>"
+        for chart in audit.facts.similarity
     )
     window = (
         f"<p>Cosine of identity vectors between reference and clip. Below the floor it is somebody "
@@ -211,13 +215,15 @@ def leakage(audit: Audit, pictures: Pictures) -> str:
 
 
 def _by_checks(audit: Audit, pictures: Pictures, beginnings: Iterable[str]) -> str:
-    counts, begin = audit.book.counts(), tuple(beginnings)
-    checks = [c for c in audit.book.checks.values() if c.id.startswith(begin) and counts.get(c.id)]
+    counts, begin = audit.findings.counts(), tuple(beginnings)
+    checks = [
+        c for c in audit.findings.checks.values() if c.id.startswith(begin) and counts.get(c.id)
+    ]
     parts = []
     for check in sorted(checks, key=lambda check: _ORDER[check.severity]):
         shown = [
-            strip(pictures.of_finding(one), one.id, escape(one.evidence))
-            for one in audit.book.examples(check.id, PER_CHECK)
+            strip_html(pictures.of_finding(finding), finding.id, escape(finding.evidence))
+            for finding in audit.findings.examples(check.id, PER_CHECK)
         ]
         parts.append(
             f'<p>{badge(check.severity)} <a href="#{check.id}">{escape(check.title)}</a> '

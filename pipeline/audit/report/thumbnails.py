@@ -47,8 +47,11 @@ class StripRow:
 def strip_row(row: Mapping[str, Any], place: int | None = None) -> StripRow:
     """Take what is drawn from a row of samples/; `place` asks for one reference only."""
     references = [
-        ((one.get("image") or {}).get("bytes") or b"", (one.get("mask") or {}).get("bytes") or b"")
-        for one in row.get("references") or ()
+        (
+            (reference.get("image") or {}).get("bytes") or b"",
+            (reference.get("mask") or {}).get("bytes") or b"",
+        )
+        for reference in row.get("references") or ()
     ]
     if place is not None:
         references = references[place : place + 1]
@@ -137,5 +140,7 @@ def _thumbnail(picture: np.ndarray) -> bytes:
 def total_bytes(strips: Sequence[Strip]) -> int:
     """Return how much the strips weigh, before base64."""
     return sum(
-        len(one) for strip in strips for one in (*strip.frames, *strip.references, *strip.cutouts)
+        len(picture)
+        for strip in strips
+        for picture in (*strip.frames, *strip.references, *strip.cutouts)
     )

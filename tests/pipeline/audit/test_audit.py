@@ -19,7 +19,7 @@ from places import ROOT, script
 
 from jobs.audit import parse
 from pipeline.audit.audit_command import run
-from pipeline.audit.media.stream import Draw, plan_tasks
+from pipeline.audit.media.stream import DrawConfig, plan_tasks
 from pipeline.audit.waivers import Waiver, read_waivers
 from pipeline.engines.interfaces import SimilarityWindows
 
@@ -51,8 +51,8 @@ def foreign(clean, tmp_path):
 
 def test_samples_alone_are_audited_and_the_rest_is_said_to_be_unchecked(foreign):
     with audited(foreign) as done:
-        rows = list(done.book.all())
-        skipped = done.book.coverage.not_checked
+        rows = list(done.findings.all())
+        skipped = done.findings.coverage.not_checked
     assert counted(rows, "error") == {}
     assert counted(rows)["file.no-manifest"] == 1
     assert "no manifest" in skipped["file.hash"]
@@ -79,7 +79,7 @@ def test_missing_optional_column_is_no_crash(foreign, column):
     change_samples(foreign, change)
     with audited(foreign) as done:
         assert done.facts.totals["samples"] == 12
-        assert done.book.coverage.not_checked
+        assert done.findings.coverage.not_checked
 
 
 def _without_reference_field(table, name):
@@ -152,10 +152,10 @@ def test_waived_findings_do_not_count_until_the_waiver_expires(clean, tmp_path):
     folder = plant("caption_refuses", clean, tmp_path / "copy").folder
     waiver = Waiver("caption.*", "recaptioned later", datetime.date(2026, 6, 1))
     with audited(folder, waivers=(waiver,), today=datetime.date(2026, 5, 31)) as done:
-        assert done.book.by_severity()["warning"] == 0
-        assert counted(list(done.book.all()))["caption.refusal"] == 1
+        assert done.findings.by_severity()["warning"] == 0
+        assert counted(list(done.findings.all()))["caption.refusal"] == 1
     with audited(folder, waivers=(waiver,), today=datetime.date(2026, 6, 2)) as done:
-        assert set(done.book.counts()) == {"caption.refusal", "leak.source", "waiver.expired"}
+        assert set(done.findings.counts()) == {"caption.refusal", "leak.source", "waiver.expired"}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_wrong_waivers_are_named(tmp_path, text, says):
 def test_a_drawn_sample_of_the_media_is_the_same_every_time(clean):
     with audited(clean) as done:
         one, again, other = (
-            list(plan_tasks(done.dataset, done.index, Draw(4, seed))) for seed in (0, 0, 1)
+            list(plan_tasks(done.dataset, done.index, DrawConfig(4, seed))) for seed in (0, 0, 1)
         )
     assert one == again != other
     assert 0 < sum(len(task.rows) for task in one) < 12
@@ -189,9 +189,9 @@ def test_an_object_store_is_audited_like_a_folder(clean):
 
     memory = fsspec.filesystem("memory")
     memory.put(str(clean), "/audited", recursive=True)
-    with audited("memory://audited", media=True, draw=Draw(3)) as done:
-        assert counted(list(done.book.all()), "error", "warning") == {}
-        assert done.media.looked_at > 0
+    with audited("memory://audited", media=True, draw=DrawConfig(3)) as done:
+        assert counted(list(done.findings.all()), "error", "warning") == {}
+        assert done.media.checked > 0
 
 
 @pytest.mark.ray
@@ -199,10 +199,10 @@ def test_a_large_dataset_is_looked_at_on_ray_with_the_same_findings(clean, tmp_p
     import ray
 
     folder = plant("clip_is_no_video", clean, tmp_path / "copy").folder
-    here = counted(findings(folder, media=True, draw=Draw(6)))
+    here = counted(findings(folder, media=True, draw=DrawConfig(6)))
     monkeypatch.setattr("pipeline.audit.media.stream.LARGE", 1)
     try:
-        assert counted(findings(folder, media=True, draw=Draw(6))) == here
+        assert counted(findings(folder, media=True, draw=DrawConfig(6))) == here
     finally:
         ray.shutdown()
 
@@ -210,5 +210,5 @@ def test_a_large_dataset_is_looked_at_on_ray_with_the_same_findings(clean, tmp_p
 def test_every_check_is_in_the_documentation(clean):
     page = (ROOT / "docs" / "audit.md").read_text()
     with audited(clean) as done:
-        missing = [id for id in done.book.checks if f"`{id}`" not in page]
+        missing = [id for id in done.findings.checks if f"`{id}`" not in page]
     assert missing == []

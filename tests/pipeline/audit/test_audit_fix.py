@@ -9,7 +9,7 @@ from drawn_dataset import write_drawn_dataset
 from faults import plant
 
 from pipeline.audit.compare import compare
-from pipeline.audit.fix import fix, plan
+from pipeline.audit.fix import fix, plan_repair
 from pipeline.dataset.commit import damaged_files, read_manifest
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import read_tag_file
@@ -132,7 +132,7 @@ def test_without_a_manifest_nothing_is_repaired(clean, tmp_path):
 
 def test_clean_dataset_needs_no_repair(clean):
     with audited(clean) as done:
-        assert not plan(done, [])
+        assert not plan_repair(done, [])
 
 
 def test_comparison_tells_what_a_repair_did(clean, tmp_path):
@@ -158,15 +158,15 @@ def test_comparison_finds_merged_and_split_characters_and_removed_videos(clean, 
     split = plant("one_person_two_characters", clean, tmp_path / "split").folder
     with audited(split) as done:
         change = compare(done, str(clean))
-        assert "change.identity-split" in done.book.counts()
+        assert "change.identity-split" in done.findings.counts()
         assert any("became" in line for line in change.identities)
     with audited(clean) as done:
         compare(done, str(split))
-        assert "change.identity-merged" in done.book.counts()
+        assert "change.identity-merged" in done.findings.counts()
     lost = plant("rows_miscounted", clean, tmp_path / "lost")
     gone = lost.rows("videos").pop()
     lost.save()
     with audited(lost.folder) as done:
         compare(done, str(clean))
-        found = done.book.examples("change.removed-still-present", 9)
+        found = done.findings.examples("change.removed-still-present", 9)
     assert any(gone["video_id"] in row.evidence for row in found)

@@ -58,7 +58,7 @@ def test_pictures_on_a_list_are_not_shown(clean, tmp_path):
     copy = plant("known_picture", clean, tmp_path / "copy")
     lists = read_lists([], [], copy.extra["known_bad"])
     with audited(copy.folder, media=True, lists=lists) as done:
-        bad = [row.sample_id for row in done.book.examples("safety.known-picture", 50)]
+        bad = [row.sample_id for row in done.findings.examples("safety.known-picture", 50)]
         pictures = gather_pictures(done)
     assert bad
     assert not set(bad) & set(pictures.samples)

@@ -39,7 +39,7 @@ def test_own_settings_decide_under_their_old_and_new_names(
 ) -> None:
     folder = with_settings(plant("clip_crowded", clean, tmp_path / "copy"), settings)
     with audited(folder) as done:
-        rows = list(done.book.all())
+        rows = list(done.findings.all())
         assert counted(rows)["clip.blurry"] == done.index.count("samples")
         assert {row.threshold for row in rows if row.check == "clip.blurry"} == {1e6}
         assert done.limits.windows is not None  # of the recogniser that the settings name
@@ -53,18 +53,18 @@ def test_settings_that_make_no_sense_leave_the_defaults(
 ) -> None:
     folder = with_settings(plant("blur_in_the_column", clean, tmp_path / "copy"), {"pair": odd})
     with audited(folder) as done:
-        assert counted(list(done.book.all()))["clip.blurry"] == 1
+        assert counted(list(done.findings.all()))["clip.blurry"] == 1
 
 
 def test_scores_without_a_scorer_or_a_threshold_are_said_to_be_unchecked(
     clean: Path, tmp_path: Path
 ) -> None:
     with audited(clean) as done:
-        assert "observe.engines.scorers" in done.book.coverage.not_checked["safety.nsfw"]
+        assert "observe.engines.scorers" in done.findings.coverage.not_checked["safety.nsfw"]
         assert not {h.name for h in done.facts.histograms} & {t.measure for t in SCORES}
     copy = plant("clip_not_safe", clean, tmp_path / "copy")
     with audited(with_settings(copy, {"pair": {"scores": {"max_nsfw": None}}})) as done:
-        assert done.book.coverage.not_checked["safety.nsfw"] == "pair.scores.max_nsfw is null"
+        assert done.findings.coverage.not_checked["safety.nsfw"] == "pair.scores.max_nsfw is null"
         [drawn] = [h for h in done.facts.histograms if h.name == "nsfw"]
         assert (drawn.limits, sum(drawn.counts)) == ({}, 12)
 

@@ -32,7 +32,7 @@ _Config = TypeVar(
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class Limits:
     """Every number against which something is measured.
 
     Attributes:
@@ -70,7 +70,7 @@ class Thresholds:
         named |= {"min_gap_s": kinds.same_shot_other_clip.min_gap_s}
         named |= {"min_quality": self.references.min_quality}
         named |= {"licences": list(self.licences)}
-        return named | {variable(each): self.bound(each) for each in THRESHOLDS}
+        return named | {variable(threshold): self.bound(threshold) for threshold in THRESHOLDS}
 
 
 def variable(threshold: Threshold) -> str:
@@ -78,12 +78,12 @@ def variable(threshold: Threshold) -> str:
     return threshold.setting.replace(".", "_")
 
 
-def thresholds_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Thresholds:
+def limits_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Limits:
     """Read the thresholds that the dataset was made with; `windows` overrules the recogniser's."""
     settings = current_settings(dataset.manifest.config if dataset.manifest else {})
     observe, pair = _mapping(settings, "observe"), _mapping(settings, "pair")
     recogniser = _recogniser(dataset)
-    limits = Thresholds(
+    limits = Limits(
         quality=_read(QualityConfig, _mapping(pair, "quality")),
         scores=_read(ScoresConfig, _mapping(pair, "scores")),
         people=_read(PeopleConfig, _mapping(pair, "people")),
@@ -147,12 +147,12 @@ def known_windows(name: str, recogniser: str) -> tuple[SimilarityWindows | None,
     names = [name] if name in REGISTRY["recogniser"] else []
     if recogniser == "opencv-appearance/1":
         names = ["appearance"]
-    for each in names:
+    for known in names:
         with contextlib.suppress(ValueError):
-            engine = load_engine("recogniser", each)
+            engine = load_engine("recogniser", known)
             if not recogniser or engine.info.id == recogniser:
                 return engine.windows, spaces_of(engine)
-        if len(needs_of("recogniser", each).weights) == 1:
+        if len(needs_of("recogniser", known).weights) == 1:
             for weights in registry().values():
                 if weights.windows and f"-{weights.name}/" in recogniser:
                     windows = SimilarityWindows(**weights.windows)

@@ -10,10 +10,10 @@ TALL = 64  # pixels of the person's height at which pictures are compared
 _COARSE = 2  # times smaller, where all frames are gone through
 _SCALES = (0.87, 0.93, 1.0, 1.07, 1.15)  # the mask and the tracker see a person of other height
 _FINER = (0.96, 0.98, 1.0, 1.02, 1.04)  # of the coarse scale
-_REFINED = 3  # frames that are looked at again
+_REFINED = 3  # frames that are searched again, finer
 _GROUND_SCALES = (0.94, 0.97, 1.0, 1.03)  # besides that at which the person was found
 _AROUND = 0.22  # of the person's size, that is compared around him
-_MARGIN = 0.35  # of the box, that is looked at around it
+_MARGIN = 0.35  # of the box, that is searched around it
 _LEAST_SPREAD = 6.0  # levels; a flatter ground is like any other
 _LEAST_GROUND = 150  # pixels
 
@@ -79,13 +79,16 @@ def person_of(picture: np.ndarray, mask: np.ndarray) -> Template:
 def nearest(template: Template, shown: Sequence[CharacterSurroundings]) -> list[Located]:
     """Return where the person is most alike, in the few frames that fit best, best first."""
     coarse = [
-        each for one in shown if (each := _locate(template, one, _SCALES, 1 / _COARSE)) is not None
+        located
+        for frame in shown
+        if (located := _locate(template, frame, _SCALES, 1 / _COARSE)) is not None
     ]
     best = sorted(coarse, key=lambda found: -found.likeness)[:_REFINED]
     finer = [
-        each
-        for one in best
-        if (each := _locate(template, one.shown, [one.scale * f for f in _FINER], 1.0)) is not None
+        located
+        for rough in best
+        if (located := _locate(template, rough.shown, [rough.scale * f for f in _FINER], 1.0))
+        is not None
     ]
     return sorted(finer, key=lambda found: -found.likeness)
 
@@ -127,7 +130,7 @@ def background_likeness(
         outside = ~_grown(template.mask[rows, columns], piece.shape)
         if outside.sum() < _LEAST_GROUND or piece[outside].std() < _LEAST_SPREAD:
             continue
-        likeness += [_ground_in(one.grey, piece, outside) for one in shown]
+        likeness += [_ground_in(frame.grey, piece, outside) for frame in shown]
     return float(np.nanmax(likeness)) if np.isfinite(likeness).any() else float("nan")
 
 
@@ -136,14 +139,14 @@ def _ground_in(frame: np.ndarray, piece: np.ndarray, outside: np.ndarray) -> flo
     if piece.shape[0] > frame.shape[0] or piece.shape[1] > frame.shape[1]:
         return float("nan")
     weights = outside.astype(np.float32)
-    one, other = frame.astype(np.float32), piece.astype(np.float32)
-    found = cv2.matchTemplate(one, other, cv2.TM_CCOEFF_NORMED, mask=weights)
+    frame, piece = frame.astype(np.float32), piece.astype(np.float32)
+    found = cv2.matchTemplate(frame, piece, cv2.TM_CCOEFF_NORMED, mask=weights)
     place = np.unravel_index(int(np.argmax(np.nan_to_num(found, nan=-1, posinf=-1))), found.shape)
     row, column = int(place[0]), int(place[1])
-    there = one[row : row + piece.shape[0], column : column + piece.shape[1]][outside]
+    there = frame[row : row + piece.shape[0], column : column + piece.shape[1]][outside]
     if there.std() < _LEAST_SPREAD:
         return float("nan")
-    return float(np.corrcoef(other[outside], there)[0, 1])
+    return float(np.corrcoef(piece[outside], there)[0, 1])
 
 
 def _grown(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is wrong with a sample's media, given what looking found and what its row says."""
+"""What is wrong with a sample's media: what was measured, against what the tables say."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,14 @@ from pipeline.audit.checks.clips import CHECK_OF
 from pipeline.audit.checks.leakage import nearest
 from pipeline.audit.checks.rights import KNOWN_BAD
 from pipeline.audit.findings import Check, Finding, error, found, warning
-from pipeline.audit.media.look import Looked, LookedClip, LookedReference, all_hashes, is_plain
-from pipeline.audit.thresholds import Thresholds
+from pipeline.audit.limits import Limits
+from pipeline.audit.media.measure_media import (
+    ClipMeasures,
+    MediaMeasures,
+    ReferenceMeasures,
+    all_hashes,
+    is_plain,
+)
 from pipeline.media.sandbox import Died
 from schemas.thresholds import QUALITY
 
@@ -122,8 +128,8 @@ _RATIO = 2.0  # between a column and the pixels, after encoding
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the tables say of one sample; None where they do not."""
+class ExpectedMedia:
+    """What the tables say of a sample's media; None where they do not say it."""
 
     clip_id: str
     width: int | None
@@ -136,60 +142,70 @@ class Told:
     augmented: Mapping[int, bool]
 
 
-def judge(
-    looked: Looked | Died, sample_id: str, told: Told, limits: Thresholds, known: "KnownBad"
+def check_sample(
+    measured: MediaMeasures | Died,
+    sample_id: str,
+    expected: ExpectedMedia,
+    limits: Limits,
+    known: "KnownBad",
 ) -> Iterator[Finding]:
     """Yield what is wrong with one sample's media."""
-    if isinstance(looked, Died):
-        evidence = f"the decoder ended in {looked.stage}: {looked.failure}, {looked.detail}"
+    if isinstance(measured, Died):
+        evidence = f"the decoder ended in {measured.stage}: {measured.failure}, {measured.detail}"
         yield found(UNDECODABLE, "sample", sample_id, evidence)
         return
-    yield from _judge_clip(looked.clip, sample_id, told, limits)
-    for place, reference in enumerate(looked.references):
-        yield from _judge_reference(reference, place, sample_id, told)
-    yield from known.judge(looked, sample_id)
+    yield from _check_clip(measured.clip, sample_id, expected, limits)
+    for place, reference in enumerate(measured.references):
+        yield from _check_reference(reference, place, sample_id, expected)
+    yield from known.check(measured, sample_id)
 
 
-def _judge_clip(
-    clip: LookedClip, sample_id: str, told: Told, limits: Thresholds
+def _check_clip(
+    clip: ClipMeasures, sample_id: str, expected: ExpectedMedia, limits: Limits
 ) -> Iterator[Finding]:
-    def say(check: Check, evidence: str, *numbers: float | None) -> Finding:
-        return found(check, "clip", told.clip_id, evidence, sample_id, *numbers)
+    def finding(check: Check, evidence: str, *numbers: float | None) -> Finding:
+        return found(check, "clip", expected.clip_id, evidence, sample_id, *numbers)
 
-    if told.clip_sha256 and clip.sha256 != told.clip_sha256:
-        yield say(CLIP_HASH, f"SHA-256 {clip.sha256[:12]}…, {told.clip_sha256[:12]}… in clips/")
+    if expected.clip_sha256 and clip.sha256 != expected.clip_sha256:
+        yield finding(
+            CLIP_HASH, f"SHA-256 {clip.sha256[:12]}…, {expected.clip_sha256[:12]}… in clips/"
+        )
     if clip.problem:
-        yield say(UNDECODABLE, clip.problem)
+        yield finding(UNDECODABLE, clip.problem)
         return
-    if told.num_frames is not None and clip.num_frames != told.num_frames:
-        evidence = f"{clip.num_frames} frames decode, {told.num_frames} are told"
-        yield say(FRAME_COUNT, evidence, clip.num_frames, told.num_frames)
-    if None not in (told.width, told.height) and (clip.width, clip.height) != (
-        told.width,
-        told.height,
+    if expected.num_frames is not None and clip.num_frames != expected.num_frames:
+        evidence = f"{clip.num_frames} frames decode, {expected.num_frames} are told"
+        yield finding(FRAME_COUNT, evidence, clip.num_frames, expected.num_frames)
+    if None not in (expected.width, expected.height) and (clip.width, clip.height) != (
+        expected.width,
+        expected.height,
     ):
-        yield say(SIZE, f"{clip.width}x{clip.height}, {told.width}x{told.height} is told")
-    if told.fps is not None and abs(clip.fps - told.fps) > 0.01 * max(told.fps, 1):
-        yield say(RATE, f"{clip.fps:.3f}/s, {told.fps:.3f}/s is told", clip.fps, told.fps)
+        yield finding(
+            SIZE, f"{clip.width}x{clip.height}, {expected.width}x{expected.height} is told"
+        )
+    if expected.fps is not None and abs(clip.fps - expected.fps) > 0.01 * max(expected.fps, 1):
+        yield finding(
+            RATE, f"{clip.fps:.3f}/s, {expected.fps:.3f}/s is told", clip.fps, expected.fps
+        )
     elif clip.uneven:
-        yield say(RATE, "its frames are not evenly spaced")
+        yield finding(RATE, "its frames are not evenly spaced")
     if clip.damaged:
-        yield say(DAMAGED, f"{clip.damaged} packets or frames were patched", clip.damaged, 0)
+        yield finding(DAMAGED, f"{clip.damaged} packets or frames were patched", clip.damaged, 0)
     if clip.cuts:
         frames = ", ".join(map(str, clip.cuts[:5]))
-        yield say(HIDDEN_CUT, f"another shot begins at frame {frames}", len(clip.cuts), 0)
+        yield finding(HIDDEN_CUT, f"another shot begins at frame {frames}", len(clip.cuts), 0)
     if clip.faded > max(1, _FADED_SHARE * clip.num_frames):
-        yield say(FADED, f"{clip.faded} frames are dark or blended", clip.faded, 0)
+        yield finding(FADED, f"{clip.faded} frames are dark or blended", clip.faded, 0)
     if is_plain(clip):
-        yield say(PLAIN, f"mean distance from grey {clip.colour:.1f} of 255", clip.colour)
+        yield finding(PLAIN, f"mean distance from grey {clip.colour:.1f} of 255", clip.colour)
     if clip.overlay > _OVERLAY and not clip.cuts:  # across a cut, nothing tells it from a scene
         evidence = f"{100 * clip.overlay:.2f} % of the picture"
-        yield say(OVERLAY, evidence, clip.overlay, _OVERLAY)
-    yield from _judge_measures(clip, sample_id, told, limits)
+        yield finding(OVERLAY, evidence, clip.overlay, _OVERLAY)
+    yield from _check_measures(clip, sample_id, expected, limits)
 
 
-def _judge_measures(
-    clip: LookedClip, sample_id: str, told: Told, limits: Thresholds
+def _check_measures(
+    clip: ClipMeasures, sample_id: str, expected: ExpectedMedia, limits: Limits
 ) -> Iterator[Finding]:
     """Hold the pixels against the gate, and against the columns that passed it."""
     assert clip.quality is not None, "a clip that decodes is measured"
@@ -199,61 +215,63 @@ def _judge_measures(
         if bound is not None and threshold.refuses(value, slack * bound):
             check = CHECK_OF[threshold.setting]
             evidence = f"{threshold.measure} {value:.4f} in the pixels"
-            yield found(check, "clip", told.clip_id, evidence, sample_id, value, float(bound))
-    for name, column in told.columns.items():
+            yield found(check, "clip", expected.clip_id, evidence, sample_id, value, float(bound))
+    for name, column in expected.columns.items():
         value = float(getattr(clip.quality, name))
         if column is not None and not _alike(value, column, name):
             evidence = f"{name} {value:.3f} in the pixels, {column:.3f} in the column"
-            yield found(MEASURES, "clip", told.clip_id, evidence, sample_id, value, column)
+            yield found(MEASURES, "clip", expected.clip_id, evidence, sample_id, value, column)
 
 
 _SLACK = {"sharpness": 15.0, "brightness": 0.05, "motion": 0.15}  # below, encoding decides
 
 
-def _alike(one: float, other: float, name: str) -> bool:
-    low, high = sorted((one + _SLACK[name], other + _SLACK[name]))
+def _alike(value: float, column: float, name: str) -> bool:
+    low, high = sorted((value + _SLACK[name], column + _SLACK[name]))
     return math.isfinite(high) and low > 0 and high <= _RATIO * low
 
 
-def _judge_reference(
-    reference: LookedReference, place: int, sample_id: str, told: Told
+def _check_reference(
+    reference: ReferenceMeasures, place: int, sample_id: str, expected: ExpectedMedia
 ) -> Iterator[Finding]:
-    def say(check: Check, evidence: str, *numbers: float | None) -> Finding:
+    def finding(check: Check, evidence: str, *numbers: float | None) -> Finding:
         id = reference.reference_id
         return found(check, "reference", id, evidence, sample_id, *numbers)
 
-    listed = told.reference_sha256.get(place, "")
+    listed = expected.reference_sha256.get(place, "")
     if listed and reference.sha256 != listed:
-        yield say(REFERENCE_HASH, f"SHA-256 {reference.sha256[:12]}…, {listed[:12]}… in the row")
+        yield finding(
+            REFERENCE_HASH, f"SHA-256 {reference.sha256[:12]}…, {listed[:12]}… in the row"
+        )
     if reference.problem:
-        yield say(REFERENCE_UNDECODABLE, reference.problem)
+        yield finding(REFERENCE_UNDECODABLE, reference.problem)
         return
     if reference.mask_problem:
-        yield say(MASK_UNDECODABLE, reference.mask_problem)
+        yield finding(MASK_UNDECODABLE, reference.mask_problem)
         return
     size = (reference.width, reference.height)
     if (reference.mask_width, reference.mask_height) != size:
         mask = f"{reference.mask_width}x{reference.mask_height}"
-        yield say(MASK_SIZE, f"mask {mask}, image {size[0]}x{size[1]}")
+        yield finding(MASK_SIZE, f"mask {mask}, image {size[0]}x{size[1]}")
         return
     low, high = _MASK_AREA
     if not low <= reference.mask_area <= high:
-        yield say(MASK_EMPTY, f"{100 * reference.mask_area:.1f} % of the image")
+        yield finding(MASK_EMPTY, f"{100 * reference.mask_area:.1f} % of the image")
     if reference.soft > _SOFT:
         evidence = f"{100 * reference.soft:.0f} % of it is half transparent"
-        yield say(MASK_SOFT, evidence, reference.soft, _SOFT)
+        yield finding(MASK_SOFT, evidence, reference.soft, _SOFT)
     if reference.fit < _FIT and reference.shift > _SHIFT:
         evidence = (
             f"its outline fits {1 / max(reference.fit, 0.01):.1f} times better"
             f" {100 * reference.shift:.0f} % of the image away"
         )
-        yield say(MASK_SHIFTED, evidence, reference.fit, _FIT)
+        yield finding(MASK_SHIFTED, evidence, reference.fit, _FIT)
     if reference.person_likeness >= _PERSON:
         evidence = f"correlation {reference.person_likeness:.3f} with frame {reference.frame_index}"
-        yield say(COPY, evidence, reference.person_likeness, _PERSON)
-    if reference.ground_likeness >= _GROUND and not told.augmented.get(place, False):
+        yield finding(COPY, evidence, reference.person_likeness, _PERSON)
+    if reference.ground_likeness >= _GROUND and not expected.augmented.get(place, False):
         evidence = f"correlation {reference.ground_likeness:.3f} around the person"
-        yield say(BACKGROUND, evidence, reference.ground_likeness, _GROUND)
+        yield finding(BACKGROUND, evidence, reference.ground_likeness, _GROUND)
 
 
 class KnownBad:
@@ -261,7 +279,8 @@ class KnownBad:
 
     def __init__(self, entries: tuple[str, ...] = (), bits: int = 4) -> None:
         lines = [line.lower() for line in entries]
-        wrong = [e for e in lines if len(e) not in (16, 64) or set(e) - set("0123456789abcdef")]
+        hex_digits = set("0123456789abcdef")
+        wrong = [line for line in lines if len(line) not in (16, 64) or set(line) - hex_digits]
         if wrong:
             raise ValueError(
                 "an entry of the list of known pictures is a SHA-256 (64 hex digits) or a "
@@ -271,10 +290,10 @@ class KnownBad:
         self._hashes = [int(entry, 16) for entry in lines if len(entry) == 16]
         self._bits = bits
 
-    def judge(self, looked: Looked, sample_id: str) -> Iterator[Finding]:
+    def check(self, measured: MediaMeasures, sample_id: str) -> Iterator[Finding]:
         """Yield one finding when anything of the sample is on the list."""
-        digests = {looked.clip.sha256, *(one.sha256 for one in looked.references)}
-        bits = min((nearest(int(h, 16), self._hashes) for h in all_hashes(looked)), default=64)
+        digests = {measured.clip.sha256, *(image.sha256 for image in measured.references)}
+        bits = min((nearest(int(h, 16), self._hashes) for h in all_hashes(measured)), default=64)
         if digests & self._digests:
             yield found(KNOWN_BAD, "sample", sample_id, "its SHA-256 is on the list")
         elif self._hashes and bits <= self._bits:

@@ -1,4 +1,4 @@
-"""Look at one sample's media. Runs in the sandbox's child: whatever the bytes do, only it dies."""
+"""Measure one sample's media, in the sandbox's child: whatever the bytes do, only it dies."""
 
 import hashlib
 import itertools
@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.audit.media.compare import (
+from pipeline.audit.media.find_person import (
     CharacterSurroundings,
     background_likeness,
     nearest,
@@ -26,9 +26,9 @@ from pipeline.observing.quality import Quality, QualityMeter
 from pipeline.observing.shots import ShotDetector, ShotsConfig
 from pipeline.pictures.hashes import difference_hash
 
-EXAMINED = 8  # frames of a clip that are looked at for colour, overlays and known pictures
+EXAMINED = 8  # frames of a clip that are examined for colour, overlays and known pictures
 _COMPARED_PER_S, _MOST_COMPARED = 4, 40  # frames that are compared with its references
-_SMALL = 160  # pixels of the long side at which cuts and overlays are looked for
+_SMALL = 160  # pixels of the long side at which cuts and overlays are searched
 MOST_FRAMES = 20_000
 # Wider than for source videos: what is wrong with a clip is to be named, not refused unseen.
 LIMITS = ProbeConfig(
@@ -42,7 +42,7 @@ _RIM_MOVES = 0.7  # of the picture's outer eighth, so that the camera is known t
 
 
 @dataclass(frozen=True)
-class LookedReference:
+class ReferenceMeasures:
     """What the pictures of one reference are."""
 
     reference_id: str
@@ -64,7 +64,7 @@ class LookedReference:
 
 
 @dataclass(frozen=True)
-class LookedClip:
+class ClipMeasures:
     """What a clip's bytes are, and what its pictures show."""
 
     sha256: str
@@ -84,12 +84,12 @@ class LookedClip:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What looking at one sample found."""
+class MediaMeasures:
+    """What was measured of one sample."""
 
     sample_id: str
-    clip: LookedClip
-    references: tuple[LookedReference, ...] = ()
+    clip: ClipMeasures
+    references: tuple[ReferenceMeasures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,14 @@ class MediaRow:
 
 
 def media_row(row: Mapping[str, Any]) -> MediaRow:
-    """Take what is looked at from a row of samples/; what is missing is empty."""
+    """Take what is measured from a row of samples/; what is missing is empty."""
     references = [
-        (str(one.get("reference_id") or ""), _bytes(one.get("image")), _bytes(one.get("mask")))
-        for one in row.get("references") or ()
+        (
+            str(reference.get("reference_id") or ""),
+            _bytes(reference.get("image")),
+            _bytes(reference.get("mask")),
+        )
+        for reference in row.get("references") or ()
     ]
     boxes = tuple(tuple(box) for box in row.get("boxes") or ())
     return MediaRow(
@@ -124,24 +128,24 @@ def _bytes(media: Mapping[str, Any] | None) -> bytes:
 def make_handler() -> Handler:
     """Return the function that the child calls on every row."""
 
-    def handle(row: MediaRow, announce: Announce) -> Looked:
+    def handle(row: MediaRow, announce: Announce) -> MediaMeasures:
         announce("clip")
-        clip, shown = look_at_clip(row)
+        clip, shown = measure_clip(row)
         announce("references")
-        return Looked(
+        return MediaMeasures(
             row.sample_id,
             clip,
-            tuple(look_at_reference(*reference, shown) for reference in row.references),
+            tuple(measure_reference(*reference, shown) for reference in row.references),
         )
 
     return handle
 
 
-def look_at_clip(row: MediaRow) -> tuple[LookedClip, list[CharacterSurroundings]]:
+def measure_clip(row: MediaRow) -> tuple[ClipMeasures, list[CharacterSurroundings]]:
     """Decode a clip once, from first to last frame, and measure it."""
     digest = hashlib.sha256(row.mp4).hexdigest()
     if not row.mp4:
-        return LookedClip(digest, problem="there are no bytes"), []
+        return ClipMeasures(digest, problem="there are no bytes"), []
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         file.write(row.mp4)
         file.flush()
@@ -149,12 +153,12 @@ def look_at_clip(row: MediaRow) -> tuple[LookedClip, list[CharacterSurroundings]
             with VideoReader(file.name, LIMITS) as reader:
                 return _decode(reader, row, digest)
         except Refused as refused:
-            return LookedClip(digest, problem=str(refused)), []
+            return ClipMeasures(digest, problem=str(refused)), []
 
 
 def _decode(
     reader: VideoReader, row: MediaRow, digest: str
-) -> tuple[LookedClip, list[CharacterSurroundings]]:
+) -> tuple[ClipMeasures, list[CharacterSurroundings]]:
     rate = float(reader.stream.average_rate or 0)
     fps = round(rate) if 0 < rate < 1000 else 25
     meter, cuts = QualityMeter(max(fps, 1)), _Cuts(fps)
@@ -179,14 +183,14 @@ def _decode(
                 CharacterSurroundings.of(number, frame.picture.to_ndarray(format="rgb24"), box)
             )
     if not times:
-        return LookedClip(digest, problem="no frame decodes"), []
+        return ClipMeasures(digest, problem="no frame decodes"), []
     count, picture = reader.count, reader.stream.codec_context
     steps = set(np.diff(times).tolist())
-    return LookedClip(
+    return ClipMeasures(
         digest, "", picture.width, picture.height, rate, len(times), count.errors + count.corrupt,
         len(steps) > 2 or max(steps, default=1) > 1.5 * min(steps, default=1), meter.finish(),
         *cuts.finish(), float(np.median(colour)) if colour else 255.0, overlay_share(examined),
-        tuple(f"{difference_hash(one):016x}" for one in examined),
+        tuple(f"{difference_hash(grey):016x}" for grey in examined),
     ), shown  # fmt: skip
 
 
@@ -271,49 +275,51 @@ def _joined(pixels: np.ndarray) -> np.ndarray:
     return cv2.morphologyEx(pixels.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
 
 
-def look_at_reference(
+def measure_reference(
     reference_id: str, image: bytes, mask: bytes, shown: Sequence[CharacterSurroundings]
-) -> LookedReference:
+) -> ReferenceMeasures:
     """Open a reference and its mask, and compare the person with the clip's frames."""
     digest = hashlib.sha256(image).hexdigest()
     try:
         picture = decode_image(image)
     except ValueError as problem:
-        return LookedReference(reference_id, problem=str(problem), sha256=digest)
+        return ReferenceMeasures(reference_id, problem=str(problem), sha256=digest)
     height, width = picture.shape[:2]
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    looked: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "reference_id": reference_id, "sha256": digest, "width": width, "height": height,
         "difference_hash": f"{difference_hash(grey):016x}",
     }  # fmt: skip
     try:
         person = decode_image(mask)[..., 0]
     except ValueError as problem:
-        return LookedReference(**looked, mask_problem=str(problem))
-    looked |= {
+        return ReferenceMeasures(**measures, mask_problem=str(problem))
+    measures |= {
         "mask_width": person.shape[1], "mask_height": person.shape[0],
         "mask_area": float((person > 127).mean()), "soft": soft_share(person),
     }  # fmt: skip
-    if person.shape != grey.shape or not 0.001 < looked["mask_area"] < 0.999:
-        return LookedReference(**looked)
-    looked["fit"], looked["shift"] = mask_fit(grey, person)
+    if person.shape != grey.shape or not 0.001 < measures["mask_area"] < 0.999:
+        return ReferenceMeasures(**measures)
+    measures["fit"], measures["shift"] = mask_fit(grey, person)
     template = person_of(picture, person)
     places = nearest(template, shown)
     if places:
         best, frames = places[0], [place.shown for place in places]
-        looked |= {
+        measures |= {
             "person_likeness": best.likeness, "frame_index": best.shown.frame_index,
             "ground_likeness": background_likeness(template, frames, best.scale),
         }  # fmt: skip
-    return LookedReference(**looked)
+    return ReferenceMeasures(**measures)
 
 
-def is_plain(clip: LookedClip) -> bool:
+def is_plain(clip: ClipMeasures) -> bool:
     """Tell whether a clip is black and white."""
     return clip.colour < _PLAIN
 
 
-def all_hashes(looked: Looked) -> list[str]:
-    """Return the difference hashes of everything that was seen."""
-    own = (one.difference_hash for one in looked.references if one.difference_hash)
-    return list(itertools.chain(looked.clip.hashes, own))
+def all_hashes(measured: MediaMeasures) -> list[str]:
+    """Return the difference hashes of all pictures that were examined."""
+    own = (
+        reference.difference_hash for reference in measured.references if reference.difference_hash
+    )
+    return list(itertools.chain(measured.clip.hashes, own))

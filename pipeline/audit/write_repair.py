@@ -28,7 +28,7 @@ class Repair:
     moved: Mapping[str, str] = field(default_factory=dict)  # sample -> its new split
     tags: tuple[Tag, ...] = ()
     repeated: int = 0  # further rows of a sample_id that is there already
-    left: Mapping[str, int] = field(default_factory=dict)  # check -> errors that stay
+    remaining: Mapping[str, int] = field(default_factory=dict)  # check -> errors that stay
     unknown: tuple[str, ...] = ()  # tagged sample ids that are not in the dataset
 
     @property
@@ -40,7 +40,7 @@ class Repair:
         return self.rewrites or bool(self.tags)
 
 
-def apply(repair: Repair, audit: Audit) -> Manifest:
+def write_repair(repair: Repair, audit: Audit) -> Manifest:
     """Write the next version. The old manifest is its parent; files that do not change stay."""
     store = audit.dataset.store
     current = read_manifest(store)
@@ -88,8 +88,8 @@ def _repaired(source: object, repair: Repair, seen: set[str]) -> tuple[bool, pa.
     for number in range(parquet.num_row_groups):
         group = parquet.read_row_group(number)
         ids, splits = group["sample_id"].to_pylist(), group["split"].to_pylist()
-        kept = [one not in repair.dropped and not _again(one, seen) for one in ids]
-        moved = [repair.moved.get(one, split) for one, split in zip(ids, splits, strict=True)]
+        kept = [id not in repair.dropped and not _again(id, seen) for id in ids]
+        moved = [repair.moved.get(id, split) for id, split in zip(ids, splits, strict=True)]
         changed = changed or not all(kept) or moved != splits
         place = group.schema.get_field_index("split")
         group = group.set_column(place, group.schema.field(place), pa.array(moved, pa.string()))
@@ -98,6 +98,7 @@ def _repaired(source: object, repair: Repair, seen: set[str]) -> tuple[bool, pa.
 
 
 def _again(sample_id: str, seen: set[str]) -> bool:
+    """Whether the id was seen before; remembers it."""
     if sample_id in seen:
         return True
     seen.add(sample_id)

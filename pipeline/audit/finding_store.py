@@ -10,14 +10,16 @@ from pipeline.audit.index import AuditIndex
 from schemas.columns import schema_of
 
 _BATCH = 5000
+_COLUMNS = ", ".join(f'"{column.name}"' for column in fields(Finding))
+_ERRORS_FIRST = "array_position(['error', 'warning', 'note'], severity), \"check\", id, sample_id"
 
 
 @dataclass(frozen=True)
 class Query:
     """A check in SQL. It selects id, sample_id, evidence, value, threshold; any may be NULL.
 
-    `needs` names the "table.column"s without which it cannot be asked, and `over` the table whose
-    rows it looks at. Thresholds are DuckDB variables: getvariable('floor').
+    `needs` names the "table.column"s without which it cannot run, and `over` the table whose
+    rows it checks. Thresholds are DuckDB variables: getvariable('floor').
     """
 
     check: Check
@@ -28,45 +30,56 @@ class Query:
 
 
 @dataclass
-class Book:
-    """Where findings are written down."""
+class FindingStore:
+    """The findings of one audit, the checks that were considered, and what each of them covered."""
 
     index: AuditIndex
     coverage: Coverage = field(default_factory=Coverage)
     checks: dict[str, Check] = field(default_factory=dict)  # every check that was considered
-    _waiting: list[Finding] = field(default_factory=list)
+    _buffer: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.index.db.register("_none", schema_of(Finding).empty_table())
         self.index.db.execute("CREATE OR REPLACE TABLE findings AS SELECT * FROM _none")
         self.index.db.unregister("_none")
 
-    def know(self, checks: Iterable[Check]) -> None:
+    def register(self, checks: Iterable[Check]) -> None:
         """Remember checks, so that the report can say that they were clean."""
         for check in checks:
             self.checks.setdefault(check.id, check)
 
+    def record(self, checks: Sequence[Check], findings: Iterable[Finding], rows: int) -> None:
+        """Add what checks found among so many rows."""
+        self.register(checks)
+        self.add(findings)
+        self.coverage.ran(checks, rows)
+
+    def skip(self, checks: Sequence[Check], because: str) -> None:
+        """Note checks that cannot run."""
+        self.register(checks)
+        self.coverage.skip(checks, because)
+
     def add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self._waiting.append(finding)
-            if len(self._waiting) >= _BATCH:
+            self._buffer.append(finding)
+            if len(self._buffer) >= _BATCH:
                 self.flush()
         self.flush()
 
     def flush(self) -> None:
-        if self._waiting:
-            self.index.insert("findings", findings_table(self._waiting))
-            self._waiting.clear()
+        if self._buffer:
+            self.index.insert("findings", findings_table(self._buffer))
+            self._buffer.clear()
 
-    def ask(self, queries: Iterable[Query], variables: Mapping[str, Any]) -> None:
-        """Ask every query whose columns are there; the others are noted as not checked."""
+    def run_queries(self, queries: Iterable[Query], variables: Mapping[str, Any]) -> None:
+        """Run every query whose columns are there; the others are noted as not checked."""
         for name, value in variables.items():
             self.index.db.execute(f"SET VARIABLE {name} = {_literal(value)}")
         for query in queries:
-            self.know([query.check])
-            missing = [name for name in query.needs if not self.index.has(name)]
+            self.register([query.check])
+            missing = self.missing(query.needs)
             if missing:
-                self.coverage.skip([query.check], _absent(missing))
+                self.skip([query.check], missing)
                 continue
             self.index.db.execute(
                 "INSERT INTO findings BY NAME SELECT ? AS 'check', ? AS severity, ? AS level,"
@@ -76,6 +89,14 @@ class Book:
                 [query.check.id, str(query.check.severity), query.level],
             )
             self.coverage.ran([query.check], self.index.count(query.over))
+
+    def missing(self, needs: Iterable[str]) -> str:
+        """Say which "table.column"s the dataset lacks, '' when all are there."""
+        missing = [name for name in needs if not self.index.has(name)]
+        if len(missing) < 4:
+            return f"the dataset has no {', '.join(missing)}" if missing else ""
+        tables = sorted({name.split(".")[0] for name in missing})
+        return f"the dataset has no table {', '.join(tables)}"
 
     def counts(self) -> dict[str, int]:
         """Return the number of findings per check, without the waived ones."""
@@ -89,26 +110,22 @@ class Book:
 
     def examples(self, check: str, limit: int) -> list[Finding]:
         """Return the first findings of a check: the worst value first, then by id."""
-        names = [f'"{one.name}"' for one in fields(Finding)]
         sql = (
-            f"SELECT {', '.join(names)} FROM findings WHERE \"check\" = ? AND waived = ''"
+            f"SELECT {_COLUMNS} FROM findings WHERE \"check\" = ? AND waived = ''"
             " ORDER BY abs(coalesce(value - threshold, 0)) DESC, sample_id, id LIMIT ?"
         )
         return [Finding(*row) for row in self.index.rows(sql, [check, limit])]
 
     def all(self) -> Iterator[Finding]:
         """Yield every finding, errors first."""
-        names = [f'"{one.name}"' for one in fields(Finding)]
-        order = "array_position(['error', 'warning', 'note'], severity), \"check\", id, sample_id"
-        for row in self.index.rows(f"SELECT {', '.join(names)} FROM findings ORDER BY {order}"):
+        for row in self.index.rows(f"SELECT {_COLUMNS} FROM findings ORDER BY {_ERRORS_FIRST}"):
             yield Finding(*row)
 
     def write(self, path: Path) -> None:
         """Write `findings.parquet`, errors first."""
-        order = "array_position(['error', 'warning', 'note'], severity), \"check\", id, sample_id"
         target = str(path).replace("'", "''")
         self.index.db.execute(
-            f"COPY (SELECT * FROM findings ORDER BY {order}) TO '{target}'"
+            f"COPY (SELECT * FROM findings ORDER BY {_ERRORS_FIRST}) TO '{target}'"
             " (FORMAT parquet, COMPRESSION zstd)"
         )
 
@@ -123,10 +140,3 @@ def _literal(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(_literal, value))}]::VARCHAR[]"
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _absent(names: Sequence[str]) -> str:
-    tables = sorted({name.split(".")[0] for name in names})
-    return f"the dataset has no {', '.join(names)}" if len(names) < 4 else (
-        f"the dataset has no table {', '.join(tables)}"
-    )  # fmt: skip
