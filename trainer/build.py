@@ -101,9 +101,9 @@ def check_features(model: ContextAnyoneTransformer3DModel, inputs: Inputs) -> No
     widths += [("latent", "in_channels", inputs.codec.channels, "encoders.codec")]
     if inputs.encoders is not None:
         widths += [("image", "image_dim", inputs.encoders.image.dim, "model.image_dim")]
-    for what, field, given, setting in widths:
-        if model.config[field] != given:
+    for what, field, width, setting in widths:
+        if model.config[field] != width:
             raise ValueError(
                 f"the model takes {what} features of width {model.config[field]}, the encoder "
-                f"gives {given}: change {setting}, or choose another encoder"
+                f"gives {width}: change {setting}, or choose another encoder"
             )

@@ -130,8 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_video(path, frames, size.fps)
         if arguments.strip:
             picture_strip(references[0], frames, path.with_suffix(".jpg"), caption=prompt)
-        told = _record(arguments, pipeline, prompt, size, sampling, steps.seconds)
-        write_json(path.with_suffix(".json"), told)
+        record = _record(arguments, pipeline, prompt, size, sampling, steps.seconds)
+        write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
     return 0
 
@@ -151,9 +151,9 @@ def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyo
     name = arguments.dtype
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"
-    elsewhere = {"path": arguments.encoders, "image_path": arguments.image_encoder}
-    given = {name: path for name, path in elsewhere.items() if path}
-    encoders = replace(published.encoders, **given)
+    moved = {"path": arguments.encoders, "image_path": arguments.image_encoder}
+    moved = {name: path for name, path in moved.items() if path}
+    encoders = replace(published.encoders, **moved)
     dtype: torch.dtype = getattr(torch, name)
     return ContextAnyonePipeline.from_pretrained(arguments.model, encoders, dtype, device)
 
@@ -175,18 +175,18 @@ def _device(name: str) -> "torch.device":
 def _settings(
     arguments: argparse.Namespace, published: "Published"
 ) -> "tuple[VideoSize, SamplingConfig]":
-    """Return what was asked for; what was not is as in training, or the default."""
+    """Return the size and the sampling of the flags; a flag left out is as in training."""
     height, width = arguments.size or (None, None)
     size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
     names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift")
-    asked = {name: getattr(arguments, name) for name in names}
+    sampling = {name: getattr(arguments, name) for name in names}
     return (
-        replace(published.size, **_given(size)),
-        replace(published.sampling, **_given(asked)),
+        replace(published.size, **_without_none(size)),
+        replace(published.sampling, **_without_none(sampling)),
     )
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -19,7 +19,7 @@ from trainer.data.loader import SkipCounter, make_loader
 from trainer.data.open_source import training_buckets
 from trainer.data.order import Order
 from trainer.data.source import Batch
-from trainer.distributed.zero import Step, backward, make_engine, micro_steps
+from trainer.distributed.zero import Process, Step, backward, make_engine, micro_steps
 from trainer.encoders import encode_batch
 from trainer.flow import draw, losses
 from trainer.inputs import Inputs
@@ -31,15 +31,6 @@ from trainer.saving.ema import Ema
 from trainer.stopping import StopRequest
 from trainer.train_config import TrainConfig
 from trainer.validation import HeldOut, Show, Validator
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which process this is, and its device."""
-
-    rank: int
-    world_size: int
-    device: torch.device
 
 
 @dataclass
@@ -66,18 +57,18 @@ class Tally:
 class Trainer:
     """A training, in one of its processes."""
 
-    def __init__(self, config: TrainConfig, inputs: Inputs, run: Path, place: Place) -> None:
+    def __init__(self, config: TrainConfig, inputs: Inputs, run: Path, process: Process) -> None:
         """Build the model and its engine. Raises ValueError for what does not fit together."""
-        self.config, self.inputs, self.run, self.place = config, inputs, run, place
+        self.config, self.inputs, self.run, self.process = config, inputs, run, process
         train = config.train
-        self.accumulation = micro_steps(train.batch_size, train.micro_batch, place.world_size)
+        self.accumulation = micro_steps(train.batch_size, train.micro_batch, process.world_size)
         buckets = training_buckets(inputs.source, config.data)
         self.order = Order(buckets, train.batch_size, train.seed)
         self.model = build_model(config.model, config.zero, train.seed)
         check_features(self.model, inputs)
         new = self.model.new_parameter_names()
         if config.zero.stage < 3:
-            torch.nn.Module.to(self.model, place.device)
+            torch.nn.Module.to(self.model, process.device)
         self.engine: Any = make_engine(
             self.model,
             config.optimizer,
@@ -90,7 +81,7 @@ class Trainer:
         ema = config.ema
         self.ema = Ema(self.model, ema.decay, ema.every) if ema.decay else None
         self.counters, self.skips = Counters(), SkipCounter(config.data)
-        self.meter = Meter(place.device, config.log.peak_tflops)
+        self.meter = Meter(process.device, config.log.peak_tflops)
         self.saved_at = -1
 
     def resume(self, checkpoint: Path) -> None:
@@ -100,7 +91,7 @@ class Trainer:
         self.counters = Counters(**state["counters"])
         self.skips.reasons = dict(state["unreadable"])
         self.saved_at = self.counters.step
-        if self.place.rank == 0:
+        if self.process.rank == 0:
             discard_after(self.run, self.counters.step)
         dist.barrier()
 
@@ -111,13 +102,13 @@ class Trainer:
         if first == 0:
             self._validate(validator, log)
         bar = ProgressBar(
-            config.train.steps, step=first, every=config.log.every, rank=self.place.rank
+            config.train.steps, step=first, every=config.log.every, rank=self.process.rank
         )
         with bar, closing(self._batches()) as batches:
             self.meter.pause()
-            while self.counters.step < config.train.steps and not stop.asked:
+            while self.counters.step < config.train.steps and not stop.requested:
                 outcome, tally = self._update(batches)
-                total, stop.asked = self._agree(tally, stop.asked)
+                total, stop.requested = self._agree(tally, stop.requested)
                 self._account(outcome, tally, total, log)
                 bar.advance(total["loss/total"])
                 step = self.counters.step
@@ -137,8 +128,8 @@ class Trainer:
             self.inputs.source,
             self.order,
             self.config.data,
-            rank=self.place.rank,
-            world_size=self.place.world_size,
+            rank=self.process.rank,
+            world_size=self.process.world_size,
             micro_batch=self.config.train.micro_batch,
             start_step=self.counters.step,
             stop_step=self.config.train.steps,
@@ -147,8 +138,8 @@ class Trainer:
     def _latents(self, batch: Batch) -> LatentBatch:
         if isinstance(batch, PixelBatch):
             assert self.inputs.encoders is not None, "pixels come with encoders"
-            return encode_batch(batch, self.inputs.encoders, self.place.device)
-        return batch.to(self.place.device)
+            return encode_batch(batch, self.inputs.encoders, self.process.device)
+        return batch.to(self.process.device)
 
     def _update(self, batches: Iterator[Batch]) -> tuple[Step, Tally]:
         """Run the micro-batches of one update."""
@@ -176,23 +167,23 @@ class Trainer:
     def _sizes(self, batch: LatentBatch) -> Sizes:
         patch = math.prod(self.model.patch_size)
         latents = (batch.video, batch.reference)
-        video, reference = (one.shape[2:].numel() // patch for one in latents)
+        video, reference = (part.shape[2:].numel() // patch for part in latents)
         return Sizes(video, reference, batch.text.shape[1], batch.image.shape[1], len(batch.places))
 
     def _agree(self, tally: Tally, stop: bool) -> tuple[dict[str, float], bool]:
         """Return the mean losses over all processes, and whether any was asked to stop."""
-        mine = [tally.diffusion, tally.reference, tally.samples, tally.tokens, stop]
-        sums = torch.stack([torch.as_tensor(one, dtype=torch.float64).cpu() for one in mine])
-        sums = sums.to(self.place.device)
+        own = [tally.diffusion, tally.reference, tally.samples, tally.tokens, stop]
+        sums = torch.stack([torch.as_tensor(value, dtype=torch.float64).cpu() for value in own])
+        sums = sums.to(self.process.device)
         dist.all_reduce(sums)
-        diffusion, reference, samples, tokens, asked = sums.tolist()
+        diffusion, reference, samples, tokens, stopping = sums.tolist()
         weight = self.config.flow.reference_weight
         self.meter.step(int(tokens), tally.flops)
         return {
             "loss/total": (diffusion + weight * reference) / samples,
             "loss/diffusion": diffusion / samples,
             "loss/reference": reference / samples,
-        }, asked > 0
+        }, stopping > 0
 
     def _account(self, outcome: Step, tally: Tally, total: dict[str, float], log: RunLog) -> None:
         """Count the update, average the weights, log. Raises ValueError after too many skips."""
@@ -211,13 +202,13 @@ class Trainer:
         if not outcome.applied:
             log.message(f"step {counters.step}: loss or gradient not finite, update skipped")
         if counters.nonfinite_in_a_row > self.config.train.max_nonfinite:
-            everyone: list[Any] = [None] * self.place.world_size
-            dist.all_gather_object(everyone, tally.sample_ids)
-            seen = sorted({name for names in everyone for name in names})
+            gathered: list[Any] = [None] * self.process.world_size
+            dist.all_gather_object(gathered, tally.sample_ids)
+            sample_ids = sorted({name for names in gathered for name in names})
             raise ValueError(
                 f"{counters.nonfinite_in_a_row} updates in a row had a loss or gradient that is "
                 f"not finite, train.max_nonfinite allows {self.config.train.max_nonfinite}; the "
-                f"last saw samples {', '.join(seen)}: look at them, or lower optimizer.lr"
+                f"last saw samples {', '.join(sample_ids)}: look at them, or lower optimizer.lr"
             )
 
     def _validator(self) -> Validator:
@@ -230,13 +221,13 @@ class Trainer:
             self.inputs.null_text,
             config.flow,
             config.train.seed,
-            self.place.rank,
-            self.place.world_size,
+            self.process.rank,
+            self.process.world_size,
         )
 
     def _precision(self) -> AbstractContextManager:
         enabled = self.config.zero.precision == "autocast"
-        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.process.device.type, torch.bfloat16, enabled=enabled)
 
     def _validate(self, validator: Validator, log: RunLog) -> HeldOut:
         """Measure the held-out losses, generate the videos, log both."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from trainer.loop import Place
+from trainer.distributed.zero import Process
 from trainer.measures.estimate import (
     MemoryEstimate,
     MemoryPlan,
@@ -67,7 +67,7 @@ def plan_for(
     )
 
 
-def plan_of(config: TrainConfig, place: Place) -> MemoryEstimate:
+def plan_of(config: TrainConfig, process: Process) -> MemoryEstimate:
     """Estimate the memory of a training on one device."""
     encoders = config.encoders
     loaded = [encoders.codec]  # with latents it only shows videos
@@ -75,56 +75,56 @@ def plan_of(config: TrainConfig, place: Place) -> MemoryEstimate:
         loaded += [encoders.text, encoders.image]
     plan = plan_for(
         config,
-        place.world_size,
+        process.world_size,
         text=encoders.text_tokens or (512 if encoders.text == "umt5" else 32),
         image=IMAGE_TOKENS.get(encoders.image, encoders.image_grid**2),
         encoders_bytes=sum(ENCODER_BYTES.get(name, 0) for name in loaded),
-        cuda=place.device.type == "cuda",
+        cuda=process.device.type == "cuda",
     )
     with torch.device("meta"):
         model = ContextAnyoneTransformer3DModel(**config.model.fields())
     return estimate(model.config, plan)
 
 
-def check_fits(config: TrainConfig, place: Place) -> str:
+def check_fits(config: TrainConfig, process: Process) -> str:
     """Return advice when memory is tight. Raises ValueError when training cannot fit."""
-    memory = memory_bytes(place.device)
-    if place.device.type == "cpu":
-        memory //= _neighbours(place)
-    return refuse_or_advise(plan_of(config, place), memory)
+    memory = memory_bytes(process.device)
+    if process.device.type == "cpu":
+        memory //= _neighbours(process)
+    return refuse_or_advise(plan_of(config, process), memory)
 
 
-def _neighbours(place: Place) -> int:
+def _neighbours(process: Process) -> int:
     """Return how many processes share this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", place.world_size))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", process.world_size))
 
 
-def describe(config: TrainConfig, data: str, folder: Path, place: Place) -> str:
+def describe(config: TrainConfig, data: str, folder: Path, process: Process) -> str:
     """Return the plan for a person: sizes, processes, memory."""
     train, zero = config.train, config.zero
     return "\n".join(
         [
             f"{train.steps} steps of {train.batch_size} samples ({', '.join(config.data.buckets)}) "
             f"from {config.data.source} of {data} into {folder}",
-            f"{place.world_size} processes on {place.device.type}, micro-batches of "
+            f"{process.world_size} processes on {process.device.type}, micro-batches of "
             f"{train.micro_batch}, ZeRO {zero.stage}, {zero.precision}, offload {zero.offload}",
             "memory of each device, estimated:",
-            plan_of(config, place).table(),
+            plan_of(config, process).table(),
         ]
     )
 
 
-def share_cores(num_workers: int, place: Place) -> None:
+def share_cores(num_workers: int, process: Process) -> None:
     """Compute on the cores that the loader's workers leave, unless OMP_NUM_THREADS says more.
 
     Threads that share a core wait for each other in a loop: twice the threads, a tenth the speed.
     """
-    if place.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) // _neighbours(place)
+    if process.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) // _neighbours(process)
         torch.set_num_threads(max(1, cores - num_workers))
 
 
-def claim_run(folder: Path, resume: str, config: TrainConfig, place: Place) -> None:
+def claim_run(folder: Path, resume: str, config: TrainConfig, process: Process) -> None:
     """Make the run's folder and write its settings there.
 
     Raises:
@@ -139,7 +139,7 @@ def claim_run(folder: Path, resume: str, config: TrainConfig, place: Place) -> N
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written: choose another --output")
-    if place.rank == 0:
+    if process.rank == 0:
         settings = scrubbed(asdict(config))
         (folder / "config.yaml").write_text(yaml.safe_dump(_plain(settings), sort_keys=False))
     torch.distributed.barrier()
@@ -149,4 +149,6 @@ def _plain(settings: object) -> object:
     """Turn tuples into lists, which YAML can read again."""
     if isinstance(settings, dict):
         return {key: _plain(value) for key, value in settings.items()}
-    return [_plain(one) for one in settings] if isinstance(settings, (list, tuple)) else settings
+    if isinstance(settings, (list, tuple)):
+        return [_plain(value) for value in settings]
+    return settings

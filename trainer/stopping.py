@@ -10,18 +10,18 @@ class StopRequest:
     """Remembers that the process was asked to stop; asked a second time, it stops at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._former = {}
 
     def __enter__(self) -> "StopRequest":
-        self._former = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        self._former = {number: signal.signal(number, self._request) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, former in self._former.items():
             signal.signal(number, former)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True

@@ -54,32 +54,32 @@ def run(arguments: Namespace) -> int:
     config = read_settings(arguments, TrainConfig)
     from trainer.distributed.zero import init_process_group
     from trainer.inputs import open_inputs
-    from trainer.loop import Place, Trainer
+    from trainer.loop import Trainer
     from trainer.measures.metrics import RunLog
     from trainer.plan import check_fits, claim_run, describe, share_cores
     from trainer.saving.checkpoint import find_newest
     from trainer.stopping import StopRequest
 
-    place = Place(*init_process_group())
-    share_cores(config.data.num_workers, place)
+    process = init_process_group()
+    share_cores(config.data.num_workers, process)
     folder, resume = arguments.output, arguments.resume
-    if place.rank == 0:
-        print(describe(config, arguments.dataset, folder, place), flush=True)
-    warning = check_fits(config, place)
+    if process.rank == 0:
+        print(describe(config, arguments.dataset, folder, process), flush=True)
+    warning = check_fits(config, process)
     if arguments.dry_run:
         return 0
-    claim_run(folder, resume, config, place)
+    claim_run(folder, resume, config, process)
     checkpoint = None
     if resume != "never":
         checkpoint = find_newest(folder) if resume == "auto" else Path(resume)
-    inputs = open_inputs(config, arguments.dataset, place.device)
-    trainer = Trainer(config, inputs, folder, place)
+    inputs = open_inputs(config, arguments.dataset, process.device)
+    trainer = Trainer(config, inputs, folder, process)
     if checkpoint is not None:
         trainer.resume(checkpoint)
     step = trainer.counters.step
     settings: dict[str, Any] = asdict(config)
     with (
-        RunLog(folder, config.log, step=step, rank=place.rank, settings=settings) as log,
+        RunLog(folder, config.log, step=step, rank=process.rank, settings=settings) as log,
         StopRequest() as stop,
     ):
         if warning:

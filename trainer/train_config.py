@@ -182,7 +182,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a training can be told.
+    """All settings of a training, by section.
 
     Attributes:
         model: the transformer and the method's choices.

@@ -78,10 +78,10 @@ class Validator:
             batch = self._batches[index % len(self._batches)]
             for place, sigma in enumerate(HELD_OUT_SIGMAS):
                 with precision:
-                    got = self._losses(model, batch, index, sigma)
+                    found = self._losses(model, batch, index, sigma)
                 if counted:
-                    sums[place] += got.diffusion.sum().double().cpu()
-                    sums[-1] += got.reference.sum().double().cpu() / len(HELD_OUT_SIGMAS)
+                    sums[place] += found.diffusion.sum().double().cpu()
+                    sums[-1] += found.reference.sum().double().cpu() / len(HELD_OUT_SIGMAS)
         if torch.distributed.is_initialized():
             sums = sums.to(self._null_text.device)
             torch.distributed.all_reduce(sums)

@@ -143,7 +143,7 @@ def _extension(field: pa.Field) -> str | None:
         inner = [field.type.value_field]
     else:
         inner = []
-    return next((name for each in inner if (name := _extension(each))), None)
+    return next((name for part in inner if (name := _extension(part))), None)
 
 
 def _short(type_: pa.DataType) -> str:

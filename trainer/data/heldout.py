@@ -34,15 +34,15 @@ def fixed_batches(
         )
         return fixed_batches(source, data, data.train_split, count, seed)
     drawn = permutation(seed_of(seed, "held out", split), len(rows))[: count + STAND_INS]
-    maker = source.maker(seed, training=False)
+    builder = source.builder(seed, training=False)
     batches: list[Batch] = []
     for place in drawn:
         if len(batches) == count:
             break
-        spots = source.spots(int(rows[place]))
-        request = BatchRequest(0, buckets[of[place]], (len(batches),), ((spots,),))
+        locations = source.locations(int(rows[place]))
+        request = BatchRequest(0, buckets[of[place]], (len(batches),), ((locations,),))
         try:
-            batches.append(maker.make(request))
+            batches.append(builder.make(request))
         except ValueError as error:
             _LOG.warning("passed over in validation: %s", error)
     return batches

@@ -22,7 +22,7 @@ _TOLERANCE = 1e-4  # aspects closer than this count as equal
 
 
 @dataclass(frozen=True)
-class Spot:
+class RowLocation:
     """Where one row is."""
 
     sample_id: str
@@ -44,11 +44,11 @@ class RowIndex:
     def __len__(self) -> int:
         return len(self.file)
 
-    def spot(self, index: int) -> Spot:
+    def location(self, index: int) -> RowLocation:
         """Return where a row is."""
         sample_id = self.columns["sample_id"][index].as_py()
         path = self.paths[self.file[index]]
-        return Spot(sample_id, path, int(self.group[index]), int(self.row[index]))
+        return RowLocation(sample_id, path, int(self.group[index]), int(self.row[index]))
 
     def numbers(self, column: str) -> np.ndarray:
         return self.columns[column].to_numpy()

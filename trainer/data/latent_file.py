@@ -56,5 +56,5 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _size(row: Latent) -> int:
-    references = sum(len(each.latent) + len(each.tokens) for each in row.references)
+    references = sum(len(r.latent) + len(r.tokens) for r in row.references)
     return len(row.video) + len(row.text) + len(row.subject) + references

@@ -18,7 +18,7 @@ from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
-from trainer.data.index import Assigned, Spot, describe_sizes, read_index
+from trainer.data.index import Assigned, RowLocation, describe_sizes, read_index
 from trainer.data.latent_file import read_depends_on
 from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
@@ -78,17 +78,17 @@ class LatentSource:
         left_out = {"encoded for another bucket": int(left.sum())} if left.any() else {}
         return Assigned(buckets, left_out, seen)
 
-    def spots(self, index: int) -> tuple[Spot, ...]:
+    def locations(self, index: int) -> tuple[RowLocation, ...]:
         """Return where the windows of a sample are."""
         rows = self._windows[self._first[index] : self._first[index + 1]]
-        return tuple(self.index.spot(int(row)) for row in rows)
+        return tuple(self.index.location(int(row)) for row in rows)
 
-    def maker(self, seed: int, training: bool) -> "LatentMaker":
+    def builder(self, seed: int, training: bool) -> "LatentBatchBuilder":
         """Return what reads its batches, in this process or another."""
         reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
-        maker = LatentMaker(reader, self._data.references, seed, training)
-        maker.number_type = self.layout.number_type
-        return maker
+        builder = LatentBatchBuilder(reader, self._data.references, seed, training)
+        builder.number_type = self.layout.number_type
+        return builder
 
 
 def _read_layout(folder: Folder) -> LatentIndex:
@@ -144,10 +144,10 @@ def _check_settings(theirs: dict[str, Any], data: DataConfig) -> None:
 
 def _check_shard(layout: LatentIndex, listed: DataFile, file: pq.ParquetFile) -> None:
     """Refuse a file of another encoding that lies where one of this was."""
-    said = read_depends_on(file)
+    depends_on = read_depends_on(file)
     expected = {"fingerprint": layout.fingerprint, "settings": layout.settings}
     for part, values in expected.items():
-        stored = said.get(part, {})
+        stored = depends_on.get(part, {})
         for name, value in values.items():
             if stored.get(name) != value:
                 raise ValueError(
@@ -163,7 +163,7 @@ def _windows(sample_ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.searchsorted(codes[rows], np.arange(codes.max(initial=-1) + 2))
 
 
-class LatentMaker:
+class LatentBatchBuilder:
     """Reads latents into batches."""
 
     def __init__(self, reader: RowReader, references: int, seed: int, training: bool) -> None:
@@ -174,10 +174,12 @@ class LatentMaker:
     def make(self, request: BatchRequest) -> LatentBatch:
         """Read a micro-batch. Raises ValueError when no stand-in of a place can be read."""
         loaded = [
-            first_readable(samples, lambda spots, place=place: self._load(spots, request, place))
-            for place, samples in zip(request.places, request.spots, strict=True)
+            first_readable(
+                samples, lambda locations, place=place: self._load(locations, request, place)
+            )
+            for place, samples in zip(request.places, request.locations, strict=True)
         ]
-        values = [each.value for each in loaded]
+        values = [sample.value for sample in loaded]
         subjects = [value["subject"] for value in values]
         try:
             return LatentBatch(
@@ -189,15 +191,17 @@ class LatentMaker:
                 text=torch.stack([value["text"] for value in values]),
                 image=torch.stack([value["image"] for value in values]),
                 subject=None if any(s is None for s in subjects) else torch.stack(subjects),
-                skipped=tuple(skipped for each in loaded for skipped in each.skipped),
+                skipped=tuple(skipped for sample in loaded for skipped in sample.skipped),
             )
         except RuntimeError as error:
             raise ValueError(f"the latents of a batch differ in shape: {error}") from error
 
-    def _load(self, spots: Sequence[Spot], request: BatchRequest, place: int) -> dict[str, Any]:
+    def _load(
+        self, locations: Sequence[RowLocation], request: BatchRequest, place: int
+    ) -> dict[str, Any]:
         where = (self._seed, request.step, place)
-        window = seed_of(*where, "window") % len(spots) if self._training else 0
-        row = self._reader.read(spots[window])
+        window = seed_of(*where, "window") % len(locations) if self._training else 0
+        row = self._reader.read(locations[window])
         try:
             latents, tokens = self._chosen(row["references"], where)
             return {
@@ -222,8 +226,8 @@ class LatentMaker:
             order = permutation(seed_of(*where, "references"), len(stored))
         chosen = [stored[int(order[n % len(stored)])] for n in range(self._references)]
         return (
-            [self._tensor(each, "latent") for each in chosen],
-            [self._tensor(each, "tokens") for each in chosen],
+            [self._tensor(reference, "latent") for reference in chosen],
+            [self._tensor(reference, "tokens") for reference in chosen],
         )
 
     def _tensor(self, stored: dict[str, Any], name: str) -> torch.Tensor:

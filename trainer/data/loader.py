@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from trainer.data.batch import SkippedSample
 from trainer.data.data_config import DataConfig
 from trainer.data.order import GlobalBatch, Order, slice_of
-from trainer.data.source import Batch, BatchRequest, Maker, SampleSet
+from trainer.data.source import Batch, BatchBuilder, BatchRequest, SampleSet
 
 STAND_INS = 8  # samples tried in place of one that cannot be read
 _GRACE_S = 120  # how long a worker outlives a SIGTERM, so that its trainer can finish a step
@@ -50,9 +50,9 @@ def make_loader(
             f"(batch_size {order.batch_size}, {world_size} processes), got {micro_batch}"
         )
     requests = Requests(source, order, places, micro_batch, start_step, stop_step)
-    maker = source.maker(order.seed, training=True)
+    builder = source.builder(order.seed, training=True)
     loader = DataLoader(
-        _Parcels(maker),
+        _BatchResults(builder),
         batch_size=None,
         sampler=requests,
         num_workers=data.num_workers,
@@ -61,11 +61,11 @@ def make_loader(
         generator=torch.Generator(),  # or it would draw from the trainer's own
         **_worker_options(data),
     )
-    parcels = iter(loader)
+    results = iter(loader)
     # torch, and Python when it exits, would ask a worker to end and wait, even if it hangs.
-    kill = functools.partial(_kill, getattr(parcels, "_workers", []))
+    kill = functools.partial(_kill, getattr(results, "_workers", []))
     atexit.register(kill)
-    return _received(parcels, kill, data)
+    return _received(results, kill, data)
 
 
 def _worker_options(data: DataConfig) -> dict[str, Any]:
@@ -140,73 +140,75 @@ class Requests(Sampler[BatchRequest]):
                 yield self._request(batch, self._places[top : top + self._micro_batch])
 
     def _request(self, batch: GlobalBatch, places: range) -> BatchRequest:
-        spots = []
+        locations = []
         for place in places:
             indices = (batch.indices[place], *self._order.stand_ins(batch, place, STAND_INS))
             # A small bucket comes round to the same sample; it would fail again.
-            spots.append(tuple(self._source.spots(index) for index in dict.fromkeys(indices)))
-        return BatchRequest(batch.step, batch.bucket, tuple(places), tuple(spots))
+            locations.append(
+                tuple(self._source.locations(index) for index in dict.fromkeys(indices))
+            )
+        return BatchRequest(batch.step, batch.bucket, tuple(places), tuple(locations))
 
 
 @dataclass(frozen=True)
-class _Parcel:
+class WorkerResult:
     """A batch on its way between processes, or why there is none."""
 
     batch: Batch | None
     problem: str = ""
 
-    def pin_memory(self) -> "_Parcel":
+    def pin_memory(self) -> "WorkerResult":
         if self.batch is None:
             return self
         values = {f.name: getattr(self.batch, f.name) for f in dataclasses.fields(self.batch)}
         pinned = {k: v.pin_memory() for k, v in values.items() if isinstance(v, torch.Tensor)}
-        return _Parcel(dataclasses.replace(self.batch, **pinned))
+        return WorkerResult(dataclasses.replace(self.batch, **pinned))
 
 
-class _Parcels(Dataset[_Parcel]):
+class _BatchResults(Dataset[WorkerResult]):
     """What the workers run."""
 
-    def __init__(self, maker: Maker) -> None:
-        self._maker = maker
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._builder = builder
 
-    def __getitem__(self, request: BatchRequest) -> _Parcel:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getitem__(self, request: BatchRequest) -> WorkerResult:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
-            return _Parcel(self._maker.make(request))
+            return WorkerResult(self._builder.make(request))
         except ValueError as error:  # sent as text: a traceback of two processes helps nobody
-            return _Parcel(None, f"step {request.step}: {error}")
+            return WorkerResult(None, f"step {request.step}: {error}")
 
 
-def _unchanged(parcel: Any) -> Any:
-    return parcel
+def _unchanged(result: Any) -> Any:
+    return result
 
 
 def _received(
-    parcels: Iterator[_Parcel], kill: Callable[[], None], data: DataConfig
+    results: Iterator[WorkerResult], kill: Callable[[], None], data: DataConfig
 ) -> Iterator[Batch]:
     timeout_s = data.timeout_s if data.num_workers else None
     try:
-        while (parcel := _next(parcels, kill, timeout_s)) is not None:
-            if parcel.batch is None:
-                raise ValueError(parcel.problem)
-            yield parcel.batch
+        while (result := _next(results, kill, timeout_s)) is not None:
+            if result.batch is None:
+                raise ValueError(result.problem)
+            yield result.batch
     finally:
         kill()
         atexit.unregister(kill)
 
 
 def _next(
-    parcels: Iterator[_Parcel], kill: Callable[[], None], timeout_s: float | None
-) -> _Parcel | None:
-    """Return the next parcel, or None after the last. A worker that hangs is killed."""
+    results: Iterator[WorkerResult], kill: Callable[[], None], timeout_s: float | None
+) -> WorkerResult | None:
+    """Return the next result, or None after the last. A worker that hangs is killed."""
     if timeout_s is None:
-        return next(parcels, None)
+        return next(results, None)
     # torch's own timeout does not cover fetching a tensor from a worker that hangs meanwhile.
     late = threading.Timer(timeout_s, kill)
     late.daemon = True  # a Ctrl-C inside start() leaves it running; the exit must not wait for it
     started = time.monotonic()
     try:
         late.start()
-        return next(parcels, None)
+        return next(results, None)
     except (RuntimeError, OSError, EOFError) as error:
         if time.monotonic() - started >= timeout_s:
             raise RuntimeError(
@@ -237,10 +239,10 @@ class SkipCounter:
     def count(self, skipped: tuple[SkippedSample, ...]) -> None:
         """Add those of a batch. Raises ValueError when more samples failed than allowed."""
         self.times += len(skipped)
-        self.reasons |= {each.sample_id: each.reason for each in skipped}
+        self.reasons |= {sample.sample_id: sample.reason for sample in skipped}
         if len(self.reasons) > self._limit:
-            told = "; ".join(f"{name}: {why}" for name, why in list(self.reasons.items())[:20])
+            shown = "; ".join(f"{name}: {why}" for name, why in list(self.reasons.items())[:20])
             raise ValueError(
                 f"{len(self.reasons)} samples cannot be read, data.max_skipped allows "
-                f"{self._limit}: {told}. Curate the dataset again, or raise data.max_skipped"
+                f"{self._limit}: {shown}. Curate the dataset again, or raise data.max_skipped"
             )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.data.files import Folder
-from trainer.data.index import Spot
+from trainer.data.index import RowLocation
 
 _OPEN_FILES = 32
 _ATTEMPTS = 3  # at reading a row group; an object store fails now and then
@@ -38,10 +38,10 @@ class RowReader:
         self.__dict__.update(state)
         self._forget()
 
-    def read(self, spot: Spot) -> dict[str, Any]:
+    def read(self, location: RowLocation) -> dict[str, Any]:
         """Return a row as plain values. Raises ValueError when its file is damaged."""
-        group = self._group(spot.path, spot.group)
-        return group.slice(spot.row, 1).to_pylist()[0]
+        group = self._group(location.path, location.group)
+        return group.slice(location.row, 1).to_pylist()[0]
 
     def _group(self, path: str, number: int) -> pa.Table:
         key = (path, number)

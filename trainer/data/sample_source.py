@@ -16,7 +16,7 @@ from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
-from trainer.data.index import Assigned, RowIndex, Spot, assign_buckets, read_index
+from trainer.data.index import Assigned, RowIndex, RowLocation, assign_buckets, read_index
 from trainer.data.pictures import Unreadable, decode_frames, decode_reference, subject_mask
 from trainer.data.reader import RowReader
 from trainer.data.source import BatchRequest, first_readable
@@ -50,20 +50,20 @@ class SampleSource:
         """Return which samples of a split go to which bucket."""
         return assign_buckets(self.index, self.index.rows_of(split), self._data)
 
-    def spots(self, index: int) -> tuple[Spot, ...]:
+    def locations(self, index: int) -> tuple[RowLocation, ...]:
         """Return where a sample is: one row."""
-        return (self.index.spot(index),)
+        return (self.index.location(index),)
 
     def rows(self, indices: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield samples as plain values, `columns` as Parquet names them."""
         reader = RowReader(self._folder, columns, self._data.cache_mib * 2**20)
         for index in indices:
-            yield reader.read(self.index.spot(int(index)))
+            yield reader.read(self.index.location(int(index)))
 
-    def maker(self, seed: int, training: bool) -> "PixelMaker":
+    def builder(self, seed: int, training: bool) -> "PixelBatchBuilder":
         """Return what decodes its batches, in this process or another."""
         reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
-        return PixelMaker(reader, self._data, seed, training)
+        return PixelBatchBuilder(reader, self._data, seed, training)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Pixels:
     subject: np.ndarray  # (F, H, W) uint8
 
 
-class PixelMaker:
+class PixelBatchBuilder:
     """Decodes samples into batches."""
 
     def __init__(self, reader: RowReader, data: DataConfig, seed: int, training: bool) -> None:
@@ -86,10 +86,12 @@ class PixelMaker:
     def make(self, request: BatchRequest) -> PixelBatch:
         """Decode a micro-batch. Raises ValueError when no stand-in of a place can be read."""
         loaded = [
-            first_readable(samples, lambda spots, place=place: self._load(spots, request, place))
-            for place, samples in zip(request.places, request.spots, strict=True)
+            first_readable(
+                samples, lambda locations, place=place: self._load(locations, request, place)
+            )
+            for place, samples in zip(request.places, request.locations, strict=True)
         ]
-        values = [each.value for each in loaded]
+        values = [sample.value for sample in loaded]
         return PixelBatch(
             step=request.step,
             places=request.places,
@@ -98,11 +100,11 @@ class PixelMaker:
             frames=_stack([value.frames for value in values]),
             references=_stack([value.references for value in values]),
             subject=_stack([value.subject for value in values]),
-            skipped=tuple(skipped for each in loaded for skipped in each.skipped),
+            skipped=tuple(skipped for sample in loaded for skipped in sample.skipped),
         )
 
-    def _load(self, spots: Sequence[Spot], request: BatchRequest, place: int) -> Pixels:
-        row = self._reader.read(spots[0])
+    def _load(self, locations: Sequence[RowLocation], request: BatchRequest, place: int) -> Pixels:
+        row = self._reader.read(locations[0])
         wanted = self._window(row, request, place)
         return decode_sample(row, wanted, self._references(row, request, place), request.bucket)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from trainer.data.batch import Bucket, LatentBatch, PixelBatch, SkippedSample
-from trainer.data.index import Assigned, Spot
+from trainer.data.index import Assigned, RowLocation
 from trainer.data.pictures import Unreadable
 
 Batch = PixelBatch | LatentBatch
@@ -19,10 +19,11 @@ class BatchRequest:
     step: int
     bucket: Bucket
     places: tuple[int, ...]
-    spots: tuple[tuple[tuple[Spot, ...], ...], ...]  # place -> its sample, then stand-ins -> rows
+    # of each place: those of its sample, then of the samples that may stand in; a sample's rows
+    locations: tuple[tuple[tuple[RowLocation, ...], ...], ...]
 
 
-class Maker(Protocol):
+class BatchBuilder(Protocol):
     """Makes batches; travels to the processes that decode."""
 
     def make(self, request: BatchRequest) -> Batch: ...
@@ -40,11 +41,11 @@ class SampleSet(Protocol):
         """Return which samples of a split go to which bucket."""
         ...
 
-    def spots(self, index: int) -> tuple[Spot, ...]:
+    def locations(self, index: int) -> tuple[RowLocation, ...]:
         """Return where a sample is; several rows are windows of it, one of which is drawn."""
         ...
 
-    def maker(self, seed: int, training: bool) -> Maker:
+    def builder(self, seed: int, training: bool) -> BatchBuilder:
         """Return what makes its batches; in training windows, references and changes are drawn."""
         ...
 
@@ -58,19 +59,19 @@ class LoadedSample(Generic[Value]):
 
 
 def first_readable(
-    samples: tuple[tuple[Spot, ...], ...], load: Callable[[tuple[Spot, ...]], Value]
+    samples: tuple[tuple[RowLocation, ...], ...], load: Callable[[tuple[RowLocation, ...]], Value]
 ) -> LoadedSample[Value]:
     """Load the first sample that can be read. Raises ValueError when none can."""
     skipped: list[SkippedSample] = []
-    for spots in samples:
+    for locations in samples:
         try:
-            value = load(spots)
+            value = load(locations)
         except Unreadable as error:
-            skipped.append(SkippedSample(spots[0].sample_id, str(error)))
+            skipped.append(SkippedSample(locations[0].sample_id, str(error)))
         else:
             return LoadedSample(value, tuple(skipped))
-    told = "; ".join(f"{each.sample_id}: {each.reason}" for each in skipped[:3])
+    first_three = "; ".join(f"{skip.sample_id}: {skip.reason}" for skip in skipped[:3])
     raise ValueError(
-        f"{len(skipped)} samples in a row cannot be read, the first: {told}. The dataset is "
+        f"{len(skipped)} samples in a row cannot be read, the first: {first_three}. The dataset is "
         "damaged: set data.verify=true to find damaged files, or curate it again"
     )

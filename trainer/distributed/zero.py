@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OptimizerConfig",
+    "Process",
     "Step",
     "ZeroConfig",
     "backward",
@@ -108,8 +109,16 @@ def load_deepspeed() -> ModuleType:
     return deepspeed
 
 
-def init_process_group(timeout: timedelta = _TIMEOUT) -> tuple[int, int, torch.device]:
-    """Join the launcher's processes, or be the only one. Returns (rank, world size, device).
+class Process(NamedTuple):
+    """Which of the launcher's processes this is, and its device."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+
+def init_process_group(timeout: timedelta = _TIMEOUT) -> Process:
+    """Join the launcher's processes, or be the only one.
 
     A process that waits longer than `timeout` for the others fails instead of hanging.
     """
@@ -130,7 +139,7 @@ def init_process_group(timeout: timedelta = _TIMEOUT) -> tuple[int, int, torch.d
                 backend, store=store, rank=0, world_size=1, timeout=timeout
             )
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False, timeout=timeout)
-    return torch.distributed.get_rank(), torch.distributed.get_world_size(), device
+    return Process(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
 
 
 def engine_config(
@@ -170,11 +179,11 @@ def engine_config(
     }
     if zero.precision == "bf16":  # sums of many micro-batches lose their tail in bf16
         config["data_types"] = {"grad_accum_dtype": "fp32"}
-    place = {"device": "cpu", "pin_memory": cuda}
+    on_host = {"device": "cpu", "pin_memory": cuda}
     if zero.offload != "none":
-        config["zero_optimization"]["offload_optimizer"] = place
+        config["zero_optimization"]["offload_optimizer"] = on_host
     if zero.offload == "optimizer+parameters":
-        config["zero_optimization"]["offload_param"] = place
+        config["zero_optimization"]["offload_param"] = on_host
     return config
 
 
@@ -204,15 +213,15 @@ def load_parameters(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor])
     One parameter at a time is whole, and only rank 0 reads `tensors` when parameters are spread,
     so the mapping may read from disk when asked.
     """
-    places = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    targets = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     missing = [name for name in model.state_dict() if name not in tensors]
-    unknown = [name for name in tensors if name not in places]
+    unknown = [name for name in tensors if name not in targets]
     if unknown:
         raise ValueError(f"the model has no {unknown[0]} ({len(unknown)} such tensors)")
     for name in tensors:
-        place = places[name]
-        with _whole(place) as shape, torch.no_grad():
-            if hasattr(place, "ds_id") and torch.distributed.get_rank() != 0:
+        target = targets[name]
+        with _whole(target) as shape, torch.no_grad():
+            if hasattr(target, "ds_id") and torch.distributed.get_rank() != 0:
                 continue
             tensor = tensors[name]
             if tensor.shape != shape:
@@ -220,17 +229,18 @@ def load_parameters(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor])
                     f"{name} has shape {tuple(tensor.shape)}, the model's is {tuple(shape)}: "
                     "these weights are of another model"
                 )
-            place.copy_(tensor)
+            target.copy_(tensor)
     return missing
 
 
 @contextmanager
-def _whole(place: torch.Tensor) -> Iterator[torch.Size]:
-    if not hasattr(place, "ds_id"):
-        yield place.shape
+def _whole(tensor: torch.Tensor) -> Iterator[torch.Size]:
+    """Gather a parameter that is spread over processes; yield its whole shape."""
+    if not hasattr(tensor, "ds_id"):
+        yield tensor.shape
         return
-    with load_deepspeed().zero.GatheredParameters([place], modifier_rank=0):
-        yield place.shape
+    with load_deepspeed().zero.GatheredParameters([tensor], modifier_rank=0):
+        yield tensor.shape
 
 
 def make_engine(

@@ -88,8 +88,8 @@ class Encoders:
 
 def load_encoders(config: EncoderConfig, device: torch.device | str = "cpu") -> Encoders:
     """Load the encoders; what needs no weights needs nothing but torch."""
-    place = str(device)
-    return Encoders(load_codec(config, place), _text(config, place), _image(config, place))
+    name = str(device)
+    return Encoders(load_codec(config, name), _text(config, name), _image(config, name))
 
 
 def load_codec(config: EncoderConfig, device: torch.device | str = "cpu") -> VideoCodec:

@@ -12,7 +12,7 @@ from schemas.latents import LATENTS_VERSION, Latent, LatentIndex, NullText, Numb
 from schemas.settings import check_settings, setting
 from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig, bucket_name
-from trainer.data.index import Spot
+from trainer.data.index import RowLocation
 from trainer.data.sample_source import SampleSource
 from trainer.data.tensors import item_bytes
 from trainer.encoders import EncoderConfig
@@ -48,7 +48,7 @@ class LatentUnit:
 
     unit_id: str
     bucket: Bucket
-    spots: tuple[Spot, ...]
+    locations: tuple[RowLocation, ...]
     size_bytes: int  # of its latents, about
 
 
@@ -124,20 +124,26 @@ class EncodingPlan:
                     self.recipe.encoding.unit_samples, self.recipe.encoding.unit_mib * 2**20 // size
                 ),
             )
-            for spots in self._by_file(rows, most):
-                places = [(spot.group, spot.row) for spot in spots]
-                parts = (self.recipe.depends_on(bucket, fingerprint), sha256[spots[0].path], places)
-                units.append(LatentUnit(content_id(*parts), bucket, spots, size * len(spots)))
+            for locations in self._by_file(rows, most):
+                places = [(location.group, location.row) for location in locations]
+                parts = (
+                    self.recipe.depends_on(bucket, fingerprint),
+                    sha256[locations[0].path],
+                    places,
+                )
+                units.append(
+                    LatentUnit(content_id(*parts), bucket, locations, size * len(locations))
+                )
         return units
 
-    def _by_file(self, rows: np.ndarray, most: int) -> Iterator[tuple[Spot, ...]]:
-        held: list[Spot] = []
+    def _by_file(self, rows: np.ndarray, most: int) -> Iterator[tuple[RowLocation, ...]]:
+        held: list[RowLocation] = []
         for row in rows:
-            spot = self.source.index.spot(int(row))
-            if held and (len(held) == most or held[-1].path != spot.path):
+            location = self.source.index.location(int(row))
+            if held and (len(held) == most or held[-1].path != location.path):
                 yield tuple(held)
                 held = []
-            held.append(spot)
+            held.append(location)
         if held:
             yield tuple(held)
 
@@ -162,8 +168,8 @@ class EncodingPlan:
         for bucket, rows in self.assigned().items():
             size = sample_bytes(bucket, encoders, encoding)
             total += size * len(rows)
-            each = f"{len(rows)} samples of about {_amount(size)}"
-            lines.append(f"  {bucket_name(bucket)}: {each}, {_amount(size * len(rows))}")
+            samples = f"{len(rows)} samples of about {_amount(size)}"
+            lines.append(f"  {bucket_name(bucket)}: {samples}, {_amount(size * len(rows))}")
         left_out = ", ".join(f"{number} {why}" for why, number in self.left_out().items())
         return "\n".join(
             [

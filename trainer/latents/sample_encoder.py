@@ -50,7 +50,7 @@ class SampleEncoder:
         if not stored:
             raise Unreadable("the sample has no reference")
         pictures = np.stack(
-            [make_reference(each, bucket, ReferenceChange(), data) for each in stored]
+            [make_reference(reference, bucket, ReferenceChange(), data) for reference in stored]
         )
         first = take_frames(sample["num_frames"], sample["fps"], bucket.frames, data)
         room = sample["num_frames"] - first[-1]

@@ -73,11 +73,11 @@ class UnitEncoder:
         splits: dict[str, int] = {}
         skipped: list[SkippedSample] = []
         rows: list[Latent] = []
-        for spot in unit.spots:
+        for location in unit.locations:
             try:
-                made = list(self._loaded().rows(self._reader.read(spot), unit.bucket))
+                made = list(self._loaded().rows(self._reader.read(location), unit.bucket))
             except Unreadable as error:
-                skipped.append(SkippedSample(spot.sample_id, str(error)))
+                skipped.append(SkippedSample(location.sample_id, str(error)))
                 continue
             splits[made[0].split] = splits.get(made[0].split, 0) + 1
             rows += made

@@ -4,11 +4,16 @@ In: noisy latents, text and image features, reference latents. Out: velocities. 
 trainer's other packages.
 """
 
-from trainer.model.block import Memory
+from trainer.model.block import ReferenceKV
 from trainer.model.transformer import (
     ContextAnyoneOutput,
     ContextAnyoneTransformer3DModel,
     ReferenceCache,
 )
 
-__all__ = ["ContextAnyoneOutput", "ContextAnyoneTransformer3DModel", "Memory", "ReferenceCache"]
+__all__ = [
+    "ContextAnyoneOutput",
+    "ContextAnyoneTransformer3DModel",
+    "ReferenceCache",
+    "ReferenceKV",
+]

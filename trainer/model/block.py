@@ -37,8 +37,8 @@ class Projected(NamedTuple):
     value: torch.Tensor
 
 
-class Memory(NamedTuple):
-    """What the video reads of the reference in one block; all that a cache must keep."""
+class ReferenceKV(NamedTuple):
+    """Keys and values of the reference in one block: all that a cache must hold."""
 
     key: torch.Tensor  # (B, N_r, heads, head_dim), rotated
     value: torch.Tensor
@@ -47,15 +47,15 @@ class Memory(NamedTuple):
     rotation: Rotation
 
 
-class Keep(NamedTuple):
-    """Which rows see the reference, and which the image tokens; None is all of them."""
+class ConditionMask(NamedTuple):
+    """Which rows of a batch see which condition; None is all of them."""
 
-    rows: Sequence[bool] | None = None
+    rows: Sequence[bool] | None = None  # that see the reference, known on the host
     reference: torch.Tensor | None = None  # (B, 1, 1), the same as 0 and 1
     image: torch.Tensor | None = None  # (B, 1, 1, 1)
 
 
-ALL_KEPT = Keep()
+NOTHING_DROPPED = ConditionMask()
 
 
 class ContextAnyoneBlock(WanTransformerBlock):
@@ -94,59 +94,69 @@ class ContextAnyoneBlock(WanTransformerBlock):
         video: Stream | None,
         reference: Stream | None,
         image: torch.Tensor | None = None,
-        memory: Memory | None = None,
-        keep: Keep = ALL_KEPT,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, Memory | None]:
+        reference_kv: ReferenceKV | None = None,
+        mask: ConditionMask = NOTHING_DROPPED,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, ReferenceKV | None]:
         """Return the tokens of both streams, and what the video reads of the reference.
 
         Args:
             video: the noisy video; None to let the reference pass alone.
-            reference: the reference; None with a memory, or for plain text-to-video.
+            reference: the reference; None with reference_kv, or for plain text-to-video.
             image: image tokens (B, T, D).
-            memory: what an earlier pass of the same reference returned.
-            keep: rows that see the reference and the image tokens.
+            reference_kv: what an earlier pass of the same reference returned.
+            mask: rows that see the reference and the image tokens.
         """
-        tokens = anchor = None
-        picture = self._project_image(image)
-        seen = self._project(video) if video is not None else None
+        video_tokens = reference_tokens = None
+        image_kv = self._project_image(image)
+        projected_video = self._project(video) if video is not None else None
         if reference is not None:
-            asked = self._project(reference)
-            memory = self._remember(asked, reference.rotation)
-            anchor = self._add_attended(reference, self._reference_heads(asked, seen, keep))
-            del asked  # not alive through the feed-forward: a quarter of sampling's memory
-            anchor = self._finish(reference, anchor, picture, keep)
-        if video is not None and seen is not None:
-            tokens = self._add_attended(video, self._video_heads(seen, memory, keep))
-            if memory is not None and self.emphasize is not None:
-                tokens = tokens + self._emphasis(self.emphasize, seen, video, memory, keep)
-            del seen
-            tokens = self._finish(video, tokens, picture, keep)
-        return tokens, anchor, memory
+            projected = self._project(reference)
+            reference_kv = self._keys_and_values(projected, reference.rotation)
+            reference_tokens = self._add_attended(
+                reference, self._reference_heads(projected, projected_video, mask)
+            )
+            del projected  # dead before the feed-forward: a quarter of sampling's memory
+            reference_tokens = self._finish(reference, reference_tokens, image_kv, mask)
+        if video is not None and projected_video is not None:
+            video_tokens = self._add_attended(
+                video, self._video_heads(projected_video, reference_kv, mask)
+            )
+            if reference_kv is not None and self.emphasize is not None:
+                video_tokens = video_tokens + self._emphasis(
+                    self.emphasize, projected_video.normed, video, reference_kv, mask
+                )
+            del projected_video
+            video_tokens = self._finish(video, video_tokens, image_kv, mask)
+        return video_tokens, reference_tokens, reference_kv
 
     def _project(self, stream: Stream) -> Projected:
         shift, scale, *_ = self._modulation(stream.modulation)
         normed = (self.norm1(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
         return Projected(normed, *project(self.attn1, normed, stream.rotation))
 
-    def _remember(self, reference: Projected, rotation: Rotation) -> Memory:
+    def _keys_and_values(self, reference: Projected, rotation: Rotation) -> ReferenceKV:
         emphasis = (None, None)
         if self.emphasize is not None:
             emphasis = self.emphasize.keys_of(reference.normed)
-        return Memory(reference.key, reference.value, *emphasis, rotation)
+        return ReferenceKV(reference.key, reference.value, *emphasis, rotation)
 
     def _reference_heads(
-        self, reference: Projected, video: Projected | None, keep: Keep
+        self, reference: Projected, video: Projected | None, mask: ConditionMask
     ) -> torch.Tensor:
         own = (reference.key, reference.value)
         if video is None or not self.symmetric:
             return attend(reference.query, *own, self.attn1)
-        return attend_both(reference.query, own, (video.key, video.value), self.attn1, keep.rows)
+        return attend_both(reference.query, own, (video.key, video.value), self.attn1, mask.rows)
 
-    def _video_heads(self, video: Projected, memory: Memory | None, keep: Keep) -> torch.Tensor:
+    def _video_heads(
+        self, video: Projected, reference_kv: ReferenceKV | None, mask: ConditionMask
+    ) -> torch.Tensor:
         own = (video.key, video.value)
-        if memory is None:
+        if reference_kv is None:
             return attend(video.query, *own, self.attn1)
-        return attend_both(video.query, own, (memory.key, memory.value), self.attn1, keep.rows)
+        return attend_both(
+            video.query, own, (reference_kv.key, reference_kv.value), self.attn1, mask.rows
+        )
 
     def _add_attended(self, stream: Stream, heads: torch.Tensor) -> torch.Tensor:
         gate = self._modulation(stream.modulation)[2]
@@ -156,30 +166,30 @@ class ContextAnyoneBlock(WanTransformerBlock):
     def _emphasis(
         self,
         emphasize: EmphasizeAttention,
-        seen: Projected,
+        normed: torch.Tensor,
         video: Stream,
-        memory: Memory,
-        keep: Keep,
+        reference_kv: ReferenceKV,
+        mask: ConditionMask,
     ) -> torch.Tensor:
-        assert memory.emphasis_key is not None, "this block remembers emphasis keys"
-        assert memory.emphasis_value is not None, "this block remembers emphasis values"
-        rotations = (video.rotation, memory.rotation) if self.rotate_emphasis else None
+        assert reference_kv.emphasis_key is not None, "a block with emphasis keeps its keys"
+        assert reference_kv.emphasis_value is not None, "a block with emphasis keeps its values"
+        rotations = (video.rotation, reference_kv.rotation) if self.rotate_emphasis else None
         emphasis = emphasize(
-            seen.normed, memory.emphasis_key, memory.emphasis_value, self.attn1, rotations
+            normed, reference_kv.emphasis_key, reference_kv.emphasis_value, self.attn1, rotations
         )
-        if keep.reference is not None:
-            emphasis = emphasis * keep.reference.to(emphasis.dtype)
+        if mask.reference is not None:
+            emphasis = emphasis * mask.reference.to(emphasis.dtype)
         return emphasis.type_as(video.tokens)
 
     def _finish(
         self,
         stream: Stream,
         tokens: torch.Tensor,
-        picture: tuple[torch.Tensor, torch.Tensor] | None,
-        keep: Keep,
+        image_kv: tuple[torch.Tensor, torch.Tensor] | None,
+        mask: ConditionMask,
     ) -> torch.Tensor:
         """Cross-attention and feed-forward."""
-        tokens = tokens + self._cross_attend(tokens, stream.text, picture, keep.image)
+        tokens = tokens + self._cross_attend(tokens, stream.text, image_kv, mask.image)
         *_, shift, scale, gate = self._modulation(stream.modulation)
         normed = (self.norm3(tokens.float()) * (1 + scale) + shift).type_as(tokens)
         return (tokens.float() + self.ffn(normed).float() * gate).type_as(tokens)
@@ -199,7 +209,7 @@ class ContextAnyoneBlock(WanTransformerBlock):
         self,
         tokens: torch.Tensor,
         text: torch.Tensor | None,
-        picture: tuple[torch.Tensor, torch.Tensor] | None,
+        image_kv: tuple[torch.Tensor, torch.Tensor] | None,
         keep_image: torch.Tensor | None,
     ) -> torch.Tensor:
         """Read the text, and apart from it the image tokens, as Wan's image-to-video model does."""
@@ -211,9 +221,11 @@ class ContextAnyoneBlock(WanTransformerBlock):
             key = split_heads(attention.norm_k(attention.to_k(text)), attention.heads)
             value = split_heads(attention.to_v(text), attention.heads)
             read.append(attend(query, key, value, attention))
-        if picture is not None:
-            seen = attend(query, *picture, attention)
-            read.append(seen if keep_image is None else seen * keep_image.to(seen.dtype))
+        if image_kv is not None:
+            from_image = attend(query, *image_kv, attention)
+            if keep_image is not None:
+                from_image = from_image * keep_image.to(from_image.dtype)
+            read.append(from_image)
         heads = sum(read[1:], read[0]) if read else torch.zeros_like(query)
         return output(attention, heads, tokens.dtype)
 

@@ -55,7 +55,7 @@ def new_module(name: str) -> str | None:
 
 @contextlib.contextmanager
 def _quiet_diffusers() -> Iterator[None]:
-    """Keep back its list of every missing weight; ours is shorter."""
+    """Hold back its list of every missing weight; ours is shorter."""
     chatty = logging.getLogger("diffusers.models.modeling_utils")
     level = chatty.level
     chatty.setLevel(logging.ERROR)

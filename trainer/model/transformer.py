@@ -23,12 +23,12 @@ from diffusers.utils.outputs import BaseOutput
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.model.block import ContextAnyoneBlock, Keep, Memory, Stream
+from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Stream
 from trainer.model.fields import check_fields
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
 
-ReferenceCache = tuple[Memory, ...]  # one per block
+ReferenceCache = tuple[ReferenceKV, ...]  # one per block
 
 
 @dataclass
@@ -115,13 +115,18 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         self.patch_size, self.gap = patch_size, gap
         self.diagonal = spatial_offset == "diagonal"
         self.prompt_reaches_reference = reference_text == "prompt"
-        state = {
-            "information_flow": (information_flow, "asymmetric"),
-            "reference_noise": (reference_noise, "clean"),
-            "reference_text": (reference_text, "none"),
-            "spatial_offset": (spatial_offset, "none"),
+        # Under these, what the reference becomes depends on the video, its noise or the prompt.
+        uncacheable = {
+            "information_flow": "symmetric",
+            "reference_noise": "shared",
+            "reference_text": "prompt",
+            "spatial_offset": "diagonal",
         }
-        self.obstacles = [f"{key}={seen}" for key, (seen, good) in state.items() if seen != good]
+        self.uncacheable_settings = [
+            f"{name}={choice}"
+            for name, choice in uncacheable.items()
+            if self.config[name] == choice
+        ]
         self.gradient_checkpointing = False
         self.checkpoint_every = 1
 
@@ -154,15 +159,15 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         text, image = self._embed_conditions(encoder_hidden_states, image_embeds)
         video = self._open_video(hidden_states, timestep, text, encoder_hidden_states)
         anchor = self._open_reference(reference, reference_timestep, text, hidden_states)
-        keep = _keep(keep_reference, keep_image, self.device)
+        mask = _condition_mask(keep_reference, keep_image, self.device)
         cache = []
         for index, block in enumerate(self.blocks):
-            memory = None if reference_cache is None else reference_cache[index]
+            reference_kv = None if reference_cache is None else reference_cache[index]
             run = self._runner(index, block)
-            tokens, anchor_tokens, memory = run(video, anchor, image, memory, keep)
+            tokens, anchor_tokens, reference_kv = run(video, anchor, image, reference_kv, mask)
             video = video and video._replace(tokens=tokens)
             anchor = anchor and anchor._replace(tokens=anchor_tokens)
-            cache += [memory] if return_cache else []
+            cache += [reference_kv] if return_cache else []
         return ContextAnyoneOutput(
             sample=self._close(video, hidden_states),
             reference=self._close(anchor, reference),
@@ -177,10 +182,11 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         Raises:
             ValueError: when the reference's features depend on the video, its noise or the prompt.
         """
-        if self.obstacles:
+        if self.uncacheable_settings:
             raise ValueError(
-                "a reference can be cached only when its features depend on nothing else, and "
-                f"{', '.join(self.obstacles)} makes them; pass the reference at every step"
+                "a reference can be cached only when its features depend on nothing else, which "
+                f"{', '.join(self.uncacheable_settings)} does not allow; pass the reference at "
+                "every step"
             )
         output = self(
             None, None, None, reference=reference, image_embeds=image_embeds, return_cache=True
@@ -287,12 +293,12 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
-def _keep(
+def _condition_mask(
     reference: Sequence[bool] | None, image: Sequence[bool] | None, device: torch.device
-) -> Keep:
+) -> ConditionMask:
     """Put the masks of dropped rows on the device, once for all blocks."""
     rows = None if reference is None or all(reference) else tuple(reference)
-    return Keep(
+    return ConditionMask(
         rows=rows,
         reference=None if rows is None else torch.tensor(rows, device=device).view(-1, 1, 1),
         image=None

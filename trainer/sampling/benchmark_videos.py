@@ -92,7 +92,8 @@ def _frames(
     pipeline: ContextAnyonePipeline, item: Item, folder: Path, config: GenerationConfig
 ) -> Any:
     pictures = [
-        open_picture(folder / one.path) for one in item.main.references[: config.references]
+        open_picture(folder / reference.path)
+        for reference in item.main.references[: config.references]
     ]
     made = pipeline(
         item.prompt,
@@ -105,7 +106,7 @@ def _frames(
 
 
 def _record(item: Item, config: GenerationConfig, made_by: dict[str, Any]) -> dict[str, Any]:
-    references = [one.sha256 for one in item.main.references[: config.references]]
+    references = [reference.sha256 for reference in item.main.references[: config.references]]
     own = {"item": item.item_id, "prompt": item.prompt, "seed": item.seed}
     return own | {"references": references, "made_by": made_by}
 

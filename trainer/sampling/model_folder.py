@@ -134,7 +134,7 @@ def _filled(cls: Any, values: Any, path: Path) -> Any:
     """Make a dataclass of values from a file; unknown keys and wrong types are refused."""
     if not isinstance(values, dict):
         raise ValueError(f"{path}: {cls.__name__} must be an object, got {values!r}")
-    known = {one.name: one.default for one in fields(cls)}
+    known = {field.name: field.default for field in fields(cls)}
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"{path}: unknown key {name!r}; known are {', '.join(known)}")

@@ -127,15 +127,15 @@ class ContextAnyonePipeline:
         _check_output_type(output_type)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         size = self._size(height, width, num_frames)
-        asked = {
+        settings = {
             "steps": num_inference_steps,
             "guidance": guidance,
             "text_guidance": text_guidance,
             "reference_guidance": reference_guidance,
             "shift": shift,
         }
-        given = {name: value for name, value in asked.items() if value is not None}
-        config = replace(self.published.sampling, **given)
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        config = replace(self.published.sampling, **chosen)
         latents = self.generate(
             prompts,
             None if reference is None else stack_references(reference, len(prompts), size),
@@ -237,7 +237,7 @@ def latent_shape(codec: VideoCodec, size: VideoSize) -> tuple[int, int, int, int
 
 def decode_frames(codec: VideoCodec, latents: torch.Tensor) -> np.ndarray:
     """Decode latents (B, C, f, h, w) to frames (B, F, H, W, 3) float32 in [0, 1], on the CPU."""
-    videos = [codec.decode(one[None])[0].float().cpu() for one in latents]
+    videos = [codec.decode(video[None])[0].float().cpu() for video in latents]
     return ((torch.stack(videos) + 1) / 2).permute(0, 2, 3, 4, 1).contiguous().numpy()
 
 

@@ -53,8 +53,9 @@ def stack_references(
             f"every prompt of a batch needs the same number of references, at least 1; got "
             f"{counts}; make the videos one after another"
         )
-    fitted = {id(one): fit_reference(one, size.height, size.width) for row in rows for one in row}
-    return np.stack([np.stack([fitted[id(one)] for one in row]) for row in rows])
+    pictures = {id(picture): picture for row in rows for picture in row}  # shared ones fitted once
+    fitted = {key: fit_reference(p, size.height, size.width) for key, p in pictures.items()}
+    return np.stack([np.stack([fitted[id(picture)] for picture in row]) for row in rows])
 
 
 def fit_reference(image: Image.Image, height: int, width: int) -> np.ndarray:

@@ -73,9 +73,9 @@ class Conditions:
                 f"text, got {tuple(self.null_text.shape)}"
             )
         for name in ("reference", "image"):
-            given = getattr(self, name)
-            if given is not None and len(given) != batch:
-                raise ValueError(f"{name} is of {len(given)} videos, the text of {batch}")
+            condition = getattr(self, name)
+            if condition is not None and len(condition) != batch:
+                raise ValueError(f"{name} is of {len(condition)} videos, the text of {batch}")
 
 
 def make_scheduler(shift: float) -> "UniPCMultistepScheduler":
@@ -100,7 +100,7 @@ def draw_noise(shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
     if len(generator) != shape[0]:
         raise ValueError(f"{shape[0]} videos need as many generators, got {len(generator)}")
-    return torch.cat([torch.randn((1, *shape[1:]), generator=each) for each in generator])
+    return torch.cat([torch.randn((1, *shape[1:]), generator=own) for own in generator])
 
 
 @torch.no_grad()
@@ -158,7 +158,7 @@ class _Denoiser:
         if model.config.reference_noise == "shared":
             noise = draw_noise(tuple(self.reference.shape), generator)
             self.noise = noise.to(self.reference.device)
-        elif use_cache and not model.obstacles:
+        elif use_cache and not model.uncacheable_settings:
             self.cache = model.cache_reference(self.reference.to(self.dtype), self.image)
 
     def velocity(self, branch: str, latents: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -156,7 +156,7 @@ def _draw(lines: Sequence[_Line], num_references: int, caption: str) -> Image.Im
     bottom = below + (LABEL_HEIGHT if caption else 0) + MARGIN // 2
     strip = Image.new("RGB", (width, bottom), PAPER)
     for place, image in enumerate(drawn):
-        strip.paste(image, (MARGIN, MARGIN + sum(one.height for one in drawn[:place])))
+        strip.paste(image, (MARGIN, MARGIN + sum(above.height for above in drawn[:place])))
     if caption:
         font = ImageFont.load_default(LABEL_SIZE)
         text = _shortened(caption, font, width - 2 * MARGIN)

@@ -68,9 +68,9 @@ def save_checkpoint(
         _together(lambda: _prepare(partial) if first else None, OSError)
         written = _together(lambda: _write(engine, partial, step, state, ema), OSError)
         found = _together(lambda: {path.name: describe(path) for path in written}, OSError)
-        everyone: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
-        dist.all_gather_object(everyone, found)
-        files = {name: entry for one in everyone for name, entry in one.items()}
+        gathered: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
+        dist.all_gather_object(gathered, found)
+        files = {name: entry for described in gathered for name, entry in described.items()}
         boundary("hashed")
         published = _together(
             lambda: publish(run, step, partial, files) if first else None, OSError
@@ -96,9 +96,9 @@ def _together(action: Callable[[], _Result], error: type[Exception]) -> _Result:
         problem = str(caught) or type(caught).__name__
     problems = [""] * dist.get_world_size()
     dist.all_gather_object(problems, problem)
-    seen = [f"process {rank}: {text}" for rank, text in enumerate(problems) if text]
-    if seen:
-        raise error(seen[0] if dist.get_world_size() > 1 else problem)
+    failed = [f"process {rank}: {text}" for rank, text in enumerate(problems) if text]
+    if failed:
+        raise error(failed[0] if dist.get_world_size() > 1 else problem)
     return result  # pyright: ignore[reportReturnType]
 
 

@@ -58,8 +58,8 @@ def check_pickle(path: Path) -> None:
 @contextmanager
 def plain_path(folder: Path) -> Iterator[Path]:
     """Give a folder a path that DeepSpeed can take for a glob pattern and a regular expression."""
-    with tempfile.TemporaryDirectory(prefix="contextanyone_") as place:
-        link = Path(place) / folder.name
+    with tempfile.TemporaryDirectory(prefix="contextanyone_") as temporary:
+        link = Path(temporary) / folder.name
         link.symlink_to(folder.absolute(), target_is_directory=True)
         yield link
 

@@ -111,5 +111,5 @@ def _joined(saved: list[dict[str, Any]], name: str) -> torch.Tensor:
     if whole is not None and (shape is None or whole.shape == shape):
         return whole
     assert shape is not None, "stage 3 saves the shape of every frozen parameter"
-    flat = torch.cat([one["frozen_param_fragments"][name].flatten() for one in saved])
+    flat = torch.cat([state["frozen_param_fragments"][name].flatten() for state in saved])
     return flat[: shape.numel()].view(shape)  # the last share is padded

@@ -106,9 +106,9 @@ def _listed(index: Path) -> list[str]:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{index} is no index of safetensors files: {error!r}") from error
     for name in names:
-        place = index.parent / str(name)
+        file = index.parent / str(name)
         plain = isinstance(name, str) and Path(name).name == name
-        if not plain or place.suffix != ".safetensors" or not place.is_file():
+        if not plain or file.suffix != ".safetensors" or not file.is_file():
             raise ValueError(f"{index} names {name!r}, which is no .safetensors file beside it")
     return sorted(names)
 

@@ -59,10 +59,10 @@ def test_they_equal_encoding_during_training(dataset):
     encoders = load_encoders(EncoderConfig())
     stored = LatentSource(dataset, LATENTS, encoders.fingerprint)
     fresh = SampleSource(dataset, PIXELS)
-    names = [fresh.index.spot(row).sample_id for row in range(len(fresh.index))]
+    names = [fresh.index.location(row).sample_id for row in range(len(fresh.index))]
     buckets = training_buckets(stored, LATENTS)
     [bucket] = buckets
-    wanted = [stored.spots(int(index))[0].sample_id for index in buckets[bucket]]
+    wanted = [stored.locations(int(index))[0].sample_id for index in buckets[bucket]]
     same = {bucket: [names.index(name) for name in wanted]}  # both sources in the same order
     for ours, pixels in zip(
         load(dataset, LATENTS), load(dataset, PIXELS, buckets=same), strict=True

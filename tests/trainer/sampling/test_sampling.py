@@ -104,7 +104,7 @@ class Counting:
 
     def __init__(self, model):
         self.model, self.config, self.dtype = model, model.config, model.dtype
-        self.obstacles = model.obstacles
+        self.uncacheable_settings = model.uncacheable_settings
         self.calls: list[set[str]] = []
         self.cached = 0
 
