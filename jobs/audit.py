@@ -16,8 +16,10 @@ from typing import NoReturn
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
 
-from pipeline.execution.cluster import leave
+    begin("audit")
+
 
 NO_DATASET, INTERRUPTED = 3, 130
 
@@ -31,9 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog="audit.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("dataset", help="a folder, an fsspec URL, or one version's manifests/000N.json")
     add("--report", type=Path, default=Path("audit"), metavar="FOLDER", help="written to (audit/)")
@@ -66,13 +66,6 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"audit: {error}", file=sys.stderr)
         return NO_DATASET
-    except ModuleNotFoundError as error:
-        print(f'audit: {error}; pip install -e ".[audit]"', file=sys.stderr)
-        return NO_DATASET
     except KeyboardInterrupt:
         print("audit: interrupted; the dataset was not changed", file=sys.stderr)
         return INTERRUPTED
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -9,6 +9,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("benchmark")
 
 from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
@@ -16,7 +19,7 @@ from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="benchmark.py", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("output", type=Path, help="the folder of the evaluation set")
     parser.add_argument("--name", default=ItemsConfig.name, help="stands in every result")
@@ -51,7 +54,3 @@ def main() -> int:
     print(f"{len(made.items)} items of {identities} identities in {arguments.output}")
     print(f"prompts {made.prompts_sha256[:12]}, from {', '.join(made.splits)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

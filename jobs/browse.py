@@ -9,19 +9,18 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("browse")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="browse.py", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("--port", type=int, default=8421, help="0 takes a free one (8421)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     arguments = parser.parse_args()
-    try:
-        from pipeline.browse.serve import serve
-    except ModuleNotFoundError as error:
-        print(f'browse: {error}: pip install -e ".[audit]"', file=sys.stderr)
-        return 2
+    from pipeline.browse.serve import serve
     from pipeline.dataset.store import open_store
 
     try:
@@ -32,7 +31,3 @@ def main() -> int:
     except KeyboardInterrupt:
         pass
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

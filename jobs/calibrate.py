@@ -14,6 +14,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("calibrate")
 
 import yaml
 
@@ -70,10 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
 def main() -> int:
     try:
         return run(parse(sys.argv[1:]))
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

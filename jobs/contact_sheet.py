@@ -9,6 +9,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("contact-sheet")
 
 from pipeline.browse.contact_sheet import draw_contact_sheet
 from pipeline.dataset.commit import read_manifest
@@ -17,7 +20,7 @@ from pipeline.dataset.store import open_store
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="contact_sheet.py", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("picture", help="the PNG to write")
     parser.add_argument("--rows", type=int, default=24, help="most samples drawn (24)")
@@ -36,7 +39,3 @@ def main() -> int:
         return 2
     print(f"wrote {arguments.picture}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,57 +8,67 @@ Run the same command again to go on after an interruption. Exit codes: 0 done, 1
 """
 
 import sys
-from dataclasses import fields
+from argparse import ArgumentTypeError
+from dataclasses import asdict
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
 
-from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.typing import register_type
+    begin("curate")
+
+from jsonargparse import Namespace
 
 from pipeline.curation.curation_config import CurationConfig
-from pipeline.curation.flags import expand_settings
+from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
-from pipeline.execution.cluster import leave
-from schemas.reasons import PairKind
-
-
-def _kind(text: str) -> PairKind:
-    if text not in list(PairKind):
-        raise ValueError(f"must be one of {', '.join(PairKind)}, got {text!r}")
-    return PairKind(text)
-
-
-register_type(PairKind, serializer=str, deserializer=_kind)  # else by the names of its members
+from schemas.old_settings import current_settings
+from schemas.settings_parser import SettingsParser, read_settings
 
 
 def parse(arguments: list[str]) -> Namespace:
     """Read flags and the YAML file; unknown keys are refused by name."""
-    parser = ArgumentParser(
-        prog="curate.py",
-        usage="curate.py --input VIDEOS … --output DATASET [--engines PRESET] [--set a.b=value] …",
-        description=(__doc__ or "").split("\n\n")[0],
+    parser = SettingsParser(
+        "curate",
+        (__doc__ or "").split("\n\n")[0],
+        "--input VIDEOS … --output DATASET [--engines PRESET] [--set NAME=VALUE] …",
+        closing="Run the same command again to go on after an interruption.",
+        renamed=current_settings,
     )
-    sources = "videos, folders, globs, or a manifest (.csv, .jsonl, .parquet) with a column uri"
-    parser.add_argument("--input", nargs="+", action="extend", required=True, help=sources)
-    parser.add_argument("--output", required=True, help="the dataset: a folder or an fsspec URL")
-    parser.add_argument("--config", action="config", help="settings as YAML")
-    parser.add_argument(
-        "--licence-policy",
-        choices=POLICIES,
-        default="research",
-        help="commercial refuses engines whose weights may not be used commercially",
-    )
-    parser.add_argument("--models", help=f"a folder of weights, before those of {FOLDERS}")
-    parser.add_argument("--limit", type=int, default=None, help="take only the first n videos")
-    parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
-    parser.add_argument("--retry-failed", action="store_true", help="look again at failed videos")
-    parser.add_argument("--replace", action="store_true", help="drop videos that are no input now")
-    parser.add_argument("--restart", action="store_true", help="empty the output and begin again")
-    parser.add_class_arguments(CurationConfig, nested_key=None)
-    return parser.instantiate(parser.parse_args(expand_settings(arguments)))
+    sources = "videos, folders, globs, or lists (.csv, .jsonl, .parquet) with a column uri"
+    many = {"nargs": "+", "action": "extend"}
+    parser.flag("--input", "VIDEOS …", sources, required=True, **many)
+    parser.flag("--output", "DATASET", "a folder or an fsspec URL", required=True)
+    presets = f"who does what: {', '.join(PRESETS)} (embedded, which needs no weights)"
+    parser.shortcut("--engines", "PRESET", presets, _engine_words)
+    parser.flag("--models", "FOLDER", f"of weights, before those of {FOLDERS}")
+    policy = "research, or commercial: refuses weights that may not be used commercially (research)"
+    parser.flag("--licence-policy", "NAME", policy, choices=POLICIES, default="research")
+    parser.flag("--limit", "N", "take only the first n videos", type=_count)
+    parser.flag("--dry-run", "", "show the plan and change nothing", action="store_true")
+    parser.flag("--retry-failed", "", "look again at videos that failed", action="store_true")
+    parser.flag("--replace", "", "leave out videos that are no input now", action="store_true")
+    parser.flag("--restart", "", "empty the output and begin again", action="store_true")
+    parser.add_settings(CurationConfig)
+    return parser.parse(arguments)
+
+
+def _engine_words(name: str) -> list[str]:
+    """Return what `--engines NAME` stands for; scorers stay as they are set."""
+    preset = engines_preset(name)
+    words = []
+    for section, engines in (("observe", preset.observing), ("pair", preset.pairing)):
+        named = {task: engine for task, engine in asdict(engines).items() if engine}
+        words += [f"--{section}.engines.{task}={engine}" for task, engine in named.items()]
+    return words
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    return int(text)
 
 
 def run(arguments: Namespace) -> int:
@@ -68,9 +78,7 @@ def run(arguments: Namespace) -> int:
 
     if arguments.models:
         use_folder(arguments.models)
-    config = CurationConfig(
-        **{field.name: arguments[field.name] for field in fields(CurationConfig)}
-    )
+    config = read_settings(arguments, CurationConfig)
     if arguments.licence_policy != "research":
         check_licences(engine_infos(config.engines.chosen), arguments.licence_policy)
     videos = list_inputs(arguments.input)[: arguments.limit]
@@ -96,7 +104,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("curate: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    leave(main())

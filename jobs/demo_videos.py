@@ -9,12 +9,15 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("demo-videos")
 
 from pipeline.pictures.demo_video import write_demo_reference, write_demo_videos
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="demo_videos.py", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--reference", type=Path, help="also write a picture of the character here")
     arguments = parser.parse_args()
@@ -26,7 +29,3 @@ def main() -> int:
         print(f"demo_videos: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

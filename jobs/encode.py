@@ -14,10 +14,13 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("encode")
 
 from jsonargparse import Namespace
 
-from pipeline.execution.cluster import ClusterConfig, leave
+from pipeline.execution.cluster import ClusterConfig
 from schemas.settings_parser import SettingsParser, read_settings
 from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig
 from trainer.train import preset_words
@@ -79,7 +82,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("encode: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -13,6 +13,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("evaluate")
 
 from pipeline.evaluate.measurers import FACE_ENGINES
 from pipeline.evaluate.protocols import PRESETS, protocol_named
@@ -21,7 +24,6 @@ from pipeline.evaluate.protocols import PRESETS, protocol_named
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="evaluate.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,7 +74,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("evaluate: interrupted; videos that were made are kept", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("export-dataset")
 
 
 FORMATS = ("huggingface", "webdataset", "croissant", "fiftyone")
@@ -20,7 +23,7 @@ FORMATS = ("huggingface", "webdataset", "croissant", "fiftyone")
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("--format", choices=FORMATS, required=True)
@@ -53,7 +56,3 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

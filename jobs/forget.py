@@ -16,12 +16,15 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("forget")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="forget.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     who = parser.add_argument_group("who or what (at least one)")
@@ -68,7 +71,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("forget: interrupted; run the same command again to finish it", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,6 +13,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("models")
 
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
@@ -21,7 +24,6 @@ from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="models.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,7 +69,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("models: interrupted; nothing incomplete was kept", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from jobs.contextanyone import begin
+
+    begin("study")
 
 from pipeline.evaluate.benchmark import list_videos, read_benchmark
 from pipeline.evaluate.study import Key, Study, make_study
@@ -23,7 +26,7 @@ from pipeline.evaluate.study_results import describe, read_answers, results_of
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="study.py", description=__doc__, formatter_class=raw)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     acts = parser.add_subparsers(dest="act", required=True)
     make = acts.add_parser("make", help="write the page and its key")
     make.add_argument("--benchmark", type=Path, required=True)
@@ -73,7 +76,3 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"study: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

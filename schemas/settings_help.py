@@ -78,8 +78,8 @@ def kind_of(hint: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if each is type(None) else kind_of(each) for each in arguments)
-    if origin is tuple:
-        return _kind_of_list(arguments)
+    if tuple in (origin, hint):
+        return _kind_of_list(arguments) if arguments else "a list"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return f"one of {', '.join(str(each.value) for each in hint)}"
     return _KINDS.get(hint, "settings" if is_dataclass(hint) else str(hint))
@@ -123,13 +123,12 @@ def _lines(topic: Topic) -> list[str]:
 
 def outline(topics: Sequence[Topic]) -> str:
     """Return a line for everything at the top, and the names of the sections in it."""
-    lines = []
-    for top in (topic for topic in topics if "." not in topic.name):
+    lines, names = [], {topic.name for topic in topics}
+    for top in (topic for topic in topics if topic.name.rpartition(".")[0] not in names):
         lines += columns(top.name, top.text, _COLUMN)
         prefix = f"{top.name}."
         inner = [t.name for t in topics if t.is_section and t.name.startswith(prefix)]
-        names = [name.removeprefix(prefix) for name in inner]
-        direct = [name for name in names if "." not in name]
+        direct = [name for name in (each.removeprefix(prefix) for each in inner) if "." not in name]
         lines += columns("", f"in it: {', '.join(direct)}", _COLUMN) if direct else []
     return "\n".join(lines)
 

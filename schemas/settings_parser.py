@@ -11,6 +11,8 @@ short or from an older version is refused with the name that was meant.
 """
 
 import re
+import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from enum import Enum
@@ -22,13 +24,20 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from schemas.settings import Allowed, meant
-from schemas.settings_help import Topic, columns, describe, outline, topics_of
+from schemas.settings_help import Topic, columns, describe, kind_of, outline, topics_of
 
 Config = TypeVar("Config")
 Expand = Callable[[str], list[str]]  # the value of a flag -> the words that it stands for
 _HELP, _PRINT = ("-h", "--help"), "--print_config"
 _KEY = re.compile(r'Parser key "([\w.]+)"')
-_GOT = re.compile(r"(?:Got|Given) value: (.*)", re.DOTALL)
+_GOT = re.compile(r"(?:Got|Given) value: (.*)")
+_TYPES = {kind.__name__: kind for kind in (bool, int, float, str, tuple)}
+_FLAG_MESSAGES = {  # argparse's -> ours
+    r"argument (--[\w-]+): invalid choice: (.*) \(choose from (.*)\)": (
+        r"\1 must be one of \3, got \2"
+    ),
+    r"argument (--[\w-]+): (.*)": r"\1 \2",
+}
 _COMMON = (  # what every such command has
     ("--config FILE", "settings as YAML; what is set by flags goes before it"),
     ("--set NAME=VALUE", "one setting; VALUE as YAML"),
@@ -36,10 +45,9 @@ _COMMON = (  # what every such command has
     ("--help [NAME]", "this page; of a section or setting: what it means; of `all`: everything"),
     ("--version", "print the version, and end"),
 )
-_FLAG_KINDS = {"int": "a whole number", "float": "a number"}
 
 
-class SettingsParser(ArgumentParser):
+class SettingsParser:
     """Reads a command line; every refusal is one line on stderr and exit code 2.
 
     `renamed` turns settings under the names of an older version into those of today.
@@ -53,16 +61,18 @@ class SettingsParser(ArgumentParser):
         closing: str = "",
         renamed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        super().__init__(add_help=False, allow_abbrev=False, print_config=None)
+        self._reader = ArgumentParser(
+            add_help=False, allow_abbrev=False, print_config=None, exit_on_error=False
+        )
+        self._reader.add_argument("--config", action="config")
         self._command, self._renamed = command, renamed
-        self._page = (f"usage: {self.prog} {usage}", description, closing)
+        self._page = (f"usage: {self._reader.prog} {usage}", description, closing)
         self._topics: dict[str, Topic] = {}
         self._rows: list[tuple[str, str]] = []  # of the help: flag and text
         self._flags = {_PRINT}
         self._shortcuts: dict[str, Expand] = {}
         self._first: set[str] = set()  # shortcuts whose words go before all others
         self._needed: dict[str, str] = {}  # where a flag's value goes -> flag
-        self.add_argument("--config", action="config")
 
     def flag(self, name: str, shown: str, text: str, required: bool | str = False, **options):
         """Add a flag or a positional argument; `shown` is its value, '' for none.
@@ -74,7 +84,7 @@ class SettingsParser(ArgumentParser):
             self._flags.add(name)
         else:
             options["nargs"] = "?"
-        self.add_argument(name, **options)
+        self._reader.add_argument(name, **options)
         if required:
             dest = name.removeprefix("--").replace("-", "_")
             plain = name if name.startswith("-") else shown
@@ -106,7 +116,7 @@ class SettingsParser(ArgumentParser):
         for kind in {kind for each in self._topics.values() for kind in _enums(each.hint)}:
             # else they would go by the names of their members, not by those that datasets have
             register_type(kind, str, _reader(kind), fail_already_registered=False)
-        self.add_class_arguments(config, section or None)
+        self._reader.add_class_arguments(config, section or None)
 
     @property
     def topics(self) -> list[Topic]:
@@ -121,11 +131,17 @@ class SettingsParser(ArgumentParser):
         words = self._words(arguments)
         if _PRINT in words:
             self._print_settings([word for word in words if word != _PRINT])
-        parsed = self.parse_args(words)
+        parsed = self._read(words)
         missing = [flag for dest, flag in self._needed.items() if parsed.get(dest) is None]
         if missing:
             self.error(f"{' and '.join(missing)} must be given; --help explains")
-        return self.instantiate(parsed)
+        return self._reader.instantiate(parsed)
+
+    def _read(self, words: list[str]) -> Namespace:
+        try:
+            return self._reader.parse_args(words)
+        except ArgumentError as error:
+            self.error(self._plain(str(error)))
 
     def _words(self, arguments: list[str]) -> list[str]:
         """Return what jsonargparse is to read; shortcuts are replaced and names are checked."""
@@ -218,13 +234,13 @@ class SettingsParser(ArgumentParser):
         return today if today in self._topics and today != name else None
 
     def _print_settings(self, words: list[str]) -> NoReturn:
-        parsed = self.parse_args(words)
-        self.instantiate(parsed)  # so that what is printed can be used
+        parsed = self._read(words)
+        self._reader.instantiate(parsed)  # so that what is printed can be used
         tops = {name.split(".")[0] for name in self._topics}
-        everything = yaml.safe_load(self.dump(parsed))
+        everything = yaml.safe_load(self._reader.dump(parsed))
         settings = {name: value for name, value in everything.items() if name in tops}
         print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
-        self.exit(0)
+        sys.exit(0)
 
     def _answer_help(self, asked: str) -> NoReturn:
         """Print the first page, or what is said of a section, a setting, or all of them."""
@@ -237,7 +253,7 @@ class SettingsParser(ArgumentParser):
             if not found:
                 self.error(f"--help: {self._unknown(asked)}; --help alone lists the sections")
             print(describe(found).lstrip("\n"))
-        self.exit(0)
+        sys.exit(0)
 
     def first_page(self) -> str:
         """Return what --help alone prints: the flags, and what can be set."""
@@ -249,31 +265,40 @@ class SettingsParser(ArgumentParser):
         settings.append(outline(self.topics))
         return "\n".join([usage, "", description, "", *flags, "", *settings, "", closing]).rstrip()
 
-    def format_help(self, formatter: Any = None) -> str:
-        """Return the first page."""
-        return f"{self.first_page()}\n"
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+    def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one line that says what is wrong."""
-        del ex
-        self.exit(2, f"{self._command}: {self._plain(message)}\n")
+        print(f"{self._command}: {message}", file=sys.stderr)
+        sys.exit(2)
 
     def _plain(self, message: str) -> str:
         """Say in our words what jsonargparse finds wrong with a value."""
-        keys, got = _KEY.findall(message), _GOT.search(message)
+        for pattern, words in _FLAG_MESSAGES.items():
+            found = re.match(pattern, message)
+            if found:
+                return found.expand(words)
+        keys = _KEY.findall(message)
         if not keys:
             return message
-        name = keys[-1]
-        topic = self._topics.get(name)
-        kind = topic.kind if topic else _FLAG_KINDS.get(message.split("'")[1], "something else")
-        if topic is None:
-            name = f"--{name.replace('_', '-')}"
-        allowed = re.search(r"must be one of .*", message)
-        if allowed:
-            return f"{name} {allowed[0]}"
-        if got:
-            return f"{name} must be {kind}, got {got[1].strip()!r}"
-        return f"{name}: {message.splitlines()[-1].strip()}"
+        known = [key for key in keys if key in self._topics]
+        if not known:
+            return f"--{keys[-1].replace('_', '-')} {_problem(message)}"
+        topic = self._topics[known[-1]]
+        if keys[-1] != topic.name:  # of settings in a list, which have no dotted name
+            return f"{topic.name}: {keys[-1]} {_problem(message)}"
+        return f"{topic.name} {_problem(message, topic.kind)}"
+
+
+def _problem(message: str, kind: str = "") -> str:
+    """Return 'must be …, got …' of a message about one value."""
+    allowed = re.search(r"must be one of .*", message)
+    if allowed:
+        return allowed[0]
+    got = _GOT.search(message)
+    if not got:
+        return f"cannot be read: {message.splitlines()[-1].strip()}"
+    expected = re.search(r"<class '(\w+)'>", message)
+    kind = kind or (kind_of(_TYPES[expected[1]]) if expected else "something else")
+    return f"must be {kind}, got {got[1].strip()!r}"
 
 
 def _enums(hint: Any) -> Iterator[type[Enum]]:

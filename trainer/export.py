@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from schemas.start import start
+
+    start("trainer.export")
 
 
 if TYPE_CHECKING:
@@ -187,7 +190,7 @@ def _replace(folder: Path, partial: Path) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the flags; wrong ones end the process with exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="export.py", description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
+        description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
     )
     add = parser.add_argument
     add("source", type=Path, help="a training run, or one of its checkpoints")
@@ -214,7 +217,3 @@ def main() -> int:
         f"({done.checkpoint})"
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

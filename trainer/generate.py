@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from schemas.start import start
+
+    start("trainer.generate")
 
 
 if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
@@ -34,7 +37,7 @@ _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the flags; wrong ones end the process with exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="generate.py", description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
+        description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
     )
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder that trainer/export.py wrote")
@@ -298,7 +301,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("generate: interrupted; finished videos are kept", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

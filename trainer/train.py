@@ -14,6 +14,9 @@ from typing import Any
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from schemas.start import start
+
+    start("trainer.train")
 
 from jsonargparse import Namespace
 
@@ -101,7 +104,3 @@ def main() -> int:
     except KeyboardInterrupt:
         print("train: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,6 +21,13 @@ class Colour(StrEnum):
 
 
 @dataclass(frozen=True)
+class WindowConfig:
+    """One of a list."""
+
+    floor: float = 0.5
+
+
+@dataclass(frozen=True)
 class ClipsConfig:
     """Clips.
 
@@ -30,6 +37,7 @@ class ClipsConfig:
         colours: of the frame.
         codec: how it is stored.
         gap: between two, null for none.
+        windows: several of them.
     """
 
     max_s: float = setting(10.0, low=0.5, high=60, unit="s")
@@ -37,6 +45,7 @@ class ClipsConfig:
     colours: tuple[Colour, ...] = (Colour.RED,)
     codec: Literal["h264", "av1"] = "h264"
     gap: int | None = None
+    windows: tuple[WindowConfig, ...] = ()
 
     def __post_init__(self) -> None:
         check_settings(self, "observe.clips")
@@ -110,6 +119,8 @@ def test_settings_come_from_flags_shortcuts_and_files_the_last_word_counts(tmp_p
     assert read("--set", "observe.clips.max_s=5", "--preset", "long").observe.clips.max_s == 5.0
     assert read("--set", "observe.clips.sizes=[1]").observe.clips.sizes == (1,)
     assert read("--set", "observe.clips.gap=3").observe.clips.gap == 3
+    [window] = read("--set", "observe.clips.windows=[{floor: 1}]").observe.clips.windows
+    assert window == WindowConfig(1.0)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +138,11 @@ def test_settings_come_from_flags_shortcuts_and_files_the_last_word_counts(tmp_p
         ("observe.clips.sizes=[a]", "observe.clips.sizes must be a list, each a whole number"),
         ("observe.clips.colours=[red]", "colours must be one of bright-red, sky-blue, got 'red'"),
         ("observe.clips.codec=mp3", "observe.clips.codec must be one of h264, av1, got 'mp3'"),
+        ("observe.clips.windows=[{floor: low}]", "windows: floor must be a number, got 'low'"),
+        (
+            "observe.clips.windows=[{flor: 1}]",
+            "observe.clips.windows cannot be read: Option 'flor'",
+        ),
         ("observe.clips.gap=x", "observe.clips.gap must be a whole number or null, got 'x'"),
     ],
 )

@@ -1,7 +1,5 @@
 """Settings come from YAML and flags; what is not a setting is refused by its name."""
 
-from dataclasses import fields
-
 import pytest
 from places import ROOT
 
@@ -9,13 +7,14 @@ from jobs.curate import parse
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.settings_digest import differing_keys, settings_digest
 from schemas.reasons import PairKind
+from schemas.settings_help import topics_of
+from schemas.settings_parser import read_settings
 
 NEEDED = ["--input", "videos", "--output", "dataset"]
 
 
 def settings(*arguments: str) -> CurationConfig:
-    parsed = parse([*NEEDED, *arguments])
-    return CurationConfig(**{field.name: parsed[field.name] for field in fields(CurationConfig)})
+    return read_settings(parse([*NEEDED, *arguments]), CurationConfig)
 
 
 def test_the_shipped_file_holds_the_defaults():
@@ -82,3 +81,53 @@ def test_what_decides_and_what_only_runs_are_told_apart():
     assert differing_keys(other.observe.identity(), plain.observe.identity()) == [
         "observe.clips.max_s: now 5.0, then 10.0"
     ]
+
+
+def told(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit):
+        parse(list(arguments))
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (
+            "pair.quality.min_sharpnes=3",
+            "there is no setting pair.quality.min_sharpnes; did you mean "
+            "pair.quality.min_sharpness?",
+        ),
+        ("clips.max_s=5", "clips.max_s is now called observe.clips.max_s"),
+        ("pairing.references.tiers=[]", "pairing.references.tiers is now called pair.refer"),
+        ("engines.captions=vlm", "engines.captions is now called pair.engines.captions"),
+        ("cluster.workers=1", "cluster.workers is now called run.cluster.workers"),
+        ("max_failed=1", "max_failed is now called run.max_failed"),
+        ("clips={max_s: 5}", "clips is now called observe.clips"),
+        ("max_s=5", "there is no setting max_s; did you mean observe.clips.max_s?"),
+    ],
+)
+def test_a_name_that_is_cut_short_or_old_is_refused_with_the_right_one(setting, says, capsys):
+    assert told(capsys, *NEEDED, "--set", setting).startswith(f"curate: {says}")
+
+
+@pytest.mark.parametrize("number", ["-3", "0", "many"])
+def test_an_impossible_limit_is_refused(number, capsys):
+    said = told(capsys, *NEEDED, f"--limit={number}")
+    assert said == f"curate: --limit must be a whole number >= 1, got '{number}'\n"
+
+
+def test_help_fits_a_screen_and_every_setting_is_explained(capsys):
+    page = told(capsys, "--help").splitlines()
+    assert len(page) <= 40
+    assert max(map(len, page)) <= 100
+    topics = list(topics_of(CurationConfig()))
+    assert [topic.name for topic in topics if not topic.text] == []
+    everything = told(capsys, "--help", "all")
+    assert [topic.name for topic in topics if topic.name not in everything] == []
+    assert "class '" not in everything
+
+
+def test_all_settings_can_be_printed_and_read_again(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(told(capsys, "--print_config"))
+    assert settings("--config", str(tmp_path / "c.yaml")) == CurationConfig()
