@@ -1,5 +1,6 @@
 """The lines of docs/api.md run as they stand."""
 
+import inspect
 import re
 
 import fast_engines
@@ -24,10 +25,11 @@ def test_a_dataset_is_curated_and_audited_from_a_script(tmp_path, monkeypatch, c
     (tmp_path / "videos").mkdir()
     draw_video(tmp_path / "videos" / "0.mp4", 0)
     from jobs.curate import parse
+    from schemas.settings_parser import read_settings
 
     quick = parse(["--input", "videos", "--output", "dataset", *fast_engines.SETTINGS,
                    "--set", "run.cluster.workers=1"])  # fmt: skip
-    config = curation_config.CurationConfig(quick.observe, quick.pair, quick.run)
+    config = read_settings(quick, curation_config.CurationConfig)
     monkeypatch.setattr(curation_config, "CurationConfig", lambda: config)
     names: dict = {}
     exec(snippet("Curate"), names)
@@ -46,6 +48,7 @@ def test_each_is_ten_lines_at_most(title):
 def test_the_generating_lines_name_what_there_is(tmp_path, monkeypatch):
     from trainer.sampling import pipeline
 
+    allowed = set(inspect.signature(pipeline.ContextAnyonePipeline.__call__).parameters)
     called = {}
 
     class Instead:
@@ -56,8 +59,7 @@ def test_the_generating_lines_name_what_there_is(tmp_path, monkeypatch):
 
         def __call__(self, prompt, **arguments):
             called.update(arguments)
-            allowed = pipeline.ContextAnyonePipeline.__call__.__annotations__
-            assert set(arguments) <= set(allowed)
+            assert set(arguments) <= allowed
             return pipeline.ContextAnyonePipelineOutput([[1]])
 
     monkeypatch.setattr(pipeline, "ContextAnyonePipeline", Instead)
