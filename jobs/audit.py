@@ -45,6 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--no-media", action="store_true", help="decode nothing; columns only")
     add("--workers", type=int, default=os.cpu_count(), help="processes that decode")
     add("--windows", metavar="JSON", help="cosines of a recogniser that is not one of ours")
+    add("--check", action="append", default=[], metavar="MODULE:CLASS", help="a check of your own")
     lists = parser.add_argument_group("lists, one entry a line")
     lists.add_argument("--opt-out", nargs="+", default=[], metavar="FILE", help="ids, URLs, hashes")
     lists.add_argument("--held-out", nargs="+", default=[], metavar="FILE", help="64-bit hashes")

@@ -26,7 +26,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", help="a folder or an fsspec URL")
-    parser.add_argument("--format", choices=FORMATS, required=True)
+    known = f"{', '.join(FORMATS)}, or module:Class of your own"
+    parser.add_argument("--format", required=True, metavar="FORMAT", help=known)
     parser.add_argument("--output", type=Path, required=True, help="a new or empty folder")
     parser.add_argument("--with-vetoed", action="store_true", help="keep samples tagged veto")
     return parser.parse_args(arguments)
@@ -34,6 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.dataset.store import open_store
+    from pipeline.execution.plugins import load_own
     from pipeline.export.croissant import write_croissant
     from pipeline.export.export_source import export
     from pipeline.export.fiftyone import write_fiftyone
@@ -41,7 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.export.webdataset import write_webdataset
 
     writers = (write_huggingface, write_webdataset, write_croissant, write_fiftyone)
-    write = dict(zip(FORMATS, writers, strict=True))[arguments.format]
+    known = dict(zip(FORMATS, writers, strict=True))
+    if arguments.format not in known and ":" not in arguments.format:
+        raise ValueError(
+            f"--format must be one of {', '.join(FORMATS)}, or module:Class, "
+            f"got {arguments.format!r}"
+        )
+    write = known.get(arguments.format) or load_own("--format", arguments.format, ("write",)).write
     store = open_store(arguments.dataset)
     facts = export(write, store, arguments.output, arguments.with_vetoed)
     left_out = f", {facts.left_out} vetoed left out" if facts.left_out else ""

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from pipeline.audit.compare import compare
 from pipeline.audit.media.stream import DrawConfig
+from pipeline.audit.own_checks import load_checks
 from pipeline.audit.report.page import verdict, write_report
 from pipeline.audit.run import Audit, AuditConfig, audit, read_lists
 from pipeline.audit.waivers import read_waivers
@@ -45,6 +46,7 @@ def settings_of(arguments: argparse.Namespace) -> AuditConfig:
         windows=_windows(arguments.windows) if arguments.windows else None,
         waivers=tuple(waivers),
         today=datetime.date.today(),
+        own_checks=load_checks(arguments.check),
     )
 
 

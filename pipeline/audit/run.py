@@ -17,8 +17,10 @@ from pipeline.audit.media.check_media import KnownBad
 from pipeline.audit.media.stream import CHECKS as MEDIA_CHECKS
 from pipeline.audit.media.stream import DrawConfig, MediaCount, check_media
 from pipeline.audit.metadata import Lists, check_metadata
+from pipeline.audit.own_checks import AuditCheck, run_own_checks
 from pipeline.audit.waivers import Waiver, apply_waivers
 from pipeline.engines.interfaces import SimilarityWindows
+from schemas.settings import check_settings, setting
 
 CLEAN, WARNINGS, ERRORS = 0, 1, 2  # exit codes
 # What audits of people look for, and no column or engine here can answer.
@@ -43,17 +45,22 @@ class AuditConfig:
         windows: similarity windows of the dataset's recogniser, where it is not one of ours.
         waivers: findings that somebody has accepted.
         today: the day by which waivers expire.
+        own_checks: checks of the user's own, besides all others.
         scratch: where the index is kept while it is needed; None: the system's temporary folder.
     """
 
-    workers: int = 2
+    workers: int = setting(2, low=1)
     media: bool = True
     draw: DrawConfig = field(default_factory=DrawConfig)
     lists: Lists = field(default_factory=Lists)
     windows: SimilarityWindows | None = None
     waivers: tuple[Waiver, ...] = ()
     today: datetime.date = field(default_factory=datetime.date.today)
+    own_checks: tuple[AuditCheck, ...] = ()
     scratch: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, "audit")
 
 
 @dataclass
@@ -96,6 +103,7 @@ def audit(target: str, settings: AuditConfig) -> Audit:
         clock.lap("metadata")
         media = _media(dataset, index, findings, limits, settings)
         clock.lap("media")
+        run_own_checks(index, findings, settings.own_checks)
         for name, why in NOT_KNOWN.items():
             findings.coverage.not_checked[name] = why
         if settings.waivers:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -97,6 +97,18 @@ def check_names(row: dict[str, Any], path: str) -> None:
             f"{path}: sample {str(row['sample_id'])[:60]!r} of split {str(row['split'])[:40]!r} "
             "cannot be a file's name: letters, digits, _ and - are allowed; mend the ids first"
         )
+
+
+class Exporter(Protocol):
+    """An export of your own, run by `jobs/export.py dataset/ --format module:Class`.
+
+    The class is built without arguments. What it writes stands beside the output until it is
+    whole; `source.rows()` yields the samples as dicts, media included and vetoed ones left out.
+    """
+
+    def write(self, source: ExportSource, folder: Path) -> None:
+        """Write all files of the export into an empty folder."""
+        ...
 
 
 def export(

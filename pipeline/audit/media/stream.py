@@ -26,6 +26,7 @@ from pipeline.audit.media.measure_media import MediaMeasures, make_handler, medi
 from pipeline.dataset.store import Store, open_store
 from pipeline.media.sandbox import Child, Died, SandboxConfig
 from schemas.ids import unit_interval
+from schemas.settings import check_settings, setting
 
 LARGE = 5_000  # row groups from which on Ray shares the work: about 50,000 samples
 MEDIA_SANDBOX = SandboxConfig(deadline_s=60.0, deadline_per_video_s=5.0)
@@ -59,8 +60,11 @@ class MediaCount:
 class DrawConfig:
     """Which samples' media are decoded: all, or about `number` of them, drawn by id."""
 
-    number: int | None = None
+    number: int | None = setting(None, low=1)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "audit.draw")
 
 
 def check_media(

@@ -12,7 +12,7 @@ from faults import Copy, plant
 from pipeline.audit.checks.clips import CHECK_OF
 from schemas.thresholds import QUALITY, SCORES
 
-STRICT = {"min_sharpness": 1e6}
+STRICT = {"min_sharpness": 9e4}
 RECOGNISER = {"recogniser": "appearance"}
 
 
@@ -41,7 +41,7 @@ def test_own_settings_decide_under_their_old_and_new_names(
     with audited(folder) as done:
         rows = list(done.findings.all())
         assert counted(rows)["clip.blurry"] == done.index.count("samples")
-        assert {row.threshold for row in rows if row.check == "clip.blurry"} == {1e6}
+        assert {row.threshold for row in rows if row.check == "clip.blurry"} == {9e4}
         assert done.limits.windows is not None  # of the recogniser that the settings name
         [drawn] = [h for h in done.facts.histograms if h.name == "sharpness"]
     assert drawn.limits == STRICT
