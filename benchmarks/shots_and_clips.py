@@ -27,10 +27,11 @@ import numpy as np  # noqa: E402
 
 from pipeline.dataset.units import VideoPart  # noqa: E402
 from pipeline.execution.stage import Rejected  # noqa: E402
+from pipeline.media.colours import BT709  # noqa: E402
 from pipeline.media.encode import ClipEncoder, EncodingConfig  # noqa: E402
 from pipeline.media.fit import Fitter, fit_picture  # noqa: E402
 from pipeline.media.limits import ProbeConfig  # noqa: E402
-from pipeline.media.pixels import Scaler, matrix_of  # noqa: E402
+from pipeline.media.pixels import Scaler  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
 from pipeline.media.reader import VideoReader  # noqa: E402
 from pipeline.observing.clips import ClipsConfig, cut_video  # noqa: E402
@@ -144,7 +145,7 @@ def run_plain(path: str) -> None:
             )
             for _ in range(int(first), int(end)):
                 encoder = encoder or ClipEncoder(
-                    fit.width, fit.height, fps, EncodingConfig(), matrix_of(frame.picture)
+                    fit.width, fit.height, fps, EncodingConfig(), BT709
                 )
                 encoder.write(fitter(frame.picture))
     if encoder:

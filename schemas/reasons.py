@@ -15,7 +15,8 @@ class Reason(StrEnum):
     NOT_A_VIDEO = "not_a_video"  # no known container or no video stream
     UNSUPPORTED_CONTAINER = "unsupported_container"
     UNSUPPORTED_CODEC = "unsupported_codec"
-    UNSUPPORTED_TRANSFER = "unsupported_transfer"  # HDR: PQ or HLG, would need tone mapping
+    UNSUPPORTED_TRANSFER = "unsupported_transfer"  # HDR, where it is not to be tone-mapped
+    UNSUPPORTED_COLOURS = "unsupported_colours"  # Dolby Vision alone, or a matrix without a rule
     FILE_TOO_LARGE = "file_too_large"
     PICTURE_TOO_LARGE = "picture_too_large"
     PICTURE_TOO_SMALL = "picture_too_small"

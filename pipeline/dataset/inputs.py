@@ -16,7 +16,8 @@ MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi"),
-        *(".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv"),
+        *(".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".flv", ".f4v", ".wmv", ".asf"),
+        *(".ogv", ".divx", ".mxf", ".dv", ".gif", ".rm", ".rmvb", ".wtv", ".gxf", ".nut", ".y4m"),
     )
 )
 # No http: fetching from the open web needs its own politeness and protection; download first.

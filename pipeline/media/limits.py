@@ -25,6 +25,7 @@ class ProbeConfig:
         max_streams: streams of the container.
         integrity: what becomes of truncated and damaged files: reject, or flag and use.
         max_missing: share of the declared frames that may be absent.
+        hdr: what becomes of PQ and HLG: tone_map to BT.709, or refuse.
     """
 
     max_size_bytes: int = setting(64 * 2**30, low=1, high=2**50, unit="bytes")
@@ -39,6 +40,7 @@ class ProbeConfig:
     max_streams: int = setting(100, low=1, high=10_000)
     integrity: Literal["reject", "flag"] = "reject"
     max_missing: float = setting(0.01, low=0, high=1)
+    hdr: Literal["tone_map", "refuse"] = "tone_map"
 
     def __post_init__(self) -> None:
         check_settings(self, "observe.probe")

@@ -1,71 +1,182 @@
-"""Decoded pictures: their size, colours, orientation and fields."""
+"""Decoded pictures: scaled, in the colours of BT.709, without combs."""
 
+import functools
 from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 from av.error import BlockingIOError as Hungry
 from av.error import EOFError as Drained
 from av.filter import Graph
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from pipeline.media.colours import BT709, Colours, ToSdr, chroma_change, colours_of
+
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # AVCOL_RANGE_JPEG, AVCOL_RANGE_MPEG
-_BT709, _BT601 = 1, 5  # SWS_CS_ITU709, SWS_CS_ITU601
-_SD_MATRICES = {4, 5, 6}  # FCC, BT470BG and SMPTE170M: the coefficients of BT.601, or as near
+_SWS_MATRICES = {6: 5}  # libswscale's number of BT.601; it has AVCOL_SPC_*'s for the others
+_STEP = 64  # of the fixed point in which planes are changed
 
 
 class Scaler:
-    """Converts decoded frames to one size and pixel format, with the right colours.
+    """Converts decoded frames to one size and pixel format, in the colours of BT.709.
 
-    yuv420p comes out in limited range, in the matrix that `matrix_of` names; bgr24, rgb24 and
-    gray in full range. `exact` gives the same bytes on every machine; without it, processors of
-    another kind may round otherwise, in less than half the time.
+    yuv420p comes out in limited range; bgr24, rgb24 and gray in full range. `exact` gives the same
+    bytes on every machine; without it, processors of another kind may round otherwise, in less
+    than half the time.
     """
 
     def __init__(self, width: int, height: int, pixel_format: str, exact: bool = True) -> None:
         self.width, self.height, self.pixel_format = width, height, pixel_format
-        self._range = _LIMITED_RANGE if pixel_format.startswith("yuv") else _FULL_RANGE
         exactly = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        if not pixel_format.startswith("yuv"):
+            exactly |= Interpolation.FULL_CHR_H_INT  # white comes out as 253 without it
         self._method = exactly if exact else Interpolation.AREA
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._second = VideoReformatter(), VideoReformatter()
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        matrix = matrix_of(picture)
-        return self._reformatter.reformat(
+        colours = colours_of(picture)
+        if _is_grey(picture):
+            return self._second_step(self._grey(picture, colours))
+        if colours.through_light:
+            return self._second_step(self._through_light(picture, colours))
+        if self.pixel_format != "yuv420p" or colours.matrix in (0, BT709):
+            return self._scale(picture, self.pixel_format, colours)
+        scaled = self._scale(picture, "yuv420p", colours, keeps_matrix=True)
+        return _in_matrix_of_709(scaled, colours.matrix)
+
+    def _scale(
+        self,
+        picture: av.VideoFrame,
+        pixel_format: str,
+        colours: Colours,
+        keeps_matrix: bool = False,
+    ) -> av.VideoFrame:
+        matrix = _SWS_MATRICES.get(colours.matrix, colours.matrix or BT709)
+        limited = pixel_format.startswith("yuv")
+        scaled = self._reformatter.reformat(
             picture,
             self.width,
             self.height,
-            self.pixel_format,
-            src_colorspace=_stored_matrix(picture, matrix),
-            dst_colorspace=matrix,
+            pixel_format,
+            src_colorspace=matrix,
+            dst_colorspace=matrix if keeps_matrix else BT709,
             interpolation=self._method,
-            src_color_range=_FULL_RANGE if is_full_range(picture) else _LIMITED_RANGE,
-            dst_color_range=self._range,
+            src_color_range=_FULL_RANGE if colours.full_range else _LIMITED_RANGE,
+            dst_color_range=_LIMITED_RANGE if limited else _FULL_RANGE,
             threads=1,
+        )
+        return _tagged(scaled)
+
+    def _raw(self, picture: av.VideoFrame, pixel_format: str) -> list[np.ndarray]:
+        """Return the planes at the new size with the numbers as they are, in 8 or 16 bits."""
+        scaled = self._reformatter.reformat(
+            picture,
+            self.width,
+            self.height,
+            pixel_format,
+            src_colorspace=BT709,
+            dst_colorspace=BT709,
+            interpolation=self._method,
+            src_color_range=_LIMITED_RANGE,
+            dst_color_range=_LIMITED_RANGE,
+            threads=1,
+        )
+        kind = np.uint16 if "16" in pixel_format else np.uint8
+        return [
+            np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width]
+            for plane in scaled.planes
+        ]
+
+    def _through_light(self, picture: av.VideoFrame, colours: Colours) -> av.VideoFrame:
+        if picture.format.is_rgb:
+            green, blue, red = self._raw(picture, "gbrp16le")
+            planes = [red, green, blue]
+        else:
+            planes = self._raw(picture, "yuv444p16le")
+        return av.VideoFrame.from_ndarray(_to_sdr(colours)(planes), format="rgb24")
+
+    def _grey(self, picture: av.VideoFrame, colours: Colours) -> av.VideoFrame:
+        """Return a grey picture in full range, whatever range it is stored in."""
+        (levels,) = self._raw(picture, "gray")
+        if not colours.full_range:
+            levels = _widened()[levels]
+        return av.VideoFrame.from_ndarray(np.ascontiguousarray(levels), format="gray")
+
+    def _second_step(self, picture: av.VideoFrame) -> av.VideoFrame:
+        if picture.format.name == self.pixel_format:
+            return picture
+        limited = self.pixel_format.startswith("yuv")
+        return _tagged(
+            self._second.reformat(
+                picture,
+                format=self.pixel_format,
+                dst_colorspace=BT709,
+                interpolation=self._method,
+                src_color_range=_FULL_RANGE,
+                dst_color_range=_LIMITED_RANGE if limited else _FULL_RANGE,
+                threads=1,
+            )
         )
 
 
-def matrix_of(picture: av.VideoFrame) -> int:
-    """Return the matrix of the normalised picture: 1 is BT.709, 5 is BT.601.
-
-    BT.601 stays, everything else known becomes BT.709. An untagged picture is taken for what
-    players take it for: BT.601 up to 576 lines.
-    """
-    if picture.format.is_rgb:
-        return _BT709
-    if picture.colorspace == 2:  # AVCOL_SPC_UNSPECIFIED
-        return _BT709 if picture.width >= 1280 or picture.height > 576 else _BT601
-    return _BT601 if picture.colorspace in _SD_MATRICES else _BT709
+def _is_grey(picture: av.VideoFrame) -> bool:
+    return picture.format.name.startswith(("gray", "mono"))
 
 
-def _stored_matrix(picture: av.VideoFrame, matrix: int) -> int:
-    return 9 if picture.colorspace in (9, 10) else matrix  # BT.2020 is converted
+def _tagged(picture: av.VideoFrame) -> av.VideoFrame:
+    """Say of a converted picture what it is now."""
+    if not picture.format.is_rgb:
+        picture.colorspace = BT709
+    picture.color_primaries = picture.color_trc = 1
+    return picture
 
 
-def is_full_range(picture: av.VideoFrame) -> bool:
-    name = picture.format.name
-    return picture.color_range == _FULL_RANGE or name.startswith("yuvj") or picture.format.is_rgb
+@functools.lru_cache(8)
+def _to_sdr(colours: Colours) -> ToSdr:
+    return ToSdr(colours)
+
+
+@functools.cache
+def _widened() -> np.ndarray:
+    return np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+def _in_matrix_of_709(picture: av.VideoFrame, matrix: int) -> av.VideoFrame:
+    """Change the planes of a yuv420p picture in limited range, in place, to those of BT.709."""
+    luma, cb, cr = planes_of(picture)
+    tables = _chroma_tables(matrix)
+    size = luma.shape[::-1]
+    wide = [
+        np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
+        for plane in (cb, cr)
+    ]
+    changed = [
+        _with_steps(luma, tables[0][0][wide[0]] + tables[0][1][wide[1]]),
+        *(_rounded(one[cb] + other[cr] + 128 * _STEP) for one, other in tables[1:]),
+    ]
+    for plane, new in zip((luma, cb, cr), changed, strict=True):
+        plane[:] = new
+    return picture
+
+
+@functools.cache
+def _chroma_tables(matrix: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return, for Y, Cb and Cr, what each value of Cb and of Cr adds to it, in steps."""
+    steps = (np.arange(256) - 128) * _STEP
+    return [
+        (np.round(of_cb * steps).astype(np.int16), np.round(of_cr * steps).astype(np.int16))
+        for of_cb, of_cr in chroma_change(matrix)
+    ]
+
+
+def _with_steps(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    return _rounded(plane.astype(np.int16) * np.int16(_STEP) + steps)
+
+
+def _rounded(steps: np.ndarray) -> np.ndarray:
+    return np.clip((steps + np.int16(_STEP // 2)) >> 6, 0, 255).astype(np.uint8)
 
 
 def planes_of(picture: av.VideoFrame) -> list[np.ndarray]:

@@ -14,7 +14,9 @@ import av
 import cv2
 from av.error import FFmpegError
 
+from pipeline.media.colours import HDR_TRANSFERS, colours_of
 from pipeline.media.containers import check_file, open_container, video_streams
+from pipeline.media.dolby_vision import dolby_vision_alone, is_dolby_vision_alone
 from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.look import Look, orientation_of
 from pipeline.media.pixels import Deinterlacer
@@ -24,7 +26,6 @@ from schemas.reasons import Reason
 
 cv2.setNumThreads(1)  # a worker is one core; results do not depend on the machine
 
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
 _BACK_OFF = 4  # by how much further back each further try seeks
 _SEAM = 2  # packets before a key frame in which a demuxer may notice that another recording begins
 _MAX_ASPECT = 8  # of a pixel; anamorphic films have 2
@@ -126,9 +127,17 @@ class VideoReader:
         if side < self.limits.min_side:
             size = f"{codec.width}x{codec.height}"
             raise refuse(Reason.PICTURE_TOO_SMALL, side, self.limits.min_side, size)
-        if codec.color_trc in _HDR_TRANSFERS:
-            detail = f"HDR ({_HDR_TRANSFERS[codec.color_trc]}) needs tone mapping first"
-            raise refuse(Reason.UNSUPPORTED_TRANSFER, codec.color_trc, None, detail)
+        profile = dolby_vision_alone(self.stream)
+        if profile is not None:
+            raise _refuse_dolby_vision(profile)
+        self._check_transfer(codec.color_trc)
+
+    def _check_transfer(self, transfer: int) -> None:
+        if transfer in HDR_TRANSFERS and self.limits.hdr == "refuse":
+            detail = (
+                f"HDR ({HDR_TRANSFERS[transfer]}); set observe.probe.hdr to tone_map to take it"
+            )
+            raise refuse(Reason.UNSUPPORTED_TRANSFER, transfer, None, detail)
 
     def packets(self, all_streams: bool = False) -> Iterator[av.Packet]:
         """Yield the stored packets in one time; a container that breaks off ends the iteration.
@@ -377,9 +386,17 @@ class VideoReader:
         if shown_s > limits.max_duration_s:
             raise refuse(Reason.VIDEO_TOO_LONG, shown_s, limits.max_duration_s, "seconds")
         check_expansion(picture.width * picture.height * frames, self.size_bytes, limits)
-        if picture.color_trc in _HDR_TRANSFERS:
-            detail = f"HDR ({_HDR_TRANSFERS[picture.color_trc]}) needs tone mapping first"
-            raise refuse(Reason.UNSUPPORTED_TRANSFER, picture.color_trc, None, detail)
+        self._check_transfer(picture.color_trc)
+        problem = colours_of(picture).problem
+        if problem:
+            raise refuse(Reason.UNSUPPORTED_COLOURS, None, None, problem)
+        if frames == 1 and is_dolby_vision_alone(picture):
+            raise _refuse_dolby_vision(5)
+
+
+def _refuse_dolby_vision(profile: int) -> Refused:
+    detail = f"Dolby Vision profile {profile}: its pictures are in no colours of other players"
+    return refuse(Reason.UNSUPPORTED_COLOURS, profile, None, detail)
 
 
 class _Recording:

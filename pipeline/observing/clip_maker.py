@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 
 from pipeline.execution.stage import ClipRow, Rejected, Still
+from pipeline.media.colours import BT709
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, StillMaker
 from pipeline.media.images import encode_jpeg
@@ -105,7 +106,6 @@ class ClipMaker:
         self.video_id, self.fit, self.timebase, self.clips = video_id, fit, timebase, clips
         self.fitter = Fitter(fit)
         self.still_maker = StillMaker(look, clips.still_side)
-        self.matrix = 1
         self.digest = content_id(asdict(clips.encoding), clips.fps, fit.width, fit.height)
         self._still_step = max(1, round(clips.fps / clips.stills_fps))
 
@@ -118,7 +118,7 @@ class ClipMaker:
     def encoder(self) -> ClipEncoder:
         fit = self.fit
         encoding = self.clips.encoding
-        return ClipEncoder(fit.width, fit.height, self.clips.fps, encoding, self.matrix)
+        return ClipEncoder(fit.width, fit.height, self.clips.fps, encoding, BT709)
 
     def clip_id(self, first: Ticked, last: Ticked) -> str:
         return content_id("clip", self.video_id, first.pts, last.next_pts, self.digest)

@@ -18,7 +18,7 @@ from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
 from pipeline.media.fit import Fit, fit_picture
 from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.look import Look
-from pipeline.media.pixels import Scaler, matrix_of
+from pipeline.media.pixels import Scaler
 from pipeline.media.reader import Frame, ReadCount, VideoReader
 from pipeline.observing.clip_maker import ClipMaker, ClipsConfig, Dropped, OpenClip, Ticked
 from pipeline.observing.shots import ShotDetector, ShotList, ShotsConfig, Verdict
@@ -242,7 +242,6 @@ class _Cutter:
         if end > ticks.stop:  # nothing shows the rest of it
             next_pts = math.ceil(ticks.stop / (self._timebase * self._clips.fps))
         picture = self._maker.fitter(frame.picture)
-        self._maker.matrix = matrix_of(frame.picture)
         for tick in ticks:
             still = self._maker.still(frame.picture, tick)
             self._waiting.append(Ticked(tick, frame.index, frame.pts, next_pts, picture, still))

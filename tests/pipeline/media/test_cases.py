@@ -14,7 +14,7 @@ from places import ROOT
 from synthetic import moving_shapes, number_frame, read_number, write_video
 
 from pipeline.dataset.units import VideoPart, split_video
-from pipeline.execution.stage import VideoRow
+from pipeline.execution.stage import Rejected, VideoRow
 from pipeline.media.clip_frames import read_clip
 from pipeline.media.images import decode_image
 from pipeline.media.limits import ProbeConfig
@@ -23,6 +23,7 @@ from pipeline.media.probe import probe
 from pipeline.media.reader import VideoReader
 from pipeline.observing.clips import ClipsConfig, cut_video
 from pipeline.observing.shots import ShotsConfig
+from schemas.reasons import Reason
 from schemas.tables import Video
 
 
@@ -251,6 +252,38 @@ def assert_alike(shown: np.ndarray, expected: np.ndarray) -> None:
     top, left = (whole.shape[0] - shown.shape[0]) // 2, (whole.shape[1] - shown.shape[1]) // 2
     whole = whole[max(0, top) :, max(0, left) :][: shown.shape[0], : shown.shape[1]]
     assert np.abs(shown[: whole.shape[0], : whole.shape[1]].astype(int) - whole).mean() < 8
+
+
+PATCHES = (
+    *((0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 60, 60)),
+    *((60, 160, 70), (60, 80, 200), (210, 170, 140), (90, 60, 45)),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_grey"),
+    [("colour_bt2020_sdr_primaries.mp4", False), ("colour_hevc_monochrome_limited.mp4", True)],
+)
+def test_colours_of_a_case_are_right_in_clip_and_still(
+    cases: Path, name: str, is_grey: bool
+) -> None:
+    (row,) = cut(cases / "intake" / name).clips
+    expected = np.array(PATCHES, float)
+    if is_grey:
+        expected = np.repeat(expected @ (0.299, 0.587, 0.114), 3).reshape(8, 3)
+    _, (clip,) = read_clip(row.mp4, indices=[0])
+    for picture in (clip, decode_image(row.stills[0].jpeg)):
+        height, width = picture.shape[:2]
+        rows, columns = height * np.array((1, 3)) // 4, width * np.array((1, 3, 5, 7)) // 8
+        assert np.abs(picture[rows][:, columns].reshape(8, 3) - expected).max() <= 4
+
+
+def test_dolby_vision_that_others_cannot_show_is_refused_by_its_name(cases: Path) -> None:
+    path = cases / "intake" / "colour_dolby_vision_profile5_lookalike.mp4"
+    refused = probe(str(path), "video", LIMITS)
+    assert isinstance(refused, Rejected)
+    assert refused.reason == Reason.UNSUPPORTED_COLOURS
+    assert "Dolby Vision profile 5" in refused.detail
 
 
 def test_default_stream_is_taken_and_never_a_preview(cases: Path) -> None:

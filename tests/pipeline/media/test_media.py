@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from synthetic import moving_shapes, number_frame, read_number, write_bomb, write_video
 
+from pipeline.execution.stage import Rejected
 from pipeline.media.clip_frames import read_clip
 from pipeline.media.containers import open_container
 from pipeline.media.encode import ClipEncoder, EncodingConfig
@@ -57,6 +58,14 @@ def test_files_that_are_no_video_are_refused_by_name(tmp_path: Path) -> None:
         "text": Reason.NOT_A_VIDEO,
         "pointer": Reason.NOT_A_VIDEO,
     }
+
+
+def test_known_container_that_is_not_read_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.h264", moving_shapes(30))
+    with pytest.raises(Refused) as refused, VideoReader(str(path), LIMITS):
+        pass
+    assert refused.value.rejected.reason == Reason.UNSUPPORTED_CONTAINER
+    assert refused.value.rejected.detail == "container h264 is not supported"
 
 
 def test_path_with_a_null_byte_is_refused() -> None:
@@ -298,10 +307,13 @@ def _combs(luma: np.ndarray) -> float:
     return float(lines - np.abs(luma[2:] - luma[:-2]).mean())
 
 
-def test_hdr_is_refused(tmp_path: Path) -> None:
+def test_hdr_is_refused_where_it_is_not_to_be_tone_mapped(tmp_path: Path) -> None:
     options = {"x264-params": "transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc"}
     path = write_video(tmp_path / "hdr.mp4", moving_shapes(26), options=options)
-    assert reason_of(path) == Reason.UNSUPPORTED_TRANSFER
+    rejected = probe(str(path), "x", ProbeConfig(hdr="refuse"))
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == Reason.UNSUPPORTED_TRANSFER
+    assert isinstance(probe(str(path), "x", LIMITS), Video)
 
 
 def test_encoded_clip_is_constant_tagged_and_the_same_every_time() -> None:
