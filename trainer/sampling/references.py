@@ -1,11 +1,12 @@
 """Pictures of a character that a user gives, made as those of training."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from trainer.data.augment import NEUTRAL, ReferenceChange, place_reference
 from trainer.sampling.model_folder import VideoSize
@@ -31,7 +32,13 @@ def open_picture(path: Path) -> Image.Image:
         raise ValueError(
             f"{path} cannot be read as a picture ({error}); allowed are {', '.join(FORMATS)}"
         ) from error
+    _refuse_invisible(picture, str(path))
     return picture
+
+
+def _refuse_invisible(picture: Image.Image, name: str) -> None:
+    if picture.has_transparency_data and not np.asarray(picture.convert("RGBA"))[..., 3].any():
+        raise ValueError(f"{name} is transparent everywhere; a reference must show somebody")
 
 
 def stack_references(
@@ -61,9 +68,11 @@ def stack_references(
 def fit_reference(image: Image.Image, height: int, width: int) -> np.ndarray:
     """Set a picture whole on grey, as training does: (height, width, 3) uint8 RGB.
 
-    It is turned as its EXIF says; what is transparent becomes the same grey.
+    It is turned as its EXIF says and brought to sRGB; what is transparent becomes the same grey.
+    Raises ValueError if all of it is.
     """
-    image = ImageOps.exif_transpose(image)
+    _refuse_invisible(image, "the reference")
+    image = in_srgb(ImageOps.exif_transpose(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (NEUTRAL, NEUTRAL, NEUTRAL, 255))
@@ -71,3 +80,34 @@ def fit_reference(image: Image.Image, height: int, width: int) -> np.ndarray:
     pixels = np.asarray(image.convert("RGB"))
     everything = np.full(pixels.shape[:2], 255, np.uint8)
     return place_reference(pixels, everything, (height, width), ReferenceChange())
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """Return a picture in 8 bits of sRGB, with its transparency; read by its profile, if any."""
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I") or image.mode == "F":
+        return _in_8_bits(image)
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        opaque = image.convert("RGB") if alpha else image
+        converted = ImageCms.profileToProfile(opaque, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ValueError(
+            f"the colour profile of a reference cannot be used ({error}); save it as sRGB"
+        ) from error
+    assert converted is not None, "a copy was asked for"
+    if alpha:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return a picture of 16 bits, or of numbers up to 65535, in 8; shades up to 255 stay."""
+    levels = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16") or levels.max(initial=0) > 255:
+        levels = levels / 257
+    return Image.fromarray(np.clip(np.round(levels), 0, 255).astype(np.uint8), "L")
