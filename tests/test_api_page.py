@@ -1,12 +1,14 @@
 """The lines of docs/api.md run as they stand."""
 
-import inspect
 import re
 
+import av
 import fast_engines
 import pytest
+from PIL import Image
 from places import ROOT
 from runs import draw_video
+from tiny_model import tiny_pipeline
 
 from pipeline.curation import curation_config
 
@@ -45,23 +47,10 @@ def test_each_is_ten_lines_at_most(title):
     assert len(snippet(title).strip().splitlines()) <= 10
 
 
-def test_the_generating_lines_name_what_there_is(tmp_path, monkeypatch):
-    from trainer.sampling import pipeline
-
-    allowed = set(inspect.signature(pipeline.ContextAnyonePipeline.__call__).parameters)
-    called = {}
-
-    class Instead:
-        @classmethod
-        def from_pretrained(cls, folder):
-            called["folder"] = folder
-            return cls()
-
-        def __call__(self, prompt, **arguments):
-            called.update(arguments)
-            assert set(arguments) <= allowed
-            return pipeline.ContextAnyonePipelineOutput([[1]])
-
-    monkeypatch.setattr(pipeline, "ContextAnyonePipeline", Instead)
+def test_a_video_is_generated_from_a_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline().save_pretrained("model")
+    Image.new("RGB", (40, 60), (180, 90, 60)).save("her.jpg")
     exec(snippet("Generate"), {})
-    assert called["folder"] == "model"
+    with av.open("her.mp4") as video:
+        assert video.streams.video[0].frames == 9

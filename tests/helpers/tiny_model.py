@@ -4,7 +4,11 @@ from typing import Any
 
 import torch
 
+from trainer.encoders import EncoderConfig, load_encoders
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.sampling.model_folder import Published, VideoSize
+from trainer.sampling.pipeline import ContextAnyonePipeline
+from trainer.sampling.sampler import SamplingConfig
 
 WAN = {
     "num_attention_heads": 2,
@@ -26,6 +30,18 @@ def tiny_model(seed: int = 0, awake: bool = True, **fields: Any) -> ContextAnyon
             if any(part in name for part in ("alpha", "gate", "add_v_proj")):
                 torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
+
+
+def tiny_pipeline(steps: int = 2) -> ContextAnyonePipeline:
+    """Make a pipeline whose videos, of 9 frames of 48x80, take a second."""
+    encoders = EncoderConfig(text_dim=32, image_grid=2)
+    published = Published(
+        encoders,
+        SamplingConfig(steps=steps, shift=5.0, text_guidance=3.5),
+        VideoSize(height=48, width=80, frames=9, fps=8),
+        step=120,
+    )
+    return ContextAnyonePipeline(tiny_model(image_dim=32), load_encoders(encoders), published)
 
 
 def tiny_inputs(

@@ -1,8 +1,10 @@
 """A published model makes videos: through its pipeline, and by the script."""
 
+import inspect
 import json
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,11 @@ import pytest
 import torch
 from patience import HANG_S
 from PIL import Image
-from tiny_model import tiny_model
+from tiny_model import tiny_pipeline
 
 from trainer import generate
-from trainer.encoders import EncoderConfig, load_encoders
-from trainer.sampling.model_folder import Published, VideoSize, read_published
+from trainer.encoders import EncoderConfig
+from trainer.sampling.model_folder import VideoSize, read_published
 from trainer.sampling.pipeline import ContextAnyonePipeline
 from trainer.sampling.references import fit_reference
 from trainer.sampling.sampler import SamplingConfig
@@ -30,8 +32,28 @@ QUICK = {"num_inference_steps": 2, "text_guidance": 3.0, "reference_guidance": 2
 
 @pytest.fixture(scope="module")
 def pipeline():
-    published = Published(ENCODERS, SamplingConfig(shift=5.0, text_guidance=3.5), SIZE, step=120)
-    return ContextAnyonePipeline(tiny_model(image_dim=32), load_encoders(ENCODERS), published)
+    return tiny_pipeline(steps=50)
+
+
+def test_the_example_of_the_class_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline().save_pretrained("model")
+    picture().save("her.jpg")
+    example = textwrap.dedent(inspect.getdoc(ContextAnyonePipeline).partition("\n\n")[2])
+    assert len(example.splitlines()) <= 10
+    exec(example, {})
+    with av.open("her.mp4") as video:
+        assert video.streams.video[0].frames == 9
+
+
+def test_a_picture_may_be_a_path_and_latents_are_no_video(pipeline, tmp_path):
+    picture().save(tmp_path / "her.png")
+    size = {"height": 32, "width": 32, "num_frames": 5, "output_type": "latent"}
+    opened = pipeline("a", picture(), **size, **QUICK)
+    by_path = pipeline("a", [str(tmp_path / "her.png")], **size, **QUICK)
+    assert torch.equal(opened.frames, by_path.frames)
+    with pytest.raises(ValueError, match="output_type"):
+        opened.save(tmp_path / "her.mp4")
 
 
 @pytest.fixture(scope="module")

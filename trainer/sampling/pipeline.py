@@ -24,8 +24,9 @@ from trainer.sampling.model_folder import (
     read_published,
     write_published,
 )
-from trainer.sampling.references import Reference, stack_references
+from trainer.sampling.references import Picture, Reference, stack_references
 from trainer.sampling.sampler import Conditions, Generators, SamplingConfig, sample
+from trainer.sampling.video_file import write_video
 
 OutputType = Literal["np", "uint8", "pil", "latent"]
 OUTPUT_TYPES = ("np", "uint8", "pil", "latent")
@@ -40,10 +41,26 @@ class ContextAnyonePipelineOutput:
     """
 
     frames: Any
+    fps: float = 16.0
+
+    def save(self, path: str | Path, number: int = 0) -> None:
+        """Write one of the videos as .mp4. Raises ValueError for latents, which are no pictures."""
+        if isinstance(self.frames, torch.Tensor):
+            raise ValueError("latents cannot be written as a video; ask for another output_type")
+        frames = np.asarray(self.frames[number])
+        write_video(path, frames if frames.dtype == np.uint8 else to_uint8(frames), self.fps)
 
 
 class ContextAnyonePipeline:
-    """Makes videos. Holds the transformer, the frozen encoders, and what it was trained on."""
+    """A trained model that makes videos: the transformer, the frozen encoders, their settings.
+
+    from trainer.sampling.pipeline import ContextAnyonePipeline
+
+    pipeline = ContextAnyonePipeline.from_pretrained("model", device="cpu")
+    videos = pipeline("A woman walks along a beach.", reference="her.jpg", seed=7)
+    videos.save("her.mp4")
+    print(videos.frames.shape)  # (1, frames, height, width, 3), float32 in [0, 1]
+    """
 
     def __init__(
         self,
@@ -92,7 +109,7 @@ class ContextAnyonePipeline:
     def __call__(
         self,
         prompt: str | Sequence[str],
-        reference: Reference | Sequence[Sequence[Image.Image]] | None = None,
+        reference: Reference | Sequence[Sequence[Picture]] | None = None,
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
@@ -111,8 +128,9 @@ class ContextAnyonePipeline:
 
         Args:
             prompt: what happens; a sequence gives a batch.
-            reference: a picture of the character, or several; for a batch either one choice for
-                all or a sequence of pictures for each prompt. None makes plain text-to-video.
+            reference: a picture of the character or its path, or several; for a batch either one
+                choice for all or a sequence of pictures for each prompt. None makes plain
+                text-to-video.
             height, width: px, multiples of 16; None is the size that the model was trained on.
             num_frames: 4k + 1.
             num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
@@ -145,7 +163,8 @@ class ContextAnyonePipeline:
             negative_prompt=negative_prompt,
             on_step=_reporter(self, callback_on_step_end),
         )
-        return ContextAnyonePipelineOutput(_output(self.encoders.codec, latents, output_type))
+        frames = _output(self.encoders.codec, latents, output_type)
+        return ContextAnyonePipelineOutput(frames, size.fps)
 
     def generate(
         self,

@@ -11,7 +11,8 @@ from PIL import Image, ImageCms, ImageOps
 from trainer.data.augment import NEUTRAL, ReferenceChange, place_reference
 from trainer.sampling.model_folder import VideoSize
 
-Reference = Image.Image | Sequence[Image.Image]  # one picture, or several of one character
+Picture = Image.Image | str | Path  # a path is opened
+Reference = Picture | Sequence[Picture]  # one picture, or several of one character
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 100_000_000  # a phone's pictures have up to 50 million
 
@@ -42,15 +43,15 @@ def _refuse_invisible(picture: Image.Image, name: str) -> None:
 
 
 def stack_references(
-    reference: Reference | Sequence[Sequence[Image.Image]], batch: int, size: VideoSize
+    reference: Reference | Sequence[Sequence[Picture]], batch: int, size: VideoSize
 ) -> np.ndarray:
     """Return the pictures of every video, whole on grey: (B, R, H, W, 3) uint8."""
-    if isinstance(reference, Image.Image):
+    if isinstance(reference, Picture):
         reference = [reference]
     if not len(reference):
         raise ValueError("reference is an empty list; give at least one picture, or None")
     rows: list[Any] = [reference] * batch
-    if not isinstance(reference[0], Image.Image):
+    if not isinstance(reference[0], Picture):
         rows = list(reference)
         if len(rows) != batch:
             raise ValueError(f"{batch} prompts came with the references of {len(rows)}")
@@ -65,12 +66,13 @@ def stack_references(
     return np.stack([np.stack([fitted[id(picture)] for picture in row]) for row in rows])
 
 
-def fit_reference(image: Image.Image, height: int, width: int) -> np.ndarray:
+def fit_reference(picture: Picture, height: int, width: int) -> np.ndarray:
     """Set a picture whole on grey, as training does: (height, width, 3) uint8 RGB.
 
     It is turned as its EXIF says and brought to sRGB; what is transparent becomes the same grey.
     Raises ValueError if all of it is.
     """
+    image = picture if isinstance(picture, Image.Image) else open_picture(Path(picture))
     _refuse_invisible(image, "the reference")
     image = in_srgb(ImageOps.exif_transpose(image))
     if image.has_transparency_data:
