@@ -17,6 +17,8 @@ from pipeline.browse.contact_sheet import draw_contact_sheet
 from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.media_rows import read_samples
 from pipeline.dataset.store import open_store
+from pipeline.dataset.tables import files_of, light_rows
+from schemas.tables import InputOutcome
 
 
 def main() -> int:
@@ -31,8 +33,14 @@ def main() -> int:
         if found is None:
             raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
         samples = read_samples(found[0], store)
+        columns = InputOutcome.__dataclass_fields__.keys()
+        inputs = [r for p in files_of("inputs", found[0]) for r in light_rows(p, [*columns], store)]
         draw_contact_sheet(
-            samples, arguments.picture, max_rows=arguments.rows, title=store.url.rsplit("/", 1)[-1]
+            samples,
+            arguments.picture,
+            max_rows=arguments.rows,
+            title=store.url.rsplit("/", 1)[-1],
+            inputs=inputs,
         )
     except (ValueError, OSError) as error:
         print(f"contact_sheet: {error}", file=sys.stderr)

@@ -4,7 +4,8 @@
     RAY_AUTH_MODE=token ray job submit --working-dir . -- python jobs/curate.py --input … --output …
 
 Run the same command again to go on after an interruption. Exit codes: 0 done, 1 nothing was kept,
-2 wrong arguments or an output that cannot be used, 3 too many videos failed, 130 interrupted.
+2 wrong arguments or an output that cannot be used, 3 too many videos failed, or some could not be
+read this time, 130 interrupted.
 """
 
 import sys
@@ -73,7 +74,7 @@ def _count(text: str) -> int:
 
 def run(arguments: Namespace) -> int:
     from pipeline.curation import curate_command
-    from pipeline.dataset.inputs import list_inputs
+    from pipeline.dataset.inputs import find_inputs
     from pipeline.dataset.store import open_store
 
     if arguments.models:
@@ -81,7 +82,9 @@ def run(arguments: Namespace) -> int:
     config = read_settings(arguments, CurationConfig)
     if arguments.licence_policy != "research":
         check_licences(engine_infos(config.engines.chosen), arguments.licence_policy)
-    videos = list_inputs(arguments.input)[: arguments.limit]
+    found = find_inputs(arguments.input, config.run.remote)
+    curate_command.print_passed_over(found)
+    videos = found.videos[: arguments.limit]
     store = open_store(arguments.output)
     if arguments.dry_run:
         return curate_command.show_plan(videos, store, config)

@@ -36,6 +36,27 @@ class Input:
 
 
 @dataclass(frozen=True)
+class InputOutcome:
+    """An input of a run and what became of it: the published table `inputs/`."""
+
+    uri: str = column(
+        _TEXT,
+        "where it was read from, without user, password and signature; a name that is not UTF-8 or "
+        "not printable as a file URL; a hash when it was forgotten",
+    )
+    video_id: str = column(_TEXT, "hash of its bytes; of its uri when no bytes were read")
+    size_bytes: int = column(_LONG, "size when it was listed, -1 unknown", unit="byte")
+    outcome: str = column(
+        _TEXT, "kept | refused | failed | duplicate | forgotten | not_read (the next run tries)"
+    )
+    stage: str = column(_TEXT, "stage that decided, '' when kept", default="")
+    reason: str = column(_TEXT, "schemas.reasons.Reason or Failure, '' when kept", default="")
+    value: float | None = column(_DOUBLE, "what was measured", default=None)
+    threshold: float | None = column(_DOUBLE, "what was allowed", default=None)
+    detail: str = column(_TEXT, "one line for a person", default="")
+
+
+@dataclass(frozen=True)
 class Shot:
     """A stretch of a video between two cuts, half-open, in source frames."""
 

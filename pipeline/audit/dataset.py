@@ -23,6 +23,7 @@ from schemas.tables import (
     Character,
     Clip,
     Embedding,
+    InputOutcome,
     Reject,
     Sample,
     Suspect,
@@ -33,6 +34,7 @@ from schemas.tables import (
 TABLES: Mapping[str, type[Row]] = {
     "videos": Video, "clips": Clip, "tracks": Track, "characters": Character, "suspects": Suspect,
     "samples": Sample, "embeddings": Embedding, "rejects": Reject,
+    "inputs": InputOutcome,
 }  # fmt: skip
 _MEBIBYTE = 2**20
 MOST_GROUP_MIB = 4096  # a row group that unpacks to more is not read at all

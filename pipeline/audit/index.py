@@ -38,6 +38,7 @@ _LEFT_OUT = {
     "suspects": (),
     "embeddings": ("vector",),
     "rejects": (),
+    "inputs": (),
 }
 _BOX_COLUMNS = {
     "num_boxes": pa.int32(),  # boxes of the row

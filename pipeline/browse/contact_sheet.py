@@ -39,24 +39,30 @@ def draw_contact_sheet(
     max_rows: int = 24,
     frames: int = 6,
     title: str = "Contact sheet",
+    inputs: Iterable[Row] = (),
 ) -> None:
     """Write a PNG: per sample its frames, its references with their masks, caption and ids.
 
     Rows keep the order of `samples`. All are counted in the header, the first `max_rows` are
-    drawn. Text uses the font inside Pillow: signs outside Latin show as boxes.
+    drawn. `inputs` are rows of `inputs/`: they name each sample's file, and those that are not in
+    the dataset are listed at the end. Text uses the font inside Pillow: signs outside Latin show as
+    boxes.
     """
     if max_rows < 1 or frames < 1:
         raise ValueError(f"max_rows and frames must be >= 1, got {max_rows} and {frames}")
     counted = _Counts()
     drawn: list[Image.Image] = []
+    inputs = list(inputs)
+    names = {row["video_id"]: row["uri"] for row in inputs if row["outcome"] == "kept"}
     for sample in samples:
         row = sample if isinstance(sample, Mapping) else to_dict(sample)
         counted.add(row)
         if len(drawn) < max_rows:
-            drawn.append(_draw_row(row, len(drawn) + 1, frames))
+            drawn.append(_draw_row(row, len(drawn) + 1, frames, names))
     parts = [_draw_header(title, counted), *drawn]
     if counted.samples > len(drawn):
         parts.append(_draw_note(f"… and {counted.samples - len(drawn)} more"))
+    parts += _draw_lost([row for row in inputs if row["outcome"] != "kept"], max_rows)
     sheet = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + MARGIN // 2), PAPER)
     top = 0
     for part in parts:
@@ -131,8 +137,37 @@ def _draw_note(text: str) -> Image.Image:
     return image
 
 
-def _draw_row(row: Row, number: int, frames: int) -> Image.Image:
-    text = _text_of(row, number)
+def _draw_lost(inputs: Sequence[Row], most: int) -> list[Image.Image]:
+    """Draw a line for each input that is not in the dataset: its file, and why."""
+    if not inputs:
+        return []
+    lines = [f"{_file_name(row['uri'])}: {_why(row)}" for row in inputs[:most]]
+    if len(inputs) > most:
+        lines.append(f"… and {len(inputs) - most} more in inputs/")
+    return [_draw_note(f"{_plural(len(inputs), 'input')} not in the dataset"), *map(_line, lines)]
+
+
+def _why(row: Row) -> str:
+    measured = ""
+    if row["value"] is not None and row["threshold"] is not None:
+        measured = f", {row['value']:g}, allowed {row['threshold']:g}"
+    detail = f" ({row['detail']})" if row["detail"] else ""
+    return f"{row['outcome'].replace('_', ' ')}, {row['reason']}{measured}{detail}"
+
+
+def _file_name(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
+
+
+def _line(text: str) -> Image.Image:
+    image = Image.new("RGB", (WIDTH, 24), PAPER)
+    [shown] = wrap(text, _font(16), WIDTH - 2 * MARGIN, 1)
+    ImageDraw.Draw(image).text((MARGIN, 2), shown, SOFT, _font(16))
+    return image
+
+
+def _draw_row(row: Row, number: int, frames: int, names: Mapping[str, str]) -> Image.Image:
+    text = _text_of(row, number, names.get(row["video_id"], ""))
     strip = _draw_frames(row, frames)
     references = _draw_references(row["references"])
     body = max(strip.height, references.height)
@@ -144,11 +179,12 @@ def _draw_row(row: Row, number: int, frames: int) -> Image.Image:
     return image
 
 
-def _text_of(row: Row, number: int) -> Image.Image:
+def _text_of(row: Row, number: int, uri: str) -> Image.Image:
     """Draw the caption, the description and the ids, wrapped to the width of the sheet."""
     width = WIDTH - 2 * MARGIN
     known = [
         f"{row['width']}x{row['height']}, {row['num_frames']} frames at {row['fps']:g}/s",
+        _file_name(uri),
         row["split"],
         row["shot_size"],
         _plural(row["num_people"], "person").replace("persons", "people"),

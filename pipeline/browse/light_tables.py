@@ -11,7 +11,7 @@ from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from schemas.columns import Row, schema_of
 from schemas.manifest import Manifest
-from schemas.tables import Clip, Reject, Sample, Track, Video
+from schemas.tables import Clip, InputOutcome, Reject, Sample, Track, Video
 
 _TABLES: dict[str, type[Row]] = {
     "videos": Video,
@@ -19,6 +19,7 @@ _TABLES: dict[str, type[Row]] = {
     "tracks": Track,
     "samples": Sample,
     "rejects": Reject,
+    "inputs": InputOutcome,
 }
 _HEAVY = ("boxes", "detected", "faces", "shots", "video", "camera_pan")  # read when looked at
 _PIXELS = ("image", "mask")
@@ -39,7 +40,11 @@ _DERIVED = """
         list_max(list_transform("references", lambda r: r.quality)) AS best_quality,
         list_distinct(list_transform("references", lambda r: r.kind)) AS kinds,
         "references"[1].kind AS first_kind
-    FROM samples
+    FROM samples;
+    CREATE VIEW names AS SELECT video_id, min(uri) AS uri FROM (
+        SELECT video_id, uri FROM inputs WHERE outcome <> 'duplicate' UNION ALL
+        SELECT video_id, uri FROM videos WHERE video_id NOT IN (SELECT video_id FROM inputs)
+    ) GROUP BY 1
 """
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import duckdb
 
 from pipeline.browse.queries import MAX_PAGE, first_row, rows_of
+from pipeline.dataset.uris import public_uri
 from schemas.old_settings import current_settings
 from schemas.thresholds import THRESHOLDS, Threshold
 
@@ -38,12 +39,14 @@ def page(
             values.append(value)
     total = db.execute(f"SELECT count(*) FROM rejects r WHERE {where}", values).fetchone()
     found = db.execute(
-        f"SELECT r.*, coalesce(c.clip_id, t.clip_id) AS clip_id, c.caption FROM rejects r "
+        f"SELECT r.*, coalesce(c.clip_id, t.clip_id) AS clip_id, c.caption, n.uri FROM rejects r "
+        "LEFT JOIN names n ON n.video_id = r.video_id "
         "LEFT JOIN clips c ON c.clip_id = r.id LEFT JOIN tracks t ON t.track_id = r.id "
         f"WHERE {where} ORDER BY r.stage, r.reason, r.value, r.id LIMIT ? OFFSET ?",
         [*values, min(limit, MAX_PAGE), offset],
     )
-    return {"total": total[0] if total else 0, "rows": rows_of(found)}
+    rows = [row | {"uri": row["uri"] and public_uri(row["uri"])} for row in rows_of(found)]
+    return {"total": total[0] if total else 0, "rows": rows}
 
 
 def gates(db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pipeline.curation.curation_config import CurationConfig
-from pipeline.curation.plan import CurationPlan, remember
+from pipeline.curation.plan import CurationPlan, is_published, remember
 from pipeline.curation.release import release
 from pipeline.dataset.commit import sweep
+from pipeline.dataset.fetched import VideoFetcher, batches, video_fetcher
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed, read_observed
+from pipeline.dataset.outcomes import unread_line
 from pipeline.dataset.store import Store
-from pipeline.dataset.units import Identified, Receipt, Unit, plan_units
+from pipeline.dataset.units import Identified, Receipt, Unit, Unread, plan_units
 from pipeline.engines.engines_config import chosen
 from pipeline.engines.registry import engine_infos
 from pipeline.execution import cluster
@@ -41,6 +44,7 @@ class CurationResult:
     manifest: Manifest | None
     changed: bool
     new_units: list[Receipt] = field(default_factory=list)
+    unread: Mapping[str, str] = field(default_factory=dict)  # uri -> why; the next run tries again
 
 
 def curate(
@@ -56,15 +60,29 @@ def curate(
         return CurationResult(plan.manifest, changed=False)
     placement, workers = _place(config)
 
-    identified = _identify(plan, config, workers)  # probe
-    plan = remember(plan, identified, store, config)
-    units = plan.missing(plan_units(identified, config.observe.part_s))
-    receipts = _observe(units, store, config, placement)  # shots … candidates
+    before = set(plan.receipts)
+    limit_bytes = config.observe.probe.max_size_bytes
+    with video_fetcher(config.run.remote, limit_bytes) as fetcher:
+        for batch in batches(plan.pending, fetcher.files.limit_bytes):
+            identified = _identify(batch, plan, config, workers, fetcher)  # probe
+            plan = remember(plan, identified, store, config)
+            read = [each for each in identified if isinstance(each, Identified)]
+            units = plan.missing(plan_units(read, config.observe.part_s))
+            observed = _observe(units, store, config, placement, fetcher)  # shots … candidates
+            plan = plan.with_observed(observed)
+            fetcher.files.clear()
+    new_units = [plan.receipts[unit_id] for unit_id in sorted(plan.receipts.keys() - before)]
+    not_read = {**plan.unread, **plan.stale}
+    if plan.manifest and not new_units and is_published(plan.manifest, videos, plan, config):
+        sweep(plan.manifest, store)
+        return CurationResult(plan.manifest, changed=False, unread=not_read)
 
-    observed = read_observed(plan.receipts_of(videos, receipts), store)
-    paired = pair(observed, videos, plan.video_ids, plan.vetoes, store, config, workers)
+    paired = pair(
+        read_observed(plan.receipts_of(videos), store), plan.read(videos), plan.video_ids,
+        plan.vetoes, store, config, workers, plan.unread,
+    )  # fmt: skip
     manifest = release(paired, videos, plan, store, config, workers)
-    return CurationResult(manifest, changed=True, new_units=receipts)
+    return CurationResult(manifest, changed=True, new_units=new_units, unread=not_read)
 
 
 def pair(
@@ -75,8 +93,13 @@ def pair(
     store: Store,
     config: CurationConfig,
     workers: int = 1,
+    unread: Mapping[str, str] = MappingProxyType({}),
 ) -> Paired:
-    """Decide over everything observed. `video_ids` is by uri; `vetoes` are ids of samples."""
+    """Decide over everything observed.
+
+    `video_ids` is by uri; `vetoes` are ids of samples; `unread` says by uri why other inputs could
+    not be read.
+    """
     settings, engines, processes = config.pair, config.engines, config.run.cluster
     first, copies = first_of_each(inputs, video_ids)
     videos = describe_videos(observed.videos, first)
@@ -107,7 +130,9 @@ def pair(
     ledger = Ledger(list(observed.rejects), dict(observed.counts))
     for part in (copies, kept.ledger, edits.ledger, plans.ledger, review):
         ledger.merge(part)
-    ledger.check("probe", "video", len(inputs))
+    for uri, detail in sorted(unread.items()):
+        ledger.reject(unread_line(uri, detail))
+    ledger.check("probe", "video", len(inputs) + len(unread))
     return Paired(samples, light_tables(observed, videos, plans, samples, ledger), ledger)
 
 
@@ -123,28 +148,45 @@ def _place(config: CurationConfig) -> tuple[Placement, int]:
     return placement, workers
 
 
-def _identify(plan: CurationPlan, config: CurationConfig, workers: int) -> list[Identified]:
-    sizes = {video.uri: max(video.size_bytes, 0) for video in plan.pending}
+def _identify(
+    videos: Sequence[InputVideo],
+    plan: CurationPlan,
+    config: CurationConfig,
+    workers: int,
+    fetcher: VideoFetcher,
+) -> list[Identified | Unread]:
+    sizes = {video.uri: max(video.size_bytes, 0) for video in videos}
     identified = []
     with Progress("identify", sum(sizes.values())) as progress:
         for each in identify(
-            plan.pending, config.observe.probe, config.run, workers, plan.tombstones
+            videos, config.observe.probe, config.run, workers, plan.tombstones, fetcher
         ):
             identified.append(each)
-            progress.advance(sizes[each.uri], refused=int(each.video is None))
+            progress.advance(sizes[each.uri], **_identified_as(each))
     return identified
 
 
+def _identified_as(each: Identified | Unread) -> dict[str, int]:
+    if isinstance(each, Unread):
+        return {"not read": 1}
+    return {"refused": int(each.video is None)}
+
+
 def _observe(
-    units: Sequence[Unit], store: Store, config: CurationConfig, placement: Placement
-) -> list[Receipt]:
+    units: Sequence[Unit],
+    store: Store,
+    config: CurationConfig,
+    placement: Placement,
+    fetcher: VideoFetcher,
+) -> list[Receipt | Unread]:
     durations = {unit.unit_id: unit.duration_s for unit in units}
-    receipts = []
+    observed = []
     with Progress("observe", sum(durations.values())) as progress:
-        for receipt in observe(units, store.url, config.observe, config.run, placement):
-            receipts.append(receipt)
-            progress.advance(durations[receipt.unit_id], **_came_out(receipt))
-    return receipts
+        for each in observe(units, store.url, config.observe, config.run, placement, fetcher):
+            observed.append(each)
+            told = {"not read": 1} if isinstance(each, Unread) else _came_out(each)
+            progress.advance(durations[each.unit_id], **told)
+    return observed
 
 
 def _came_out(receipt: Receipt) -> dict[str, int]:

@@ -1,23 +1,26 @@
 """What a person sees of a curation: the plan before, the funnel after, the exit code."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.curation.curate import CurationResult, curate
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.plan import make_plan
 from pipeline.curation.plan import restart as empty
 from pipeline.curation.release import funnel_row
-from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.inputs import FoundInputs, InputVideo
 from pipeline.dataset.store import Store
+from pipeline.dataset.tables import files_of, light_rows
 from pipeline.engines.registry import engine_infos
 from pipeline.execution.cluster import describe_workers
 from pipeline.execution.progress import print_funnel
 from pipeline.observing.observe import load_stages
 from pipeline.pairing.gates import load_gates
 from pipeline.pairing.own_columns import load_columns
+from schemas.manifest import Manifest
 
-DONE, NOTHING_KEPT, TOO_MANY_FAILED = 0, 1, 3
+DONE, NOTHING_KEPT, TOO_MANY_FAILED, NOT_READ = 0, 1, 3, 3
+_NAMED = 5  # inputs that are named on the terminal
 
 
 def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig) -> int:
@@ -72,13 +75,15 @@ def run(
 def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> int:
     manifest = outcome.manifest
     assert manifest is not None, "a run that returns has published or found a version"
-    if not outcome.changed:
+    if not outcome.changed and not outcome.unread:
         print(f"{store.url} is up to date (version {manifest.version}): nothing to do")
     print_funnel(manifest.funnel)
     samples = sum(manifest.splits.values())
     splits = ", ".join(f"{number} {name}" for name, number in manifest.splits.items())
     print(f"{samples} samples ({splits}) in {store.url}, version {manifest.version}")
-    failed = sum(row.failed for row in manifest.funnel)
+    _print_refused(manifest, store)
+    _print_unread(outcome.unread)
+    failed = sum(row.failed for row in manifest.funnel) - _count_unread(manifest, store)
     probed = funnel_row(manifest, "probe", "video")
     share = failed / probed.entered if probed and probed.entered else 0.0
     if failed:
@@ -91,4 +96,45 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     if samples == 0:
         print("nothing was kept: the table above says where everything went")
         return NOTHING_KEPT
-    return DONE
+    return NOT_READ if outcome.unread else DONE
+
+
+def _outcomes(manifest: Manifest, store: Store) -> Iterator[dict]:
+    columns = ("uri", "outcome", "reason", "detail")
+    for path in files_of("inputs", manifest):
+        yield from light_rows(path, columns, store)
+
+
+def _count_unread(manifest: Manifest, store: Store) -> int:
+    return sum(row["outcome"] == "not_read" for row in _outcomes(manifest, store))
+
+
+def _print_refused(manifest: Manifest, store: Store) -> None:
+    """Name the first inputs that are not in the dataset; the table `inputs/` has them all."""
+    lost = [row for row in _outcomes(manifest, store) if row["outcome"] in ("refused", "failed")]
+    for row in lost[:_NAMED]:
+        detail = f": {row['detail']}" if row["detail"] else ""
+        print(f"  {row['outcome']} {row['uri']} ({row['reason']}{detail})")
+    if len(lost) > _NAMED:
+        print(f"  and {len(lost) - _NAMED} more: see inputs/")
+
+
+def _print_unread(unread: Mapping[str, str]) -> None:
+    if not unread:
+        return
+    are = "video" if len(unread) == 1 else "videos"
+    print(f"{len(unread)} {are} could not be read: run again")
+    for uri, detail in sorted(unread.items())[:_NAMED]:
+        print(f"  {uri}: {detail}")
+    if len(unread) > _NAMED:
+        print(f"  and {len(unread) - _NAMED} more")
+
+
+def print_passed_over(found: FoundInputs) -> None:
+    """Say what lies in the folders of the inputs and is not taken."""
+    if found.passed_over:
+        names = ", ".join(found.passed_over[:_NAMED])
+        more = f", and {len(found.passed_over) - _NAMED} more" * (len(found.passed_over) > _NAMED)
+        print(f"{len(found.passed_over)} files are not taken, by their suffix: {names}{more}")
+    for folder in found.closed:
+        print(f"a folder cannot be searched: {folder}")

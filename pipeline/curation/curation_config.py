@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.dataset.remote import RemoteConfig
 from pipeline.engines.engines_config import EngineSet, chosen
 from pipeline.engines.registry import weights_in_use
 from pipeline.execution.cluster import ClusterConfig
@@ -19,11 +20,13 @@ class RunConfig:
     Attributes:
         cluster: workers and patience.
         sandbox: limits of the process that reads untrusted media.
+        remote: patience with videos that lie elsewhere.
         max_failed: share of the videos that may fail before the exit code says so.
     """
 
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
     max_failed: float = setting(0.05, low=0, high=1)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.curation.curation_config import CurationConfig
@@ -17,13 +17,17 @@ from pipeline.dataset.units import (
     Identified,
     Receipt,
     Unit,
+    Unread,
     drop_unit,
+    has_all_units,
     is_observed,
     read_known_inputs,
     read_receipts,
     split_video,
+    unreadable_id,
     write_known_inputs,
 )
+from pipeline.dataset.uris import public_uri
 from pipeline.observing.observe_config import OBSERVE_VERSION
 from schemas.manifest import POINTER, Manifest
 from schemas.old_settings import current_settings
@@ -46,11 +50,17 @@ class CurationPlan:
     tombstones: Tombstones  # what must not come back
     vetoes: frozenset[str]  # samples that a person refused
     observe_version: int = OBSERVE_VERSION  # of the code that observed the units
+    unread: Mapping[str, str] = field(default_factory=dict)  # uri -> why it could not be read
+    stale: Mapping[str, str] = field(default_factory=dict)  # the same; what was read before stays
 
     @property
     def video_ids(self) -> dict[str, str]:
         """The video behind each uri."""
         return {uri: known.video_id for uri, known in self.known.items()}
+
+    def read(self, videos: Iterable[InputVideo]) -> list[InputVideo]:
+        """Return those of the videos that were read, now or before."""
+        return [video for video in videos if video.uri not in self.unread]
 
     def missing(self, units: Iterable[Unit]) -> list[Unit]:
         """Return the units that are not observed yet.
@@ -67,11 +77,27 @@ class CurationPlan:
             )
         return missing
 
-    def receipts_of(self, videos: Iterable[InputVideo], new: Iterable[Receipt]) -> list[Receipt]:
+    def with_unread(self, uri: str, detail: str) -> "CurationPlan":
+        """Return the plan without an input, or with what an earlier run has read of it."""
+        if uri in self.known and has_all_units(self.known[uri], self.receipts):
+            return replace(self, stale={**self.stale, uri: detail})
+        return replace(self, unread={**self.unread, uri: detail})
+
+    def with_observed(self, observed: Iterable[Receipt | Unread]) -> "CurationPlan":
+        """Return the plan with further units, and without the inputs of which one is missing."""
+        plan, observed = self, list(observed)
+        new = {each.unit_id: each for each in observed if isinstance(each, Receipt)}
+        plan = replace(plan, receipts=plan.receipts | new)
+        for lost in (each for each in observed if isinstance(each, Unread)):
+            video_id = lost.unit_id.rpartition("-")[0]
+            same = [uri for uri, known in plan.known.items() if known.video_id == video_id]
+            plan = replace(plan, unread={**plan.unread, **dict.fromkeys(same, lost.detail)})
+        return plan
+
+    def receipts_of(self, videos: Iterable[InputVideo]) -> list[Receipt]:
         """Return the receipts of these videos' units, from earlier runs and from this one."""
-        receipts = self.receipts | {receipt.unit_id: receipt for receipt in new}
-        wanted = {self.known[video.uri].video_id for video in videos}
-        return [receipt for receipt in receipts.values() if receipt.video_id in wanted]
+        wanted = {self.known[video.uri].video_id for video in self.read(videos)}
+        return [receipt for receipt in self.receipts.values() if receipt.video_id in wanted]
 
 
 def make_plan(
@@ -88,27 +114,43 @@ def make_plan(
     """
     version = _check_settings(store, config)
     receipts = read_receipts(store)
-    if retry_failed:
-        for unit_id in [unit_id for unit_id, receipt in receipts.items() if receipt.failed]:
-            drop_unit(unit_id, store)
-            del receipts[unit_id]
     tombstones = read_tombstones(store)
     known = _known_inputs(store, videos, tombstones)
+    if retry_failed:
+        for unit_id in _units_to_retry(receipts, known):
+            drop_unit(unit_id, store)
+            del receipts[unit_id]
     pending = tuple(v for v in videos if not is_observed(v, known.get(v.uri), receipts))
     current = read_manifest(store)
     manifest, sha256 = current or (None, "")
     if manifest is not None and not replace_inputs:
         _check_nothing_vanishes(manifest, store, videos)
     vetoes = frozenset(vetoed(read_tags(store)))
-    finished = (
-        manifest is not None
-        and not pending
-        and not _changed(config.identity() | {"observe_version": version}, manifest.config)
-        and manifest.inputs_digest == inputs_digest(videos, known, vetoes)
+    plan = CurationPlan(
+        pending, known, receipts, manifest, sha256, False, tombstones, vetoes, version
     )
-    return CurationPlan(
-        pending, known, receipts, manifest, sha256, finished, tombstones, vetoes, version
+    finished = manifest is not None and not pending and is_published(manifest, videos, plan, config)
+    return replace(plan, finished=finished)
+
+
+def is_published(
+    manifest: Manifest, videos: Iterable[InputVideo], plan: CurationPlan, config: CurationConfig
+) -> bool:
+    """Tell whether a version is what the settings make of the inputs, as far as they were read."""
+    settings = config.identity() | {"observe_version": plan.observe_version}
+    return not _changed(settings, manifest.config) and (
+        manifest.inputs_digest == inputs_digest(videos, plan)
     )
+
+
+def _units_to_retry(receipts: Mapping[str, Receipt], known: Mapping[str, Input]) -> list[str]:
+    """Return the units whose process died, and those of inputs that could not be opened."""
+    closed = {row.video_id for uri, row in known.items() if row.video_id == unreadable_id(uri)}
+    return [
+        unit_id
+        for unit_id, receipt in receipts.items()
+        if receipt.failed or receipt.video_id in closed
+    ]
 
 
 def _known_inputs(
@@ -171,8 +213,8 @@ def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[I
     for file in manifest.files:
         if file.path.startswith("videos/"):
             with store.open(file.path) as table:
-                uris = read_columns(table, ["uri"])["uri"].to_pylist()
-            gone += [uri for uri in uris if uri not in present]
+                uris = map(public_uri, read_columns(table, ["uri"])["uri"].to_pylist())
+                gone += [uri for uri in uris if uri not in present]
     if gone:
         raise ValueError(
             f"{store.url} holds {len(gone)} videos that are not among the inputs (the first is "
@@ -180,16 +222,21 @@ def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[I
         )
 
 
-def inputs_digest(
-    videos: Iterable[InputVideo], known: dict[str, Input], vetoes: Iterable[str]
-) -> str:
+def inputs_digest(videos: Iterable[InputVideo], plan: CurationPlan) -> str:
     """Digest which bytes the inputs hold, what their owner says of them, and what was vetoed."""
-    facts = ([known[v.uri].video_id, v.uri, v.licence, v.source, v.caption] for v in videos)
-    return digest_of([*sorted(facts), *sorted(vetoes)])
+    facts = [
+        [plan.known[v.uri].video_id, v.uri, v.licence, v.source, v.caption]
+        for v in plan.read(videos)
+    ]
+    unread = [["unread", uri] for uri in plan.unread]
+    return digest_of([*sorted(facts), *sorted(unread), *sorted(plan.vetoes)])
 
 
 def remember(
-    plan: CurationPlan, identified: Iterable[Identified], store: Store, config: CurationConfig
+    plan: CurationPlan,
+    identified: Iterable[Identified | Unread],
+    store: Store,
+    config: CurationConfig,
 ) -> CurationPlan:
     """Write down what was identified and with which settings the units are made."""
     if not plan.pending:
@@ -197,6 +244,9 @@ def remember(
     facts = {video.uri: video for video in plan.pending}
     known = dict(plan.known)
     for each in identified:
+        if isinstance(each, Unread):
+            plan = plan.with_unread(each.uri, each.detail)
+            continue
         video = facts[each.uri]
         num_parts = len(split_video(each.video, config.observe.part_s))
         known[each.uri] = Input(each.uri, video.size_bytes, video.changed, each.video_id, num_parts)

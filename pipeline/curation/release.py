@@ -1,7 +1,7 @@
 """Publish one version of the dataset: shards, light tables, manifest."""
 
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from pipeline.curation.curation_config import CurationConfig
@@ -9,17 +9,29 @@ from pipeline.curation.plan import CurationPlan, inputs_digest
 from pipeline.curation.shards import build_shards, plan_shards
 from pipeline.dataset.commit import publish, stage_file, table_path
 from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.outcomes import describe_inputs
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.settings_digest import settings_digest
 from pipeline.dataset.store import Store
 from pipeline.engines.registry import engine_infos
 from pipeline.execution.progress import Progress, funnel
 from pipeline.pairing.pair import Paired
+from schemas.columns import Row
 from schemas.manifest import DataFile, FunnelRow, Manifest
 from schemas.reasons import Split
-from schemas.tables import Character, Clip, Embedding, Reject, Suspect, Track, Video
+from schemas.tables import (
+    Character,
+    Clip,
+    Embedding,
+    InputOutcome,
+    Reject,
+    Suspect,
+    Track,
+    Video,
+)
 
 _FOLDERS = {
+    InputOutcome: "inputs",
     Video: "videos",
     Clip: "clips",
     Track: "tracks",
@@ -44,14 +56,17 @@ def release(
     version = plan.manifest.version + 1 if plan.manifest else 1
     observed = {"observe_version": plan.observe_version}
     files = [*_stage_samples(paired, version, store, config, workers)]
-    files += _stage_tables(paired, version, store)
+    outcomes = describe_inputs(
+        videos, plan.video_ids, plan.unread, paired.ledger.rejects, plan.tombstones
+    )
+    files += _stage_tables({InputOutcome: outcomes, **paired.tables}, version, store)
     splits = {str(split): 0 for split in Split}
     for sample in paired.samples:
         splits[sample.plan.split] += 1
     manifest = Manifest(
         version=version,
         parent=plan.manifest_sha256,
-        inputs_digest=inputs_digest(videos, plan.known, plan.vetoes),
+        inputs_digest=inputs_digest(videos, plan),
         observe_digest=settings_digest(config.observe.identity() | observed),
         config_digest=settings_digest(config.identity() | observed),
         config=config.identity() | observed,
@@ -77,8 +92,10 @@ def _stage_samples(
     return files
 
 
-def _stage_tables(paired: Paired, version: int, store: Store) -> Iterator[DataFile]:
-    for table, rows in paired.tables.items():
+def _stage_tables(
+    tables: Mapping[type[Row], Sequence], version: int, store: Store
+) -> Iterator[DataFile]:
+    for table, rows in tables.items():
         starts = range(0, max(len(rows), 1), _ROWS_PER_FILE)
         for number, start in enumerate(starts):
             part = rows[start : start + _ROWS_PER_FILE]

@@ -14,6 +14,7 @@ from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
 
 STAGING = "_staging"
 FOLDERS = (
+    "inputs",
     "videos",
     "clips",
     "tracks",

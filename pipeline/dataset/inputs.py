@@ -1,18 +1,26 @@
 """Which videos a run is about: files, folders, globs, manifests, on any filesystem."""
 
-import contextlib
-import csv
-import io
-import json
+import glob
 import os
+import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
+from pipeline.dataset.remote import NotRead, RemoteConfig, is_chain, open_filesystem, patiently
+from pipeline.dataset.uris import (
+    FILE,
+    is_local,
+    path_of_file_url,
+    path_of_uri,
+    public_uri,
+    uri_of_path,
+)
+
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi"),
@@ -20,179 +28,337 @@ VIDEO_SUFFIXES = frozenset(
         *(".ogv", ".divx", ".mxf", ".dv", ".gif", ".rm", ".rmvb", ".wtv", ".gxf", ".nut", ".y4m"),
     )
 )
-# No http: fetching from the open web needs its own politeness and protection; download first.
+# No http in manifests, which others may have written: fetching from the open web needs its own
+# politeness and protection. On the command line a person has chosen the address.
 SCHEMES = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "memory"})
-_MANIFEST_COLUMNS = ("uri", "licence", "source", "caption")
-_MAX_TEXT = 4096  # longer cells of a manifest are refused
+_WEB = ("http", "https")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_GLOB = re.compile(r"[*?[]")
+_LOOKERS = 16  # files of a manifest that are looked up at once; latency is all that they cost
+_VERSIONS = ("ETag", "etag", "mtime", "md5Hash", "Last-Modified", "last_modified")
 
 
 @dataclass(frozen=True)
 class InputVideo:
     """One video to curate, with what its owner says about it."""
 
-    uri: str
+    uri: str  # what it is called everywhere (pipeline.dataset.uris)
     licence: str = "unknown"
     source: str = ""
     caption: str = ""
-    size_bytes: int = -1  # -1: could not be looked at; probing says why
+    size_bytes: int = -1  # -1: could not be looked at; reading says why
     changed: str = ""  # modification time or etag: another value means other bytes
+    location: str = field(default="", repr=False)  # what is opened, where the uri hides a secret
+
+    @property
+    def place(self) -> str:
+        """What is opened to read it."""
+        return self.location or path_of_uri(self.uri)
+
+
+@dataclass(frozen=True)
+class FoundInputs:
+    """The videos of a run, and what lies beside them and is not taken."""
+
+    videos: list[InputVideo]
+    passed_over: tuple[str, ...] = ()  # files of other suffixes, sorted
+    closed: tuple[str, ...] = ()  # folders that cannot be searched, with the reason
 
 
 def list_inputs(patterns: Iterable[str]) -> list[InputVideo]:
+    """Return the videos of `find_inputs` alone."""
+    return find_inputs(patterns).videos
+
+
+def find_inputs(patterns: Iterable[str], remote: RemoteConfig | None = None) -> FoundInputs:
     """Return the videos behind the patterns, sorted by uri, each once.
 
-    A pattern is a file, a folder (searched for video suffixes), a glob, or a manifest with a column
-    `uri` and optionally licence, source, caption. Relative uris of a manifest are relative to it.
+    A pattern is a file, a folder (searched for video suffixes, links to folders too), a glob, or a
+    manifest with a column `uri` and optionally licence, source, caption. Relative uris of a
+    manifest are relative to it. What exists is never taken for a glob or a URL.
 
-    Raises ValueError naming the pattern or the manifest's row when something is wrong with it.
+    Raises ValueError naming the pattern or the manifest's line when something is wrong with it.
     """
+    search = _Search(remote or RemoteConfig())
     found: dict[str, InputVideo] = {}
     for pattern in patterns:
-        for video in _expand(pattern):
+        for video in search.expand(pattern):
             first = found.setdefault(video.uri, video)
             if first != video:
                 raise ValueError(f"input {video.uri} is listed twice with different values")
-    return [found[uri] for uri in sorted(found)]
+    passed_over = tuple(sorted(search.passed_over - found.keys()))
+    return FoundInputs([found[uri] for uri in sorted(found)], passed_over, tuple(search.closed))
 
 
-def _expand(pattern: str) -> Iterator[InputVideo]:
-    fs, path = _filesystem(pattern)
-    if PurePosixPath(path).suffix.lower() in MANIFEST_SUFFIXES:
-        yield from _read_manifest(fs, path, pattern)
-        return
-    if fs.isdir(path):
-        below = fs.find(path)
-        paths = [p for p in below if PurePosixPath(p).suffix.lower() in VIDEO_SUFFIXES]
+class _Search:
+    """Expands patterns, and remembers what it passed over."""
+
+    def __init__(self, remote: RemoteConfig) -> None:
+        self._remote = remote
+        self.passed_over: set[str] = set()
+        self.closed: list[str] = []
+
+    def expand(self, pattern: str) -> Iterator[InputVideo]:
+        local = _local_path(pattern)
+        if local is None:
+            yield from self._expand_remote(pattern)
+        elif os.path.isdir(local):
+            yield from self._search_folder(local, pattern)
+        elif os.path.isfile(local) and _suffix(local) in MANIFEST_SUFFIXES:
+            yield from self._read_manifest(local, pattern)
+        elif os.path.lexists(local):
+            yield look_at_file(local)
+        elif _GLOB.search(local):
+            yield from self._expand_glob(local, pattern)
+        else:
+            kind = "manifest" if _suffix(local) in MANIFEST_SUFFIXES else "file or folder"
+            raise ValueError(f"input {public_uri(pattern)}: no such {kind}")
+
+    def _expand_glob(self, path: str, pattern: str) -> Iterator[InputVideo]:
+        paths = [
+            found
+            for found in glob.glob(path, recursive=True, include_hidden=True)
+            if not os.path.isdir(found)
+        ]
         if not paths:
+            raise ValueError(f"input {public_uri(pattern)}: the glob matches no file")
+        for found in sorted(paths):
+            yield look_at_file(found)
+
+    def _search_folder(self, folder: str, pattern: str) -> Iterator[InputVideo]:
+        paths = list(self._files_below(folder))
+        yield from map(look_at_file, self._taken(paths, pattern, uri_of_path))
+
+    def _files_below(self, folder: str) -> Iterator[str]:
+        """Yield the files of a folder and of folders that it links to, each folder once.
+
+        Folders come before links to them, so that a video is named by where it lies.
+        """
+        seen: set[tuple[int, int]] = set()
+        waiting = [_absolute(folder).rstrip("/") or "/"]
+        while waiting:
+            top = waiting.pop(0)
+            links = []
+            for root, folders, files in os.walk(top, onerror=self._note_closed):
+                if not _is_first_visit(root, seen):
+                    folders.clear()
+                    continue
+                folders.sort()
+                links += [
+                    path for name in folders if os.path.islink(path := os.path.join(root, name))
+                ]
+                yield from (os.path.join(root, name) for name in sorted(files))
+            waiting += sorted(links)
+
+    def _note_closed(self, error: OSError) -> None:
+        self.closed.append(f"{uri_of_path(error.filename)}: {error.strerror}")
+
+    def _taken(self, paths: Iterable[str], pattern: str, name: Any) -> list[str]:
+        """Return the paths with the suffix of a video; the others are passed over."""
+        taken, others = [], []
+        for path in paths:
+            (taken if _suffix(path) in VIDEO_SUFFIXES else others).append(path)
+        self.passed_over.update(name(path) for path in others)
+        if not taken:
             raise ValueError(
-                f"input {pattern}: a folder without videos ({len(below)} files seen); allowed "
-                f"suffixes are {' '.join(sorted(VIDEO_SUFFIXES))}; name other files directly"
+                f"input {public_uri(pattern)}: a folder without videos ({len(others)} files seen); "
+                f"allowed suffixes are {' '.join(sorted(VIDEO_SUFFIXES))}; name other files "
+                "directly"
             )
-    elif any(sign in path for sign in "*?["):
-        paths = [p for p in fs.glob(path) if not fs.isdir(p)]
-        if not paths:
-            raise ValueError(f"input {pattern}: the glob matches no file")
-    elif fs.exists(path) or (_is_local(fs) and os.path.lexists(path)):
-        paths = [path]
-    else:
-        raise ValueError(f"input {pattern}: no such file or folder")
-    for each in paths:
-        yield _look_at(fs, each)
+        return taken
 
+    def _expand_remote(self, pattern: str) -> Iterator[InputVideo]:
+        if pattern.partition("://")[0].lower() in _WEB:  # has no folders
+            if _suffix(_path_of_url(pattern)) in MANIFEST_SUFFIXES:
+                yield from self._read_manifest(pattern, pattern)
+            else:
+                yield self._look_up(pattern)
+            return
+        _, path = open_filesystem(pattern)
+        if _suffix(path) in MANIFEST_SUFFIXES:
+            yield from self._read_manifest(pattern, pattern)
+            return
+        for location, info in self._list_remote(pattern):
+            yield _described(location, info)
 
-def _read_manifest(fs: Any, path: str, pattern: str) -> Iterator[InputVideo]:
-    try:
-        content = fs.cat_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"input {pattern}: no such manifest") from None
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-    rows = readers[PurePosixPath(path).suffix.lower()](content)
-    folder = path.rsplit("/", 1)[0] if "/" in path else "."
-    for number, row in enumerate(rows, start=1):
-        where = f"{pattern}, row {number}"
-        cells = {name: _cell(row, name, where) for name in _MANIFEST_COLUMNS}
-        if not cells["uri"]:
-            raise ValueError(f"{where}: column 'uri' is missing or empty; it names the video")
-        video = _resolve(cells["uri"], fs, folder, where)
-        yield InputVideo(
-            uri=video.uri,
-            licence=cells["licence"] or "unknown",
-            source=cells["source"],
-            caption=cells["caption"],
-            size_bytes=video.size_bytes,
-            changed=video.changed,
-        )
-
-
-def _cell(row: dict[str, Any], name: str, where: str) -> str:
-    value = row.get(name)
-    text = "" if value is None else str(value).strip()
-    if len(text) > _MAX_TEXT:
-        raise ValueError(f"{where}: {name} has {len(text)} characters, {_MAX_TEXT} are allowed")
-    return text
-
-
-def _resolve(uri: str, fs: Any, folder: str, where: str) -> InputVideo:
-    if any(ord(sign) < 32 for sign in uri):
-        raise ValueError(f"{where}: uri {uri!r} holds a control character")
-    if "://" in uri:
-        scheme = uri.split("://", 1)[0]
-        if scheme not in SCHEMES:
-            raise ValueError(
-                f"{where}: scheme {scheme!r} is not read; allowed: {', '.join(sorted(SCHEMES))}. "
-                "Download the file first"
-            )
-        return _look_at(*_filesystem(uri))
-    if uri.startswith("/"):
-        return _look_at(*_filesystem(uri))
-    if ".." in PurePosixPath(uri).parts:
-        raise ValueError(f"{where}: uri {uri!r} leaves the manifest's folder; use an absolute path")
-    return _look_at(fs, f"{folder}/{uri}")
-
-
-def _csv_rows(content: bytes) -> list[dict[str, Any]]:
-    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig", errors="replace"))))
-
-
-def _jsonl_rows(content: bytes) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(content.decode("utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
+    def _list_remote(self, pattern: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return the files of a remote folder or glob, or the one file, with what is said of it."""
+        fs, path = open_filesystem(pattern)
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"manifest line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"manifest line {number} must be an object, got {line[:40]!r}")
-        rows.append(row)
-    return rows
+            info = self._info(fs, path)
+            if info["type"] == "file":
+                return [(_location_of(pattern, fs, path, path), info)]
+            below = patiently(lambda: fs.find(path, detail=True), self._remote)
+        except FileNotFoundError:
+            return self._list_remote_glob(pattern, fs, path)
+        except (OSError, NotRead) as problem:
+            if _suffix(path) in VIDEO_SUFFIXES:  # a video, then; reading it will say why
+                return [(_location_of(pattern, fs, path, path), {})]
+            raise _not_listed(pattern, problem) from None
+        infos = {
+            _location_of(pattern, fs, path, found): info
+            for found, info in below.items()
+            if found != path and not found.endswith("/")  # marks of folders
+        }
+        return [(location, infos[location]) for location in self._taken(infos, pattern, public_uri)]
+
+    def _list_remote_glob(
+        self, pattern: str, fs: Any, path: str
+    ) -> list[tuple[str, dict[str, Any]]]:
+        if not _GLOB.search(path):
+            raise ValueError(f"input {public_uri(pattern)}: no such file or folder")
+        try:
+            matched = patiently(lambda: fs.glob(path, detail=True), self._remote)
+        except (OSError, NotRead) as problem:
+            raise _not_listed(pattern, problem) from None
+        files = [
+            (_location_of(pattern, fs, path, found), info)
+            for found, info in matched.items()
+            if info["type"] == "file"
+        ]
+        if not files:
+            raise ValueError(f"input {public_uri(pattern)}: the glob matches no file")
+        return files
+
+    def _info(self, fs: Any, path: str) -> dict[str, Any]:
+        return patiently(lambda: fs.info(path), self._remote)
+
+    def _read_manifest(self, location: str, pattern: str) -> Iterator[InputVideo]:
+        here = _local_path(pattern) is not None
+        name = public_uri(pattern) if here else _path_of_url(public_uri(pattern))
+        try:
+            rows = list(read_manifest_rows(self._content(location, here), name))
+        except FileNotFoundError:
+            raise ValueError(f"input {name}: no such manifest") from None
+        except (OSError, NotRead) as problem:
+            raise ValueError(f"input {name}: cannot be read: {_said(problem)}") from None
+        folder = _absolute(location) if here else _path_of_url(location)
+        places = [_resolve(row, folder.rpartition("/")[0]) for row in rows]
+        with ThreadPoolExecutor(_LOOKERS) as pool:
+            for row, video in zip(rows, pool.map(self._look_at, places), strict=True):
+                yield replace(
+                    video,
+                    licence=row.licence or "unknown",
+                    source=row.source,
+                    caption=row.caption,
+                )
+
+    def _content(self, location: str, here: bool) -> bytes:
+        if here:
+            with open(location, "rb") as file:
+                return file.read()
+        fs, path = open_filesystem(location)
+        return patiently(lambda: fs.cat_file(path), self._remote)
+
+    def _look_at(self, place: str) -> InputVideo:
+        return look_at_file(place) if is_local(place) else self._look_up(place)
+
+    def _look_up(self, url: str) -> InputVideo:
+        """Ask for size and version; what cannot be looked at is read later, which says why."""
+        fs, path = open_filesystem(url)
+        location = _location_of(url, fs, path, path)
+        try:
+            return _described(location, self._info(fs, path))
+        except (OSError, NotRead):
+            return _described(location, {})
 
 
-def _parquet_rows(content: bytes) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(pa.BufferReader(content))
-    names = [name for name in _MANIFEST_COLUMNS if name in file.schema_arrow.names]
-    for name in names:  # looked at before any value is read: a foreign type may run code
-        kind = file.schema_arrow.field(name).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise ValueError(f"manifest column {name!r} must be text, got {kind}")
-    return file.read(columns=names).to_pylist()
+def _not_listed(pattern: str, problem: OSError | NotRead) -> ValueError:
+    return ValueError(f"input {public_uri(pattern)} cannot be listed: {_said(problem)}; run again")
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    return fsspec.core.url_to_fs(url)
+def _said(problem: OSError | NotRead) -> str:
+    return str((problem.strerror if isinstance(problem, OSError) else problem) or problem)
 
 
-def _is_local(fs: Any) -> bool:
-    protocol = fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
-    return "file" in protocol
+def _local_path(pattern: str) -> str | None:
+    """Return the path on this machine that a pattern means, None when it is elsewhere."""
+    if os.path.lexists(pattern):
+        return pattern
+    if pattern.startswith(FILE):
+        return path_of_file_url(pattern)
+    if _URL.match(pattern) or is_chain(pattern):
+        return None
+    return os.path.expanduser(pattern)
 
 
-def _look_at(fs: Any, path: str) -> InputVideo:
-    uri = path if _is_local(fs) else fs.unstrip_protocol(path)
+def _absolute(path: str) -> str:
+    """Return a path from the root on, otherwise as it is: `..` may follow a link."""
+    if path.startswith("/"):
+        return path
+    return os.path.join(os.getcwd(), "" if path == "." else path.removeprefix("./"))
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
+def _path_of_url(url: str) -> str:
+    return url.partition("#")[0].partition("?")[0]
+
+
+def _is_first_visit(folder: str, seen: set[tuple[int, int]]) -> bool:
     try:
-        info = fs.info(path)
-    except OSError:  # missing or unreadable: a reject with a reason, later, not a stop now
-        return InputVideo(uri=uri)
-    if _is_local(fs) and not stat.S_ISREG(os.stat(path).st_mode):
-        return InputVideo(uri=uri)
-    changed = str(info.get("ETag") or info.get("etag") or info.get("mtime") or "")
-    return InputVideo(uri=uri, size_bytes=int(info.get("size") or 0), changed=changed)
+        status = os.stat(folder)
+    except OSError:
+        return False
+    key = (status.st_dev, status.st_ino)
+    first = key not in seen
+    seen.add(key)
+    return first
 
 
-@contextlib.contextmanager
-def local_copy(uri: str) -> Iterator[str]:
-    """Give a path of this machine with the bytes of `uri`; a fetched copy is removed again."""
-    fs, path = _filesystem(uri)
-    if _is_local(fs):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="contextanyone-") as folder:
-        target = f"{folder}/{PurePosixPath(path).name}"
-        fs.get_file(path, target)
-        yield target
+def look_at_file(path: str) -> InputVideo:
+    """Describe a file of this machine; one that cannot be read has size -1."""
+    uri = uri_of_path(_absolute(path))
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # missing or unreadable: a reject with a reason, later
+        return InputVideo(uri)
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
+        return InputVideo(uri)
+    return InputVideo(uri, size_bytes=status.st_size, changed=str(status.st_mtime))
+
+
+def _described(location: str, info: dict[str, Any]) -> InputVideo:
+    uri, size = public_uri(location), info.get("size")
+    return InputVideo(
+        uri,
+        size_bytes=-1 if size is None else int(size),
+        changed=next((str(info[name]) for name in _VERSIONS if info.get(name)), ""),
+        location=location if location != uri else "",
+    )
+
+
+def _location_of(pattern: str, fs: Any, path: str, found: str) -> str:
+    """Return how to open what was found below a pattern, whose own path is `path`."""
+    if not is_chain(pattern):
+        return fs.unstrip_protocol(found)
+    if path not in pattern:
+        raise ValueError(f"input {public_uri(pattern)}: name the files of this chain one by one")
+    before, _, after = pattern.partition(path)
+    return before + found + after
+
+
+def _resolve(row: ManifestRow, folder: str) -> str:
+    """Return what a row of a manifest in `folder` names: an absolute path or a URL."""
+    uri, where = row.uri, f"{row.where}, column 'uri'"
+    if any(ord(sign) < 32 for sign in uri):
+        raise ValueError(f"{where}: {uri!r} holds a control character; write a URL ({FILE}…%0A…)")
+    if _URL.match(uri):
+        return _resolve_url(uri, where)
+    if uri.startswith("/"):
+        return uri
+    if ".." in PurePosixPath(uri).parts:
+        raise ValueError(f"{where}: {uri!r} leaves the manifest's folder; use an absolute path")
+    return f"{folder}/{uri}"
+
+
+def _resolve_url(url: str, where: str) -> str:
+    scheme = url.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f"{where}: scheme {scheme!r} is not read; allowed: {', '.join(sorted(SCHEMES))}. "
+            "Download the file first"
+        )
+    return _absolute(path_of_file_url(url)) if scheme == "file" else url

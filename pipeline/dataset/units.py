@@ -11,15 +11,17 @@ writer leaves no receipt, and the unit is made again.
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import encode_rows, read_columns
 from pipeline.dataset.store import Store
+from pipeline.dataset.uris import public_uri
 from pipeline.execution.stage import ClipRow, Count, Ledger, VideoRow
 from schemas.columns import Row, from_table
+from schemas.ids import content_id
 from schemas.tables import Candidate, Clip, ClipMedia, Embedding, Input, Reject, Track, Video
 
 UNIT_TABLES: dict[str, type[Row]] = {
@@ -53,6 +55,16 @@ class Identified:
     video_id: str
     video: Video | None
     ledger: Ledger = field(default_factory=Ledger)
+    location: str = field(default="", repr=False)  # as in InputVideo
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An input, or a unit of it, that could not be read this time; the next run tries again."""
+
+    uri: str
+    detail: str
+    unit_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,13 @@ class Unit:
     video: Video | None
     part: VideoPart = VideoPart()
     ledger: Ledger = field(default_factory=Ledger)
+    location: str = field(default="", repr=False)  # as in InputVideo
+
+    @property
+    def source(self) -> InputVideo:
+        """The input that it is read from."""
+        size_bytes = self.video.size_bytes if self.video else -1
+        return InputVideo(self.uri, size_bytes=size_bytes, location=self.location)
 
     @property
     def unit_id(self) -> str:
@@ -110,7 +129,14 @@ def plan_units(identified: Iterable[Identified], part_s: float) -> list[Unit]:
     for each in sorted(identified, key=lambda one: one.uri):
         first.setdefault(each.video_id, each)
     units = [
-        Unit(one.uri, one.video_id, one.video, part, one.ledger if part.index == 0 else Ledger())
+        Unit(
+            one.uri,
+            one.video_id,
+            one.video,
+            part,
+            one.ledger if part.index == 0 else Ledger(),
+            one.location,
+        )
         for one in first.values()
         for part in split_video(one.video, part_s)
     ]
@@ -183,11 +209,15 @@ def drop_unit(unit_id: str, store: Store) -> None:
 
 
 def read_known_inputs(store: Store) -> dict[str, Input]:
-    """Return the inputs that earlier runs have identified, by uri."""
+    """Return the inputs that earlier runs have identified, by uri.
+
+    Earlier code wrote signatures and unprintable names down; they are called as they are now.
+    """
     if not store.exists(_INPUTS):
         return {}
     with store.open(_INPUTS) as file:
-        return {known.uri: known for known in from_table(read_columns(file), Input)}
+        rows = from_table(read_columns(file), Input)
+    return {uri: replace(row, uri=uri) for row in rows for uri in [public_uri(row.uri)]}
 
 
 def write_known_inputs(known: dict[str, Input], store: Store) -> None:
@@ -195,8 +225,18 @@ def write_known_inputs(known: dict[str, Input], store: Store) -> None:
     store.write(_INPUTS, encode_rows([known[uri] for uri in sorted(known)], Input))
 
 
+def unreadable_id(uri: str) -> str:
+    """Return the id of an input without bytes: it cannot be opened."""
+    return content_id("unreadable", uri)
+
+
 def is_observed(video: InputVideo, known: Input | None, receipts: dict[str, Receipt]) -> bool:
     """Tell whether an input is unchanged and all its units are complete."""
     if known is None or (known.size_bytes, known.changed) != (video.size_bytes, video.changed):
         return False
+    return has_all_units(known, receipts)
+
+
+def has_all_units(known: Input, receipts: Mapping[str, Receipt]) -> bool:
+    """Tell whether every part of an input was observed."""
     return all(f"{known.video_id}-{part:04d}" in receipts for part in range(known.num_parts))

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.forget.forget import Forgotten
 
 _WORDS = {
+    "inputs": "lines of the list of inputs",
     "videos": "video descriptions",
     "clips": "clip descriptions",
     "tracks": "tracks of people",

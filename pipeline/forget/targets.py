@@ -88,7 +88,7 @@ def _videos_of_characters(manifest: Manifest, store: Store) -> dict[str, set[str
 
 
 def _video_ids(manifest: Manifest, store: Store) -> Iterable[str]:
-    for table in ("videos", "clips", "samples", "rejects"):
+    for table in ("inputs", "videos", "clips", "samples", "rejects"):
         for path in files_of(table, manifest):
             for row in light_rows(path, ("video_id",), store):
                 yield row["video_id"]
@@ -120,7 +120,7 @@ def _add_copies(targets: Targets, manifest: Manifest, store: Store) -> None:
 def _add_ids(targets: Targets, manifest: Manifest, store: Store) -> None:
     """Collect the ids of all rows that go, of references that go, and of samples that change."""
     targets.ids |= targets.videos | targets.characters
-    for table in ("videos", "clips", "tracks", "samples", "embeddings", "rejects"):
+    for table in ("inputs", "videos", "clips", "tracks", "samples", "embeddings", "rejects"):
         number = sum(_add_row(row, targets) for row in _rows(files_of(table, manifest), store))
         targets.rows[table] = number
     edits = [path for path in store.list("edits") if path.endswith(".parquet")]
@@ -156,7 +156,7 @@ def _add_row(row: dict, targets: Targets) -> bool:
 
 def _add_names(targets: Targets, known: dict[str, Input], manifest: Manifest, store: Store) -> None:
     targets.names |= {row.uri for row in known.values() if row.video_id in targets.videos}
-    for path in files_of("videos", manifest):
+    for path in (*files_of("videos", manifest), *files_of("inputs", manifest)):
         for row in light_rows(path, ("video_id", "uri"), store):
             if row["video_id"] in targets.videos and row.get("uri"):
                 targets.names.add(row["uri"])

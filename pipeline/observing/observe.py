@@ -5,16 +5,18 @@ observe:  unit → shots → clips → people → faces → candidate references
 """
 
 import functools
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from pipeline.dataset.inputs import InputVideo, local_copy
+from pipeline.dataset.fetched import VideoFetcher, sha256_of
+from pipeline.dataset.inputs import InputVideo
+from pipeline.dataset.remote import PASSING, NotRead, TooLarge, describe
 from pipeline.dataset.store import open_store
-from pipeline.dataset.units import Identified, Receipt, Unit, commit_unit
+from pipeline.dataset.units import Identified, Receipt, Unit, Unread, commit_unit, unreadable_id
+from pipeline.dataset.uris import is_local
 from pipeline.engines.registry import LoadedEngines, load_engines
 from pipeline.execution.cluster import ClusterConfig, Pool, run
 from pipeline.execution.placement import Placement
@@ -29,12 +31,10 @@ from pipeline.observing.faces import FindFaces
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.scores import ScoreClips
 from pipeline.observing.tracks import TrackPeople
-from schemas.ids import bytes_id, content_id
+from schemas.ids import bytes_id
 from schemas.reasons import Reason
 from schemas.tables import Video
 from schemas.tombstones import Tombstones
-
-_BLOCK = 1 << 20
 
 
 class Processes(Protocol):
@@ -52,32 +52,45 @@ def identify(
     processes: Processes,
     workers: int,
     tombstones: Tombstones,
-) -> Iterator[Identified]:
+    fetcher: VideoFetcher,
+) -> Iterator[Identified | Unread]:
     """Hash and probe every input, each in a process that may die; a forgotten one only hash."""
-    make = functools.partial(_make_identifier, limits, processes.sandbox, tombstones)
+    make = functools.partial(_make_identifier, limits, processes.sandbox, tombstones, fetcher)
     yield from run(videos, [(Pool("identify", workers), make)], processes.cluster)
 
 
 def _make_identifier(
-    limits: ProbeConfig, sandbox: SandboxConfig, tombstones: Tombstones
-) -> Callable[[InputVideo], Identified]:
+    limits: ProbeConfig, sandbox: SandboxConfig, tombstones: Tombstones, fetcher: VideoFetcher
+) -> Callable[[InputVideo], Identified | Unread]:
     child = Child(functools.partial(_make_prober, limits), sandbox)
 
-    def identify_one(video: InputVideo) -> Identified:
+    def look_at(video: InputVideo) -> Identified:
+        with fetcher.arriving(video) as path:
+            video_id = bytes_id(sha256_of(path))
+            if tombstones.holds_video(video_id):
+                forgotten = Rejected(Reason.FORGOTTEN, detail="its removal was asked for")
+                return _refused(video, tombstones.stand_in(video.uri), forgotten)
+            identified = _identified(video, video_id, child.call((path, video_id)))
+            if identified.video is not None:
+                fetcher.keep(path, video_id, video)
+            return identified
+
+    def identify_one(video: InputVideo) -> Identified | Unread:
         refused = _refuse_special_file(video)
         if refused is not None:
-            return _refused(video, content_id("unreadable", video.uri), refused)
+            return _refused(video, unreadable_id(video.uri), refused)
         try:
-            with local_copy(video.uri) as path:
-                video_id = bytes_id(sha256_of(path))
-                if tombstones.holds_video(video_id):
-                    forgotten = Rejected(Reason.FORGOTTEN, detail="its removal was asked for")
-                    return _refused(video, tombstones.stand_in(video.uri), forgotten)
-                probed = child.call((path, video_id))
+            return look_at(video)
+        except NotRead as problem:
+            return Unread(video.uri, str(problem))
+        except TooLarge as problem:
+            limit = fetcher.max_size_bytes
+            refused = Rejected(Reason.FILE_TOO_LARGE, problem.size_bytes, limit, str(problem))
         except OSError as error:
-            refused = Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)
-            return _refused(video, content_id("unreadable", video.uri), refused)
-        return _identified(video, video_id, probed)
+            if error.errno in PASSING:
+                return Unread(video.uri, describe(error))
+            refused = Rejected(Reason.UNREADABLE, detail=describe(error))
+        return _refused(video, unreadable_id(video.uri), refused)
 
     return identify_one
 
@@ -91,7 +104,7 @@ def _identified(video: InputVideo, video_id: str, probed: Video | Rejected | Die
         ledger.reject(entry)
         return Identified(video.uri, video_id, None, ledger)
     ledger.keep("probe", "video")
-    return Identified(video.uri, video_id, probed, ledger)
+    return Identified(video.uri, video_id, probed, ledger, video.location)
 
 
 def _refused(video: InputVideo, video_id: str, rejected: Rejected) -> Identified:
@@ -102,24 +115,15 @@ def _refused(video: InputVideo, video_id: str, rejected: Rejected) -> Identified
 
 def _refuse_special_file(video: InputVideo) -> Rejected | None:
     """Refuse what would block or make no sense to open: FIFOs, folders, devices, lost links."""
-    if "://" in video.uri:
+    if not is_local(video.place):
         return None
     try:
-        mode = os.stat(video.uri).st_mode
-    except OSError as error:
-        return Rejected(Reason.UNREADABLE, detail=error.strerror or type(error).__name__)
+        mode = os.stat(video.place).st_mode
+    except (OSError, ValueError) as error:
+        return Rejected(Reason.UNREADABLE, detail=describe(error))
     if not stat.S_ISREG(mode):
         return Rejected(Reason.UNREADABLE, detail="not a regular file")
     return None
-
-
-def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a file, in hex, reading it in blocks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _make_prober(limits: ProbeConfig) -> Handler:
@@ -137,18 +141,21 @@ def observe(
     config: ObserveConfig,
     processes: Processes,
     placement: Placement,
-) -> Iterator[Receipt]:
+    fetcher: VideoFetcher,
+) -> Iterator[Receipt | Unread]:
     """Observe and commit every unit; yields receipts as units are finished."""
     last = placement.pools[-1]
     sandbox = processes.sandbox
     if last.gpus:
         sandbox = replace(sandbox, address_space_mib=0)
     if placement.apart:
-        first = (placement.pools[0], functools.partial(_make_cutter, config, processes.sandbox))
-        second = (last, functools.partial(_make_committer, output, config, sandbox, make_looker))
+        cutter = functools.partial(_make_cutter, config, processes.sandbox, fetcher)
+        first = (placement.pools[0], cutter)
+        make = functools.partial(_make_committer, output, config, sandbox, make_looker, fetcher)
+        second = (last, make)
         yield from run(units, [first, second], processes.cluster)
     else:
-        make = functools.partial(_make_committer, output, config, sandbox, make_observer)
+        make = functools.partial(_make_committer, output, config, sandbox, make_observer, fetcher)
         yield from run(units, [(last, make)], processes.cluster)
 
 
@@ -160,9 +167,16 @@ class CutUnit:
     video: VideoRow
 
 
-def _make_cutter(config: ObserveConfig, sandbox: SandboxConfig) -> Callable[[Unit], CutUnit]:
+def _make_cutter(
+    config: ObserveConfig, sandbox: SandboxConfig, fetcher: VideoFetcher
+) -> Callable[[Unit], CutUnit | Unread]:
     child = Child(functools.partial(make_observer, config, with_engines=False), sandbox)
-    return lambda unit: CutUnit(unit, _cut_in(child, unit))
+
+    def cut(unit: Unit) -> CutUnit | Unread:
+        found = _cut_in(child, unit, fetcher)
+        return found if isinstance(found, Unread) else CutUnit(unit, found)
+
+    return cut
 
 
 def _make_committer(
@@ -170,24 +184,33 @@ def _make_committer(
     config: ObserveConfig,
     sandbox: SandboxConfig,
     make: Callable[[ObserveConfig], Handler],
-) -> Callable[[Any], Receipt]:
+    fetcher: VideoFetcher,
+) -> Callable[[Any], Receipt | Unread]:
     """Return what observes and commits a Unit, or looks at and commits a CutUnit."""
     child = Child(functools.partial(make, config), sandbox)
     store = open_store(output)
 
-    def observe_and_commit(work: Unit | CutUnit) -> Receipt:
+    def observe_and_commit(work: Unit | CutUnit | Unread) -> Receipt | Unread:
+        if isinstance(work, Unread):
+            return work
         if isinstance(work, CutUnit):
             return commit_unit(work.unit, _look_in(child, work), store)
-        return commit_unit(work, _cut_in(child, work), store)
+        observed = _cut_in(child, work, fetcher)
+        return observed if isinstance(observed, Unread) else commit_unit(work, observed, store)
 
     return observe_and_commit
 
 
-def _cut_in(child: Child, unit: Unit) -> VideoRow:
+def _cut_in(child: Child, unit: Unit, fetcher: VideoFetcher) -> VideoRow | Unread:
     if unit.video is None:
         return VideoRow(video=None, ledger=unit.ledger)
-    with local_copy(unit.uri) as path:
-        observed = child.call((path, unit), seconds_of_video=unit.duration_s)
+    try:
+        with fetcher.identified(unit.video_id, unit.source) as path:
+            observed = child.call((path, unit), seconds_of_video=unit.duration_s)
+    except (NotRead, TooLarge, OSError) as problem:  # it was there when it was identified
+        detail = describe(problem) if isinstance(problem, OSError) else str(problem)
+        return Unread(unit.uri, detail, unit.unit_id)
+    fetcher.files.part_done(unit.video_id, unit.uri, unit.part.index, unit.part.count)
     if isinstance(observed, Died):
         observed = _dead(unit, observed)
     observed.ledger.merge(unit.ledger)

@@ -55,7 +55,8 @@ def first_of_each(
         video_id = video_ids[video.uri]
         first = first_inputs.setdefault(video_id, video)
         if first is not video:
-            rejected = Rejected(Reason.DUPLICATE_VIDEO, detail=f"same bytes as {first.uri}")
+            detail = f"{video.uri} has the same bytes as {first.uri}"
+            rejected = Rejected(Reason.DUPLICATE_VIDEO, detail=detail)
             ledger.reject(rejected.entry("probe", "video", video_id, video_id))
     return first_inputs, ledger
 

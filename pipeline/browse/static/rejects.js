@@ -11,7 +11,7 @@ export async function show(page, facts, stage = "", reason = "") {
   grid?.close();
   const chosen = { stage, reason };
   grid = new Grid((offset, limit) => ask("api/rejects", { ...chosen, offset, limit }), card,
-    { cardWidth: 250, cardHeight: 258 });
+    { cardWidth: 250, cardHeight: 280 });
   const count = el("output", { class: "soft" });
   grid.node.addEventListener("counted", (event) => {
     count.textContent = plural(event.detail, "reject");
@@ -46,6 +46,7 @@ function card(row) {
     number(row.threshold, 3);
   return el("article", { data: { reason: row.reason } }, shown,
     el("p", { class: "reason" }, words(row.reason), el("small", {}, ` ${row.stage} · ${row.level}`)),
+    row.uri ? el("p", { class: "soft name", title: row.uri }, row.uri.split("/").pop()) : [],
     el("p", { class: "soft" }, measured), el("p", { class: "soft detail" }, row.detail ?? ""));
 }
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageFont
 from rows import pixels
 
+from pipeline.browse import contact_sheet
 from pipeline.browse.contact_sheet import (
     BOX,
     CELL_WIDTH,
@@ -16,7 +17,8 @@ from pipeline.browse.contact_sheet import (
 )
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.pictures.overlay import mask_overlay
-from schemas.tables import Reference, Sample
+from schemas.columns import to_dict
+from schemas.tables import InputOutcome, Reference, Sample
 
 GROUND = (40, 90, 160)
 
@@ -135,3 +137,21 @@ def test_overlay_keeps_the_person_and_pales_the_rest():
 def test_bounds_are_checked():
     with pytest.raises(ValueError, match="got 0 and 6"):
         draw_contact_sheet([], "unused.png", max_rows=0)
+
+
+def test_inputs_that_are_not_in_the_dataset_are_listed_by_name(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        contact_sheet, "_line", lambda text: lines.append(text) or contact_sheet._draw_note(text)
+    )
+    kept = {"uri": "/v/a.mp4", "video_id": "video", "outcome": "kept"}
+    lost = [
+        InputOutcome("/v/small.mp4", "s", 9, "refused", "probe", "picture_too_small", 32.0, 64.0),
+        InputOutcome("s3://b/away.mp4", "w", -1, "not_read", "probe", "io", detail="HTTP 503"),
+    ]
+    rows = [kept, *map(to_dict, lost)]
+    contact_sheet.draw_contact_sheet([], tmp_path / "sheet.png", inputs=rows)
+    assert lines == [
+        "small.mp4: refused, picture_too_small, 32, allowed 64",
+        "away.mp4: not read, io (HTTP 503)",
+    ]
