@@ -33,7 +33,11 @@ class Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        allow_abbrev=False,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("dataset", help="a folder, an fsspec URL, or one version's manifests/000N.json")
     add("--report", type=Path, default=Path("audit"), metavar="FOLDER", help="written to (audit/)")

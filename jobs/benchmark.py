@@ -19,7 +19,7 @@ from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("output", type=Path, help="the folder of the evaluation set")
     parser.add_argument("--name", default=ItemsConfig.name, help="stands in every result")

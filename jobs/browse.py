@@ -15,7 +15,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("--port", type=int, default=8421, help="0 takes a free one (8421)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")

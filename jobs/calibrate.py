@@ -28,7 +28,9 @@ _NAMED = 5  # files named in a complaint
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--known", type=Path, required=True, help="folder per person, or a .csv")
     parser.add_argument("--output", type=Path, required=True, help="folder for yaml and plot")
     parser.add_argument("--engines", choices=PRESETS, default="embedded", help="faces, recogniser")

@@ -22,7 +22,7 @@ from schemas.tables import InputOutcome
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     parser.add_argument("picture", help="the PNG to write")
     parser.add_argument("--rows", type=int, default=24, help="most samples drawn (24)")

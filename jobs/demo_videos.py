@@ -17,7 +17,7 @@ from pipeline.pictures.demo_video import write_demo_reference, write_demo_videos
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--reference", type=Path, help="also write a picture of the character here")
     arguments = parser.parse_args()

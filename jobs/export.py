@@ -23,7 +23,9 @@ FORMATS = ("huggingface", "webdataset", "croissant", "fiftyone")
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     known = f"{', '.join(FORMATS)}, or module:Class of your own"

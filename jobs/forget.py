@@ -24,7 +24,9 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     who = parser.add_argument_group("who or what (at least one)")

@@ -24,17 +24,24 @@ from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    folder = argparse.ArgumentParser(add_help=False)
+    folder = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     folder.add_argument("--folder", type=Path, help=f"a folder of weights, before {FOLDERS}")
     acts = parser.add_subparsers(dest="act", required=True)
-    acts.add_parser("list", parents=[folder], help="every entry, and whether it is here")
-    fetch = acts.add_parser("fetch", parents=[folder], help="get weights from their sources")
+    acts.add_parser(
+        "list", allow_abbrev=False, parents=[folder], help="every entry, and whether it is here"
+    )
+    fetch = acts.add_parser(
+        "fetch", allow_abbrev=False, parents=[folder], help="get weights from their sources"
+    )
     fetch.add_argument("names", nargs="+", metavar="NAME")
     fetch.add_argument("--trust", action="store_true", help="accept pickled weights without a hash")
-    check = acts.add_parser("check", parents=[folder], help="is everything here and right")
+    check = acts.add_parser(
+        "check", allow_abbrev=False, parents=[folder], help="is everything here and right"
+    )
     check.add_argument("--engines", choices=sorted(PRESETS), default="production")
     check.add_argument("--licence-policy", choices=POLICIES, default="research")
     check.add_argument("--trust", metavar="NAME", help="pin the file that lies here under NAME")

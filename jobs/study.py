@@ -26,9 +26,9 @@ from pipeline.evaluate.study_results import describe, read_answers, results_of
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__, formatter_class=raw)
     acts = parser.add_subparsers(dest="act", required=True)
-    make = acts.add_parser("make", help="write the page and its key")
+    make = acts.add_parser("make", allow_abbrev=False, help="write the page and its key")
     make.add_argument("--benchmark", type=Path, required=True)
     make.add_argument("--videos", nargs="+", required=True, metavar="NAME=FOLDER")
     make.add_argument("--output", type=Path, required=True, help="folder for the raters")
@@ -36,7 +36,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     make.add_argument("--pairs", type=int, default=Study.pairs, help="of every two systems")
     make.add_argument("--checks", type=int, default=Study.checks, help="attention checks")
     make.add_argument("--seed", type=int, default=0)
-    results = acts.add_parser("results", help="win rates from the raters' files")
+    results = acts.add_parser(
+        "results", allow_abbrev=False, help="win rates from the raters' files"
+    )
     results.add_argument("answers", type=Path, nargs="+", help="CSV files of raters")
     results.add_argument("--key", type=Path, required=True)
     results.add_argument("--output", type=Path, help="write all of it as JSON")

@@ -42,7 +42,7 @@ class TracksConfig:
         min_alike: looks whose clothes' colours overlap less do not agree. On 12 real clips the
             same person half a second later had about 0.85 or more in 209 of 211 looks; two
             people of different videos had 0.71 or less in 95 % of the pairs.
-        min_motion: a path whose picture changes less from look to look is a poster, not a person.
+        min_motion: whoever changes less from look to look is a poster: num_people leaves it out.
     """
 
     detect_fps: float = setting(2.0, above=0, high=60, unit="looks/s")

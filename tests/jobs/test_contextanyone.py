@@ -64,6 +64,17 @@ def test_every_command_explains_itself(name, monkeypatch, capsys):
     assert len(page.splitlines()) <= 50
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_a_flag_that_is_cut_short(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"contextanyone {name}", "--hel"])
+    try:
+        code = importlib.import_module(COMMANDS[name].module).main()
+    except SystemExit as stop:
+        code = stop.code
+    assert code in (2, 3)
+    assert capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "code"),
     [
