@@ -62,6 +62,7 @@ _LEGAL = (
     (r"run\.cluster\.(workers|gpu_workers)", (0,), "as many as there is room for"),
     (r"run\.cluster\.gpus_per_worker", (0,), "engines stay on the CPUs"),
     (r"run\.sandbox\.(deadline_per_video_s|address_space_mib)", (0,), "no addition, no limit"),
+    (r"run\.remote\.(pause_s|cache_gib)", (0,), "no pause between tries, no copy is kept"),
     (r"run\.max_failed", (0,), "one failed video is too many"),
     (r"captions\.(temperature|retries|max_wait_s)", (0,), "greedy, at once, without waiting"),
     (r"items\.limit", (0,), "all items"),

@@ -257,7 +257,7 @@ def test_settings_come_from_the_environment_by_their_names():
     ("environment", "message"),
     [
         ({"FRAMES": "many"}, "CONTEXTANYONE_CAPTION_FRAMES must be int, got 'many'"),
-        ({"FRAMES": "0"}, "captions.frames must be >= 1"),
+        ({"FRAMES": "0"}, "captions.frames must be from 1 to 1000"),
         ({"TIMEOUT_S": "nan"}, "captions.timeout_s"),
         ({"COMMERCIAL": "perhaps"}, "must be one of"),
         ({"FRAME": "3"}, "CONTEXTANYONE_CAPTION_FRAME is no setting"),
