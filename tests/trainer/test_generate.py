@@ -268,7 +268,12 @@ def test_a_reference_stays_whole_on_grey_upright_and_without_holes():
     turned.getexif()[0x0112] = 6  # to be shown a quarter turned clockwise
     assert np.array_equal(fit_reference(turned, 48, 80), fitted)
     clear = Image.new("RGBA", (80, 48), (255, 0, 0, 0))
-    assert (fit_reference(clear, 48, 80) == 128).all()
+    with pytest.raises(ValueError, match="transparent everywhere"):
+        fit_reference(clear, 48, 80)
+    clear.paste((255, 0, 0, 255), (0, 0, 40, 48))
+    holes = fit_reference(clear, 48, 80)
+    assert (holes[:, 44:] == 128).all()
+    assert (holes[:, :36] == (255, 0, 0)).all()
 
 
 def test_a_video_file_holds_every_frame_in_its_colours(tmp_path):
