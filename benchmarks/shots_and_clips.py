@@ -1,7 +1,7 @@
 """What finding shots and cutting clips costs, and how well it finds cuts.
 
     python benchmarks/shots_and_clips.py VIDEO_OR_FOLDER...          cost, with two yardsticks
-    python benchmarks/shots_and_clips.py --cuts MEDIA_FOLDER         cuts found by candidates
+    python benchmarks/shots_and_clips.py --cuts MEDIA_FOLDER...      cuts found and missed
 
 Cost is CPU seconds (user and system) of the whole process tree. The yardsticks are one plain
 decode plus one plain encode of the same frames at the training format, and PySceneDetect's own
@@ -9,21 +9,20 @@ decode plus one plain encode of the same frames at the training format, and PySc
 """
 
 import argparse
-import json
 import os
-import random
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
 import numpy as np  # noqa: E402
+from cut_truth import Score, labelled_videos, shot_of_frames, small_pictures  # noqa: E402
 
 from pipeline.dataset.units import VideoPart  # noqa: E402
 from pipeline.execution.stage import Rejected  # noqa: E402
@@ -31,9 +30,9 @@ from pipeline.media.colours import BT709  # noqa: E402
 from pipeline.media.encode import ClipEncoder, EncodingConfig  # noqa: E402
 from pipeline.media.fit import Fitter, fit_picture  # noqa: E402
 from pipeline.media.limits import ProbeConfig  # noqa: E402
-from pipeline.media.pixels import Scaler  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
 from pipeline.media.reader import VideoReader  # noqa: E402
+from pipeline.observing.boundaries import Boundary  # noqa: E402
 from pipeline.observing.clips import ClipsConfig, cut_video  # noqa: E402
 from pipeline.observing.shots import ShotDetector, ShotsConfig  # noqa: E402
 from schemas.tables import Video  # noqa: E402
@@ -52,13 +51,20 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Measure cutting: cost, and cuts")
     arguments.add_argument("paths", nargs="+", type=Path)
     arguments.add_argument("--cuts", action="store_true", help="measure precision and recall")
+    arguments.add_argument(
+        "--detectors",
+        nargs="+",
+        choices=list(_RIVALS),
+        default=["scenedetect", "adaptive"],
+        help="what to compare by --cuts; transnetv2 wants the extra `shots`",
+    )
     arguments.add_argument("--task", choices=["start", "ours", "plain"], help="one measured run")
     given = arguments.parse_args()
     if given.task:
         for path in given.paths:
             _TASKS[given.task](str(path))
     elif given.cuts:
-        compare_detectors(given.paths[0])
+        compare_detectors(given.paths, given.detectors)
     else:
         compare_costs(_videos_in(given.paths))
 
@@ -124,7 +130,7 @@ def run_ours(path: str) -> None:
 
 
 def run_start(_: str) -> None:
-    ShotDetector(ShotsConfig(), 25.0)  # imports PySceneDetect
+    ShotDetector(ShotsConfig(), 25.0)  # loads the shot detector
 
 
 def run_plain(path: str) -> None:
@@ -158,127 +164,67 @@ _TASKS = {"start": run_start, "ours": run_ours, "plain": run_plain}
 # --- cuts -------------------------------------------------------------------------------------
 
 
-def compare_detectors(media: Path) -> None:
-    """Print found, missed and false cuts of candidate settings, on real and on spliced video."""
-    truth = json.loads((ROOT / "tests/golden/cuts.json").read_text())
-    for width in (160, 256):
-        films = {name: _small_pictures(media / name, width) for name in truth}
-        for title, shots in _candidates(width):
-            real = _score_real(films, truth, shots)
-            spliced = _score_spliced(films, truth, shots)
-            print(f"width {width} {title:28} known cuts {real}   spliced {spliced}", flush=True)
+class PySceneDetectCuts:
+    """PySceneDetect's adaptive detector at the settings that were ours before, as a yardstick."""
+
+    delay = 8
+
+    def __init__(self, config: ShotsConfig, fps: float) -> None:
+        from scenedetect import AdaptiveDetector
+
+        del config, fps
+        self._detector = AdaptiveDetector(4.0, min_scene_len=0, window_width=3, min_content_val=15)
+        self._taken = 0
+
+    def add(self, picture: np.ndarray) -> Iterator[Boundary]:
+        from scenedetect.common import FrameTimecode
+
+        for cut in self._detector.process_frame(FrameTimecode(self._taken, 25.0), picture):
+            yield Boundary(cut.frame_num, cut.frame_num)
+        self._taken += 1
+
+    def finish(self) -> Iterator[Boundary]:
+        yield from ()
 
 
-def _candidates(width: int) -> Iterator[tuple[str, ShotsConfig]]:
-    base = ShotsConfig(picture_width=width)
-    for threshold, window in ((3.0, 2), (3.5, 3), (3.0, 3), (4.0, 3)):
-        for fade in ((), ("fade",)):
-            title = f"adaptive {threshold}/{window} {' '.join(fade)}"
-            yield (
-                title,
-                replace(
-                    base,
-                    detectors=("adaptive", *fade),
-                    adaptive_threshold=threshold,
-                    adaptive_window=window,
-                ),
-            )
-    for threshold in (27.0, 31.0):
-        title = f"content {threshold} fade"
-        yield title, replace(base, detectors=("content", "fade"), content_threshold=threshold)
-    both = ("adaptive", "content", "fade")
-    yield "adaptive 3.5/3 content 31 fade", replace(base, detectors=both, content_threshold=31.0)
+_RIVALS = {
+    "scenedetect": f"{Path(__file__).stem}:PySceneDetectCuts",
+    "adaptive": "adaptive",
+    "transnetv2": "transnetv2",
+}
 
 
-def _small_pictures(path: Path, width: int) -> list[np.ndarray]:
-    with VideoReader(str(path), ProbeConfig()) as reader:
-        codec = reader.stream.codec_context
-        scale = width / max(codec.width, codec.height)
-        size = (round(codec.width * scale), round(codec.height * scale))
-        scaler = Scaler(*size, "bgr24", exact=False)
-        return [scaler(frame.picture).to_ndarray() for frame in reader.frames()][:700]
+def compare_detectors(folders: list[Path], rivals: list[str]) -> None:
+    """Print what each detector finds of the labelled cuts, for every file that is there."""
+    scores: dict[tuple[str, str], Score] = {}
+    absent = []
+    for truth in labelled_videos():
+        path = next((found for folder in folders if (found := folder / truth.name).exists()), None)
+        if path is None:
+            absent.append(truth.name)
+            continue
+        for rival in rivals:
+            own = Score()
+            fps, pictures = small_pictures(path)
+            shots = shot_of_frames(pictures, fps, ShotsConfig(detector=_RIVALS[rival]))
+            for score in (own, scores.setdefault((truth.half, rival), Score())):
+                score.add(truth, shots, fps)
+            if truth.cuts or own.false:
+                _print_score(truth.name, rival, own)
+    for (half, rival), score in sorted(scores.items()):
+        _print_score(f"all {half}", rival, score)
+    if absent:
+        print(f"{len(absent)} labelled files are absent: {', '.join(absent)}")
 
 
-def _starts(pictures: list[np.ndarray], shots: ShotsConfig) -> tuple[set[int], list[bool]]:
-    """Return the frames at which a shot starts or ends, and which frames are in a shot."""
-    detector = ShotDetector(shots, 25.0)
-    verdicts = [v for i, p in enumerate(pictures) for v in detector.add(i, i, p)]
-    verdicts += detector.finish()
-    inside = [verdict.inside for verdict in verdicts]
-    edges = {v.index for v in verdicts if v.opened_by}
-    edges |= {i for i in range(1, len(inside)) if inside[i - 1] and not inside[i]}
-    return edges - {0}, inside
-
-
-@dataclass
-class _Score:
-    found: int = 0
-    missed: int = 0
-    false: int = 0
-    blended: int = 0  # frames of a dissolve or fade that were taken for a shot
-
-    def __str__(self) -> str:
-        precision = self.found / max(1, self.found + self.false)
-        recall = self.found / max(1, self.found + self.missed)
-        return (
-            f"recall {recall:.3f} precision {precision:.3f} ({self.found} found, {self.missed}"
-            f" missed, {self.false} false), {self.blended} blended frames kept"
-        )
-
-    def add(self, edges: set[int], inside: list[bool], cuts: list[int], soft: list) -> None:
-        hits = {cut for cut in cuts if any(abs(cut - edge) <= 1 for edge in edges)}
-        known = [range(cut - 1, cut + 2) for cut in cuts]
-        known += [range(first - 25, end + 26) for first, end in soft]
-        self.found += len(hits)
-        self.missed += len(cuts) - len(hits)
-        self.false += sum(not any(edge in span for span in known) for edge in edges)
-        self.blended += sum(inside[i] for first, end in soft for i in range(first + 2, end - 2))
-
-
-def _score_real(films: dict, truth: dict, shots: ShotsConfig) -> _Score:
-    score = _Score()
-    for name, pictures in films.items():
-        known = truth[name]
-        soft = [(cut, cut) for cut in known.get("breaks", [])] + known.get("gradual", [])
-        score.add(*_starts(pictures, shots), known["cuts"], soft)
-    return score
-
-
-def _score_spliced(films: dict, truth: dict, shots: ShotsConfig, splices: int = 300) -> _Score:
-    """Splice stretches of uncut films hard or by dissolves; every second splice dissolves."""
-    draw = random.Random(7)
-    uncut = sorted(name for name in films if truth[name] == {"cuts": []} and len(films[name]) > 90)
-    score = _Score()
-    for _ in range(splices // 10):
-        pictures, cuts, soft = _splice([films[name] for name in draw.sample(uncut, 11)], draw)
-        score.add(*_starts(pictures, shots), cuts, soft)
-    return score
-
-
-def _splice(films: list, draw: random.Random) -> tuple[list, list[int], list]:
-    import cv2
-
-    size = (256, 144)
-    pictures: list[np.ndarray] = []
-    cuts, soft = [], []
-    for number, film in enumerate(films):
-        length = draw.randrange(30, 75)
-        first = draw.randrange(len(film) - length)
-        piece = [cv2.resize(p, size) for p in film[first : first + length]]
-        if number % 2 and pictures:
-            blend = draw.choice((8, 12, 16, 24))
-            start = len(pictures) - blend
-            for i in range(blend):
-                share = (i + 1) / (blend + 1)
-                pictures[start + i] = cv2.addWeighted(
-                    pictures[start + i], 1 - share, piece[i], share, 0
-                )
-            soft.append((start, len(pictures)))
-            piece = piece[blend:]
-        elif pictures:
-            cuts.append(len(pictures))
-        pictures += piece
-    return pictures, cuts, soft
+def _print_score(name: str, rival: str, score: Score) -> None:
+    parted = score.gradual - len(score.spanned)
+    print(
+        f"{name:40} {rival:12} recall {score.recall:.3f} precision {score.precision:.3f}"
+        f"  {score.cuts} cuts, {len(score.missed)} missed, {len(score.false)} false"
+        f"  {parted}/{score.gradual} gradual",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -13,12 +13,23 @@ _SECTIONS = {
     "pair": ("licences", "quality", "scores", "duplicates", "people", "captions", "shards"),
     "run": ("sandbox", "cluster", "max_failed"),
 }
+# What said where shots are while PySceneDetect found them. At these values it is read as the
+# detector of today, which has other settings; what a user had set otherwise is kept and differs.
+_OLD_SHOTS = {
+    "detectors": ["adaptive", "fade"],
+    "adaptive_threshold": 4.0,
+    "adaptive_window": 3,
+    "min_change": 15.0,
+    "content_threshold": 27.0,
+    "fade_windows_s": [0.5, 1.0],
+    "fade_residual": 0.30,
+}
 _SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in names}
 _PAIR_ENGINES = ("captions", "editor")  # what the other engines say is stored with the clips
 
 
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings by section; those that have sections already come back equal.
+    """Return the settings by section; those that have today's names already come back equal.
 
     Only what is there is moved, and a name that no old version had stays where it is, such as
     `weights` and `observe_version`. So parts of the settings can be given too. Where an old or a
@@ -31,7 +42,21 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
                 current[section] = {**current.get(section, {}), **moved}
             else:
                 current |= moved
+    observe = current.get("observe")
+    if isinstance(observe, Mapping) and isinstance(observe.get("shots"), Mapping):
+        current["observe"] = {**observe, "shots": _current_shots(observe["shots"])}
     return current
+
+
+def _current_shots(shots: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what an older detector was told, where it had its defaults."""
+    if "detectors" not in shots:
+        return shots
+    return {
+        name: value
+        for name, value in shots.items()
+        if name not in _OLD_SHOTS or value != _OLD_SHOTS[name]
+    }
 
 
 def _moved(name: str, value: Any) -> list[tuple[str, Mapping[str, Any]]]:

@@ -41,7 +41,7 @@ _FOLDERS = {
     Reject: "rejects",
 }
 _ROWS_PER_FILE = 50_000  # a track's row holds up to 160 boxes: about 128 MB
-_LIBRARIES = ("contextanyone", "av", "opencv-python", "scenedetect", "numpy", "scipy", "pyarrow")
+_LIBRARIES = ("contextanyone", "av", "opencv-python", "numpy", "scipy", "pyarrow")
 
 
 def release(

@@ -62,7 +62,10 @@ def test_every_setting_of_an_old_manifest_is_found_under_its_new_name() -> None:
             "faces": "opencv", "masks": "grabcut", "people": "opencv",
             "recogniser": "appearance", "scorers": [],
         },
-        "probe": old["probe"], "shots": old["shots"], "clips": old["clips"],
+        "probe": old["probe"], "clips": old["clips"],
+        "shots": {
+            "dark_level": 24.0, "fade_change": 6.0, "fade_likeness": 0.8, "picture_width": 160,
+        },
         "tracks": old["tracks"], "faces": old["faces"], "candidates": old["candidates"],
         "part_s": 600.0,
     }  # fmt: skip
@@ -73,6 +76,11 @@ def test_every_setting_of_an_old_manifest_is_found_under_its_new_name() -> None:
         "captions": old["captions"], "shards": old["shards"], **old["pairing"],
     }  # fmt: skip
     assert new["observe_version"] == 3
+
+
+def test_what_a_user_told_an_older_shot_detector_is_not_taken_for_todays() -> None:
+    shots = _STORED["shots"] | {"adaptive_threshold": 3.0}
+    assert current_settings({"shots": shots})["observe"]["shots"]["adaptive_threshold"] == 3.0
 
 
 def test_settings_that_have_sections_come_back_equal() -> None:

@@ -86,7 +86,7 @@ MEASURES = warning(
 HIDDEN_CUT = warning(
     "clip.hidden-cut", "A clip holds a cut",
     "The model learns to jump to another scene.",
-    "Lower observe.shots.adaptive_threshold and cut again.",
+    "Lower observe.shots.cut_score and cut again.",
 )  # fmt: skip
 FADED = warning(
     "clip.fade", "A clip holds a fade", "The model learns to fade out.",

@@ -27,7 +27,8 @@ CONFIGS = {
     "items.": ItemsConfig(),
 }
 FREE_TEXTS = {  # names of engines (checked elsewhere), files, licences, classes of the user's own
-    "observe.stages", "observe.engines.people", "observe.engines.faces", "observe.engines.masks",
+    "observe.stages", "observe.shots.detector",
+    "observe.engines.people", "observe.engines.faces", "observe.engines.masks",
     "observe.engines.recogniser", "observe.engines.scorers",
     "pair.engines.captions", "pair.engines.editor", "pair.licences.allowed", "pair.gates",
     "pair.columns", "pair.windows", "pair.people.weak_detectors", "pair.windows.recogniser",
@@ -40,6 +41,7 @@ _LEGAL = (
     (r"observe\.probe\.max_missing", (0,), "every declared frame must be there"),
     (r"observe\.shots\.\w+", (0,), "the strictest or loosest test there is"),
     (r"observe\.shots\.fade_likeness", (-1,), "a correlation may be anything from -1 to 1"),
+    (r"observe\.shots\.cut_score", (-1,), "a score may be negative"),
     (r"observe\.clips\.guard", (0,), "clips reach up to the cut"),
     (r"observe\.clips\.encoding\.crf", (0,), "nothing is lost in encoding"),
     (r"observe\.(tracks|candidates)\.\w+", (0,), "nothing is left out by this measure"),
