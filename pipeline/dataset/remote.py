@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pipeline.dataset.uris import is_local
 from schemas.settings import check_settings, setting
+from schemas.start import remedy_of
 
 CHAINS = frozenset({"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache"})
 _FACTS = {  # libraries raise them without a number
@@ -94,7 +95,8 @@ def open_filesystem(location: str) -> tuple[Any, str]:
             options |= _web_options(location)
         return kind(**options), kind._strip_protocol(location)
     except ImportError as error:
-        raise ValueError(f"{location.partition('://')[0]}:// cannot be read: {error}") from None
+        remedy = remedy_of(error) or error
+        raise ValueError(f"{location.partition('://')[0]}:// cannot be read: {remedy}") from None
 
 
 def _web_options(url: str) -> dict[str, Any]:
