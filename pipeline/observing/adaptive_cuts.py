@@ -21,8 +21,8 @@ from pipeline.observing.change import (
     colours,
     difference,
     grey_picture,
-    likeness,
     only_light,
+    shape,
     small_picture,
     unexplained,
 )
@@ -42,6 +42,7 @@ _LIGHT_SHARE = 0.4  # of a change that gain and offset leave over, where only th
 _FLASH_SHARE = 0.4  # of what is unexplained, between the frames before and after a flash
 _FLASH_CONTRAST = 0.2  # of the contrast, that is unexplained between these two frames
 _FLASH_RETURN = 0.6  # correlation of these two frames, if more is unexplained
+_FLASH_ALIKE = 0.4  # correlation of these two frames, without which they are not compared
 _FLASH_LIKENESS = 0.4  # correlation of a lit frame with the one before or after
 _WHITE = 170.0  # of 255: a frame this bright on the whole may be all flash
 _SHARED_SCORE = 3.0  # more than a plain cut, for one over a frame that shows both shots
@@ -72,6 +73,7 @@ class _Frame:
 
     grey: np.ndarray
     flat: np.ndarray  # grey, as one row of float32
+    shape: np.ndarray  # the same, less its mean, of length 1
     colours: np.ndarray
     small: np.ndarray
     change: float
@@ -108,11 +110,12 @@ class AdaptiveCuts:
         small = small_picture(picture)
         grey, shades = grey_picture(small), colours(small)
         flat = grey.ravel().astype(np.float32)
-        if not self._frames:
-            return _Frame(grey, flat, shades, small, 0.0, 0.0)
-        before = self._frames[-1]
-        recoloured = _recoloured(before, shades)
-        return _Frame(grey, flat, shades, small, difference(before.small, small), recoloured)
+        change = recoloured = 0.0
+        if self._frames:
+            before = self._frames[-1]
+            change = difference(before.small, small)
+            recoloured = _recoloured(before, shades)
+        return _Frame(grey, flat, shape(flat), shades, small, change, recoloured)
 
     def _frame(self, position: int) -> _Frame:
         return self._frames[position - self._taken]
@@ -139,11 +142,12 @@ class AdaptiveCuts:
         change = difference(before.small, after.small)
         if not (self._has(last - 1) or self._has(first + 1)):
             return False  # nothing shows how much the picture moves
-        around = self._around(last, first, change)
+        places = self._around(last, first, change)
+        around = [self._frame(place) for place in places]
         usual = _mean([frame.change for frame in around])
         if change < max(_LEAST, _PROMINENT * usual) or _is_local(before, after):
             return False
-        moved = max((frame.unexplained or 0.0 for frame in around), default=0.0)
+        moved = max((self._motion_left(place) for place in places), default=0.0)
         left = unexplained(before.grey, after.grey)
         colour = _recoloured(before, after.colours) - _mean([each.recoloured for each in around])
         measures = np.log1p((left, moved, 0.0, change, usual))
@@ -152,21 +156,23 @@ class AdaptiveCuts:
         if float(_WEIGHTS @ measures) + _BIAS <= needed:
             return False
         return not (
-            only_light(before.grey, after.grey, _LIGHT_SHARE) or self._is_flash(last, first, left)
+            only_light(before.flat, after.flat, _LIGHT_SHARE) or self._is_flash(last, first, left)
         )
 
-    def _around(self, last: int, first: int, change: float) -> list[_Frame]:
-        """Return the nearest frames on both sides that changed, with what is unexplained."""
+    def _around(self, last: int, first: int, change: float) -> list[int]:
+        """Return the nearest frames on both sides that changed."""
         found: list[int] = []
         for places in (range(last, last - _REACH, -1), range(first + 1, first + 1 + _REACH)):
             moving = [place for place in places if self._moves(place)]
             found += moving[:_NEIGHBOURS]
-        found = self._without_other_cut(found, change, last, first)
-        for place in found:
-            frame = self._frame(place)
-            if frame.unexplained is None:
-                frame.unexplained = unexplained(self._frame(place - 1).grey, frame.grey)
-        return [self._frame(place) for place in found]
+        return self._without_other_cut(found, change, last, first)
+
+    def _motion_left(self, place: int) -> float:
+        """Return what no motion explains of the change to a frame."""
+        frame = self._frame(place)
+        if frame.unexplained is None:
+            frame.unexplained = unexplained(self._frame(place - 1).grey, frame.grey)
+        return frame.unexplained
 
     def _moves(self, place: int) -> bool:
         """Whether a frame is at hand and no repetition of the one before."""
@@ -201,13 +207,15 @@ class AdaptiveCuts:
                 if not (self._has(before) and self._has(after)):
                     continue
                 ends = self._frame(before), self._frame(after)
+                if _likeness(*ends) < _FLASH_ALIKE:
+                    continue
                 lit = [self._frame(place) for place in range(before + 1, after)]
                 if not all(_may_be_flash(each, *ends, short=len(lit) <= 2) for each in lit):
                     continue
                 apart = unexplained(ends[0].grey, ends[1].grey)
                 if apart < _FLASH_SHARE * left and (
                     apart < _FLASH_CONTRAST * float(ends[0].flat.std())
-                    or likeness(ends[0].flat, ends[1].flat) > _FLASH_RETURN
+                    or _likeness(*ends) > _FLASH_RETURN
                 ):
                     return True
         return False
@@ -217,6 +225,10 @@ class AdaptiveCuts:
     def _at(self, span: int, time: float) -> np.ndarray:
         """Return the frame at a time from 0 to 1 of the `span` frames before the rest."""
         return self._frames[round(time * span) - span - _REST - 1].flat
+
+    def _ends(self, span: int) -> tuple[_Frame, _Frame]:
+        """Return the first and last of these frames."""
+        return self._frames[-span - _REST - 1], self._frames[-_REST - 1]
 
     def _blend_over(self, span: int) -> Iterator[Boundary]:
         """Yield the frames before the rest if they lead from one shot to the next."""
@@ -233,16 +245,16 @@ class AdaptiveCuts:
 
     def _looks_alike(self, span: int) -> bool:
         """Whether the ends of the span have the same shapes and colours."""
-        first, last = self._frames[-span - _REST - 1], self._frames[-_REST - 1]
+        first, last = self._ends(span)
         recoloured = _recoloured(first, last.colours)
-        return likeness(first.flat, last.flat) > _WIPE_LIKENESS and recoloured < _WIPE_COLOURS
+        return _likeness(first, last) > _WIPE_LIKENESS and recoloured < _WIPE_COLOURS
 
     def _parts_shots(self, span: int) -> bool:
         """Whether the span changes more than motion does, and the frames around it little.
 
         A shot stays. What passes close to the camera goes on, and so does a fire that flares up.
         """
-        first, last = self._frames[-span - _REST - 1], self._frames[-_REST - 1]
+        first, last = self._ends(span)
         change = difference(first.grey, last.grey)
         if unexplained(first.grey, last.grey) < _MOTION_SHARE * change:
             return False
@@ -266,11 +278,13 @@ class AdaptiveCuts:
             share, residual = _mix(first, last, self._at(span, time))
             if residual > config.fade_residual or abs(share - time) > _MIX_LATE:
                 return False
-        return likeness(first, last) < config.fade_likeness
+        return _likeness(*self._ends(span)) < config.fade_likeness
 
     def _is_wipe(self, span: int) -> bool:
         """Whether ever more cells of the last frames leave the first end for the last one."""
         first, last = self._at(span, 0), self._at(span, 1)
+        if difference(first, last) < _WIPE_SHARE * _WIPE_CHANGE:
+            return False
         change = np.abs(last - first)
         changed = change > _WIPE_CHANGE
         cells = int(np.count_nonzero(changed))
@@ -298,6 +312,11 @@ class AdaptiveCuts:
 
 def _mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers) if numbers else 0.0
+
+
+def _likeness(one: _Frame, other: _Frame) -> float:
+    """Return the correlation of two frames."""
+    return float(one.shape @ other.shape)
 
 
 def _recoloured(before: _Frame, colours_after: np.ndarray) -> float:
@@ -329,7 +348,7 @@ def _may_be_flash(lit: _Frame, before: _Frame, after: _Frame, short: bool) -> bo
     level = float(lit.flat.mean())
     if level > _WHITE and level > float(before.flat.mean()) + _LEAST:
         return True
-    return max(likeness(lit.flat, end.flat) for end in (before, after)) > _FLASH_LIKENESS
+    return max(_likeness(lit, end) for end in (before, after)) > _FLASH_LIKENESS
 
 
 def _specks(cells: np.ndarray, among: np.ndarray) -> float:

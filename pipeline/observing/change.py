@@ -46,40 +46,37 @@ def unexplained(before: np.ndarray, after: np.ndarray) -> float:
     """
     down, across = _REACH
     wide = cv2.copyMakeBorder(before, down, down, across, across, cv2.BORDER_REPLICATE)
-    wide = wide.astype(np.int16)
+    wide = wide.astype(np.float32)
     rows, columns = 2 * down // _STEP + 1, 2 * across // _STEP + 1
-    height, width = after.shape
     row, column = wide.strides
     places = as_strided(
-        wide, (rows, columns, height, width), (_STEP * row, _STEP * column, row, column)
+        wide, (rows, columns, *after.shape), (_STEP * row, _STEP * column, row, column)
     )
-    apart = np.abs(places - after.astype(np.int16))
-    blocks = apart.reshape(
-        rows * columns, height // _BLOCK[0], _BLOCK[0], width // _BLOCK[1], _BLOCK[1]
-    ).sum(axis=(2, 4), dtype=np.int32)
-    return float(blocks.min(axis=0).mean()) / (_BLOCK[0] * _BLOCK[1])
+    height, width = after.shape
+    apart = np.abs(places - after).reshape(-1, height // _BLOCK[0], _BLOCK[0], width)
+    bands = apart.sum(axis=2).reshape(len(apart), -1, width // _BLOCK[1], _BLOCK[1])
+    best = bands.sum(axis=3).min(axis=0)  # of whole numbers: exact on every machine
+    return float(best.mean()) / (_BLOCK[0] * _BLOCK[1])
 
 
-def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of two pictures, 0 where one of them is flat."""
-    first, second = one.ravel().astype(np.float32), other.ravel().astype(np.float32)
-    first, second = first - first.mean(), second - second.mean()
-    energy = float(first @ first) * float(second @ second)
-    return float(first @ second) / math.sqrt(energy) if energy > 0 else 0.0
+def shape(flat: np.ndarray) -> np.ndarray:
+    """Return a picture less its mean, of length 1; nought where it is flat.
+
+    The product of two is their correlation.
+    """
+    centred = flat - flat.mean()
+    length = math.sqrt(float(centred @ centred))
+    return centred / length if length > 0 else centred
 
 
-def only_light(one: np.ndarray, other: np.ndarray, share: float) -> bool:
-    """Whether gain and offset explain a change of grey pictures but for a share of it.
+def only_light(first: np.ndarray, second: np.ndarray, share: float) -> bool:
+    """Whether gain and offset explain a change of pictures, as rows, but for a share of it.
 
     The pictures must be alike: a gain of nought explains any change to black.
     """
-    if likeness(one, other) < _SAME_SCENE:
+    if float(shape(first) @ shape(second)) < _SAME_SCENE:
         return False
-    first, second = one.ravel().astype(np.float32), other.ravel().astype(np.float32)
     centred = first - first.mean()
-    energy = float(centred @ centred)
-    if energy <= 0:
-        return False
-    gain = float(centred @ (second - second.mean())) / energy
+    gain = float(centred @ (second - second.mean())) / float(centred @ centred)
     left = second - second.mean() - gain * centred
-    return gain > 0 and float(np.abs(left).mean()) < share * float(np.abs(second - first).mean())
+    return float(np.abs(left).mean()) < share * float(np.abs(second - first).mean())
