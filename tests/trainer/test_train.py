@@ -193,7 +193,7 @@ def test_updates_that_are_not_finite_stop_the_run_with_its_samples(one, data, tm
         *(one, data, tmp_path),
         train__steps=9,
         code=2,
-        optimizer__lr=1e30,
+        optimizer__lr=100,
         optimizer__warmup_steps=0,
         optimizer__clip_norm=0,
         train__max_nonfinite=1,
