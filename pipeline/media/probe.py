@@ -19,6 +19,7 @@ __all__ = ["ProbeConfig", "probe"]
 _EVEN_TOLERANCE_S = 0.0021  # a Matroska timebase rounds times to 1 ms, twice
 _GAP_S = 0.5  # a step in time of at least so much, and of so many usual steps, is no frame's length
 _GAP_STEPS = 5
+_REORDERED = 4  # frames by which a container may end early that stores no display times
 _INDEXED = ("mov", "avi")  # containers whose index lists every frame
 _TIMED = ("matroska", "flv", "asf", "mov")  # and those that declare how long they last
 
@@ -62,7 +63,7 @@ class _Stored:
         """Share of the declared frames or seconds that is not there."""
         frames = 1 - self.num_packets / self.declared if self.declared else 0.0
         seconds = self.declared_s - self.stored_s
-        if seconds < 2 / self.fps:
+        if seconds < _REORDERED / self.fps:
             return frames
         return max(frames, seconds / self.declared_s)
 
@@ -72,7 +73,8 @@ def _read_times(reader: VideoReader, first: int) -> _Stored:
     stream, timebase = reader.stream, reader.timebase
     times: list[int] = []
     num_packets, corrupt, end, end_s = 0, 0, first, 0.0
-    for packet in reader.packets(all_streams=not stream.duration):
+    lasts = not stream.duration and reader.container.format.name.startswith(_TIMED)
+    for packet in reader.packets(all_streams=lasts):
         at = reader.time_of(packet)
         if not packet.size or at is None:
             continue

@@ -70,8 +70,8 @@ class VideoReader:
         self.start_pts: int = self.stream.start_time or 0
         rate = self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
         self._nominal = max(1, round(1 / (rate * self.timebase)))
-        # AVI stores no display times, and those guessed for B-frames are wrong.
-        self._orders_by_dts = self.container.format.name == "avi"
+        # These store no display times, and those guessed for B-frames are wrong.
+        self._orders_by_dts = self.container.format.name in ("avi", "asf")
         self._origin = self.start_pts
         self._before = 0
         self._begin()
@@ -98,8 +98,9 @@ class VideoReader:
             self.close()
             raise
         codec = self.stream.codec_context
-        codec.thread_count = 1
-        codec.thread_type = "NONE"
+        codec.thread_count, codec.thread_type = 1, "NONE"
+        if codec.codec.canonical_name == "vp8":  # reports damage only where it decodes by rows
+            codec.thread_count, codec.thread_type = 2, "SLICE"
         codec.options = {"max_pixels": str(self.limits.max_pixels)}
 
     def _begin(self) -> None:
