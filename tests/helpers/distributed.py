@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
@@ -27,13 +27,18 @@ class Team:
     timeout_s: how long a member waits for another that is gone.
     """
 
-    def __init__(self, world_size: int, timeout_s: float = _PATIENCE_S, **environment: str) -> None:
+    def __init__(
+        self,
+        world_size: int,
+        timeout_s: float = _PATIENCE_S,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.world_size = world_size
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             port = found.getsockname()[1]
         settings = {
-            **environment,
+            **(environment or {}),
             "WORLD_SIZE": str(world_size),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),

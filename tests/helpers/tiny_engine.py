@@ -21,7 +21,7 @@ from trainer.distributed.zero import (
     sharded_init,
 )
 from trainer.lora import LoraConfig, add_lora
-from trainer.saving.checkpoint import load_checkpoint, save_checkpoint
+from trainer.saving.checkpoint import find_newest, load_checkpoint, save_checkpoint
 from trainer.saving.ema import Ema
 from trainer.train_config import TrainConfig as Config
 
@@ -131,3 +131,10 @@ def save_twice(zero: ZeroConfig, run: Path, lora: int = 0) -> None:
     for _ in range(2):
         training.train(1)
         training.save(run)
+
+
+def newest(run: Path) -> Path:
+    """Return the newest complete checkpoint of a run that has one."""
+    found = find_newest(run)
+    assert found is not None, f"{run} has a checkpoint"
+    return found

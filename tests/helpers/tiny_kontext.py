@@ -6,7 +6,7 @@ from typing import Any
 
 def _tokenizers() -> tuple[Any, Any]:
     from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer, T5TokenizerFast
+    from transformers import CLIPTokenizer, T5Tokenizer
 
     signs = sorted(ByteLevel.alphabet())
     tokens = [*signs, *(sign + "</w>" for sign in signs), "<|startoftext|>", "<|endoftext|>"]
@@ -15,7 +15,7 @@ def _tokenizers() -> tuple[Any, Any]:
     )
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(chr(code), -3.0) for code in range(33, 127)]
-    return clip, T5TokenizerFast(vocab=pieces, extra_ids=0)
+    return clip, T5Tokenizer(vocab=pieces, extra_ids=0)
 
 
 def _text_encoders(clip: Any, t5: Any) -> tuple[Any, Any]:
@@ -33,11 +33,11 @@ def _text_encoders(clip: Any, t5: Any) -> tuple[Any, Any]:
 def save_tiny_kontext(folder: Path, seed: int = 0) -> Path:
     """Write the pipeline as a hub's folder has it."""
     import torch
-    from diffusers import (
-        AutoencoderKL,
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+    from diffusers.pipelines.flux.pipeline_flux_kontext import FluxKontextPipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
         FlowMatchEulerDiscreteScheduler,
-        FluxKontextPipeline,
-        FluxTransformer2DModel,
     )
 
     torch.manual_seed(seed)
@@ -48,10 +48,14 @@ def save_tiny_kontext(folder: Path, seed: int = 0) -> Path:
         num_attention_heads=2, joint_attention_dim=32, pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8), guidance_embeds=True,
     )  # fmt: skip
+    of_four: dict[str, Any] = {  # diffusers annotates them as tuples of one
+        "block_out_channels": (4,) * 4,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
     vae = AutoencoderKL(
-        in_channels=3, out_channels=3, block_out_channels=(4, 4, 4, 4), layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4, norm_num_groups=1, use_quant_conv=False, use_post_quant_conv=False,
+        in_channels=3, out_channels=3, layers_per_block=1, **of_four, latent_channels=4,
+        norm_num_groups=1, use_quant_conv=False, use_post_quant_conv=False,
         shift_factor=0.1, scaling_factor=0.4,
     )  # fmt: skip
     FluxKontextPipeline(

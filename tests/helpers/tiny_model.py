@@ -10,7 +10,7 @@ from trainer.sampling.model_folder import Published, VideoSize
 from trainer.sampling.pipeline import ContextAnyonePipeline
 from trainer.sampling.sampler import SamplingConfig
 
-WAN = {
+WAN: dict[str, Any] = {
     "num_attention_heads": 2,
     "attention_head_dim": 24,
     "text_dim": 32,

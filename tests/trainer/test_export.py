@@ -19,7 +19,7 @@ from trainer.sampling.model_folder import read_published
 from trainer.saving.complete import COMPLETE, describe, read_json, write_json
 from trainer.saving.weights import MAX_HEADER_BYTES, WeightsFile, load_weights
 
-STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)]
+STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in (0, 1, 2, 3)]
 
 
 @pytest.fixture(scope="module")

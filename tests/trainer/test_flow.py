@@ -155,6 +155,7 @@ def test_losses_are_means_of_squares_and_weighted():
 
 def test_the_subject_weighs_more_where_it_is():
     batch = latent_batch()
+    assert batch.subject is not None
     batch.subject[:, :, :, :4] = 1  # half the picture
     noising = fixed_noising(batch)
     oracle = Oracle(noising.video_noise - batch.video + 1, -batch.reference)

@@ -39,7 +39,7 @@ def test_the_example_of_the_class_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_pipeline().save_pretrained("model")
     picture().save("her.jpg")
-    example = textwrap.dedent(inspect.getdoc(ContextAnyonePipeline).partition("\n\n")[2])
+    example = textwrap.dedent((inspect.getdoc(ContextAnyonePipeline) or "").partition("\n\n")[2])
     assert len(example.splitlines()) <= 10
     exec(example, {})
     with av.open("her.mp4") as video:

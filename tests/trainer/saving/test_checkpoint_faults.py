@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from distributed import Team
-from tiny_engine import Training, save_twice
+from tiny_engine import Training, newest, save_twice
 
 from trainer.distributed.zero import ZeroConfig
 from trainer.saving.checkpoint import discard_after, find_newest
@@ -41,7 +41,7 @@ def run(saved, tmp_path) -> Path:
 def go_on_and_save(zero, run):
     """Train one step more and save; return the step of the checkpoint and the next."""
     training = Training(zero, seed=5)
-    training.load(find_newest(run))
+    training.load(newest(run))
     step = training.step
     training.train(1)
     training.save(run, keep=2)
@@ -56,7 +56,7 @@ def test_a_kill_at_any_boundary_of_a_save_loses_no_checkpoint(one, saved, tmp_pa
     runs = {name: tmp_path / f"{number}" for number, name in enumerate(BOUNDARIES)}
     for name, run in runs.items():
         shutil.copytree(seed, run)
-        victim = Team(1, **{FAULT: name})
+        victim = Team(1, environment={FAULT: name})
         assert victim.run(go_on_and_save, ZERO, run) == ["died"], name
         assert victim.stop() == [-9]
     for name, run in runs.items():
@@ -77,7 +77,7 @@ def test_a_process_that_dies_in_a_save_ends_the_others_without_a_checkpoint(run)
     assert "RuntimeError" in answers[0] or "OSError" in answers[0], answers[0]
     assert time.monotonic() - start < 200  # 20 s of waiting, and not for ever
     victims.stop()
-    assert find_newest(run).name == "step-00000002"
+    assert newest(run).name == "step-00000002"
 
 
 def save_where_one_dies(zero, run):
@@ -121,7 +121,7 @@ def test_a_full_disk_in_one_process_is_an_error_in_all_and_loses_nothing(two, ru
             assert f"process {full_rank}: " in message
             assert between == ["step-00000001", "step-00000002"]
             assert name == "step-00000003"
-        shutil.rmtree(find_newest(run))
+        shutil.rmtree(newest(run))
 
 
 def ignore_limit_signal():
@@ -132,7 +132,7 @@ def ignore_limit_signal():
 def test_only_the_newest_are_kept_and_a_step_may_be_saved_again(one, run):
     assert one.run(save_three, ZERO, run)[0] == ["step-00000002", "step-00000003"]
     discard_after(run, 2)
-    assert find_newest(run).name == "step-00000002"
+    assert newest(run).name == "step-00000002"
     discard_after(run, 0)
     assert find_newest(run) is None
 
@@ -160,24 +160,24 @@ def test_a_pointer_that_is_of_no_use_is_told_and_not_needed(run, caplog, content
     (run / POINTER).unlink()
     if content is not None:
         (run / POINTER).write_bytes(content)
-    assert find_newest(run).name == "step-00000002"
+    assert newest(run).name == "step-00000002"
     assert warning in caplog.text
 
 
 @pytest.mark.deepspeed
 @pytest.mark.parametrize("damage", ["no marker", "shorter", "missing", "added"])
 def test_a_partial_checkpoint_is_told_and_passed_over(run, caplog, damage):
-    newest = run / "checkpoints" / "step-00000002"
-    file = sorted(newest.glob("*.pt"))[0]
+    damaged = run / "checkpoints" / "step-00000002"
+    file = sorted(damaged.glob("*.pt"))[0]
     if damage == "no marker":
-        (newest / COMPLETE).unlink()
+        (damaged / COMPLETE).unlink()
     elif damage == "shorter":
         file.write_bytes(file.read_bytes()[:-1])
     elif damage == "missing":
         file.unlink()
     else:
-        (newest / "extra.pt").write_bytes(b"")
-    assert find_newest(run).name == "step-00000001"
+        (damaged / "extra.pt").write_bytes(b"")
+    assert newest(run).name == "step-00000001"
     assert "looking for an older one" in caplog.text
     assert f"{POINTER} names step-00000002, which is not complete" in caplog.text
 

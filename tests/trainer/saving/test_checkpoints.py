@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from patience import works_less_than
-from tiny_engine import Training, save_twice
+from tiny_engine import Training, newest, save_twice
 
 from trainer.distributed.zero import ZeroConfig
-from trainer.saving.checkpoint import check_same, find_newest
+from trainer.saving.checkpoint import check_same
 from trainer.saving.complete import COMPLETE, describe, read_json, write_json
 from trainer.saving.safe_load import check_pickle
 
-STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in range(4)]
+STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in (0, 1, 2, 3)]
 OTHERS = [
     ZeroConfig(2, precision="bf16"),
     ZeroConfig(3, precision="autocast"),
@@ -53,13 +53,15 @@ def resumed(zero, run):
     same = after.train(2) == rows[2:]
     ours, theirs = after.weights(), whole.weights()
     same = same and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert after.ema is not None
+    assert whole.ema is not None
     shares = zip(after.ema.shares.values(), whole.ema.shares.values(), strict=True)
     return same and all(torch.equal(ours, theirs) for ours, theirs in shares)
 
 
 def go_on(zero, run, steps, lora=0):
     training = Training(zero, seed=5, lora=lora)
-    training.load(find_newest(run))
+    training.load(newest(run))
     return training.train(steps)
 
 
@@ -125,14 +127,14 @@ def test_stages_1_and_2_replace_each_other_and_no_others_do(two, run):
     golden = trace(two.run(losses, STAGES[2], 4)[0])[2:]
     torch.testing.assert_close(trace(rows), golden, rtol=0, atol=2e-6)
     for zero in (STAGES[0], STAGES[3], ZeroConfig(2, precision="bf16")):
-        message, untouched = two.run(refusal, zero, find_newest(run))[0]
+        message, untouched = two.run(refusal, zero, newest(run))[0]
         assert "only stages 1 and 2 can replace each other" in message
         assert untouched
 
 
 @pytest.mark.deepspeed
 def test_a_changed_file_is_refused_before_the_engine_reads_it(one, run):
-    folder = find_newest(run)
+    folder = newest(run)
     file = folder / "mp_rank_00_model_states.pt"
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
@@ -162,7 +164,7 @@ def forge(folder, file):
 @pytest.mark.deepspeed
 def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(one, run, tmp_path):
     marker = tmp_path / "marker"
-    folder = find_newest(run)
+    folder = newest(run)
     file = folder / "zero_pp_rank_1_mp_rank_00_optim_states.pt"
     torch.save({"optimizer_state_dict": Payload(marker)}, file)
     forge(folder, file)
@@ -192,18 +194,18 @@ def test_what_is_no_checkpoint_of_ours_is_refused_without_reading_it(tmp_path, k
 
 @pytest.mark.deepspeed
 def test_a_list_of_files_may_not_leave_the_folder(run):
-    folder = find_newest(run)
+    folder = newest(run)
     complete = read_json(folder / COMPLETE)
     complete["files"]["../state.json"] = {"size_bytes": 1, "sha256": ""}
     write_json(folder / COMPLETE, complete)
-    assert find_newest(run).name == "step-00000001"
+    assert newest(run).name == "step-00000001"
 
 
 @pytest.mark.deepspeed
 def test_a_checkpoint_of_another_model_is_refused_with_the_keys(one, run):
-    model = json.loads((find_newest(run) / "state.json").read_text())["model"]
+    model = json.loads((newest(run) / "state.json").read_text())["model"]
     same = {"model": {**model, "num_layers": 4}}
-    message, untouched = one.run(refusal_of_other, STAGES[2], find_newest(run), same)[0]
+    message, untouched = one.run(refusal_of_other, STAGES[2], newest(run), same)[0]
     assert "model.num_layers: 2 -> 4)" in message
     assert "ffn_dim" not in message
     assert untouched
@@ -216,7 +218,7 @@ def refusal_of_other(zero, folder, same):
 
 @pytest.mark.deepspeed
 def test_state_is_json(saved):
-    state = json.loads((find_newest(saved) / "state.json").read_text())
+    state = json.loads((newest(saved) / "state.json").read_text())
     assert state["step"] == 2
     assert state["engine"]["world_size"] == 2
     assert set(state["engine"]["versions"]) == {"deepspeed", "diffusers", "python", "torch"}
