@@ -47,6 +47,7 @@ HDR_TRANSFERS = {_PQ: "PQ", _HLG: "HLG"}
 _REFERENCE_WHITE, _PEAK = 203.0, 1000.0  # cd/m2: BT.2408; of the display that HDR is graded for
 _SD_LINES = 576
 _LEVELS = 65535
+_AT_ONCE = 1 << 15  # pixels whose intermediate arrays stay in a processor's cache
 _ICTCP_TO_LMS = {  # BT.2100, tables 6 and 7: the inverses of the matrices there
     _PQ: ((2048, 2048, 0), (6610, -13613, 7003), (17933, -17390, -543)),
     _HLG: ((2048, 2048, 0), (3625, -7465, 3840), (9500, -9212, -288)),
@@ -153,6 +154,14 @@ class ToSdr:
 
     def __call__(self, planes: list[np.ndarray]) -> np.ndarray:
         """Take three planes of 16 bits: Y, Cb, Cr or R', G', B'. Return (h, w, 3) uint8."""
+        height, width = planes[0].shape
+        shown = np.empty((height, width, 3), np.uint8)
+        rows = max(1, _AT_ONCE // width)
+        for top in range(0, height, rows):
+            shown[top : top + rows] = self._convert([plane[top : top + rows] for plane in planes])
+        return shown
+
+    def _convert(self, planes: list[np.ndarray]) -> np.ndarray:
         floats = [plane.astype(np.float32) for plane in planes]
         codes = [_coded(row, floats) for row in self._decode]
         light = [self._light[code] for code in codes]

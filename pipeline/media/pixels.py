@@ -16,7 +16,8 @@ from pipeline.media.colours import BT709, Colours, ToSdr, chroma_change, colours
 
 _FULL_RANGE, _LIMITED_RANGE = 2, 1  # AVCOL_RANGE_JPEG, AVCOL_RANGE_MPEG
 _SWS_MATRICES = {6: 5}  # libswscale's number of BT.601; it has AVCOL_SPC_*'s for the others
-_STEP = 64  # of the fixed point in which planes are changed
+_STEP = 64  # to a level, in the fixed point in which planes are changed
+_ZERO = 128  # of chroma
 
 
 class Scaler:
@@ -144,39 +145,35 @@ def _widened() -> np.ndarray:
 
 
 def _in_matrix_of_709(picture: av.VideoFrame, matrix: int) -> av.VideoFrame:
-    """Change the planes of a yuv420p picture in limited range, in place, to those of BT.709."""
+    """Change the planes of a yuv420p picture in limited range, in place, to those of BT.709.
+
+    What chroma adds to luma is summed in chroma's size: it has no finer detail.
+    """
     luma, cb, cr = planes_of(picture)
-    tables = _chroma_tables(matrix)
-    size = luma.shape[::-1]
-    wide = [
-        np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
-        for plane in (cb, cr)
-    ]
-    changed = [
-        _with_steps(luma, tables[0][0][wide[0]] + tables[0][1][wide[1]]),
-        *(_rounded(one[cb] + other[cr] + 128 * _STEP) for one, other in tables[1:]),
-    ]
-    for plane, new in zip((luma, cb, cr), changed, strict=True):
-        plane[:] = new
+    added, new_cb, new_cr = (
+        _rounded(cv2.add(cv2.LUT(cb, of_cb), cv2.LUT(cr, of_cr)))
+        for of_cb, of_cr in _chroma_tables(matrix)
+    )
+    wide = cv2.resize(added, luma.shape[::-1], interpolation=cv2.INTER_LINEAR_EXACT)
+    luma[:] = cv2.addWeighted(luma, 1, wide, 1, -_ZERO)
+    cb[:], cr[:] = new_cb, new_cr
     return picture
 
 
 @functools.cache
 def _chroma_tables(matrix: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return, for Y, Cb and Cr, what each value of Cb and of Cr adds to it, in steps."""
-    steps = (np.arange(256) - 128) * _STEP
+    steps = (np.arange(256) - _ZERO) * _STEP
     return [
         (np.round(of_cb * steps).astype(np.int16), np.round(of_cr * steps).astype(np.int16))
         for of_cb, of_cr in chroma_change(matrix)
     ]
 
 
-def _with_steps(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    return _rounded(plane.astype(np.int16) * np.int16(_STEP) + steps)
-
-
-def _rounded(steps: np.ndarray) -> np.ndarray:
-    return np.clip((steps + np.int16(_STEP // 2)) >> 6, 0, 255).astype(np.uint8)
+def _rounded(steps: cv2.typing.MatLike) -> np.ndarray:
+    """Return a sum of steps as a byte around the zero of chroma."""
+    levels = (np.asarray(steps, np.int16) + np.int16(_ZERO * _STEP + _STEP // 2)) >> 6
+    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def planes_of(picture: av.VideoFrame) -> list[np.ndarray]:
