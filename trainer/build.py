@@ -1,4 +1,4 @@
-"""Build the transformer that a training was told to build."""
+"""Build the transformer that a training starts from, pretrained or random."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def build_model(
     With ZeRO-3 no process ever holds the whole model.
 
     Raises:
-        ValueError: when an exported model was trained with other choices of the method.
+        ValueError: when an exported model was trained with another choice of the method.
     """
     torch.manual_seed(seed)
     if config.pretrained:
@@ -96,7 +96,7 @@ class _WithEmphasis(Mapping[str, torch.Tensor]):
 
 
 def check_features(model: ContextAnyoneTransformer3DModel, inputs: Inputs) -> None:
-    """Refuse encoders whose features the model does not take."""
+    """Raise ValueError when the encoders' features are not as wide as the model's inputs."""
     widths = [("text", "text_dim", inputs.null_text.shape[-1], "model.text_dim")]
     widths += [("latent", "in_channels", inputs.codec.channels, "encoders.codec")]
     if inputs.encoders is not None:

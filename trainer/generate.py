@@ -124,7 +124,10 @@ def run(arguments: argparse.Namespace) -> int:
     published = read_published(arguments.model)
     size, sampling = _settings(arguments, published)
     references = stack_references(pictures, 1, size)
-    _prepare(jobs[0][1].parent)
+    folder = jobs[0][1].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} cannot be written to; choose another --output")
     pipeline = _load(arguments, published)
     for number, (prompt, path) in enumerate(jobs, 1):
         what = f"video {number} of {len(jobs)}" if len(jobs) > 1 else "video"
@@ -137,12 +140,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
     return 0
-
-
-def _prepare(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{folder} cannot be written to; choose another --output")
 
 
 def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyonePipeline":

@@ -1,4 +1,4 @@
-"""Stop in good order: SIGTERM and Ctrl-C end the step, save, and exit."""
+"""Stop cleanly: after SIGTERM or Ctrl-C the step is finished, saved, and training ends."""
 
 import signal
 from types import FrameType
@@ -7,7 +7,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Remembers that the process was asked to stop; asked a second time, it stops at once."""
+    """Notes that a stop was requested; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.requested = False

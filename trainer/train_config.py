@@ -24,14 +24,15 @@ class ModelConfig:
     Attributes:
         pretrained: folder or hub id of Wan 2.1 text-to-video, or of an exported model; '' begins
             with random weights of the sizes below.
-        layers: blocks.
-        heads: attention heads.
-        head_dim: width of a head; the model is heads x head_dim wide.
+        layers: number of transformer blocks.
+        heads: number of attention heads.
+        head_dim: width of a head, even; the model is heads x head_dim wide.
         ffn_dim: inner width of the feed-forward layers.
-        freq_dim: width of the timestep's features.
+        freq_dim: width of the timestep's sinusoidal embedding.
         text_dim: width of the text encoder's features.
         image_dim: width of the image encoder's tokens.
-        gap: temporal distance between video and reference positions; 1 is plain concatenation.
+        gap: temporal distance between video and reference positions, in latent frames; 1 is plain
+            concatenation.
         spatial_offset: diagonal also moves the reference off the video's grid.
         information_flow: asymmetric: the reference never sees the video; symmetric for ablation.
         emphasize: Emphasize-Attention in every block.
@@ -47,7 +48,7 @@ class ModelConfig:
     layers: int = setting(30, low=1, high=1000)
     heads: int = setting(12, low=1, high=256)
     head_dim: int = setting(128, low=12, high=1024)
-    ffn_dim: int = setting(8960, low=1, high=2**20)
+    ffn_dim: int = setting(8960, low=1, high=10**6)
     freq_dim: int = setting(256, low=1, high=2**16)
     text_dim: int = setting(4096, low=1, high=2**16)
     image_dim: int = setting(1280, low=1, high=2**16)
@@ -105,17 +106,17 @@ class StepsConfig:
     """Length and size of the training.
 
     Attributes:
-        steps: updates.
-        batch_size: samples of an update, of all processes together.
+        steps: number of updates.
+        batch_size: samples of one update, over all processes.
         micro_batch: samples that a process computes at once.
-        seed: of the order, of every draw and of random weights.
+        seed: seed of the data order, of every random draw and of random weights.
         max_nonfinite: updates in a row that may be skipped for a loss or gradient that is not
             finite; one more stops the run.
     """
 
     steps: int = setting(1000, low=1, high=_MAX_STEPS)
-    batch_size: int = setting(8, low=1, high=2**20)
-    micro_batch: int = setting(1, low=1, high=2**20)
+    batch_size: int = setting(8, low=1, high=10**6)
+    micro_batch: int = setting(1, low=1, high=10**6)
     seed: int = setting(0, low=0, high=2**63 - 1)
     max_nonfinite: int = setting(5, low=0, high=_MAX_STEPS)
 
@@ -128,8 +129,8 @@ class EmaConfig:
     """Exponential moving average of the weights.
 
     Attributes:
-        decay: share that stays at every update, about 0.999; 0 keeps no average.
-        every: updates between two; spare memory traffic with large models.
+        decay: share of the average that stays at each of its updates, such as 0.999; 0 keeps none.
+        every: training updates between two updates of the average; more saves memory traffic.
     """
 
     decay: float = setting(0.0, low=0, below=1)
@@ -141,11 +142,11 @@ class EmaConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When the training is saved.
+    """When checkpoints are written, and how many are kept.
 
     Attributes:
         every: updates between two checkpoints; the last update is always saved.
-        keep: newest checkpoints that are kept.
+        keep: number of checkpoints that are kept, the newest.
     """
 
     every: int = setting(500, low=1, high=_MAX_STEPS)
@@ -160,7 +161,8 @@ class ValidationConfig:
     """What is measured and shown on the way.
 
     Attributes:
-        every: updates between two validations; there is one before the first and after the last.
+        every: updates between two validations; one more comes before the first update and after
+            the last.
         samples: held-out samples whose loss is measured at nine fixed sigmas.
         videos: videos that are generated, one for each of the first samples.
         sampling: how they are sampled; the same sampler as generate.py.

@@ -17,15 +17,15 @@ _MID_GREY = 127.5
 
 @dataclass(frozen=True)
 class ReferenceAugmentConfig:
-    """How references are changed in training; those of validation are left as they are.
+    """How references are augmented in training; validation sees them unchanged.
 
     Attributes:
-        flip: probability of a mirror image; 0 keeps partings, prints and scars where they are.
-        shrink: up to this share smaller than fits.
-        rotation_degrees: up to this far either way.
-        brightness: share by which the picture becomes lighter or darker, at most.
-        contrast: share by which differences from mid-grey grow or shrink, at most.
-        saturation: share by which colours become stronger or weaker, at most.
+        flip: probability of a mirror image; 0 keeps partings, prints and scars on their side.
+        shrink: largest share by which the picture is drawn smaller than would fit.
+        rotation_degrees: largest rotation, either way.
+        brightness: largest share by which the picture becomes lighter or darker.
+        contrast: largest share by which differences from mid-grey grow or shrink.
+        saturation: largest share by which colours become stronger or weaker.
         background: probability that everything outside the mask becomes one drawn colour.
     """
 

@@ -20,21 +20,21 @@ class DataConfig:
         source: samples: pixels, encoded during training; latents: encoded before, by a job.
         buckets: sizes of clips as HEIGHTxWIDTHxFRAMES; sides are multiples of 16, frames 4k + 1.
         references: references of a sample that a step uses, drawn anew at every step.
-        fps: frames a second that are taken from a clip, 0 takes all of them.
-        random_start: draw where in the clip the frames begin; otherwise at its first frame.
-        augment: how references are changed at every step.
+        fps: frames a second taken from a clip; 0 takes every frame.
+        random_start: start at a random frame of the clip instead of its first.
+        augment: how references are augmented at every step.
         reference_background: keep what is behind the character in a reference, or make it grey.
         max_upscale: a clip may be enlarged by this factor to fill its bucket.
         max_crop: share of a clip's picture that its bucket's aspect may cut off.
-        min_samples: fewer in a bucket than this stop the run before it starts.
-        train_split: what is learnt from.
-        validation_split: what is held out.
+        min_samples: fewest samples of a bucket with which a run starts.
+        train_split: the split that is trained on.
+        validation_split: the split that is held out for validation.
         max_skipped: unreadable samples that are replaced; one more stops the run.
         verify: compare the SHA-256 of every file before the start, which reads all of them.
-        num_workers: processes that decode, for each process that trains; 0 decodes in the latter.
-        prefetch: micro-batches that each of them prepares ahead.
-        timeout_s: the longest wait for a micro-batch before the run stops.
-        cache_mib: memory of each of them for what was read and not used yet.
+        num_workers: decoding processes of each training process; 0 decodes in that process itself.
+        prefetch: micro-batches that each decoding process prepares ahead.
+        timeout_s: longest wait for a micro-batch, in s, before the run stops.
+        cache_mib: memory of each decoding process for rows read but not yet used, in MiB.
     """
 
     source: Literal["samples", "latents"] = "samples"
@@ -54,7 +54,7 @@ class DataConfig:
     num_workers: int = setting(2, low=0, high=1024)
     prefetch: int = setting(2, low=1, high=1024)
     timeout_s: float = setting(600.0, above=0, high=7 * 86_400, unit="s")
-    cache_mib: int = setting(128, low=0, high=2**20, unit="MiB")
+    cache_mib: int = setting(128, low=0, high=10**6, unit="MiB")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "buckets", tuple(self.buckets))

@@ -1,4 +1,4 @@
-"""Bring the batches of a process in their order, made ahead by processes of their own."""
+"""Yield the batches of a process in order; worker processes prepare them ahead."""
 
 import atexit
 import dataclasses
@@ -115,7 +115,7 @@ def _end_with_trainer() -> None:
 
 
 class Requests(Sampler[BatchRequest]):
-    """What the workers are to make, in order. Only this side knows the index."""
+    """Which micro-batches the workers make, in order. Workers never hold the index."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Requests(Sampler[BatchRequest]):
 
 @dataclass(frozen=True)
 class WorkerResult:
-    """A batch on its way between processes, or why there is none."""
+    """A batch that a worker made, or why it made none."""
 
     batch: Batch | None
     problem: str = ""
@@ -166,7 +166,7 @@ class WorkerResult:
 
 
 class _BatchResults(Dataset[WorkerResult]):
-    """What the workers run."""
+    """The dataset that torch's workers read: a request gives a batch."""
 
     def __init__(self, builder: BatchBuilder) -> None:
         self._builder = builder

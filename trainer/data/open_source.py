@@ -1,4 +1,4 @@
-"""Open the samples of a dataset as what `data.source` names: pixels, or latents made before."""
+"""Open a dataset as `data.source` says: its samples as pixels, or as latents made before."""
 
 from collections.abc import Mapping
 from pathlib import Path

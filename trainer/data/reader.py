@@ -50,12 +50,11 @@ class RowReader:
             return self._groups[key]
         group = self._read(path, number)
         self._groups[key] = group
-        while len(self._groups) > 1 and self._bytes() > self._cache_bytes:
+        while len(self._groups) > 1 and (
+            sum(cached.nbytes for cached in self._groups.values()) > self._cache_bytes
+        ):
             self._groups.popitem(last=False)
         return group
-
-    def _bytes(self) -> int:
-        return sum(group.nbytes for group in self._groups.values())
 
     def _read(self, path: str, number: int) -> pa.Table:
         for attempt in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""What the loader asks of a source of samples, be it pixels or latents."""
+"""What the loader needs of a source of samples, be they pixels or latents."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """A micro-batch to be made: where its rows are, and where those that may stand in."""
+    """Which micro-batch to make: its samples, and those that replace an unreadable one."""
 
     step: int
     bucket: Bucket
@@ -24,7 +24,7 @@ class BatchRequest:
 
 
 class BatchBuilder(Protocol):
-    """Makes batches; travels to the processes that decode."""
+    """Makes batches. It is sent to the processes that decode."""
 
     def make(self, request: BatchRequest) -> Batch: ...
 
@@ -52,7 +52,7 @@ class SampleSet(Protocol):
 
 @dataclass(frozen=True)
 class LoadedSample(Generic[Value]):
-    """What a place of a batch holds, and what had to be skipped to get it."""
+    """One sample of a batch, and those that were skipped because they cannot be read."""
 
     value: Value
     skipped: tuple[SkippedSample, ...]

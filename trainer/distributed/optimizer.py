@@ -19,14 +19,14 @@ class OptimizerConfig:
 
     Attributes:
         lr: learning rate after the warm-up.
-        betas: decay of the first and the second moment.
-        weight_decay: of matrices; norms, biases and modulation tables are not decayed.
-        eps: added to the root of the second moment.
+        betas: decay rates of the first and the second moment.
+        weight_decay: decay of matrices; norms, biases and modulation tables are not decayed.
+        eps: added to the square root of the second moment.
         warmup_steps: updates during which the rate rises from 0.
-        schedule: what follows the warm-up; cosine ends at the last step of training.
-        min_lr_share: share of `lr` that cosine ends at.
-        clip_norm: longest gradient of an update, 0 for no clipping.
-        new_modules_lr_scale: rate of the modules that no Wan checkpoint has, relative to `lr`.
+        schedule: what follows the warm-up; cosine decays until the last update.
+        min_lr_share: share of `lr` at which cosine ends.
+        clip_norm: largest norm of an update's gradient; 0 does not clip.
+        new_modules_lr_scale: learning rate of the modules that Wan lacks, relative to `lr`.
     """
 
     lr: float = setting(1e-5, above=0, high=100)

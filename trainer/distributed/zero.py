@@ -46,11 +46,12 @@ class ZeroConfig:
     """How the model's states are spread over processes, and in which precision.
 
     Attributes:
-        stage: what is spread: 0 nothing, 1 moments, 2 also gradients, 3 also parameters.
-        offload: what waits in CPU memory: none, optimizer (stage >= 1), optimizer+parameters (3).
+        stage: what is sharded: 0 nothing, 1 moments, 2 also gradients, 3 also parameters.
+        offload: what is kept in CPU memory: none, optimizer (stage >= 1), optimizer+parameters
+            (stage 3).
         precision: fp32; autocast: fp32 parameters, bf16 matrix products; bf16: bf16 parameters
             beside fp32 copies in the optimizer (stage >= 1).
-        bucket_elements: elements that are reduced or gathered at once.
+        bucket_elements: numbers that are reduced or gathered at once.
         overlap_comm: reduce gradients while the backward pass goes on (CUDA only).
         prefetch_elements: stage 3: parameters gathered ahead of their use.
         persist_elements: stage 3 without autocast: a smaller parameter stays whole everywhere.

@@ -29,10 +29,11 @@ class EncoderConfig:
             tokenizer/).
         image_path: folder or hub id of a CLIP image encoder, alone or in image_encoder/ as in Wan
             2.1 I2V; '' takes path.
-        text_tokens: tokens of a prompt; 0 takes the encoder's own, 32 of words and 512 of umt5.
+        text_tokens: tokens of a prompt; 0 takes the encoder's own number, 32 for words and 512
+            for umt5.
         text_dim: width of a token of words; umt5 has its own.
         image_grid: cells of a pooled image on each side.
-        dtype: precision of the umt5 and clip weights: bfloat16, float16 or float32.
+        dtype: precision of the umt5 and clip weights.
         codec_dtype: precision of the wan codec's weights.
         tiling: let the wan codec work by tiles: less memory, slower, faint seams.
         local_files_only: never ask a hub; take what is on this machine.

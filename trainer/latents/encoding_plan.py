@@ -27,10 +27,10 @@ class LatentsConfig:
     """How samples become latents.
 
     Attributes:
-        number_type: bfloat16, float16 or float32.
-        windows: stretches of every clip, evenly spread; training draws one of them.
-        unit_samples: samples of a unit, at most; an interruption costs one unit a worker.
-        unit_mib: size of a unit's file, about, at most.
+        number_type: type of the stored numbers.
+        windows: stretches of every clip that are encoded, evenly spread; training draws one.
+        unit_samples: most samples of a unit; an interruption costs each worker one unit.
+        unit_mib: largest size of a unit's file, about, in MiB.
     """
 
     number_type: NumberType = "bfloat16"

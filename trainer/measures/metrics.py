@@ -34,9 +34,9 @@ class LogConfig:
 
     Attributes:
         every: steps between two lines of metrics; the device is synchronised only then.
-        wandb_project: also log to this Weights & Biases project; none by default.
-        wandb_name: name of the run there; the run folder's by default.
-        peak_tflops: dense bf16 TFLOP/s of the device, for MFU, where its name is not known.
+        wandb_project: Weights & Biases project that is logged to as well; none by default.
+        wandb_name: name of the run there; that of the run folder by default.
+        peak_tflops: dense bf16 TFLOP/s of a device whose name is not known, for MFU.
     """
 
     every: int = setting(10, low=1, high=10**9)

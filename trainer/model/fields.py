@@ -14,14 +14,14 @@ ALLOWED = {
     "out_channels": _WIDTH,
     "text_dim": _WIDTH,
     "freq_dim": _WIDTH,
-    "ffn_dim": Allowed(low=1, high=2**20),
+    "ffn_dim": Allowed(low=1, high=10**6),
     "num_layers": Allowed(low=1, high=1000),
     "eps": Allowed(above=0, high=1),
     "image_dim": _WIDTH,
     "added_kv_proj_dim": _WIDTH,
-    "rope_max_seq_len": Allowed(low=1, high=2**20),
-    "pos_embed_seq_len": Allowed(low=1, high=2**20),
-    "gap": Allowed(low=1, high=2**20),  # from 1 on, reference and video never meet
+    "rope_max_seq_len": Allowed(low=1, high=10**6),
+    "pos_embed_seq_len": Allowed(low=1, high=10**6),
+    "gap": Allowed(low=1, high=10**6),  # from 1 on, reference and video never meet
 }
 
 

@@ -20,11 +20,11 @@ Generators = torch.Generator | Sequence[torch.Generator]
 class SamplingConfig:
     """How a video is sampled; the solver is UniPC on flow sigmas.
 
-    The scales are the ones that Phantom uses with the same three passes. A pass whose weight
-    comes out as zero is not computed.
+    The default scales are those that Phantom uses with the same three passes. A pass with weight
+    zero is not computed.
 
     Attributes:
-        steps: calls of the solver; each costs up to three passes of the model.
+        steps: solver steps; each costs up to three forward passes.
         guidance: separate scales for reference and text (three passes), one joint scale for both
             (two), or none (one).
         text_guidance: scale of what the prompt adds; the one scale of joint guidance.

@@ -124,7 +124,7 @@ def purge(run: Path, keep: int) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a published folder; from the first moment on nobody takes it for complete."""
+    """Delete a published folder; it is hidden first, so that nobody takes half of it for whole."""
     hidden = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(hidden, ignore_errors=True)
     os.rename(folder, hidden)
