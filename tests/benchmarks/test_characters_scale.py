@@ -28,7 +28,7 @@ def crowd(number: int, people: int, noise: float = 0.7, size: int = 64):
 def test_blocks_give_the_clusters_of_all_pairs():
     vectors, who = crowd(4000, 300)
     random = np.random.default_rng(1)
-    cannot = [tuple(map(int, random.choice(4000, 2, replace=False))) for _ in range(500)]
+    cannot = [(int(a), int(b)) for a, b in (random.choice(4000, 2, False) for _ in range(500))]
     exact = link(vectors, 0.45, cannot)
     assert link(vectors, 0.45, cannot, exact=0) == exact
     assert sum(len(set(who[group])) > 1 for group in exact) <= 3

@@ -11,7 +11,7 @@ from pipeline.audit.run import AuditConfig, audit, read_lists
 
 
 @contextmanager
-def audited(folder: Path, *, media: bool = False, **settings):
+def audited(folder: Path | str, *, media: bool = False, **settings):
     """Audit a folder; columns only unless `media`."""
     with audit(str(folder), AuditConfig(media=media, **settings)) as done:
         yield done

@@ -29,7 +29,7 @@ def draw_video(path: Path, seed: int, corner: tuple[int, int, int] | None = None
 TWO_WORKERS = ("--set", "run.cluster.workers=2")
 
 
-def command(output: Path, *inputs: Path | str, extra=()) -> list[str]:
+def command(output: Path | str, *inputs: Path | str, extra=()) -> list[str]:
     """One worker, unless `extra` says otherwise: starting another costs more than it brings."""
     return [
         *(sys.executable, JOB, "--input", *map(str, inputs), "--output", str(output)),
@@ -44,7 +44,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def curate(output: Path, *inputs: Path | str, extra=(), code=0) -> subprocess.CompletedProcess:
+def curate(
+    output: Path | str, *inputs: Path | str, extra=(), code=0
+) -> subprocess.CompletedProcess:
     """Run the job and assert its exit code."""
     done = subprocess.run(
         command(output, *inputs, extra=extra),

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
+from av.video.stream import VideoStream
 
 NUMBER_BITS = 12
 _GROUNDS = ((30, 60, 160), (170, 120, 40), (40, 140, 60), (150, 40, 130), (90, 90, 90))
@@ -90,12 +92,12 @@ def write_video(
         stream = None
         for number, frame in enumerate(frames):
             if stream is None:
-                stream = container.add_stream(codec, rate=fps)
+                stream = cast(VideoStream, container.add_stream(codec, rate=fps))
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = pixel_format
                 stream.codec_context.time_base = 1 / Fraction(fps)
                 stream.codec_context.thread_count = 1
-                stream.options = options or {}
+                stream.codec_context.options = options or {}
                 if sar is not None:
                     stream.codec_context.sample_aspect_ratio = sar
                 if rotation:

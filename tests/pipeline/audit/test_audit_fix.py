@@ -7,10 +7,11 @@ import pytest
 from audits import audited, counted, findings
 from drawn_dataset import write_drawn_dataset
 from faults import plant
+from present import current_version, there
 
 from pipeline.audit.compare import compare
 from pipeline.audit.fix import fix, plan_repair
-from pipeline.dataset.commit import damaged_files, read_manifest
+from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import read_tag_file
 
@@ -21,7 +22,7 @@ def clean(tmp_path_factory):
 
 
 def rows_of(folder, table):
-    manifest, _ = read_manifest(open_store(folder))
+    manifest, _ = current_version(open_store(folder))
     paths = [file.path for file in manifest.files if file.path.startswith(f"{table}/")]
     return [row for path in paths for row in pq.read_table(folder / path).to_pylist()]
 
@@ -41,8 +42,8 @@ def test_dry_run_changes_no_byte(clean, tmp_path, capsys):
 
 def test_failed_sample_is_left_out_with_its_reason_and_the_old_version_as_parent(clean, tmp_path):
     folder = plant("reference_of_somebody_else", clean, tmp_path / "copy").folder
-    old, digest = read_manifest(open_store(folder))
-    new = repair(folder)
+    old, digest = current_version(open_store(folder))
+    new = there(repair(folder))
     assert (new.version, new.parent) == (old.version + 1, digest)
     assert damaged_files(new, open_store(folder)) == []
     assert len(rows_of(folder, "samples")) == 11
@@ -55,7 +56,7 @@ def test_failed_sample_is_left_out_with_its_reason_and_the_old_version_as_parent
 def test_whole_groups_are_moved_to_one_split(clean, tmp_path):
     folder = plant("video_in_two_splits", clean, tmp_path / "copy").folder
     assert counted(findings(folder), "error")["leak.video"] == 1
-    new = repair(folder)
+    new = there(repair(folder))
     assert counted(findings(folder), "error") == {}
     samples = rows_of(folder, "samples")
     assert len(samples) == 12
@@ -119,7 +120,7 @@ def test_changed_bytes_are_never_published_as_good(clean, tmp_path):
     tags.write_text(json.dumps({"sample_id": sample_id, "tag": "veto"}))
     with pytest.raises(ValueError, match=r"file\.hash"):
         repair(folder, tags=tags)
-    assert read_manifest(open_store(folder))[0].version == 1
+    assert current_version(open_store(folder))[0].version == 1
 
 
 def test_without_a_manifest_nothing_is_repaired(clean, tmp_path):

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +16,10 @@ import pytest
 import rows as draw
 from patience import HANG_S
 from places import script
+from present import current_version, there
 from tiny_dataset import tiny_sample, write_samples
 
-from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
+from pipeline.dataset.commit import publish, stage_file, table_path
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import TAGS, Tag, read_tags
@@ -50,7 +51,7 @@ def write_large(folder: Path) -> None:
     samples[2] = replace(samples[2], caption=MARKUP, description="")
     write_samples(folder, samples, per_file=2500)
     store = open_store(folder)
-    manifest, digest = read_manifest(store)
+    manifest, digest = current_version(store)
     mp4 = base[0].video["bytes"]
     clips = [draw.clip("kept", "video-0", sharpness=100.0)]
     clips += [draw.clip(f"blurry-{n}", "video-0", sharpness=float(n)) for n in (5, 9)]
@@ -88,7 +89,7 @@ def url(folder):
     server = subprocess.Popen(
         [sys.executable, JOB, str(folder), "--port", "0"], stdout=subprocess.PIPE, text=True
     )
-    line = server.stdout.readline()
+    line = there(server.stdout).readline()
     assert "http://127.0.0.1:" in line
     yield line.split(" at ")[1].split()[0]
     server.send_signal(signal.SIGINT)
@@ -123,15 +124,23 @@ def page(chromium, url):
     assert [one for one in asked if not one.startswith(url)] == []
 
 
-def ask(url: str, path: str, method="GET", body=None, **headers) -> http.client.HTTPResponse:
+@dataclass(frozen=True)
+class Answer:
+    """A response that was read."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    content: bytes
+
+
+def ask(url: str, path: str, method="GET", body=None, **headers) -> Answer:
     """Send a request exactly as written: no client cleans the path."""
     host = url.removeprefix("http://").rstrip("/")
     connection = http.client.HTTPConnection(host, timeout=HANG_S)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body=body, headers=named)
     answer = connection.getresponse()
-    answer.content = answer.read()
-    return answer
+    return Answer(answer.status, answer.headers, answer.read())
 
 
 def found(page, text: str) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import fast_engines
 import pytest
 from patience import HANG_S, children_work_less_than
+from present import current_version
 from runs import TWO_WORKERS, command, content, curate, draw_video, environment, rows
 
-from pipeline.dataset.commit import damaged_files, read_manifest
+from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import LocalStore
 from pipeline.dataset.tags import VETO, write_tags
 from schemas.tables import Tag
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.ray
 
 
 def test_every_row_is_accounted_for(golden):
-    manifest, _ = read_manifest(LocalStore(str(golden)))
+    manifest, _ = current_version(LocalStore(str(golden)))
     assert damaged_files(manifest, LocalStore(str(golden))) == []
     rejects = rows(golden, "rejects")
     by_stage = {(row.stage, row.level): row for row in manifest.funnel}
@@ -155,11 +156,11 @@ def children_of(root: int, name: str) -> list[int]:
 def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tmp_path):
     shutil.copytree(golden, tmp_path, dirs_exist_ok=True)
     units = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
-    first = read_manifest(LocalStore(str(tmp_path)))
+    first = current_version(LocalStore(str(tmp_path)))
     others = ["pair.references.max_references=1", "pair.samples=multi_character"]
     others += ["pair.references.kinds.cross_video.floor=cross_video-0.1"]
     done = curate(tmp_path, videos, extra=[word for each in others for word in ("--set", each)])
-    manifest, _ = read_manifest(LocalStore(str(tmp_path)))
+    manifest, _ = current_version(LocalStore(str(tmp_path)))
     assert (manifest.version, manifest.parent) == (2, first[1])
     assert all(len(row["references"]) == 1 for row in rows(tmp_path, "samples"))
     assert "observe" not in done.stderr
@@ -176,7 +177,7 @@ def test_a_veto_leaves_the_sample_out_until_it_is_taken_back(videos, golden, tmp
     assert sorted(row["sample_id"] for row in rows(output, "samples")) == others
     [line] = [row for row in rows(output, "rejects") if row["reason"] == "vetoed"]
     assert (line["stage"], line["id"]) == ("review", refused)
-    manifest, _ = read_manifest(store)
+    manifest, _ = current_version(store)
     assert manifest.funnel[-1].kept == len(others)
     assert "nothing to do" in curate(output, videos).stdout
     write_tags([], store)
@@ -189,9 +190,9 @@ def test_a_new_video_is_observed_and_the_others_are_not(videos, golden, tmp_path
     curate(output, videos / "1.mp4", videos / "2.mp4")
     done = curate(output, videos)
     assert "5 videos" in done.stderr.split("observe:")[-1]  # four, and the broken file
-    manifest, _ = read_manifest(LocalStore(str(output)))
+    manifest, _ = current_version(LocalStore(str(output)))
     assert manifest.version == 2
-    original, _ = read_manifest(LocalStore(str(golden)))
+    original, _ = current_version(LocalStore(str(golden)))
     assert manifest.funnel == original.funnel
 
 

@@ -4,11 +4,11 @@ import os
 import shutil
 
 import pytest
+from present import current_version
 from runs import content, curate, draw_video, rows
 from synthetic import moving_shapes, write_video
 from web_server import WebServer
 
-from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.store import LocalStore
 
 pytestmark = pytest.mark.ray
@@ -76,11 +76,11 @@ def test_a_video_that_cannot_be_read_is_named_and_taken_by_the_next_run(server, 
     assert "1 video could not be read: run again" in done.stdout
     assert f"{server.url}/1.mp4: " in done.stdout
     assert outcomes(output) == {"0.mp4": "kept", "1.mp4": "not_read"}
-    manifest, _ = read_manifest(LocalStore(str(output)))
+    manifest, _ = current_version(LocalStore(str(output)))
     assert (manifest.funnel[0].kept, manifest.funnel[0].failed) == (1, 1)
     server.failures["1.mp4"] = [503] * 2
     done = curate(output, *addresses(server, "0", "1"), extra=QUICK, code=3)  # still away
-    assert read_manifest(LocalStore(str(output)))[0].version == 1
+    assert current_version(LocalStore(str(output)))[0].version == 1
     curate(output, *addresses(server, "0", "1"), extra=QUICK)
     assert outcomes(output) == {"0.mp4": "kept", "1.mp4": "kept"}
     whole = tmp_path / "whole"

@@ -1,8 +1,8 @@
 """Small jobs of the script, which need no Ray: one worker, in the script's own process."""
 
+from present import current_version
 from runs import curate, rows
 
-from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.store import LocalStore
 
 
@@ -15,7 +15,7 @@ def test_a_few_videos_become_samples_where_ray_cannot_even_be_imported(
     output = tmp_path / "dataset"
     done = curate(output, videos / "0.mp4", videos / "1.mp4", videos / "broken.mp4")
     assert "observe: 100%" in done.stderr
-    manifest, _ = read_manifest(LocalStore(str(output)))
+    manifest, _ = current_version(LocalStore(str(output)))
     probed = manifest.funnel[0]
     assert (probed.entered, probed.kept, probed.reasons) == (3, 2, {"not_a_video": 1})
     samples = rows(output, "samples")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from dying_store import DyingStore, Killed
+from present import current_version
 
 from pipeline.dataset.commit import (
     STAGING,
@@ -48,7 +49,7 @@ def test_a_version_is_read_back_as_it_was_published(tmp_path):
     assert read_manifest(store) is None
     manifest = make_version(1, "", store)
     publish(manifest, store)
-    read, sha256 = read_manifest(store)
+    read, sha256 = current_version(store)
     assert read == manifest
     assert sha256 == hashlib.sha256(store.read("manifests/0001.json")).hexdigest()
     assert damaged_files(manifest, store) == []
@@ -58,9 +59,9 @@ def test_a_version_is_read_back_as_it_was_published(tmp_path):
 def test_the_next_version_replaces_the_files_and_keeps_the_record(tmp_path):
     store = LocalStore(str(tmp_path))
     publish(make_version(1, "", store), store)
-    _, sha256 = read_manifest(store)
+    _, sha256 = current_version(store)
     publish(make_version(2, sha256, store), store)
-    manifest, _ = read_manifest(store)
+    manifest, _ = current_version(store)
     assert (manifest.version, manifest.parent) == (2, sha256)
     assert store.list("clips") == [file.path for file in manifest.files]
     assert store.list("manifests") == ["manifests/0001.json", "manifests/0002.json"]
@@ -69,7 +70,7 @@ def test_the_next_version_replaces_the_files_and_keeps_the_record(tmp_path):
 def test_dying_at_any_step_leaves_a_whole_version_and_a_rerun_ends_the_same(tmp_path):
     golden = LocalStore(str(tmp_path / "golden"))
     publish(make_version(1, "", golden), golden)
-    parent = read_manifest(golden)[1]
+    parent = current_version(golden)[1]
     publish(make_version(2, parent, golden), golden)
     deaths = 0
     for die_at in range(100):
@@ -82,7 +83,7 @@ def test_dying_at_any_step_leaves_a_whole_version_and_a_rerun_ends_the_same(tmp_
             break
         except Killed:
             deaths += 1
-        manifest, _ = read_manifest(store)
+        manifest, _ = current_version(store)
         assert damaged_files(manifest, store) == []
         publish(make_version(2, parent, store), store)
         assert content_of(tmp_path / f"run{die_at}") == content_of(tmp_path / "golden")

@@ -4,9 +4,10 @@ import os
 
 import fsspec
 import pytest
+from present import current_version
 from runs import content, curate
 
-from pipeline.dataset.commit import damaged_files, read_manifest
+from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import open_store
 
 
@@ -42,7 +43,7 @@ def test_a_dataset_on_an_object_store_is_the_local_one(bucket, golden):
     done = curate("s3://dataset-out/first", "s3://videos-in")
     assert "samples (" in done.stdout
     store = open_store("s3://dataset-out/first")
-    manifest, _ = read_manifest(store)
+    manifest, _ = current_version(store)
     assert damaged_files(manifest, store) == []
     local = content(golden)
     for file in manifest.files:

@@ -186,7 +186,7 @@ def test_engines_travel_to_workers_and_name_their_licence(engine):
 def textured(seed=0, height=240, width=320):
     noise = np.random.default_rng(seed).normal(0, 1, (height, width)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 2)
-    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    return cv2.normalize(smooth, smooth, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
 def test_flow_follows_a_known_shift():

@@ -203,7 +203,7 @@ def network_of_points(path, degrees):
         helper.make_node("Add", ["nothing", "points"], ["fc1"]),
     ]
     constants = [
-        numpy_helper.from_array(np.float32(0).reshape(()), "zero"),
+        numpy_helper.from_array(np.zeros((), np.float32), "zero"),
         numpy_helper.from_array(points.reshape(1, -1), "points"),
     ]
     graph = helper.make_graph(nodes, "pose", places[:1], places[1:], constants)

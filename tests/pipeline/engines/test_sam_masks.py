@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,7 +104,7 @@ def test_a_mask_of_the_shirt_alone_is_worth_less_than_the_whole_person():
 # --- prompts -----------------------------------------------------------------------------------
 
 
-def person(picture=None, box=BOX, face=FACE):
+def person(picture=None, box=BOX, face: np.ndarray | None = FACE):
     picture = np.zeros((200, 160, 3), np.uint8) if picture is None else picture
     return PersonImage(picture, box, face)
 
@@ -213,7 +214,7 @@ def mobile():
     from ultralytics.models.sam.modules.tiny_encoder import TinyViT
 
     torch.manual_seed(0)
-    sam = build_mobile_sam()
+    sam: Any = build_mobile_sam()
     published = {key: value.shape for key, value in sam.state_dict().items()}
     sam.image_encoder = TinyViT(
         1024, embed_dims=(8, 16, 24, 320), depths=(1, 1, 2, 1), num_heads=(1, 1, 3, 2),

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import replace
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
 
 import numpy as np
 import pytest
@@ -37,23 +38,27 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    @property
+    def served(self) -> "Server":
+        return cast(Server, self.server)
+
     def do_GET(self):
-        self.server.seen.append(("GET", self.path, dict(self.headers), b""))
-        status, body = self.server.models
+        self.served.seen.append(("GET", self.path, dict(self.headers), b""))
+        status, body = self.served.models
         self.send(status, body)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.append(("POST", self.path, dict(self.headers), body))
-        with self.server.lock:
-            self.server.busy += 1
-            self.server.most_busy = max(self.server.most_busy, self.server.busy)
-            answer = self.server.answers.popleft() if self.server.answers else (200, GOOD)
+        self.served.seen.append(("POST", self.path, dict(self.headers), body))
+        with self.served.lock:
+            self.served.busy += 1
+            self.served.most_busy = max(self.served.most_busy, self.served.busy)
+            answer = self.served.answers.popleft() if self.served.answers else (200, GOOD)
         try:
             answer(self, body) if callable(answer) else self.reply(*answer)
         finally:
-            with self.server.lock:
-                self.server.busy -= 1
+            with self.served.lock:
+                self.served.busy -= 1
 
     def reply(self, status, text, headers=()):
         self.send(status, completion(text) if status == 200 else text, headers)
@@ -67,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):
         pass
 
 
@@ -81,7 +86,7 @@ class Server(ThreadingHTTPServer):
         self.lock, self.busy, self.most_busy = threading.Lock(), 0, 0
         self.gate = threading.Event()
 
-    def handle_error(self, *_):
+    def handle_error(self, request, client_address):
         pass
 
     @property

@@ -1,7 +1,9 @@
 """The model captioner: real Qwen2.5-VL classes without weights, and every way an answer fails."""
 
 import logging
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -324,7 +326,7 @@ def folder(tmp_path_factory):
 
 
 def engine_of(folder, **settings) -> VlmCaptioner:
-    defaults = {"max_tokens": 32, "frame_px": 56, "frames": 2}
+    defaults: dict[str, Any] = {"max_tokens": 32, "frame_px": 56, "frames": 2}
     return VlmCaptioner(VlmConfig(folder=str(folder), **(defaults | settings)), device="cpu")
 
 
@@ -430,6 +432,7 @@ def teach(engine, rows, answers, steps=300):
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     labels[:, :size] = -100
     optimizer = torch.optim.AdamW(engine._model.parameters(), lr=8e-3)
+    loss = torch.tensor(math.inf)
     for _ in range(steps):
         loss = engine._model(**inputs, labels=labels).loss
         loss.backward()

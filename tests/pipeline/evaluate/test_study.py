@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import re
+from functools import partial
 
 import pytest
 from evaluation_set import write_set
+from present import there
 
 from pipeline.evaluate.benchmark import list_videos
 from pipeline.evaluate.study import QUESTIONS, Key, Pair, Study, make_study
@@ -29,15 +31,15 @@ def made(tmp_path_factory):
             (root / system / f"{name}.mp4").write_bytes((folder / clip).read_bytes())
         (root / system / VIDEOS).write_bytes(write_video_list(listed, {}))
     systems = {name: list_videos(root / name, benchmark) for name in ("ours", "theirs")}
-    where = (folder, benchmark, systems)
-    key = make_study(*where, root / "page", root / "key.json", Study(checks=2))
-    return root, key, where
+    make = partial(make_study, folder, benchmark, systems)
+    key = make(root / "page", root / "key.json", Study(checks=2))
+    return root, key, make
 
 
 def told(root):
     text = (root / "page" / "index.html").read_text()
     found = re.search(r'<script type="application/json" id="study">(.*?)</script>', text, re.DOTALL)
-    return text, json.loads(found[1])
+    return text, json.loads(there(found)[1])
 
 
 def test_the_page_gives_nothing_away(made):
@@ -67,16 +69,16 @@ def test_the_key_says_what_was_shown(made):
 
 
 def test_the_same_seed_gives_the_same_study(made, tmp_path):
-    root, key, where = made
-    again = make_study(*where, tmp_path / "page", tmp_path / "key.json", Study(checks=2))
+    root, key, make = made
+    again = make(tmp_path / "page", tmp_path / "key.json", Study(checks=2))
     assert again == key
     assert (tmp_path / "page" / "index.html").read_text() == told(root)[0]
-    other = make_study(*where, tmp_path / "b", tmp_path / "b.json", Study(checks=2, seed=1))
+    other = make(tmp_path / "b", tmp_path / "b.json", Study(checks=2, seed=1))
     assert other.study_id != key.study_id
 
 
 def test_what_cannot_be_a_study_is_refused(made, tmp_path):
-    folder, benchmark, systems = made[2]
+    folder, benchmark, systems = made[2].args
     one = {"ours": systems["ours"]}
     with pytest.raises(ValueError, match="at least two systems, got ours"):
         make_study(folder, benchmark, one, tmp_path, tmp_path.parent / "k.json", Study())

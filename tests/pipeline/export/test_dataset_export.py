@@ -90,7 +90,11 @@ def test_shards_are_cut_at_a_size(made, tmp_path):
         with tarfile.open(tar) as opened:
             names = opened.getnames()
         assert len({name.split(".")[0] for name in names}) == 1
-    export(lambda source, folder: write_shards(source, folder, 1) and None, store, tmp_path / "p")
+
+    def write_small_shards(source, folder):
+        write_shards(source, folder, 1)
+
+    export(write_small_shards, store, tmp_path / "p")
     assert len(list((tmp_path / "p" / "data").iterdir())) >= 3
 
 

@@ -16,10 +16,11 @@ import pytest
 import rows as draw
 from dying_store import DyingStore, Killed
 from places import script
+from present import current_version, there
 from runs import content, curate, rows
 from tiny_dataset import tiny_sample
 
-from pipeline.dataset.commit import damaged_files, read_manifest
+from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import LocalStore, open_store
 from pipeline.dataset.tags import Tag, read_tags, write_tags
@@ -39,9 +40,9 @@ JOB = script("forget")
 
 def run(*arguments, code=0) -> str:
     """Run the job's main as a user's command line does; returns what it printed."""
-    spec = importlib.util.spec_from_file_location("forget_job", JOB)
+    spec = there(importlib.util.spec_from_file_location("forget_job", JOB))
     job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
+    there(spec.loader).exec_module(job)
     told = io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -161,7 +162,7 @@ def without(samples, videos) -> dict[str, dict]:
 def check_whole(folder: Path) -> None:
     """Assert that a reader finds a complete version whose counts agree with its tables."""
     store = LocalStore(str(folder))
-    manifest, _ = read_manifest(store)
+    manifest, _ = current_version(store)
     assert damaged_files(manifest, store) == []
     assert sum(manifest.splits.values()) == len(rows(folder, "samples"))
     rejects = rows(folder, "rejects")
@@ -225,7 +226,7 @@ def test_killed_anywhere_it_never_shows_half_and_ends_the_same(copied, tmp_path,
         except Killed:
             kills += 1
         plain = LocalStore(str(folder))
-        manifest, digest = read_manifest(plain)
+        manifest, digest = current_version(plain)
         assert damaged_files(manifest, plain) == []
         index = LatentIndex.from_json(plain.read(LATENTS_INDEX))
         if index.manifest_sha256 == digest:  # else the trainer refuses them
@@ -240,7 +241,7 @@ def test_killed_anywhere_it_never_shows_half_and_ends_the_same(copied, tmp_path,
 
 
 def begin(store, video_id):
-    manifest, _ = read_manifest(store)
+    manifest, _ = current_version(store)
     targets = find_targets(ForgetRequest(videos=(video_id,)), manifest, store)
     return forget.begin(targets, store)
 
@@ -248,7 +249,7 @@ def begin(store, video_id):
 def add_latents(folder: Path) -> None:
     """Write latents of every sample, as the encoder lays them down."""
     store = open_store(folder)
-    manifest, digest = read_manifest(store)
+    manifest, digest = current_version(store)
     light = ("sample_id", "clip_id", "video_id", "track_id", "character_id", "split", "caption")
     made = [
         Latent(
@@ -282,7 +283,7 @@ def test_latents_lose_the_rows_and_follow_to_the_new_version(copied):
     video_id = next(iter(samples_of(copied).values()))["video_id"]
     store = open_store(copied)
     forget.finish(begin(store, video_id), store)
-    _, digest = read_manifest(store)
+    _, digest = current_version(store)
     index = LatentIndex.from_json(store.read(LATENTS_INDEX))
     assert (index.manifest_path, index.manifest_sha256) == (manifest_path(2), digest)
     [file] = index.files

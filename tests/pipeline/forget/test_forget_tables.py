@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import rows as draw
+from present import current_version
 from runs import rows
 from test_forget import begin, samples_of
 from tiny_dataset import tiny_sample, write_samples
 
-from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
+from pipeline.dataset.commit import publish, stage_file, table_path
 from pipeline.dataset.edited import read_edits, write_edits
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import open_store
@@ -44,7 +45,7 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
     store = open_store(tmp_path)
     stays, goes = tiny_sample(0), tiny_sample(1)
     write_samples(tmp_path, [stays, goes])
-    manifest, digest = read_manifest(store)
+    manifest, digest = current_version(store)
     b, a = stays.character_id, goes.character_id
     here = draw.clip("c1", stays.video_id, shot_id="s1")
     there = draw.clip("c2", goes.video_id, shot_id="s2")
@@ -71,7 +72,7 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
     publish(replace(manifest, version=2, parent=digest, files=[*manifest.files, *files]), store)
     write_edits([edit("e1", "t1", stays.video_id), edit("e2", "t2", goes.video_id)], store)
 
-    manifest, _ = read_manifest(store)
+    manifest, _ = current_version(store)
     targets = find_targets(ForgetRequest(characters=(a,)), manifest, store)
     done = forget.finish(forget.begin(targets, store), store)
 
@@ -142,7 +143,7 @@ def test_copies_go_with_it_and_lines_about_it_are_unnamed(tmp_path):
         reject("D", "identity_ambiguous", f"cosine 0.51 to its own, 0.50 to {of[videos['A']]}"),
     ]
     write_samples(tmp_path, [replace(tiny_sample(0), video_id=videos["D"])])
-    manifest, digest = read_manifest(store)
+    manifest, digest = current_version(store)
     files = [
         stage_file(table_path("clips", 2, 0), encode_rows(clips, Clip), len(clips), store),
         stage_file(table_path("rejects", 2, 0), encode_rows(rejects, Reject), 3, store),

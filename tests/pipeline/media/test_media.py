@@ -4,25 +4,27 @@ import io
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+from present import there
 from synthetic import moving_shapes, number_frame, read_number, write_bomb, write_video
 
 from pipeline.execution.stage import Rejected
 from pipeline.media.clip_frames import read_clip
 from pipeline.media.containers import open_container
 from pipeline.media.encode import ClipEncoder, EncodingConfig
-from pipeline.media.fit import Fitter, StillMaker, buckets, fit_picture
+from pipeline.media.fit import Fit, Fitter, StillMaker, buckets, fit_picture
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.look import Orientation, orientation_of
 from pipeline.media.pixels import Scaler, planes_of
 from pipeline.media.probe import probe
 from pipeline.media.reader import VideoReader, check_expansion
-from pipeline.media.sandbox import Child, SandboxConfig
+from pipeline.media.sandbox import Child, Died, SandboxConfig
 from schemas.reasons import Reason
 from schemas.tables import Video
 
@@ -140,7 +142,9 @@ def test_bomb_stops_at_the_cap_within_512_MiB_of_the_child(tmp_path: Path) -> No
     expansion = 120 * 1920 * 1080 * 1.5 / path.stat().st_size
     assert expansion > 20_000, "the drawn bomb is none"
     child = Child(make_exhauster, SandboxConfig())
-    reason, frames, peak_mib = child.call(str(path))
+    result = child.call(str(path))
+    assert not isinstance(result, Died)
+    reason, frames, peak_mib = result
     child.close()
     assert reason == Reason.DECOMPRESSION_BOMB
     assert frames < 120
@@ -228,6 +232,7 @@ def test_rotated_picture_stands_upright(tmp_path: Path, rotation: int) -> None:
     still = StillMaker(video, 1920)(picture)
     assert np.abs(still.astype(int) - upright[0]).mean() < 6
     fit = fit_picture(video, (240,), 1.5)
+    assert isinstance(fit, Fit)
     fitted = Scaler(*_size(fit), "rgb24")(Fitter(fit)(picture)).to_ndarray()
     expected = cv2.resize(upright[0], (fit.scaled_width, fit.scaled_height))
     expected = expected[fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
@@ -244,6 +249,7 @@ def test_anamorphic_picture_gets_square_pixels(tmp_path: Path) -> None:
     assert isinstance(video, Video)
     assert (video.width, video.height) == (465, 192)
     fit = fit_picture(video, (240,), 1.5)
+    assert isinstance(fit, Fit)
     assert (fit.width, fit.height) == (480, 192)
     assert abs(fit.scaled_width / fit.scaled_height - 465 / 192) < 0.02
 
@@ -325,12 +331,12 @@ def test_encoded_clip_is_constant_tagged_and_the_same_every_time() -> None:
 
     first = encode()
     assert first == encode()
-    with av.open(io.BytesIO(first)) as container:
+    with av.open(io.BytesIO(first), "r") as container:
         stream = container.streams.video[0]
         assert (stream.average_rate, stream.frames, stream.start_time) == (16, 40, 0)
         assert (stream.codec_context.color_range, stream.codec_context.colorspace) == (1, 1)
         packets = [packet for packet in container.demux(stream) if packet.size]
-        assert [packet.pts * stream.time_base * 16 for packet in packets] == list(range(40))
+        assert [there(p.pts) * there(stream.time_base) * 16 for p in packets] == list(range(40))
         assert all(packet.pts == packet.dts for packet in packets)
         assert "creation_time" not in container.metadata
 
@@ -341,11 +347,12 @@ def test_read_clip_takes_what_was_asked_for() -> None:
         numbered = av.VideoFrame.from_ndarray(number_frame(frame, number), "rgb24")
         encoder.write(numbered.reformat(format="yuv420p"))
     mp4 = encoder.close()
-    for asked, expected in (
+    given: list[tuple[dict[str, Any], list[int]]] = [
         ({}, list(range(40))),
         ({"fps": 4.0}, list(range(0, 40, 4))),
         ({"indices": [7, 0, 39]}, [0, 7, 39]),
-    ):
+    ]
+    for asked, expected in given:
         indices, pictures = read_clip(mp4, **asked)
         assert indices == expected
         assert [read_number(picture, (320, 192)) for picture in pictures] == expected
@@ -358,7 +365,7 @@ def test_pictures_survive_their_encoding() -> None:
     assert np.abs(decoded.astype(int) - picture).mean() < 3
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20] = 255
-    assert np.array_equal(cv2.imdecode(np.frombuffer(encode_png_mask(mask), np.uint8), 0), mask)
+    assert np.array_equal(decode_image(encode_png_mask(mask))[..., 0], mask)
 
 
 def test_image_over_the_cap_or_broken_is_an_error() -> None:

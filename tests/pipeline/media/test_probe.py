@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from synthetic import moving_shapes, write_bomb, write_video
@@ -123,7 +124,7 @@ def test_truncated_file_can_be_flagged_instead(tmp_path: Path) -> None:
 
 def test_integrity_takes_two_words_only() -> None:
     with pytest.raises(ValueError, match="'ignore'"):
-        ProbeConfig(integrity="ignore")
+        ProbeConfig(integrity=cast(Any, "ignore"))
 
 
 def test_unreadable_file_is_refused(tmp_path: Path) -> None:

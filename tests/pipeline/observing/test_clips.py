@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from places import GOLDEN
+from present import there
 from synthetic import (
     dissolve,
     moving_shapes,
@@ -337,7 +338,10 @@ def _thumb(rgb: np.ndarray) -> np.ndarray:
 @pytest.mark.media
 def test_real_clips_are_constant_16_fps_from_zero(media: Path) -> None:
     for each in cut(media / "videos" / "movienet-test.mp4").clips:
-        with av.open(io.BytesIO(each.mp4)) as container:
-            frames = [(f.pts * f.time_base, f.width, f.height) for f in container.decode(video=0)]
+        with av.open(io.BytesIO(each.mp4), "r") as container:
+            frames = [
+                (there(f.pts) * there(f.time_base), f.width, f.height)
+                for f in container.decode(video=0)
+            ]
         assert [time * 16 for time, _, _ in frames] == list(range(each.clip.num_frames))
         assert {(w, h) for _, w, h in frames} == {(each.clip.width, each.clip.height)}

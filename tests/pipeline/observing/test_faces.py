@@ -273,11 +273,14 @@ def test_a_portrait_beside_somebody_who_moves_is_still(moves):
     assert (refused is not None and refused.reason is Reason.STILL_PICTURE) != moves
 
 
-@pytest.mark.parametrize(("search_px", "max_images"), [(32, 8), (224, 0)])
-def test_senseless_settings_are_refused(search_px, max_images):
+@pytest.mark.parametrize(
+    ("search_px", "max_images", "says"),
+    [(32, 8, r"faces\.search_px .* got 32"), (224, 0, r"faces\.max_images .* got 0")],
+)
+def test_senseless_settings_are_refused(search_px, max_images, says):
     from pipeline.observing.faces import FacesConfig
 
-    with pytest.raises(ValueError, match=r"search_px must be >= 64 and max_images >= 1"):
+    with pytest.raises(ValueError, match=says):
         FacesConfig(search_px, max_images)
 
 
@@ -290,11 +293,13 @@ def observed(path):
     from pipeline.media.probe import probe
     from pipeline.observing.clips import ClipsConfig, cut_video
     from pipeline.observing.shots import ShotsConfig
+    from schemas.tables import Video
 
     config = make_dataclass("Config", ["probe", "shots", "clips"])(
         ProbeConfig(), ShotsConfig(), ClipsConfig(min_s=1.0)
     )
     video = probe(str(path), path.name, config.probe)
+    assert isinstance(video, Video)
     cut = cut_video(str(path), video, VideoPart(), config)
     stages = [TrackPeople(OpencvPeople()), FindFaces(OpencvFaces(), Appearance())]
     done = []

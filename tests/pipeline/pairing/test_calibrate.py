@@ -10,6 +10,7 @@ import yaml
 from places import ROOT
 from rows import WINDOWS, looks_like
 
+from pipeline.engines.interfaces import EngineInfo
 from pipeline.media.images import encode_jpeg
 from pipeline.pairing.calibration import Calibration, describe, interval
 from pipeline.pairing.known_people import calibrations, read_known, recognise
@@ -71,7 +72,8 @@ def test_too_few_pairs_suggest_nothing():
 class Painted:
     """Knows people by the colour of their picture."""
 
-    info = windows = None
+    info = EngineInfo("painted/1", "recognition", "", True)
+    windows = WINDOWS
 
     def embed(self, people):
         means = np.array([each.picture.mean(axis=(0, 1)) for each in people], np.float32)
@@ -99,7 +101,8 @@ def nobody(pictures):
 
 def test_a_folder_per_person_and_a_table_of_pairs_say_the_same(tmp_path):
     class NoFaces:
-        info, detect = None, staticmethod(nobody)
+        info = EngineInfo("no-faces/1", "face_detection", "", True)
+        detect = staticmethod(nobody)
 
     folder = paint(tmp_path / "people")
     known = read_known(folder)
@@ -112,7 +115,6 @@ def test_a_folder_per_person_and_a_table_of_pairs_say_the_same(tmp_path):
     table = tmp_path / "pairs.csv"
     table.write_text("path_a,path_b,same\n" + "\n".join(rows))
     engine = Painted()
-    engine.windows = WINDOWS
     results = []
     for source in (known, read_known(table)):
         found = recognise(source.paths, NoFaces(), engine)

@@ -173,5 +173,6 @@ def test_linkage_agrees_with_its_definition(seed):
     vectors = random_.standard_normal((4, 8))[random_.integers(0, 4, 40)]
     vectors = vectors + 0.8 * random_.standard_normal(vectors.shape)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    cannot = {tuple(sorted(map(int, random_.choice(40, 2, replace=False)))) for _ in range(30)}
+    drawn = (sorted(random_.choice(40, 2, replace=False)) for _ in range(30))
+    cannot = {(int(a), int(b)) for a, b in drawn}
     assert link(vectors, 0.3, cannot) == slow_link(vectors, 0.3, cannot)

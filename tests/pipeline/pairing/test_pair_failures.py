@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from typing import cast
 
 import cv2
 import numpy as np
 import portraits
 import pytest
 import rows
+from present import there
 from rows import WINDOWS, candidate, clip, embedding, looks_like, person, track
 
 from pipeline.engines.captions.attributes import AttributeCaptioner
@@ -17,7 +19,7 @@ from pipeline.engines.editing.editor import Edited
 from pipeline.engines.editing.relight_editor import RelightEditor
 from pipeline.engines.faces.opencv_faces import OpencvFaces
 from pipeline.engines.identity.appearance import Appearance
-from pipeline.engines.interfaces import CaptionFacts, Detections, EngineInfo, PersonImage
+from pipeline.engines.interfaces import Captioner, CaptionFacts, Detections, EngineInfo, PersonImage
 from pipeline.engines.masks.grabcut import GrabCut
 from pipeline.engines.people.opencv_people import OpencvPeople
 from pipeline.engines.registry import LoadedEngines
@@ -103,7 +105,7 @@ def test_copy_paste_of_a_frame_of_the_clip_is_refused_though_its_hash_and_vector
     assert names(choice) == ["free"]
     line = reasons(choice)[Reason.NEAR_DUPLICATE_REFERENCE]
     assert (line.reference_id, line.rejected.threshold) == ("copy", 0.97)
-    assert line.rejected.value > 0.98
+    assert there(line.rejected.value) > 0.98
     (free,) = choice.references
     assert free.near_duplicate < 0.6
 
@@ -192,7 +194,7 @@ def test_caption_does_not_describe_the_references_background():
     """Whoever writes a caption is given the clip, and never sees a reference."""
     facts = [CaptionFacts(HERE, (ME,), ME)]
     (caption,) = write_captions(
-        facts, [""], AttributeCaptioner(), CaptionsConfig(), lambda one: one
+        facts, [""], cast(Captioner, AttributeCaptioner()), CaptionsConfig(), lambda one: one
     )
     assert caption.text
     assert not {"references", "candidates"} & set(vars(facts[0]))
@@ -252,8 +254,7 @@ def test_id_switch_in_the_tracker_is_refused_as_impure(portrait):
     second = [portraits.placed(100 + 2 * (k % 12), 120, 360, other) for k in range(32)]
     tracks, refused = followed(first[:32] + second, [180, 120, 390, 480])
     assert tracks
-    assert all(each is not None for each in refused)
-    assert {each.reason for each in refused} <= {Reason.IMPURE_TRACK, Reason.TRACK_TOO_SHORT}
+    assert {there(each).reason for each in refused} <= {Reason.IMPURE_TRACK, Reason.TRACK_TOO_SHORT}
     _, steady = followed(first, [180, 120, 390, 480])
     assert steady == [None]
 

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,7 +179,7 @@ def test_two_references_are_never_the_same_picture():
 def test_references_differ_in_yaw_and_start_with_a_frontal_one():
     gallery = Gallery()
     for number, yaw in enumerate([-80, -78, -2, 0, 2, 40, 42, 85]):
-        columns = {"yaw": float(yaw), "quality": 0.9 if abs(yaw) > 70 else 0.8}
+        columns: dict[str, Any] = {"yaw": float(yaw), "quality": 0.9 if abs(yaw) > 70 else 0.8}
         gallery.add(f"r{number}", 40.0 + number, shot_id="other", **columns)
     yaws = [row.yaw for row in gallery.choose(ReferencesConfig(max_references=3)).references]
     assert abs(yaws[0]) <= 45
