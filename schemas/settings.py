@@ -63,6 +63,7 @@ class Allowed:
 
 
 _ANY = Allowed()
+_MOST_BITS = 1000  # of a whole number that still compares with a float
 _KEY = "allowed"
 
 
@@ -105,7 +106,8 @@ def check_value(name: str, value: Any, hint: Any, allowed: Allowed = _ANY) -> No
     """Check one value against its type and bounds. Raises ValueError like `check_settings`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
-        if value not in arguments:
+        same = [each for each in arguments if isinstance(each, bool) is isinstance(value, bool)]
+        if value not in same:
             raise ValueError(_not_one_of(name, value, arguments))
     elif isinstance(hint, type) and issubclass(hint, Enum):
         if value not in list(hint):
@@ -163,6 +165,10 @@ def _check_number(name: str, value: Any, kind: type, allowed: Allowed) -> None:
     good = isinstance(value, int) if whole else isinstance(value, int | float)
     if isinstance(value, bool) or not good:
         raise ValueError(f"{name} must be a {'whole ' if whole else ''}number, got {value!r}")
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError(
+            f"{name} must be {allowed.text() or 'finite'}, got a number too large to be one"
+        )
     if not allowed.holds(value):
         unit = f" {allowed.unit}" if allowed.unit else ""
         bounds = allowed.text() or "finite"

@@ -23,3 +23,9 @@ def test_a_commit_is_checked_by_what_make_lint_runs():
     hooks = [hook["entry"].removeprefix(".venv/bin/") for hook in local["hooks"]]
     checks = [line.removeprefix("\t$(BIN)/") for line in lint.splitlines()[1:]]
     assert hooks == [check.replace(" --check", "").removesuffix(" .") for check in checks]
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by their names alone, and stops before the first test at the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
