@@ -15,13 +15,15 @@ from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image
 from pipeline.observing.tracks import agreement, like_most, shot_size
-from pipeline.pictures.boxes import clip_to, iou, padded_crop
+from pipeline.pictures.boxes import clip_to, inside, iou, padded_crop
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Embedding, FaceBox, Track
 
 _MARGIN = 0.12  # around a person's box: hair and a box that lags behind
 _HEAD_ROOM = 1.3  # the head lies within this many box widths of the top
-_SAME_FACE = 0.4  # overlap of one face found twice
+# One face found twice, by two crops: the boxes agree, or most of one lies in the other (a part
+# of a face at a crop's edge is found as a smaller one: 0.83 of it inside, while their IoU is 0.27).
+_SAME_FACE, _PART_OF_FACE = 0.4, 0.6
 _NO_FACE = 100.0  # cost of a track without a face; a face that sits badly costs 1
 _FACES_TELL = 2  # who it is; the one look back of a man seen from behind was like a girl (0.53)
 _FACES_DECIDE, _FACE_RATE_DECIDES = 3, 0.5  # faces, and share of looks with one
@@ -325,9 +327,12 @@ def _best_shares(claims: dict[str, list[FaceMatch]]) -> list[tuple[str, FaceMatc
 def _place_of(face: np.ndarray, faces: list[np.ndarray]) -> int:
     """Return the position of a face in the list, to which a new one is added."""
     if faces:
-        overlap = iou(face[None], np.stack(faces))[0]
-        if float(overlap.max()) > _SAME_FACE:
-            return int(overlap.argmax())
+        others = np.stack(faces)
+        overlap = iou(face[None], others)[0]
+        held = np.maximum(inside(face[None], others)[0], inside(others, face[None])[:, 0])
+        same = (overlap > _SAME_FACE) | (held > _PART_OF_FACE)
+        if same.any():
+            return int(np.where(same, overlap, -1).argmax())
     faces.append(face)
     return len(faces) - 1
 

@@ -73,7 +73,7 @@ def test_without_scikit_image_the_message_says_what_to_install(tmp_path, monkeyp
     import sys
 
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(ImportError, match=r"contextanyone\[demo\]"):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[demo\]"'):
         write_demo_videos(tmp_path, HEIGHT)
 
 
