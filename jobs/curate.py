@@ -66,8 +66,8 @@ def _engine_words(name: str) -> list[str]:
     return words
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+def _count(text: str | int) -> int:
+    if not str(text).isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
     return int(text)
 

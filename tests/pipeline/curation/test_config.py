@@ -117,6 +117,12 @@ def test_an_impossible_limit_is_refused(number, capsys):
     assert said == f"curate: --limit must be a whole number >= 1, got '{number}'\n"
 
 
+def test_a_limit_is_taken_beside_other_settings():
+    arguments = parse([*NEEDED, "--limit", "2", "--set", "run.cluster.workers=2"])
+    assert arguments.limit == 2
+    assert read_settings(arguments, CurationConfig).run.cluster.workers == 2
+
+
 def test_help_fits_a_screen_and_every_setting_is_explained(capsys):
     page = told(capsys, "--help").splitlines()
     assert len(page) <= 40
