@@ -14,7 +14,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +31,6 @@ from pipeline.media.fit import Fitter, fit_picture  # noqa: E402
 from pipeline.media.limits import ProbeConfig  # noqa: E402
 from pipeline.media.probe import probe  # noqa: E402
 from pipeline.media.reader import VideoReader  # noqa: E402
-from pipeline.observing.boundaries import Boundary  # noqa: E402
 from pipeline.observing.clips import ClipsConfig, cut_video  # noqa: E402
 from pipeline.observing.shots import ShotDetector, ShotsConfig  # noqa: E402
 from schemas.tables import Video  # noqa: E402
@@ -54,7 +52,7 @@ def main() -> None:
     arguments.add_argument(
         "--detectors",
         nargs="+",
-        choices=list(_RIVALS),
+        choices=_RIVALS,
         default=["scenedetect", "adaptive"],
         help="what to compare by --cuts; transnetv2 wants the extra `shots`",
     )
@@ -168,34 +166,7 @@ _TASKS = {"start": run_start, "ours": run_ours, "plain": run_plain}
 # --- cuts -------------------------------------------------------------------------------------
 
 
-class PySceneDetectCuts:
-    """PySceneDetect's adaptive detector at the settings that were ours before, as a yardstick."""
-
-    delay = 8
-
-    def __init__(self, config: ShotsConfig, fps: float) -> None:
-        from scenedetect import AdaptiveDetector
-
-        del config, fps
-        self._detector = AdaptiveDetector(4.0, min_scene_len=0, window_width=3, min_content_val=15)
-        self._taken = 0
-
-    def add(self, picture: np.ndarray) -> Iterator[Boundary]:
-        from scenedetect.common import FrameTimecode
-
-        for cut in self._detector.process_frame(FrameTimecode(self._taken, 25.0), picture):
-            yield Boundary(cut.frame_num, cut.frame_num)
-        self._taken += 1
-
-    def finish(self) -> Iterator[Boundary]:
-        yield from ()
-
-
-_RIVALS = {
-    "scenedetect": f"{Path(__file__).stem}:PySceneDetectCuts",
-    "adaptive": "adaptive",
-    "transnetv2": "transnetv2",
-}
+_RIVALS = ("scenedetect", "adaptive", "transnetv2")
 
 
 def compare_detectors(folders: list[Path], rivals: list[str]) -> None:
@@ -210,7 +181,7 @@ def compare_detectors(folders: list[Path], rivals: list[str]) -> None:
         for rival in rivals:
             own = Score()
             fps, pictures = small_pictures(path)
-            shots = shot_of_frames(pictures, fps, ShotsConfig(detector=_RIVALS[rival]))
+            shots = shot_of_frames(pictures, fps, ShotsConfig(detector=rival))
             for score in (own, scores.setdefault((truth.half, rival), Score())):
                 score.add(truth, shots, fps)
             if truth.cuts or own.false:

