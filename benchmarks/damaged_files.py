@@ -34,6 +34,7 @@ from pipeline.observing.clips import ClipsConfig, cut_video  # noqa: E402
 from pipeline.observing.shots import ShotsConfig  # noqa: E402
 from schemas.tables import Video  # noqa: E402
 
+OUTCOMES = ("files", "kept", "reported", "short", "wrong", "died")
 FRAMES, SIZE, FPS = 96, (320, 192), 24
 KINDS = {
     "mp4": ("libx264", {"g": "24", "bf": "2", "movflags": "+faststart"}),
@@ -68,9 +69,9 @@ def make_cutter():
         if row.video is None or not row.clips:
             return None
         shown = {}
-        for each in row.clips:
-            first = round(each.clip.start_s * each.clip.fps)
-            for number, picture in zip(*read_clip(each.mp4), strict=True):
+        for made in row.clips:
+            first = round(made.clip.start_s * made.clip.fps)
+            for number, picture in zip(*read_clip(made.mp4), strict=True):
                 shown[first + number] = picture[::8, ::8].mean(axis=2)
         return row.video.duration_s, shown
 
@@ -101,22 +102,21 @@ def damaged(content: bytes, truncations: int, mutations: int):
         yield "changed", bytes(changed)
 
 
-def measure(suffix: str, folder: Path, truncations: int, mutations: int) -> None:
+def measure(
+    suffix: str, folder: Path, truncations: int, mutations: int
+) -> dict[str, dict[str, int]]:
+    """Damage a film in many ways; return, by kind of damage, how many files came to what."""
     codec, options = KINDS[suffix]
     whole = write_video(
         folder / f"whole.{suffix}", moving_shapes(FRAMES, SIZE), FPS, codec, options
     )
-    from damaged_files import make_cutter as by_name  # a child cannot find what is in __main__
-
-    child = Child(by_name, SandboxConfig())
+    child = Child(_cutter_maker(), SandboxConfig())
     truth = child.call(str(whole))
     assert isinstance(truth, tuple), f"the good {suffix} was refused: {truth}"
-    counts: dict[str, dict[str, int]] = {}
+    counts = {kind: dict.fromkeys(OUTCOMES, 0) for kind in ("cut off", "changed")}
     path = folder / f"damaged.{suffix}"
     for kind, content in damaged(whole.read_bytes(), truncations, mutations):
-        count = counts.setdefault(
-            kind, dict.fromkeys(("files", "kept", "reported", "short", "wrong", "died"), 0)
-        )
+        count = counts[kind]
         count["files"] += 1
         path.write_bytes(content)
         found = child.call(str(path))
@@ -128,8 +128,16 @@ def measure(suffix: str, folder: Path, truncations: int, mutations: int) -> None
         count["short"] += len(found[1]) < 0.99 * len(truth[1])
         count["wrong"] += _differs(found[1], truth[1])
     child.close()
-    for kind, count in counts.items():
-        print(f"{suffix:6} {kind:8} " + " ".join(f"{n:>8}" for n in count.values()), flush=True)
+    return counts
+
+
+def _cutter_maker():
+    """Return make_cutter under a name that a child finds, which it does not in `__main__`."""
+    if __name__ != "__main__":
+        return make_cutter
+    from damaged_files import make_cutter as importable
+
+    return importable
 
 
 def _differs(found: dict[int, np.ndarray], truth: dict[int, np.ndarray]) -> bool:
@@ -146,11 +154,13 @@ def main() -> None:
     arguments.add_argument("--truncations", type=int, default=200)
     arguments.add_argument("--mutations", type=int, default=1000)
     arguments.add_argument("--suffix", nargs="*", default=list(KINDS), choices=list(KINDS))
-    given = arguments.parse_args()
-    print(f"{'':6} {'':8}    files     kept reported    short    wrong     died")
+    chosen = arguments.parse_args()
+    print(f"{'':6} {'':8} " + " ".join(f"{outcome:>8}" for outcome in OUTCOMES))
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in given.suffix:
-            measure(suffix, Path(folder), given.truncations, given.mutations)
+        for suffix in chosen.suffix:
+            counts = measure(suffix, Path(folder), chosen.truncations, chosen.mutations)
+            for kind, count in counts.items():
+                print(f"{suffix:6} {kind:8} " + " ".join(f"{n:>8}" for n in count.values()))
 
 
 if __name__ == "__main__":
