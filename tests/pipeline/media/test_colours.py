@@ -18,7 +18,7 @@ PATCHES = (
     *((0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 60, 60)),
     *((60, 160, 70), (60, 80, 200), (210, 170, 140), (90, 60, 45)),
 )
-BT601, BT709, BT2020, YCGCO, ICTCP = 6, 1, 9, 8, 14
+BT709, BT2020, YCGCO, ICTCP = 1, 9, 8, 14
 WEIGHTS = {4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
            1: (0.2126, 0.0722), 9: (0.2627, 0.0593)}  # fmt: skip
 D65 = (0.3127, 0.3290)
@@ -61,8 +61,11 @@ def write_patches(
     transfer: int = 1,
     full_range: bool = False,
     bits: int = 8,
+    codes: np.ndarray | None = None,
 ) -> Path:
-    codes = in_matrix(in_primaries(primaries), matrix)
+    """Write the patches, or other (8, 3) codes: Y from 0 to 1 and two chromas around 0."""
+    if codes is None:
+        codes = in_matrix(in_primaries(primaries), matrix)
     top = (1 << bits) - 1
     scale = np.array([top, top, top] if full_range else np.array([219, 224, 224]) << bits - 8)
     offset = np.array([0 if full_range else 16 << bits - 8, *(1 << bits - 1,) * 2])
@@ -199,6 +202,26 @@ def test_hdr_is_tone_mapped_to_reference_white(tmp_path: Path) -> None:
     assert abs(dim - 255 * (20 / 203) ** (1 / 2.4)) <= 3, "below the knee light is as graded"
     assert 200 < white < 245
     assert peak >= 253
+
+
+def test_ictcp_shows_what_the_plain_matrix_shows(tmp_path: Path) -> None:
+    """The same light in both of BT.2100's encodings; ICtCp by its tables 6 and 7."""
+    light = 203 * in_primaries(BT2020) ** 2.4
+    pq = np.vectorize(_pq)
+    to_lms = np.array([[1688, 2146, 262], [683, 2951, 462], [99, 309, 3688]]) / 4096
+    to_ictcp = np.array([[2048, 2048, 0], [6610, -13613, 7003], [17933, -17390, -543]]) / 4096
+    plain = in_matrix(pq(light), BT2020)
+    ictcp = pq(light @ to_lms.T) @ to_ictcp.T
+    pictures = [
+        shown(
+            write_patches(tmp_path / f"{matrix}.mkv", matrix, 9, 16, bits=12, codes=codes),
+            exact=False,
+            pixel_format="rgb24",
+        )
+        for matrix, codes in ((BT2020, plain), (ICTCP, ictcp))
+    ]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 4
+    assert np.ptp(pictures[0][3]) > 80, "red is red"
 
 
 def test_hdr_is_refused_by_name_where_it_is_not_wanted(tmp_path: Path) -> None:
