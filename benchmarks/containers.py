@@ -6,6 +6,7 @@ Every combination that FFmpeg can write here: frames (ours, FFmpeg's), the lengt
 the largest difference of the mean colour of a frame. FFmpeg is the program of imageio-ffmpeg.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
+os.environ.setdefault("SVT_LOG", "0")  # the encoder writes a page a film
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 from av.error import FFmpegError  # noqa: E402
@@ -42,29 +44,37 @@ CODECS = {  # encoder: pixel format, options
     "libvpx-vp9": ("yuv420p", {"cpu-used": "8", "deadline": "realtime"}),
     "gif": ("rgb8", {}),
     "rawvideo": ("yuv420p", {}),
+    "libsvtav1": ("yuv420p10le", {"preset": "12", "svtav1-params": "keyint=25"}),
+    "prores_ks": ("yuv422p10le", {}),
+    "msmpeg4": ("yuv420p", {"g": "12"}),
+    "huffyuv": ("yuv422p", {}),
+    "dvvideo": ("yuv420p", {}),
 }
-CONTAINERS = {
-    "mp4": ("libx264", "libx265", "mpeg4", "mpeg2video", "libvpx-vp9", "mjpeg"),
-    "mov": ("libx264", "libx265", "mpeg4", "mjpeg"),
-    "mkv": ("libx264", "libx265", "mpeg4", "mpeg2video", "libvpx", "libvpx-vp9", "ffv1", "mjpeg"),
-    "webm": ("libvpx", "libvpx-vp9"),
-    "avi": ("libx264", "mpeg4", "mjpeg", "ffv1", "wmv2", "rawvideo"),
-    "ts": ("libx264", "libx265", "mpeg2video"),
-    "mpg": ("mpeg2video",),
-    "vob": ("mpeg2video",),
-    "flv": ("libx264", "flv"),
-    "f4v": ("libx264",),
-    "wmv": ("wmv2", "mpeg4", "libx264"),
-    "asf": ("wmv2",),
-    "3gp": ("libx264", "mpeg4"),
-    "mxf": ("mpeg2video",),
-    "nut": ("libx264", "mpeg4", "ffv1"),
-    "ivf": ("libvpx", "libvpx-vp9"),
-    "gif": ("gif",),
-    "y4m": ("rawvideo",),
+SIZES = {"dvvideo": (720, 576)}  # of codecs that know only a few
+CONTAINERS = {  # suffix: encoders
+    "mp4": "libx264 libx265 mpeg4 mpeg2video libvpx-vp9 mjpeg libsvtav1",
+    "mov": "libx264 libx265 mpeg4 mjpeg prores_ks",
+    "mkv": "libx264 libx265 mpeg4 mpeg2video libvpx libvpx-vp9 ffv1 mjpeg libsvtav1",
+    "webm": "libvpx libvpx-vp9 libsvtav1",
+    "avi": "libx264 mpeg4 mjpeg ffv1 wmv2 rawvideo msmpeg4 huffyuv dvvideo",
+    "ts": "libx264 libx265 mpeg2video",
+    "mpg": "mpeg2video",
+    "vob": "mpeg2video",
+    "flv": "libx264 flv",
+    "f4v": "libx264",
+    "wmv": "wmv2 mpeg4 libx264",
+    "asf": "wmv2",
+    "3gp": "libx264 mpeg4",
+    "mxf": "mpeg2video",
+    "nut": "libx264 mpeg4 ffv1",
+    "ivf": "libvpx libvpx-vp9",
+    "gif": "gif",
+    "dv": "dvvideo",
+    "ogv": "libvpx",
+    "y4m": "rawvideo",
 }
 FORMATS = {"y4m": "yuv4mpegpipe", "f4v": "mp4"}
-CONSTANT_ONLY = ("gif", "y4m", "mxf", "avi", "mpg", "vob")
+CONSTANT_ONLY = ("gif", "y4m", "mxf", "avi", "mpg", "vob", "dv")
 TIMINGS = {
     "constant": list(range(FRAMES)),
     "dropped": [n + n // 3 for n in range(FRAMES)],
@@ -74,10 +84,14 @@ TIMINGS = {
 
 def combinations() -> Iterator[tuple[str, str, str]]:
     for container, codecs in CONTAINERS.items():
-        for codec in codecs:
+        for codec in codecs.split():
             for timing in TIMINGS:
                 if timing == "constant" or container not in CONSTANT_ONLY:
                     yield container, codec, timing
+
+
+def size_of(codec: str) -> tuple[int, int]:
+    return SIZES.get(codec, SIZE)
 
 
 def write(path: Path, codec: str, timing: str) -> None:
@@ -85,42 +99,46 @@ def write(path: Path, codec: str, timing: str) -> None:
     with av.open(str(path), "w", format=FORMATS.get(path.suffix[1:])) as container:
         stream = container.add_stream(codec, rate=FPS)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, kind
+        stream.width, stream.height, stream.pix_fmt = *size_of(codec), kind
         stream.codec_context.time_base = Fraction(1, FPS)
         stream.options = options
-        for pts, frame in zip(TIMINGS[timing], moving_shapes(FRAMES, SIZE), strict=True):
+        for pts, frame in zip(TIMINGS[timing], moving_shapes(FRAMES, size_of(codec)), strict=True):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=kind)
             picture.pts, picture.time_base = pts, Fraction(1, FPS)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
 
 
-def ours(path: Path) -> tuple[np.ndarray, float]:
+def ours(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, float]:
     """Return the mean colour of every frame, (frames, 3), and the length in seconds."""
     video = probe(str(path), "x", ProbeConfig())
     assert isinstance(video, Video), f"{video.reason}: {video.detail}"
     with VideoReader(str(path), ProbeConfig()) as reader:
-        scale = Scaler(*SIZE, "rgb24", exact=False)
+        scale = Scaler(*size, "rgb24", exact=False)
         means = [scale(f.picture).to_ndarray().mean(axis=(0, 1)) for f in reader.frames()]
         assert (reader.count.errors, reader.count.corrupt) == (0, 0)
         assert reader.count.frames >= reader.count.packets
     return np.array(means), video.duration_s
 
 
-def theirs(path: Path) -> np.ndarray:
+def theirs(path: Path, size: tuple[int, int]) -> np.ndarray:
     import imageio_ffmpeg
 
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path)]
     command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.frombuffer(raw, np.uint8).reshape(-1, SIZE[0] * SIZE[1], 3).mean(axis=1)
+    return np.frombuffer(raw, np.uint8).reshape(-1, size[0] * size[1], 3).mean(axis=1)
 
 
 def main() -> None:
+    """Compare all, or the combinations with one of the names that are given."""
+    names = set(sys.argv[1:])
     print(f"{'container':9} {'codec':11} {'timing':8} {'frames':>7} {'FFmpeg':>7} {'s':>6} colour")
     good = tried = 0
     with tempfile.TemporaryDirectory() as folder:
         for container, codec, timing in combinations():
+            if names and not names & {container, codec, timing}:
+                continue
             path = Path(folder) / f"{codec}-{timing}.{container}"
             try:
                 write(path, codec, timing)
@@ -129,8 +147,8 @@ def main() -> None:
                 continue
             tried += 1
             try:
-                means, seconds = ours(path)
-                truth = theirs(path)
+                means, seconds = ours(path, size_of(codec))
+                truth = theirs(path, size_of(codec))
             except (AssertionError, Refused) as error:
                 print(f"{container:9} {codec:11} {timing:8} {error}", flush=True)
                 continue
