@@ -81,7 +81,7 @@ def make_cutter():
 def is_reported(path: str) -> bool:
     """Tell whether FFmpeg's decoder says that something of the film is corrupt."""
     try:
-        with av.open(path) as container:
+        with av.open(path, metadata_errors="ignore") as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.is_corrupt or any(frame.is_corrupt for frame in packet.decode()):
                     return True
