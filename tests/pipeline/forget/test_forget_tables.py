@@ -17,7 +17,7 @@ from pipeline.dataset.tags import read_tags, write_tags
 from pipeline.forget import forget
 from pipeline.forget.targets import ForgetRequest, find_targets
 from schemas.ids import content_id
-from schemas.tables import CastMember, Character, Clip, Edit, Reject, Suspect, Tag
+from schemas.tables import CastMember, Character, Clip, Edit, InputOutcome, Reject, Suspect, Tag
 
 
 def test_other_peoples_samples_lose_references_and_are_named_anew(tmp_path):
@@ -38,6 +38,25 @@ def test_other_peoples_samples_lose_references_and_are_named_anew(tmp_path):
     assert left["video"]["bytes"] == one.video["bytes"]
     assert read_tags(store) == [Tag(left["sample_id"], "veto", "bad light")]
     assert done.job.shortened == 1
+
+
+def test_the_list_of_inputs_loses_the_forgotten_and_nobody_else(tmp_path):
+    stays, goes = tiny_sample(0), tiny_sample(1)
+    write_samples(tmp_path, [stays, goes])
+    store = open_store(tmp_path)
+    manifest, digest = current_version(store)
+    inputs = [
+        InputOutcome("/films/anna.mp4", goes.video_id, 10, "kept"),
+        InputOutcome("/films/copy of anna.mp4", goes.video_id, 10, "duplicate"),
+        InputOutcome("/films/bob.mp4", stays.video_id, 20, "kept"),
+    ]
+    path = table_path("inputs", 2, 0)
+    file = stage_file(path, encode_rows(inputs, InputOutcome), len(inputs), store)
+    publish(replace(manifest, version=2, parent=digest, files=[*manifest.files, file]), store)
+    done = forget.finish(begin(store, goes.video_id), store)
+    assert done.clean, done.scan.hits
+    assert [row["uri"] for row in rows(tmp_path, "inputs")] == ["/films/bob.mp4"]
+    assert done.job.rows["inputs"] == 2
 
 
 def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
