@@ -98,9 +98,15 @@ async function draw(place, gate) {
     }, 150);
   };
   slider.addEventListener("input", write);
-  clear(place, el("div", { class: "threshold" }, histogram(rows, low, high), slider), verdict,
+  clear(place, el("div", { class: "threshold" }, histogram(rows, low, high), slider, legend()), verdict,
     setting, back, gone);
   write();
+}
+
+function legend() {
+  const fates = { kept: "kept", dropped: "dropped by this gate", elsewhere: "dropped by another" };
+  return el("p", { class: "legend soft" }, Object.entries(fates).flatMap(([fate, says]) =>
+    [el("span", { class: fate }), says]));
 }
 
 function strip(title, rows) {
