@@ -5,6 +5,7 @@ python jobs/contact_sheet.py dataset/ sheet.png
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
@@ -14,27 +15,33 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
     begin("contact-sheet")
 
 from pipeline.browse.contact_sheet import draw_contact_sheet
-from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.media_rows import read_samples
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tables import files_of, light_rows
+from schemas.files import make_folder
 from schemas.tables import InputOutcome
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
-    parser.add_argument("picture", help="the PNG to write")
+    parser.add_argument("picture", type=Path, help="the PNG to write")
     parser.add_argument("--rows", type=int, default=24, help="most samples drawn (24)")
     arguments = parser.parse_args()
-    store = open_store(arguments.dataset)
     try:
-        found = read_manifest(store)
-        if found is None:
-            raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
-        samples = read_samples(found[0], store)
-        columns = InputOutcome.__dataclass_fields__.keys()
-        inputs = [r for p in files_of("inputs", found[0]) for r in light_rows(p, [*columns], store)]
+        if arguments.rows < 1:
+            raise ValueError(f"--rows must be at least 1, got {arguments.rows}")
+        if arguments.picture.suffix.lower() != ".png" or arguments.picture.is_dir():
+            raise ValueError(f"the picture must be a .png file to write, got {arguments.picture}")
+        store = open_store(arguments.dataset)
+        manifest, _ = require_manifest(store)
+        samples = read_samples(manifest, store)
+        columns = [column.name for column in fields(InputOutcome)]
+        inputs = [
+            row for path in files_of("inputs", manifest) for row in light_rows(path, columns, store)
+        ]
+        make_folder("the parent of the picture", arguments.picture.parent)
         draw_contact_sheet(
             samples,
             arguments.picture,

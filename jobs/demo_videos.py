@@ -25,7 +25,7 @@ def main() -> int:
         print(f"wrote {write_demo_videos(arguments.folder)}")
         if arguments.reference:
             write_demo_reference(arguments.reference)
-    except (ImportError, OSError) as error:
+    except (ImportError, ValueError, OSError) as error:
         print(f"demo_videos: {error}", file=sys.stderr)
         return 2
     return 0

@@ -19,6 +19,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
+from schemas.files import make_folder
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.folder is not None:
         if arguments.act == "fetch":
-            arguments.folder.mkdir(parents=True, exist_ok=True)
+            make_folder("--folder", arguments.folder)
         use_folder(arguments.folder)
     if arguments.act == "list":
         return weights_command.list_weights()

@@ -18,9 +18,11 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     begin("study")
 
+from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import list_videos, read_benchmark
-from pipeline.evaluate.study import Key, Study, make_study
+from pipeline.evaluate.study import StudyConfig, make_study, read_key
 from pipeline.evaluate.study_results import describe, read_answers, results_of
+from schemas.files import read_file
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -32,9 +34,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     make.add_argument("--benchmark", type=Path, required=True)
     make.add_argument("--videos", nargs="+", required=True, metavar="NAME=FOLDER")
     make.add_argument("--output", type=Path, required=True, help="folder for the raters")
-    make.add_argument("--key", type=Path, required=True, help="file that says what is what")
-    make.add_argument("--pairs", type=int, default=Study.pairs, help="of every two systems")
-    make.add_argument("--checks", type=int, default=Study.checks, help="attention checks")
+    make.add_argument(
+        "--key", type=Path, required=True, help="file that says which system is A and which is B"
+    )
+    make.add_argument(
+        "--pairs",
+        type=int,
+        default=StudyConfig.pairs,
+        help="of every two systems, at most (%(default)s; 0 takes all)",
+    )
+    make.add_argument(
+        "--checks", type=int, default=StudyConfig.checks, help="attention checks (%(default)s)"
+    )
     make.add_argument("--seed", type=int, default=0)
     results = acts.add_parser(
         "results", allow_abbrev=False, help="win rates from the raters' files"
@@ -49,12 +60,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def make(arguments: argparse.Namespace) -> int:
     named = dict(word.partition("=")[::2] for word in arguments.videos)
     if "" in named or "" in named.values() or len(named) < len(arguments.videos):
-        raise ValueError("--videos takes NAME=FOLDER, every name once")
+        got = " ".join(arguments.videos)
+        raise ValueError(f"--videos must be NAME=FOLDER, every name once, got {got!r}")
+    config = StudyConfig(arguments.pairs, arguments.checks, arguments.seed)
     benchmark = read_benchmark(arguments.benchmark)
     systems = {name: list_videos(Path(folder), benchmark) for name, folder in named.items()}
-    study = Study(arguments.pairs, arguments.checks, arguments.seed)
-    where = (arguments.output, arguments.key)
-    key = make_study(arguments.benchmark, benchmark, systems, *where, study)
+    key = make_study(
+        arguments.benchmark, benchmark, systems, arguments.output, arguments.key, config
+    )
     checks = sum(bool(pair.check) for pair in key.pairs)
     print(f"{len(key.pairs) - checks} pairs and {checks} checks in {arguments.output}/index.html")
     print(f"keep {arguments.key} from the raters")
@@ -62,12 +75,17 @@ def make(arguments: argparse.Namespace) -> int:
 
 
 def results(arguments: argparse.Namespace) -> int:
-    key = Key.from_json(arguments.key.read_bytes())
-    answers = [a for path in arguments.answers for a in read_answers(path.read_bytes(), key, path)]
-    told = results_of(answers, key, arguments.seed)
-    print(describe(told))
+    config = StudyConfig(seed=arguments.seed)
+    key = read_key(arguments.key)
+    answers = []
+    for path in arguments.answers:
+        content = read_file("the file of answers", path, "the CSV files that raters sent")
+        answers += read_answers(content, key, str(path))
+    result = results_of(answers, key, config.seed)
+    print(describe(result))
     if arguments.output:
-        arguments.output.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+        content = (json.dumps(result, indent=1, sort_keys=True) + "\n").encode()
+        open_store(arguments.output.parent).write(arguments.output.name, content)
     return 0
 
 

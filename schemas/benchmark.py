@@ -52,7 +52,7 @@ class Item:
     num_people: int = 0  # median number of people in a frame of it; 0 unknown
 
     def __post_init__(self) -> None:
-        if not self.characters or not all(each.references for each in self.characters):
+        if not self.characters or not all(character.references for character in self.characters):
             raise ValueError(f"item {self.item_id!r} needs a character with a reference")
 
     @property
@@ -75,12 +75,12 @@ class Benchmark:
     def __post_init__(self) -> None:
         names = [item.item_id for item in self.items]
         if len(set(names)) < len(names):
-            raise ValueError(f"{BENCHMARK} names an item twice")
+            raise ValueError("it names an item twice")
         digest = prompts_digest(self.items)
         if self.prompts_sha256 not in ("", digest):
             raise ValueError(
-                f"the prompts of {BENCHMARK} were changed: their SHA-256 is {digest[:12]}, the "
-                f"file says {self.prompts_sha256[:12]}; give the set another name and build it anew"
+                f"its prompts were changed: their SHA-256 is {digest[:12]}, the file says "
+                f"{self.prompts_sha256[:12]}; give the set another name"
             )
         object.__setattr__(self, "prompts_sha256", digest)
 
@@ -93,29 +93,33 @@ class Benchmark:
         """Read a set. Raises ValueError that says what is wrong."""
         try:
             raw = json.loads(content)
-            if raw.get("benchmark_version") != BENCHMARK_VERSION:
-                raise ValueError(
-                    f"benchmark_version is {raw.get('benchmark_version')!r}, this code reads "
-                    f"{BENCHMARK_VERSION}; build the evaluation set again"
-                )
-            raw["items"] = [_item(each) for each in raw["items"]]
-            return cls(**raw)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{BENCHMARK} is no evaluation set of ours: {error!r}") from error
+            version = raw["benchmark_version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"it is not an evaluation set: {error!r}") from error
+        if version != BENCHMARK_VERSION:
+            raise ValueError(
+                f"its benchmark_version is {version!r}, this code reads {BENCHMARK_VERSION}"
+            )
+        try:
+            return cls(**raw | {"items": [_item(item) for item in raw["items"]]})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"it is not an evaluation set: {error!r}") from error
 
 
 def _item(raw: dict[str, Any]) -> Item:
     characters = [
-        ItemCharacter(each["identity"], [MediaFile(**file) for file in each["references"]])
-        for each in raw["characters"]
+        ItemCharacter(
+            character["identity"], [MediaFile(**file) for file in character["references"]]
+        )
+        for character in raw["characters"]
     ]
     return Item(**raw | {"characters": characters, "clip": MediaFile(**raw["clip"])})
 
 
 def prompts_digest(items: Sequence[Item]) -> str:
     """Return the SHA-256 over ids, prompts and seeds: two runs compare when it is equal."""
-    told = [[item.item_id, item.prompt, item.seed] for item in items]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    compared = [[item.item_id, item.prompt, item.seed] for item in items]
+    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
 
 
 def read_video_list(content: bytes) -> dict[str, str]:
@@ -128,8 +132,8 @@ def read_video_list(content: bytes) -> dict[str, str]:
 
 def write_video_list(videos: dict[str, str], made_by: dict[str, Any]) -> bytes:
     """Return the bytes of a videos.json."""
-    told = {"videos": videos, "made_by": made_by}
-    return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+    content = {"videos": videos, "made_by": made_by}
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
 def check_inside(path: str) -> str:

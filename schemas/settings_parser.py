@@ -23,6 +23,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
+from schemas.files import read_file
 from schemas.settings import Allowed, meant
 from schemas.settings_help import Topic, columns, describe, kind_of, outline, topics_of
 
@@ -192,9 +193,11 @@ class SettingsParser:
     def _check_file(self, path: str) -> None:
         """Refuse a file that cannot be read, or that names what is no setting."""
         try:
-            content = yaml.safe_load(Path(path).read_bytes())
-        except (OSError, yaml.YAMLError) as error:
-            self.error(f"--config {path} cannot be read: {error}")
+            content = yaml.safe_load(read_file("--config", Path(path), "a YAML file of settings"))
+        except ValueError as error:
+            self.error(str(error))
+        except yaml.YAMLError as error:
+            self.error(f"--config {path} cannot be read as YAML: {' '.join(str(error).split())}")
         if not isinstance(content, Mapping):
             self.error(f"--config {path} must hold settings, such as `a: {{b: 1}}`")
         flags = {flag.removeprefix("--").replace("-", "_") for flag in self._flags}

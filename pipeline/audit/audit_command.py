@@ -33,6 +33,8 @@ def settings_of(arguments: argparse.Namespace) -> AuditConfig:
     """Read files and numbers. Raises ValueError that says which argument is wrong."""
     if arguments.sample is not None and arguments.sample < 1:
         raise ValueError(f"--sample must be at least 1, got {arguments.sample}; or use --no-media")
+    if arguments.report.exists() and not arguments.report.is_dir():
+        raise ValueError(f"--report must be a folder, got the file {arguments.report}")
     if arguments.workers is None or arguments.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {arguments.workers}")
     if (arguments.yes or arguments.tags or arguments.drop_warnings) and not arguments.fix:

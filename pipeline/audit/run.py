@@ -159,5 +159,7 @@ class _Clock:
 def read_lists(opt_out: list[str], held_out: list[str], known_bad: list[str]) -> Lists:
     """Read the user's lists. Raises ValueError naming the file and the line."""
     return Lists(
-        tuple(read_list(opt_out)), tuple(read_hashes(held_out)), tuple(read_list(known_bad))
+        tuple(read_list("--opt-out", opt_out)),
+        tuple(read_hashes(held_out)),
+        tuple(read_list("--known-bad", known_bad)),
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.audit.finding_store import FindingStore
 from pipeline.audit.findings import Action, Finding, found, note, warning
+from schemas.files import read_text
 
 EXPIRED = warning(
     "waiver.expired", "A waiver has expired",
@@ -44,7 +45,7 @@ def read_waivers(path: str | Path) -> list[Waiver]:
     import yaml
 
     try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or []
+        entries = yaml.safe_load(read_text("--baseline", path, "a YAML file of waivers")) or []
     except yaml.YAMLError as problem:
         raise ValueError(f"{path} is not YAML: {' '.join(str(problem).split())[:200]}") from None
     if not isinstance(entries, list):

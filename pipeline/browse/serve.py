@@ -6,7 +6,7 @@ import webbrowser
 import uvicorn
 
 from pipeline.browse.app import make_app
-from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.store import Store
 
 LOOPBACK = "127.0.0.1"
@@ -14,11 +14,9 @@ LOOPBACK = "127.0.0.1"
 
 def serve(store: Store, port: int, show: bool) -> None:
     """Load the dataset and answer. Raises ValueError without a dataset or with a port in use."""
-    found = read_manifest(store)
-    if found is None:
-        raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
+    manifest, _ = require_manifest(store)
     listener = _listen(port)
-    app = make_app(found[0], store)
+    app = make_app(manifest, store)
     url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
     print(f"{store.url} at {url}  (Ctrl-C ends)", flush=True)
     if show:

@@ -28,18 +28,45 @@ FOLDERS = (
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
-    """Return the current manifest and the SHA-256 of its file, or None before the first."""
+    """Return the current manifest and the SHA-256 of its file, or None before the first.
+
+    Raises ValueError for a pointer or a manifest that is damaged.
+    """
     if not store.exists(POINTER):
         return None
-    pointer = json.loads(store.read(POINTER))
-    content = store.read(pointer["path"])
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != pointer["sha256"]:
+    try:
+        pointer = json.loads(store.read(POINTER))
+        path, expected = pointer["path"], pointer["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{store.url}/{pointer['path']} is damaged: its SHA-256 is {digest}, the pointer says "
-            f"{pointer['sha256']}; restore the file, or make the dataset again"
+            f"{store.url}/{POINTER} is damaged or of another program: it must read "
+            f'{{"path": …, "sha256": …}}, got {error!r}; restore it, or name another folder'
+        ) from error
+    try:
+        content = store.read(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{store.url}/{path}, which {POINTER} names, is missing; restore the file, or make the "
+            "dataset again"
+        ) from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected:
+        raise ValueError(
+            f"{store.url}/{path} is damaged: its SHA-256 is {digest}, the pointer says "
+            f"{expected}; restore the file, or make the dataset again"
         )
     return Manifest.from_json(content), digest
+
+
+def require_manifest(store: Store) -> tuple[Manifest, str]:
+    """Return the current manifest and its SHA-256. Raises ValueError where there is none."""
+    manifest = read_manifest(store)
+    if manifest is None:
+        raise ValueError(
+            f"{store.url} holds no dataset: {POINTER} is missing; give the folder that "
+            "jobs/curate.py wrote (its --output)"
+        )
+    return manifest
 
 
 def stage_file(path: str, content: bytes, rows: int, store: Store) -> DataFile:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipeline.dataset.parquet import read_rows, read_rows_by_key
+from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store
+from pipeline.dataset.tables import files_of, open_table
 from pipeline.dataset.units import unit_folder
 from schemas.manifest import Manifest
 
@@ -16,10 +17,10 @@ def read_clip_bytes(clip_id: str, unit_id: str, store: Store) -> bytes:
 
 def read_samples(manifest: Manifest, store: Store) -> Iterator[dict]:
     """Yield the samples of a version as plain rows, media included, one row group at a time."""
-    for file in manifest.files:
-        if file.path.startswith("samples/"):
-            with store.open(file.path) as shard:
-                yield from read_rows(shard)
+    for path in files_of("samples", manifest):
+        file = open_table(path, store)
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group).to_pylist()
 
 
 def _read(unit_id: str, table: str, key: str, wanted: set[str], store: Store) -> list[dict]:

@@ -70,6 +70,8 @@ class LocalStore:
     def __init__(self, root: str) -> None:
         self._root = Path(root).expanduser().absolute()
         self.url = str(self._root)
+        if self._root.is_file():
+            raise ValueError(f"{self.url} is a file; name a folder")
 
     def read(self, path: str) -> bytes:
         return self._at(path).read_bytes()

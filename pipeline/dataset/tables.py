@@ -24,6 +24,10 @@ def open_table(path: str, store: Store) -> pq.ParquetFile:
         file = pq.ParquetFile(store.open(path), page_checksum_verification=True)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{store.url}/{path} is no Parquet file: {error}") from error
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{store.url}/{path} is missing; restore it, or make the dataset again"
+        ) from None
     foreign = [field.name for field in file.schema_arrow if _is_foreign(field)]
     if foreign:
         raise ValueError(

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.dataset.store import Store
+from schemas.files import read_text
 from schemas.tables import Tag
 
 TAGS = "tags.jsonl"  # beside the manifest
@@ -21,12 +22,12 @@ def read_tags(store: Store) -> list[Tag]:
     """Return the tags that lie with a dataset, sorted. Raises ValueError naming a bad line."""
     if not store.exists(TAGS):
         return []
-    return _parse(store.read(TAGS), TAGS)
+    return _parse(store.read(TAGS).decode(), TAGS)
 
 
 def read_tag_file(path: str | Path) -> list[Tag]:
     """Return the tags of a file, sorted. Raises ValueError naming a bad line."""
-    return _parse(Path(path).read_bytes(), str(path))
+    return _parse(read_text("--tags", path, "a file of JSON lines"), str(path))
 
 
 def write_tags(tags: Iterable[Tag], store: Store) -> None:
@@ -43,9 +44,9 @@ def vetoed(tags: Iterable[Tag]) -> set[str]:
     return {tag.sample_id for tag in tags if tag.tag == VETO}
 
 
-def _parse(content: bytes, name: str) -> list[Tag]:
+def _parse(text: str, name: str) -> list[Tag]:
     tags = set()
-    for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             tags.add(_tag(line, f"{name}, line {number}"))
     return sorted(tags)

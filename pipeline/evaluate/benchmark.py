@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.media_rows import read_samples
 from pipeline.dataset.store import Store, open_store
 from schemas.benchmark import (
@@ -62,10 +62,7 @@ class ItemsConfig:
 
 def build_benchmark(dataset: Store, output: Path, choice: ItemsConfig) -> Benchmark:
     """Write references, clips and, last, benchmark.json. Raises ValueError when nothing is left."""
-    found = read_manifest(dataset)
-    if found is None:
-        raise ValueError(f"{dataset.url} holds no dataset: manifest.json is missing")
-    manifest, sha256 = found
+    manifest, sha256 = require_manifest(dataset)
     light = [_light(row) for row in read_samples(manifest, dataset)]
     chosen = choose_samples(light, choice)
     if not chosen:
@@ -185,16 +182,22 @@ def read_benchmark(folder: Path) -> Benchmark:
     """Read a set and compare every file with its SHA-256. Raises ValueError."""
     path = folder / BENCHMARK
     if not path.is_file():
-        raise ValueError(f"no evaluation set at {folder}: {BENCHMARK} is missing; build one first")
-    benchmark = Benchmark.from_json(path.read_bytes())
+        raise ValueError(
+            f"no evaluation set at {folder}: {BENCHMARK} is missing; build one with "
+            "jobs/benchmark.py"
+        )
+    try:
+        benchmark = Benchmark.from_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; build the set again with jobs/benchmark.py") from error
     for item in benchmark.items:
-        files = [item.clip, *(one for each in item.characters for one in each.references)]
-        for file in files:
-            here = folder / file.path
-            if not here.is_file():
-                raise ValueError(f"{here} is missing; build the evaluation set again")
-            if hashlib.sha256(here.read_bytes()).hexdigest() != file.sha256:
-                raise ValueError(f"{here} has other bytes than were built; build the set again")
+        references = [file for character in item.characters for file in character.references]
+        for file in (item.clip, *references):
+            media = folder / file.path
+            if not media.is_file():
+                raise ValueError(f"{media} is missing; build the evaluation set again")
+            if hashlib.sha256(media.read_bytes()).hexdigest() != file.sha256:
+                raise ValueError(f"{media} has changed since it was built; build the set again")
     return benchmark
 
 
@@ -207,7 +210,7 @@ def list_videos(folder: Path, benchmark: Benchmark) -> dict[str, Path]:
         try:
             listed = read_video_list((folder / VIDEOS).read_bytes())
         except json.JSONDecodeError as error:
-            raise ValueError(f"{folder / VIDEOS} is no JSON: {error}") from error
+            raise ValueError(f"{folder / VIDEOS} is not JSON: {error}") from error
         strange = sorted({*listed} - {item.item_id for item in benchmark.items})
         if strange:
             raise ValueError(

@@ -31,9 +31,9 @@ def evaluate_all(
     made_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure by every protocol, write both files, print the table; return the result."""
+    store = open_store(output)  # refuses a file before anything is measured
     evaluations = evaluate(folder, benchmark, videos, protocols, by, seed)
     result = result_of(evaluations, benchmark, by, seed, made_by or {})
-    store = open_store(output)
     store.write(RESULT, to_json(result))
     store.write(REPORT, report(result, evaluations).encode())
     for evaluation, told in zip(evaluations, result["protocols"], strict=True):

@@ -16,7 +16,9 @@ from pipeline.dataset.store import open_store
 from pipeline.evaluate.study_page import study_page
 from pipeline.evaluate.systems import somebody_else
 from schemas.benchmark import Benchmark, Item
+from schemas.files import read_file
 from schemas.ids import content_id, unit_interval
+from schemas.settings import check_settings, setting
 
 QUESTIONS = ("face", "hair", "clothing", "accessories")
 STUDY_VERSION = 1
@@ -35,7 +37,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Key:
+class StudyKey:
     """What the answers mean; whoever has it knows which system is which."""
 
     study_id: str
@@ -47,34 +49,48 @@ class Key:
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> "Key":
+    def from_json(cls, content: bytes) -> "StudyKey":
         """Read a key. Raises ValueError."""
         try:
             raw = json.loads(content)
-            if raw["study_version"] != STUDY_VERSION:
-                raise ValueError(f"study_version is {raw['study_version']}, not {STUDY_VERSION}")
-            return cls(**raw | {"pairs": [Pair(**each) for each in raw["pairs"]]})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"this is no key of a study: {error!r}") from error
+            version = raw["study_version"]
+            pairs = [Pair(**{name: str(value) for name, value in pair.items()})
+                     for pair in raw["pairs"]]  # fmt: skip
+            questions = [str(question) for question in raw["questions"]]
+            key = cls(str(raw["study_id"]), questions, pairs, version)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"it is not the key of a study: {error!r}") from error
+        if version != STUDY_VERSION:
+            raise ValueError(f"its study_version is {version!r}, this code reads {STUDY_VERSION}")
+        return key
+
+
+def read_key(path: Path) -> StudyKey:
+    """Read the key that `make_study` wrote. Raises ValueError naming the file."""
+    expected = "the file that `study.py make` wrote to its --key"
+    content = read_file("--key", path, expected)
+    try:
+        return StudyKey.from_json(content)
+    except ValueError as error:
+        raise ValueError(f"--key {path}: {error}; give {expected}") from error
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyConfig:
     """How large a study is.
 
     Attributes:
-        pairs: pairs at most of every two systems; 0 takes all items.
-        checks: attention checks, the real clip against a clip of somebody else.
+        pairs: at most, of every two systems; 0 takes all items.
+        checks: attention checks: the real clip against a clip of somebody else.
         seed: of the draws.
     """
 
-    pairs: int = 20
-    checks: int = 3
-    seed: int = 0
+    pairs: int = setting(20, low=0, high=10**6)
+    checks: int = setting(3, low=0, high=10**6)
+    seed: int = setting(0, low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
-        if self.pairs < 0 or self.checks < 0:
-            raise ValueError(f"pairs and checks must be >= 0, got {self.pairs} and {self.checks}")
+        check_settings(self, "study")
 
 
 def make_study(
@@ -83,8 +99,8 @@ def make_study(
     systems: Mapping[str, Mapping[str, Path]],
     output: Path,
     key_path: Path,
-    study: Study,
-) -> Key:
+    config: StudyConfig,
+) -> StudyKey:
     """Write index.html and media/ into `output`, and the key beside it, not inside.
 
     `systems` gives every system's videos by item id. Raises ValueError for fewer than two systems.
@@ -101,9 +117,9 @@ def make_study(
     items = {item.item_id: item for item in benchmark.items}
     sources = {name: dict(videos) for name, videos in systems.items()}
     sources["truth"] = {name: folder / item.clip.path for name, item in items.items()}
-    strangers = somebody_else(benchmark.items, study.seed)
-    sources["stranger"] = {name: sources["truth"][one.item_id] for name, one in strangers.items()}
-    pairs = [*_comparisons(systems, items, study), *_checks(items, strangers, study)]
+    strangers = somebody_else(benchmark.items, config.seed)
+    sources["stranger"] = {name: sources["truth"][item.item_id] for name, item in strangers.items()}
+    pairs = [*_comparisons(systems, items, config), *_checks(items, strangers, config)]
     if not any(not pair.check for pair in pairs):
         raise ValueError("the systems have no item in common; give videos of the same items")
     study_id = content_id("study", benchmark.prompts_sha256, [asdict(pair) for pair in pairs])
@@ -126,23 +142,23 @@ def make_study(
         }
         for pair in sorted(pairs, key=lambda pair: pair.pair_id)
     ]
-    key = Key(study_id, list(QUESTIONS), pairs)
+    key = StudyKey(study_id, list(QUESTIONS), pairs)
     store.write("index.html", study_page(study_id, screens, QUESTIONS).encode())
     open_store(key_path.parent).write(key_path.name, key.to_json())
     return key
 
 
 def _comparisons(
-    systems: Mapping[str, Mapping[str, Path]], items: Mapping[str, Item], study: Study
+    systems: Mapping[str, Mapping[str, Path]], items: Mapping[str, Item], config: StudyConfig
 ) -> list[Pair]:
     pairs = []
     for one, other in itertools.combinations(sorted(systems), 2):
         both = sorted(
             (name for name in items if name in systems[one] and name in systems[other]),
-            key=lambda name: unit_interval("pair", study.seed, one, other, name),
+            key=lambda name: unit_interval("pair", config.seed, one, other, name),
         )
-        for name in both[: study.pairs or None]:
-            pairs.append(_pair(items[name], one, other, study.seed))
+        for name in both[: config.pairs or None]:
+            pairs.append(_pair(items[name], one, other, config.seed))
     return pairs
 
 
@@ -155,15 +171,15 @@ def _pair(item: Item, one: str, other: str, seed: int, right: str = "") -> Pair:
 
 
 def _checks(
-    items: Mapping[str, Item], strangers: Mapping[str, Item], study: Study
+    items: Mapping[str, Item], strangers: Mapping[str, Item], config: StudyConfig
 ) -> Sequence[Pair]:
-    usable = sorted(strangers, key=lambda name: unit_interval("check", study.seed, name))
-    if study.checks and not usable:
+    usable = sorted(strangers, key=lambda name: unit_interval("check", config.seed, name))
+    if config.checks and not usable:
         raise ValueError(
             "attention checks need clips of two identities, the evaluation set shows one; pass "
             "--checks 0, and say so with the results"
         )
     return [
-        _pair(items[name], "truth", "stranger", study.seed, right="truth")
-        for name in usable[: study.checks]
+        _pair(items[name], "truth", "stranger", config.seed, right="truth")
+        for name in usable[: config.checks]
     ]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.evaluate.bootstrap import IntervalEstimate, crossed
-from pipeline.evaluate.study import Key, Pair
+from pipeline.evaluate.study import Pair, StudyKey
 from pipeline.evaluate.study_page import COLUMNS
 
 _MAX_BYTES = 16 * 2**20
@@ -36,16 +36,19 @@ class Comparison:
     raters: int
 
 
-def read_answers(content: bytes, key: Key, name: str) -> list[Answer]:
+def read_answers(content: bytes, key: StudyKey, name: str) -> list[Answer]:
     """Read a rater's CSV. Raises ValueError that names the file and the line."""
     if len(content) > _MAX_BYTES:
         raise ValueError(f"{name} has {len(content)} bytes, at most {_MAX_BYTES} are read")
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{name} is no CSV in UTF-8: {error}") from error
+        raise ValueError(f"{name} is not a CSV in UTF-8: {error}") from error
     if not rows or not {*COLUMNS[:5]} <= rows[0].keys():
-        raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)} and answers")
+        raise ValueError(
+            f"{name} is not a rater's CSV: it needs the columns "
+            f"{', '.join(COLUMNS)}, and at least one answer"
+        )
     known = {pair.pair_id for pair in key.pairs}
     answers = []
     for line, row in enumerate(rows, 2):
@@ -56,7 +59,7 @@ def read_answers(content: bytes, key: Key, name: str) -> list[Answer]:
     return answers
 
 
-def _problem(row: Mapping[str, Any], key: Key, known: set[str]) -> str:
+def _problem(row: Mapping[str, Any], key: StudyKey, known: set[str]) -> str:
     if row["study"] != key.study_id:
         return f"it is of study {row['study']!r}, the key of {key.study_id!r}"
     if row["pair"] not in known:
@@ -68,28 +71,28 @@ def _problem(row: Mapping[str, Any], key: Key, known: set[str]) -> str:
     return "" if row["rater"] else "rater is empty"
 
 
-def inattentive(answers: Sequence[Answer], key: Key) -> dict[str, str]:
+def inattentive(answers: Sequence[Answer], key: StudyKey) -> dict[str, str]:
     """Return the raters that failed a check, and how."""
     checks = {pair.pair_id: pair for pair in key.pairs if pair.check}
-    told: dict[str, list[int]] = {}
+    check_answers: dict[tuple[str, str], list[int]] = {}
     failed: dict[str, str] = {}
     for answer in answers:
         if answer.pair_id in checks:
             right = 1 if checks[answer.pair_id].check == "b" else -1
-            told.setdefault(f"{answer.rater}\0{answer.pair_id}", []).append(right * answer.value)
-    for place, values in told.items():
-        rater, pair_id = place.split("\0")
+            values = check_answers.setdefault((answer.rater, answer.pair_id), [])
+            values.append(right * answer.value)
+    for (rater, pair_id), values in check_answers.items():
         mean = sum(values) / len(values)
         if mean < _CLEARLY:
             failed[rater] = f"check {pair_id}: {mean:+.2f} towards the right side, 1 is needed"
     for rater in {answer.rater for answer in answers}:
-        unseen = [name for name in checks if f"{rater}\0{name}" not in told]
+        unseen = [name for name in checks if (rater, name) not in check_answers]
         if unseen:
             failed.setdefault(rater, f"{len(unseen)} of {len(checks)} checks were not answered")
     return failed
 
 
-def compare_systems(answers: Sequence[Answer], key: Key, seed: int = 0) -> list[Comparison]:
+def compare_systems(answers: Sequence[Answer], key: StudyKey, seed: int = 0) -> list[Comparison]:
     """Return every two systems by every question, and by all; intervals over raters, identities.
 
     An answer given twice by a rater counts once, the last time.
@@ -129,7 +132,7 @@ def _compare(
     return Comparison(one, other, question, wins, preference, len({*factors[0]}))
 
 
-def results_of(answers: Sequence[Answer], key: Key, seed: int = 0) -> dict[str, Any]:
+def results_of(answers: Sequence[Answer], key: StudyKey, seed: int = 0) -> dict[str, Any]:
     """Return the study's result: who was left out, and every comparison."""
     failed = inattentive(answers, key)
     kept = [answer for answer in answers if answer.rater not in failed]
@@ -140,18 +143,19 @@ def results_of(answers: Sequence[Answer], key: Key, seed: int = 0) -> dict[str, 
         "left_out": dict(sorted(failed.items())),
         "seed": seed,
         "intervals": "95 %, raters and identities resampled",
-        "comparisons": [asdict(each) for each in compared],
+        "comparisons": [asdict(comparison) for comparison in compared],
     }
 
 
-def describe(told: dict[str, Any]) -> str:
+def describe(result: dict[str, Any]) -> str:
     """Return a result as lines for a person."""
-    lines = [f"left out: {rater}: {why}" for rater, why in told["left_out"].items()]
-    if not told["comparisons"]:
+    lines = [f"left out: {rater}: {why}" for rater, why in result["left_out"].items()]
+    if not result["comparisons"]:
         lines.append("no answer of an attentive rater is left to be compared")
-    for each in told["comparisons"]:
-        rate = each["win_rate"]
+    for comparison in result["comparisons"]:
+        rate = comparison["win_rate"]
         interval = "" if rate["low"] is None else f" [{rate['low']:.2f}, {rate['high']:.2f}]"
-        who = f"{each['question']:12} {each['system']} over {each['against']}"
-        lines.append(f"{who}: {rate['mean']:.2f}{interval} of {rate['num']} answers")
+        pair = f"{comparison['system']} over {comparison['against']}"
+        share = f"{rate['mean']:.2f}{interval} of {rate['num']} answers"
+        lines.append(f"{comparison['question']:12} {pair}: {share}")
     return "\n".join(lines)

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from pipeline.dataset.tags import read_tags, vetoed
+from schemas.files import make_folder
 from schemas.manifest import Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,120}")
@@ -121,9 +122,8 @@ def export(
 
     Raises ValueError when there is no dataset, FileExistsError when the output has content.
     """
-    found = read_manifest(store)
-    if found is None:
-        raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
+    manifest, _ = require_manifest(store)
+    make_folder("the parent of --output", output.parent)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} has content; name an --output that is new or empty")
     without = frozenset() if with_vetoed else frozenset(vetoed(read_tags(store)))
@@ -131,9 +131,9 @@ def export(
     output = output.absolute()
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
-        write(ExportSource(found[0], store, facts, without), partial)
+        write(ExportSource(manifest, store, facts, without), partial)
         if output.exists():
             output.rmdir()
         partial.rename(output)

@@ -14,6 +14,7 @@ from pipeline.engines.identity.spaces import compare, spaces_of
 from pipeline.engines.interfaces import PersonImage
 from pipeline.engines.registry import LoadedEngines, load_engines
 from pipeline.media.images import decode_image
+from schemas.files import read_file
 from schemas.manifest import Manifest
 from schemas.old_settings import current_settings
 
@@ -42,10 +43,9 @@ def match_face(
     Raises ValueError when the dataset has no vectors, or they are not of the engines that are
     installed: cosines of two recognisers do not compare.
     """
-    if picture.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"{picture}: more than {_MAX_BYTES >> 20} MiB; give one picture of a face")
+    image = _read_picture(picture)
     engines = load_engines(_engines_of(manifest))
-    row = _vector_of(decode_image(picture.read_bytes()), engines)
+    row = _vector_of(image, engines)
     tracks, vectors = _track_vectors(manifest, store, engines)
     spaces = spaces_of(engines.recogniser)
     cosines, places = compare(row, vectors, spaces)
@@ -57,6 +57,17 @@ def match_face(
     matches = [CharacterMatch(id, *max(seen), len(seen)) for id, seen in found.items()]
     matches.sort(key=lambda match: (not match.same, -match.similarity, match.character_id))
     return [match for place, match in enumerate(matches) if match.same or place < show]
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    expected = "one picture of a face (JPEG, PNG or WebP)"
+    if path.is_file() and path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"--face {path} is larger than {_MAX_BYTES >> 20} MiB; give {expected}")
+    content = read_file("--face", path, expected)
+    try:
+        return decode_image(content)
+    except ValueError as error:
+        raise ValueError(f"--face {path}: {error}; give {expected}") from error
 
 
 def _engines_of(manifest: Manifest) -> EnginesConfig:

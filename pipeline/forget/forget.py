@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import read_tags, write_tags
@@ -23,7 +23,6 @@ from pipeline.forget.rewrite import publish_without, rewrite_edits, rewrite_late
 from pipeline.forget.scan import Scan, scan
 from pipeline.forget.search_patterns import SearchPatterns, collect_needles, unit_files
 from pipeline.forget.targets import Targets
-from schemas.manifest import Manifest
 from schemas.tombstones import TOMBSTONES
 
 JOURNAL = "_forget.json"
@@ -62,17 +61,9 @@ class Forgotten:
         return not self.scan.hits
 
 
-def require_dataset(store: Store) -> tuple[Manifest, str]:
-    """Return the current manifest and its SHA-256, or raise ValueError."""
-    found = read_manifest(store)
-    if found is None:
-        raise ValueError(f"{store.url} holds no dataset: manifest.json is missing")
-    return found
-
-
 def begin(targets: Targets, store: Store) -> Job:
     """Write down what must go. Nothing is removed yet."""
-    manifest, digest = require_dataset(store)
+    manifest, digest = require_manifest(store)
     gone = Erasure(targets.videos, targets.ids)
     job = Job(
         manifest_sha256=digest,
@@ -96,8 +87,14 @@ def interrupted(store: Store) -> Job | None:
     """Return the removal that a killed run has begun."""
     if not store.exists(JOURNAL):
         return None
-    raw: dict[str, Any] = json.loads(store.read(JOURNAL))
-    return Job(**raw)
+    try:
+        raw: dict[str, Any] = json.loads(store.read(JOURNAL))
+        return Job(**raw)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{store.url}/{JOURNAL}, the journal of a removal that was interrupted, is damaged "
+            f"({error}); restore it, or delete it and name again what to forget"
+        ) from error
 
 
 def finish(job: Job, store: Store) -> Forgotten:

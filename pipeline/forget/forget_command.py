@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
 from pipeline.forget.face import CharacterMatch, match_face
@@ -14,12 +15,12 @@ from pipeline.forget.forget import (
     close,
     finish,
     interrupted,
-    require_dataset,
 )
 from pipeline.forget.forget_report import write_report
 from pipeline.forget.scan import scan
 from pipeline.forget.search_patterns import SearchPatterns
 from pipeline.forget.targets import ForgetRequest, Targets, find_targets
+from schemas.files import make_folder, read_text
 
 DONE, TRACES, NOT_CONFIRMED = 0, 1, 3
 _MAX_LIST_BYTES = 1 << 24
@@ -40,7 +41,7 @@ class Asked:
 
 def run(asked: Asked, store: Store) -> int:
     """Forget what was asked, under the dataset's lock; returns the exit code."""
-    require_dataset(store)
+    require_manifest(store)
     if asked.dry_run:
         if interrupted(store):
             print("an earlier removal was interrupted; a run without --dry-run finishes it first")
@@ -63,6 +64,7 @@ def _forget(targets: Targets, asked: Asked, store: Store) -> int:
     if asked.face and not asked.confirmed:
         print("nothing was removed: look at these in jobs/browse.py, then run again with --yes")
         return NOT_CONFIRMED
+    make_folder("--report", asked.report)
     return _finish(begin(targets, store), asked.report, store)
 
 
@@ -78,7 +80,7 @@ def _finish(job: Job, report: Path, store: Store) -> int:
 
 def _resolve(asked: Asked, store: Store) -> tuple[list[str], Targets | None]:
     """Return ids that were forgotten before, and what is to be forgotten now, if anything."""
-    manifest, _ = require_dataset(store)
+    manifest, _ = require_manifest(store)
     characters, videos = list(asked.characters), list(asked.videos)
     if asked.listed:
         for kind, id in read_list(asked.listed):
@@ -100,9 +102,10 @@ def _resolve(asked: Asked, store: Store) -> tuple[list[str], Targets | None]:
 
 def read_list(path: Path) -> Iterable[tuple[str, str]]:
     """Yield (kind, id) of a list: lines of `video ID` or `character ID`, `#` begins a comment."""
-    if path.stat().st_size > _MAX_LIST_BYTES:
-        raise ValueError(f"{path}: more than {_MAX_LIST_BYTES >> 20} MiB; cut the list")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    if path.is_file() and path.stat().st_size > _MAX_LIST_BYTES:
+        raise ValueError(f"--list {path} is larger than {_MAX_LIST_BYTES >> 20} MiB; split it")
+    text = read_text("--list", path, "a text file with lines of `video ID` or `character ID`")
+    for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split()
         if words and (len(words) != 2 or words[0] not in ("video", "character")):
             raise ValueError(

@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.pictures.cutout import cut_out
 from pipeline.pictures.relight import relight
+from schemas.files import make_folder
 
 FPS = 24
 ASPECT = 16 / 9
@@ -87,7 +88,7 @@ def write_demo_videos(folder: Path, height: int = 720) -> Path:
     if height < 64 or height % 2:
         raise ValueError(f"height must be even and at least 64, got {height}")
     pictures = {shot.picture: _picture(shot.picture) for shots in DEMO.values() for shot in shots}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("the folder of videos", folder)
     width = 2 * round(height * ASPECT / 2)
     for name, shots in DEMO.items():
         encoder = ClipEncoder(width, height, FPS, ENCODING, BT709)
@@ -105,8 +106,10 @@ def write_demo_videos(folder: Path, height: int = 720) -> Path:
 
 def write_demo_reference(path: Path) -> None:
     """Write a picture of the astronaut, as a user would give one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(_picture("astronaut"), cv2.COLOR_RGB2BGR))
+    picture = cv2.cvtColor(_picture("astronaut"), cv2.COLOR_RGB2BGR)
+    make_folder("the parent of --reference", path.parent)
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png") or not cv2.imwrite(str(path), picture):
+        raise ValueError(f"--reference must be a file to write, .jpg or .png, got {path}")
 
 
 def _picture(name: str) -> np.ndarray:

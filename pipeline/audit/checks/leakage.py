@@ -1,13 +1,13 @@
 """Leakage: nothing that connects two samples may lie across two splits."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Finding, error, found, note
 from pipeline.audit.index import AuditIndex
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
+from schemas.files import read_text
 from schemas.tables import Clip
 
 _REMEDY = "--fix puts whole connected groups into one split."
@@ -122,7 +122,8 @@ def read_hashes(paths: Iterable[str]) -> list[int]:
     """Read 64-bit difference hashes, 16 hex digits a line; '#' begins a comment."""
     hashes = []
     for path in paths:
-        for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+        text = read_text("--held-out", path, "a text file with one hash a line")
+        for number, line in enumerate(text.splitlines(), start=1):
             text = line.split("#", 1)[0].strip().lower()
             if not text:
                 continue

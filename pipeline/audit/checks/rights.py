@@ -1,13 +1,13 @@
 """Rights and safety: licences, origins, people who said no, known bad pictures."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Finding, error, found, note, warning
 from pipeline.audit.index import AuditIndex
 from pipeline.dataset.forgotten import read_tombstones
+from schemas.files import read_text
 
 LICENCE = error(
     "rights.licence", "The licence is not known",
@@ -113,9 +113,10 @@ def check_forgotten(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
                 yield found(FORGOTTEN, "sample", sample_id, evidence, sample_id)
 
 
-def read_list(paths: Iterable[str]) -> list[str]:
+def read_list(flag: str, paths: Iterable[str]) -> list[str]:
     """Read one entry a line; lines that begin with '#' are comments."""
-    lines = (line.strip() for path in paths for line in Path(path).read_text().splitlines())
+    texts = (read_text(flag, path, "a text file with one entry a line") for path in paths)
+    lines = (line.strip() for text in texts for line in text.splitlines())
     return sorted({line for line in lines if line and not line.startswith("#")})
 
 

@@ -11,7 +11,7 @@ from evaluation_set import write_set
 from present import there
 
 from pipeline.evaluate.benchmark import list_videos
-from pipeline.evaluate.study import QUESTIONS, Key, Pair, Study, make_study
+from pipeline.evaluate.study import QUESTIONS, Pair, StudyConfig, StudyKey, make_study
 from pipeline.evaluate.study_page import COLUMNS
 from pipeline.evaluate.study_results import Answer, inattentive, read_answers, results_of
 from schemas.benchmark import VIDEOS, write_video_list
@@ -32,7 +32,7 @@ def made(tmp_path_factory):
         (root / system / VIDEOS).write_bytes(write_video_list(listed, {}))
     systems = {name: list_videos(root / name, benchmark) for name in ("ours", "theirs")}
     make = partial(make_study, folder, benchmark, systems)
-    key = make(root / "page", root / "key.json", Study(checks=2))
+    key = make(root / "page", root / "key.json", StudyConfig(checks=2))
     return root, key, make
 
 
@@ -59,7 +59,7 @@ def test_the_page_gives_nothing_away(made):
 
 def test_the_key_says_what_was_shown(made):
     root, key, _ = made
-    assert Key.from_json((root / "key.json").read_bytes()) == key
+    assert StudyKey.from_json((root / "key.json").read_bytes()) == key
     sides = {(pair.a, pair.b) for pair in key.pairs if not pair.check}
     assert sides <= {("ours", "theirs"), ("theirs", "ours")}
     for pair in key.pairs:
@@ -70,10 +70,10 @@ def test_the_key_says_what_was_shown(made):
 
 def test_the_same_seed_gives_the_same_study(made, tmp_path):
     root, key, make = made
-    again = make(tmp_path / "page", tmp_path / "key.json", Study(checks=2))
+    again = make(tmp_path / "page", tmp_path / "key.json", StudyConfig(checks=2))
     assert again == key
     assert (tmp_path / "page" / "index.html").read_text() == told(root)[0]
-    other = make(tmp_path / "b", tmp_path / "b.json", Study(checks=2, seed=1))
+    other = make(tmp_path / "b", tmp_path / "b.json", StudyConfig(checks=2, seed=1))
     assert other.study_id != key.study_id
 
 
@@ -81,18 +81,20 @@ def test_what_cannot_be_a_study_is_refused(made, tmp_path):
     folder, benchmark, systems = made[2].args
     one = {"ours": systems["ours"]}
     with pytest.raises(ValueError, match="at least two systems, got ours"):
-        make_study(folder, benchmark, one, tmp_path, tmp_path.parent / "k.json", Study())
+        make_study(folder, benchmark, one, tmp_path, tmp_path.parent / "k.json", StudyConfig())
     with pytest.raises(ValueError, match="the key must not lie in"):
-        make_study(folder, benchmark, systems, tmp_path, tmp_path / "k.json", Study())
+        make_study(folder, benchmark, systems, tmp_path, tmp_path / "k.json", StudyConfig())
 
 
-def key_of(pairs: int = 12) -> Key:
+def key_of(pairs: int = 12) -> StudyKey:
     """A study of systems x and y, x on side b in every second pair, and one check."""
     made = [
         Pair(f"p{n}", f"i{n}", f"who{n}", *(("x", "y") if n % 2 else ("y", "x")))
         for n in range(pairs)
     ]
-    return Key("s", list(QUESTIONS), [*made, Pair("c", "i0", "who0", "stranger", "truth", "b")])
+    return StudyKey(
+        "s", list(QUESTIONS), [*made, Pair("c", "i0", "who0", "stranger", "truth", "b")]
+    )
 
 
 def say(rater: str, pair: str, value: int, questions=QUESTIONS) -> list[Answer]:

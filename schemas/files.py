@@ -1,0 +1,32 @@
+"""Files and folders that a command line names, refused in one line where they cannot be used."""
+
+from pathlib import Path
+
+
+def read_file(flag: str, path: str | Path, expected: str) -> bytes:
+    """Return a file's content. Raises ValueError naming the flag, the path and what to give."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except IsADirectoryError:
+        reason = "it is a folder"
+    except OSError as error:
+        reason = error.strerror or repr(error)
+    raise ValueError(f"{flag} {path} cannot be read: {reason}; give {expected}")
+
+
+def read_text(flag: str, path: str | Path, expected: str) -> str:
+    """Return a UTF-8 file's text. Raises ValueError like `read_file`."""
+    try:
+        return read_file(flag, path, expected).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{flag} {path} is not text in UTF-8 ({error}); give {expected}") from None
+
+
+def make_folder(flag: str, path: Path) -> None:
+    """Create a folder and its parents. Raises ValueError where a file is in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"{flag} must be a folder, got {path}: a file is in the way") from None
