@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from schemas.files import local_path
+
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from jobs.contextanyone import begin
@@ -40,7 +42,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("dataset", help="a folder, an fsspec URL, or one version's manifests/000N.json")
-    add("--report", type=Path, default=Path("audit"), metavar="FOLDER", help="written to (audit/)")
+    add(
+        "--report",
+        type=local_path,
+        default=Path("audit"),
+        metavar="FOLDER",
+        help="written to (audit/)",
+    )
     add("--strict", action="store_true", help="exit 1 when there are warnings")
     add("--baseline", metavar="FILE", help="YAML of waivers: check, id, reason, expires")
     add("--compare", metavar="OLDER", help="an older dataset, or one of its manifests")

@@ -15,13 +15,14 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
+from schemas.files import local_path
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("dataset", help="a folder or an fsspec URL")
-    parser.add_argument("output", type=Path, help="the folder of the evaluation set")
+    parser.add_argument("output", type=local_path, help="the folder of the evaluation set")
     parser.add_argument("--name", default=ItemsConfig.name, help="stands in every result")
     parser.add_argument(
         "--splits", nargs="+", default=list(ItemsConfig.splits), help="test validation"

@@ -23,6 +23,7 @@ import yaml
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.identity.spaces import spaces_of
 from pipeline.engines.registry import load_engine
+from schemas.files import local_path
 
 _NAMED = 5  # files named in a complaint
 
@@ -31,8 +32,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("--known", type=Path, required=True, help="folder per person, or a .csv")
-    parser.add_argument("--output", type=Path, required=True, help="folder for yaml and plot")
+    parser.add_argument(
+        "--known", type=local_path, required=True, help="folder per person, or a .csv"
+    )
+    parser.add_argument("--output", type=local_path, required=True, help="folder for yaml and plot")
     parser.add_argument("--engines", choices=PRESETS, default="embedded", help="faces, recogniser")
     parser.add_argument("--recogniser", help="another recogniser than the preset's")
     parser.add_argument("--faces", help="another face detector than the preset's")

@@ -14,12 +14,15 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
     begin("demo-videos")
 
 from pipeline.pictures.demo_video import write_demo_reference, write_demo_videos
+from schemas.files import local_path
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--reference", type=Path, help="also write a picture of the character here")
+    parser.add_argument("folder", type=local_path)
+    parser.add_argument(
+        "--reference", type=local_path, help="also write a picture of the character here"
+    )
     arguments = parser.parse_args()
     try:
         print(f"wrote {write_demo_videos(arguments.folder)}")

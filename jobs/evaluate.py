@@ -19,6 +19,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.evaluate.measurers import FACE_ENGINES
 from pipeline.evaluate.protocols import PRESETS, protocol_named
+from schemas.files import local_path
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -29,11 +30,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--benchmark", type=Path, required=True, help="folder that jobs/benchmark.py wrote")
+    add("--benchmark", type=local_path, required=True, help="folder that jobs/benchmark.py wrote")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--model", type=Path, help="folder that trainer/export.py wrote")
-    what.add_argument("--videos", type=Path, help="folder with ITEM.mp4, or with a videos.json")
-    add("--output", type=Path, required=True, help="folder for result.json and report.html")
+    what.add_argument("--model", type=local_path, help="folder that trainer/export.py wrote")
+    what.add_argument(
+        "--videos", type=local_path, help="folder with ITEM.mp4, or with a videos.json"
+    )
+    add("--output", type=local_path, required=True, help="folder for result.json and report.html")
     add("--protocol", nargs="+", default=["contextanyone"], metavar="NAME", help=", ".join(PRESETS))
     add("--engines", default="embedded", help=f"{', '.join(FACE_ENGINES)} (embedded)")
     add("--dino", default="", help="folder of a DINO model (CONTEXTANYONE_DINO)")

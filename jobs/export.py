@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from schemas.files import local_path
+
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from jobs.contextanyone import begin
@@ -30,7 +32,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("dataset", help="a folder or an fsspec URL")
     known = f"{', '.join(FORMATS)}, or module:Class of your own"
     parser.add_argument("--format", required=True, metavar="FORMAT", help=known)
-    parser.add_argument("--output", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument("--output", type=local_path, required=True, help="a new or empty folder")
     parser.add_argument("--with-vetoed", action="store_true", help="keep samples tagged veto")
     return parser.parse_args(arguments)
 

@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from schemas.files import local_path
+
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from jobs.contextanyone import begin
@@ -32,12 +34,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     who = parser.add_argument_group("who or what (at least one)")
     who.add_argument("--character", action="append", default=[], metavar="ID")
     who.add_argument("--video", action="append", default=[], metavar="ID")
-    who.add_argument("--face", type=Path, metavar="PICTURE", help="a picture of the person")
-    who.add_argument("--list", type=Path, metavar="FILE", dest="listed", help="many at once")
+    who.add_argument("--face", type=local_path, metavar="PICTURE", help="a picture of the person")
+    who.add_argument("--list", type=local_path, metavar="FILE", dest="listed", help="many at once")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, change nothing")
     parser.add_argument("--yes", action="store_true", help="act on whom --face has found")
     parser.add_argument(
-        "--report", type=Path, default=Path("forget-report"), help="a folder outside the dataset"
+        "--report",
+        type=local_path,
+        default=Path("forget-report"),
+        help="a folder outside the dataset",
     )
     chosen = parser.parse_args(arguments)
     if not (chosen.character or chosen.video or chosen.face or chosen.listed):

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
-from schemas.files import make_folder
+from schemas.files import local_path, make_folder
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -30,7 +30,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     folder = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    folder.add_argument("--folder", type=Path, help=f"a folder of weights, before {FOLDERS}")
+    folder.add_argument("--folder", type=local_path, help=f"a folder of weights, before {FOLDERS}")
     acts = parser.add_subparsers(dest="act", required=True)
     acts.add_parser(
         "list", allow_abbrev=False, parents=[folder], help="every entry, and whether it is here"

@@ -22,7 +22,7 @@ from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import list_videos, read_benchmark
 from pipeline.evaluate.study import StudyConfig, make_study, read_key
 from pipeline.evaluate.study_results import describe, read_answers, results_of
-from schemas.files import read_file
+from schemas.files import local_path, read_file
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -31,11 +31,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__, formatter_class=raw)
     acts = parser.add_subparsers(dest="act", required=True)
     make = acts.add_parser("make", allow_abbrev=False, help="write the page and its key")
-    make.add_argument("--benchmark", type=Path, required=True)
+    make.add_argument("--benchmark", type=local_path, required=True)
     make.add_argument("--videos", nargs="+", required=True, metavar="NAME=FOLDER")
-    make.add_argument("--output", type=Path, required=True, help="folder for the raters")
+    make.add_argument("--output", type=local_path, required=True, help="folder for the raters")
     make.add_argument(
-        "--key", type=Path, required=True, help="file that says which system is A and which is B"
+        "--key",
+        type=local_path,
+        required=True,
+        help="file that says which system is A and which is B",
     )
     make.add_argument(
         "--pairs",
@@ -50,9 +53,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     results = acts.add_parser(
         "results", allow_abbrev=False, help="win rates from the raters' files"
     )
-    results.add_argument("answers", type=Path, nargs="+", help="CSV files of raters")
-    results.add_argument("--key", type=Path, required=True)
-    results.add_argument("--output", type=Path, help="write all of it as JSON")
+    results.add_argument("answers", type=local_path, nargs="+", help="CSV files of raters")
+    results.add_argument("--key", type=local_path, required=True)
+    results.add_argument("--output", type=local_path, help="write all of it as JSON")
     results.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 

@@ -1,6 +1,22 @@
 """Files and folders that a command line names, refused in one line where they cannot be used."""
 
+import re
+from argparse import ArgumentTypeError
 from pathlib import Path
+
+_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def local_path(text: str | Path) -> Path:
+    """Return the path that an argument names.
+
+    Raises ArgumentTypeError for a URL: as a path it would be a folder of this machine named `s3:`.
+    """
+    if _URL.match(str(text)):
+        raise ArgumentTypeError(
+            f"must be on this machine, got {str(text)!r}; copy from or to a local folder"
+        )
+    return Path(str(text).removeprefix("file://"))
 
 
 def read_file(flag: str, path: str | Path, expected: str) -> bytes:
