@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from schemas.files import local_path
-
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from jobs.contextanyone import begin
 
     begin("audit")
 
+from schemas.files import local_path
 
 NO_DATASET, INTERRUPTED = 3, 130
 

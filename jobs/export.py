@@ -10,14 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from schemas.files import local_path
-
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from jobs.contextanyone import begin
 
     begin("export-dataset")
 
+from schemas.files import local_path
 
 FORMATS = ("huggingface", "webdataset", "croissant", "fiftyone")
 

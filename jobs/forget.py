@@ -14,13 +14,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from schemas.files import local_path
-
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from jobs.contextanyone import begin
 
     begin("forget")
+
+from schemas.files import local_path
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
