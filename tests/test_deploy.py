@@ -1,0 +1,85 @@
+"""What deploy/ holds is valid, and every command in it is one that the program takes."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import ray
+import yaml
+from places import ROOT
+
+from jobs import curate
+from trainer import train
+
+DEPLOY = ROOT / "deploy"
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def pod_templates(node: Any) -> list[dict[str, Any]]:
+    """Return every `template` that holds a pod, however deep."""
+    if isinstance(node, list):
+        return [pod for part in node for pod in pod_templates(part)]
+    if not isinstance(node, dict):
+        return []
+    found = [node] if "containers" in node.get("spec", {}) else []
+    return found + [pod for part in node.values() for pod in pod_templates(part)]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_pods_are_valid(path):
+    pods = pod_templates(read(path))
+    assert pods
+    for pod in pods:
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **pod}
+        kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_ray_is_of_the_version_in_the_image(path):
+    named = set(re.findall(r'rayVersion: "([^"]+)"', path.read_text()))
+    pinned = re.findall(r"^ray==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert named <= set(pinned)
+
+
+def test_the_cluster_of_virtual_machines_has_rays_own_schema():
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
+    jsonschema.validate(read(DEPLOY / "ray-up/cluster.yaml"), schema)
+
+
+def test_the_job_on_ray_gives_curate_what_it_takes():
+    program, command, *arguments = shlex.split(
+        read(DEPLOY / "kubernetes/rayjob.yaml")["spec"]["entrypoint"]
+    )
+    assert (program, command) == ("contextanyone", "curate")
+    assert curate.parse(arguments).output == "s3://bucket/dataset"
+
+
+def test_the_job_on_kubernetes_gives_train_what_it_takes():
+    [pod] = pod_templates(read(DEPLOY / "kubernetes/train.yaml"))
+    command = pod["spec"]["containers"][0]["command"]
+    arguments = command[command.index("trainer.train") + 1 :]
+    assert str(train.parse(arguments).output) == "/data/runs/wan-14b"
+
+
+@pytest.mark.parametrize(
+    ("checker", "paths"),
+    [
+        ("hadolint", [DEPLOY / "docker/Dockerfile"]),
+        ("shellcheck", sorted((DEPLOY / "slurm").glob("*.sbatch"))),
+    ],
+)
+def test_scripts_have_no_findings(checker, paths):
+    program = Path(sys.executable).with_name(checker)
+    done = subprocess.run([program, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
