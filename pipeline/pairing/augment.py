@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.media.images import decode_image, encode_jpeg
-from pipeline.pictures.cutout import BORDER, composite, cut_out
+from pipeline.pairing.moves import Move, possible_move
+from pipeline.pictures.cutout import composite, cut_out
 from pipeline.pictures.relight import NEUTRAL_K, relight
 from schemas.ids import unit_interval
 from schemas.settings import check_settings, setting
@@ -156,13 +157,39 @@ def recipe_from_json(text: str) -> AugmentRecipe:
 
 
 def fit_recipe(recipe: AugmentRecipe, mask: np.ndarray, face: Sequence[float]) -> AugmentRecipe:
-    """Keep the background where the mask missed the face (xyxy, or empty): it would cut it off."""
-    if recipe.background == "keep" or not len(face):
-        return recipe
+    """Return the recipe as far as this picture allows; `face` is xyxy, or empty.
+
+    Where the mask missed the face it would cut it off, so the background is kept. A move goes only
+    so far that nothing is uncovered: nothing of a person who is cut off by a side of the picture,
+    and nothing of a background that is kept.
+    """
+    if recipe.background != "keep" and _misses(mask, face):
+        recipe = replace(recipe, background="keep")
+    shown = mask if recipe.background != "keep" else np.full_like(mask, 255)
+    box = tuple(face)
+    if recipe.flip:
+        shown, width = shown[:, ::-1], mask.shape[1]
+        box = (width - box[2], box[1], width - box[0], box[3]) if box else ()
+    move = possible_move(_move_of(recipe), shown, box)
+    return replace(recipe, **asdict(move))
+
+
+def _misses(mask: np.ndarray, face: Sequence[float]) -> bool:
+    if not len(face):
+        return False
     left, top, right, bottom = (max(0, round(value)) for value in face)
     inside = mask[top:bottom, left:right]
-    covered = float((inside > 127).mean()) if inside.size else 1.0
-    return recipe if covered >= FACE_COVERED else replace(recipe, background="keep")
+    return bool(inside.size) and float((inside > 127).mean()) < FACE_COVERED
+
+
+def _move_of(recipe: AugmentRecipe) -> Move:
+    return Move(
+        recipe.rotation_degrees,
+        recipe.scale,
+        recipe.shift_x,
+        recipe.shift_y,
+        tuple(recipe.perspective),
+    )
 
 
 def apply_recipe(
@@ -171,7 +198,8 @@ def apply_recipe(
     """Change an RGB image (H, W, 3) and its mask (H, W), both uint8; sizes stay.
 
     Order: cut the person out, relight, move, put the new ground behind, blur, noise, JPEG. The
-    mask moves with the image and stays 0 or 255.
+    mask moves with the image, stays 0 or 255, and ends where the image ended: what a recipe that
+    was not fitted uncovers is background.
     """
     if recipe == AugmentRecipe():
         return image.copy(), mask.copy()
@@ -187,74 +215,29 @@ def apply_recipe(
         recipe.light_ev,
         recipe.light_degrees,
     )
-    warp = _transform(mask, recipe)
-    moved_mask = _move(mask, warp, "mask")
+    warp = _move_of(recipe).matrix(mask.shape[1], mask.shape[0])
+    if recipe.flip:
+        person, mask = person[:, ::-1], mask[:, ::-1]
+        alpha = None if alpha is None else alpha[:, ::-1]
+    moved_mask = _moved(mask, warp, "mask")
     if alpha is not None:
         ground = _ground(image.shape[:2], recipe)
-        picture = composite(_move(person, warp), _move(alpha, warp, "alpha"), ground)
+        picture = composite(_moved(person, warp), _moved(alpha, warp, "alpha"), ground)
     else:
-        picture = _move(person, warp)
+        picture = _moved(person, warp)
     return _degrade(picture, recipe), moved_mask
 
 
-def _transform(mask: np.ndarray, recipe: AugmentRecipe) -> np.ndarray:
-    """Return the 3x3 map from old to new pixels."""
-    import cv2
-
-    size = np.array([mask.shape[1], mask.shape[0]], dtype=np.float32)
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float32) * size
-    angle = np.radians(recipe.rotation_degrees)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    centred = (corners - size / 2) * ([-1, 1] if recipe.flip else [1, 1])
-    moved = recipe.scale * centred @ turn.T + size / 2
-    moved += np.array([recipe.shift_x, recipe.shift_y]) * size
-    moved += np.array(recipe.perspective).reshape(4, 2) * size
-    warp = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
-    return _kept_inside(mask, np.asarray(warp))
-
-
-def _kept_inside(mask: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    """Push the person so that the picture cuts off the sides that it cut off before, no others.
-
-    The head wins where both ends cannot be served.
-    """
-    import cv2
-
-    found = cv2.findNonZero(mask)
-    if found is None:
-        return warp
-    size = np.array([mask.shape[1], mask.shape[0]], dtype=float)
-    rim = BORDER * size
-    points = cv2.convexHull(found).astype(np.float32)
-    moved = cv2.perspectiveTransform(points, warp).reshape(-1, 2)
-    push = np.zeros(2)
-    for axis in (0, 1):
-        before, after = points.reshape(-1, 2)[:, axis], moved[:, axis]
-        at_first, at_last = before <= rim[axis], before + 1 >= size[axis] - rim[axis]
-        if at_last.any():  # the whole of the cut has to stay outside
-            push[axis] = max(size[axis] - after[at_last].min(), 0)
-        else:
-            push[axis] = min(size[axis] - rim[axis] - after.max(), 0)
-        if at_first.any():
-            push[axis] = min(push[axis], -after[at_first].max())
-        else:
-            push[axis] = max(push[axis], rim[axis] - after.min())
-    back = np.array([[1, 0, push[0]], [0, 1, push[1]], [0, 0, 1]])
-    return back @ warp
-
-
-def _move(picture: np.ndarray, warp: np.ndarray, kind: str = "colour") -> np.ndarray:
-    """Warp. What comes in from outside mirrors the picture, and lengthens the mask and alpha.
-
-    So a person cut off by the old edge still reaches the edge after shrinking, and nobody else
-    appears.
-    """
+def _moved(picture: np.ndarray, warp: np.ndarray, kind: str = "colour") -> np.ndarray:
+    """Warp. Outside the picture there is nobody: mask and alpha are 0 there."""
     import cv2
 
     size = (picture.shape[1], picture.shape[0])
     nearest = cv2.INTER_NEAREST if kind == "mask" else cv2.INTER_LINEAR
-    border = cv2.BORDER_REFLECT_101 if kind == "colour" else cv2.BORDER_REPLICATE
-    return cv2.warpPerspective(picture, warp, size, flags=nearest, borderMode=border)
+    border = cv2.BORDER_REPLICATE if kind == "colour" else cv2.BORDER_CONSTANT
+    return cv2.warpPerspective(
+        np.ascontiguousarray(picture), warp, size, flags=nearest, borderMode=border
+    )
 
 
 def _ground(shape: tuple[int, ...], recipe: AugmentRecipe) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -118,10 +119,14 @@ def test_image_and_mask_move_together():
     assert not np.array_equal(moved, mask)
 
 
+def fitted(number: int, mask: np.ndarray, face=(), **changes) -> AugmentRecipe:
+    return fit_recipe(replace(draw_recipe("sample", str(number)), **changes), mask, face)
+
+
 def test_a_person_inside_the_picture_stays_inside():
     image, mask = portrait()
     for number in range(20):
-        recipe = replace(draw_recipe("sample", str(number)), shift_y=-0.3, shift_x=0.2)
+        recipe = fitted(number, mask, shift_y=-0.3, shift_x=0.2)
         _, moved = apply_recipe(image, mask, recipe)
         assert moved.any()
         assert not moved[0].any()
@@ -131,10 +136,75 @@ def test_a_person_inside_the_picture_stays_inside():
 def test_a_person_cut_off_below_stays_cut_off_below():
     image, mask = portrait()
     image, mask = image[:200], mask[:200]
-    changed, moved = apply_recipe(image, mask, AugmentRecipe(scale=0.8, shift_y=-0.05))
+    recipe = fit_recipe(AugmentRecipe(scale=0.8, shift_y=-0.05, background="colour"), mask, [])
+    changed, moved = apply_recipe(image, mask, recipe)
     assert moved[-1].any()
-    assert moved.sum() < mask.sum()
+    assert moved.sum() < 0.8 * mask.sum()
     assert greenness(changed)[moved > 0].mean() < 0
+
+
+CROPS = {  # rows and columns of the portrait: which of its sides cut the person off
+    "below": (slice(0, 200), slice(0, 240)),
+    "left and below": (slice(0, 200), slice(90, 240)),
+    "left and right": (slice(0, 320), slice(80, 160)),
+    "on all sides": (slice(90, 230), slice(80, 160)),
+}
+MOLE = (20, 20, 240)  # a colour that is nowhere else
+
+
+@pytest.mark.parametrize("crop", CROPS.values(), ids=list(CROPS))
+def test_no_part_of_a_person_is_shown_twice_and_no_cut_comes_inside(crop):
+    image, mask = portrait(blend=1.0)
+    image, mask = (np.ascontiguousarray(each[crop]) for each in (image, mask))
+    height, width = mask.shape
+    for row, column in ((height - 9, width // 2), (height // 2, 8), (height // 2, width - 9)):
+        image[row - 3 : row + 3, column - 3 : column + 3] = MOLE
+    cut = [mask[:4].any(), mask[-4:].any(), mask[:, :4].any(), mask[:, -4:].any()]
+    for number in range(30):
+        recipe = fitted(number, mask, blur=0.0, noise=0.0, jpeg_quality=0, light_ev=0.0)
+        changed, moved = apply_recipe(image, mask, recipe)
+        blue = changed[..., 2].astype(int) - changed[..., :2].max(axis=2) > 90
+        blobs = cv2.connectedComponents((blue & (moved > 0)).astype(np.uint8))[0] - 1
+        assert blobs <= 3, recipe
+        still = [moved[0].any(), moved[-1].any(), moved[:, 0].any(), moved[:, -1].any()]
+        assert still == cut, recipe
+        for line, lost in zip((moved[0], moved[-1], moved[:, 0], moved[:, -1]), cut, strict=True):
+            assert not lost or line.mean() > 20, recipe  # the cut lies at the side, not a corner
+
+
+def test_a_background_that_is_kept_uncovers_nothing():
+    y, x = np.mgrid[0:200, 0:160]
+    image = np.stack([x + 60, y, 0 * x], axis=2).astype(np.uint8)  # no place looks like another
+    mask = np.zeros((200, 160), np.uint8)
+    mask[60:140, 50:110] = 255
+    for number in range(30):
+        plain = {"blur": 0.0, "noise": 0.0, "jpeg_quality": 0, "exposure_ev": 0.0}
+        recipe = fitted(number, mask, background="keep", light_ev=0.0, **plain)
+        changed, _ = apply_recipe(image, mask, replace(recipe, temperature_k=6500.0))
+        across = np.diff(changed[..., 0].astype(int), axis=1)
+        down = np.diff(changed[..., 1].astype(int), axis=0)
+        assert across.min() >= 0, recipe  # mirrored, they would fall
+        assert down.min() >= 0, recipe
+        assert (changed[:, -1, 0].astype(int) - changed[:, 0, 0]).min() > 100, recipe
+
+
+def test_a_move_is_recorded_as_it_was_made():
+    image, mask = portrait()
+    image, mask = image[:200, 80:160], mask[:200, 80:160]
+    recipe = fitted(3, mask)
+    assert recipe != draw_recipe("sample", "3")  # two opposite sides cut: it cannot shrink
+    assert recipe.scale >= 1
+    stored = recipe_from_json(recipe_to_json(recipe))
+    first, second = apply_recipe(image, mask, recipe), apply_recipe(image, mask, stored)
+    assert np.array_equal(first[0], second[0])
+
+
+def test_moves_stay_strong_where_nobody_is_cut_off():
+    _, mask = portrait()
+    drawn = [draw_recipe("sample", str(number)) for number in range(100)]
+    kept = [fit_recipe(recipe, mask, []) for recipe in drawn]
+    turned = np.mean([abs(r.rotation_degrees) for r in kept])
+    assert turned > 0.8 * np.mean([abs(r.rotation_degrees) for r in drawn])
 
 
 def test_small_holes_of_a_mask_are_filled_and_gaps_between_limbs_are_not():
