@@ -17,8 +17,8 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     begin("evaluate")
 
-from pipeline.evaluate.measurers import FACE_ENGINES
-from pipeline.evaluate.protocols import PRESETS, protocol_named
+from pipeline.evaluate.evaluation_config import EvaluationConfig
+from pipeline.evaluate.protocols import PROTOCOLS, find_protocol
 from schemas.files import local_path
 
 
@@ -37,11 +37,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--videos", type=local_path, help="folder with ITEM.mp4, or with a videos.json"
     )
     add("--output", type=local_path, required=True, help="folder for result.json and report.html")
-    add("--protocol", nargs="+", default=["contextanyone"], metavar="NAME", help=", ".join(PRESETS))
-    add("--engines", default="embedded", help=f"{', '.join(FACE_ENGINES)} (embedded)")
+    defaults = EvaluationConfig()
+    protocols = f"{', '.join(PROTOCOLS)} ({' '.join(defaults.protocols)})"
+    add("--protocol", nargs="+", default=defaults.protocols, metavar="NAME", help=protocols)
+    engines = "embedded, production, permissive (%(default)s)"
+    add("--engines", default=defaults.engines, metavar="PRESET", help=engines)
     add("--dino", default="", help="folder of a DINO model (CONTEXTANYONE_DINO)")
     add("--clip", default="", help="folder of a CLIP model (CONTEXTANYONE_CLIP)")
-    add("--seed", type=int, default=0, help="of intervals and of who is somebody else (0)")
+    add("--seed", type=int, default=defaults.seed, help="of intervals and other identities (0)")
     add("--steps", type=int, help="sampling steps of --model (as in training)")
     add("--device", default="", help="of --model: cpu, cuda, …")
     add("--encoders", default="", help="where the encoders of --model are on this machine")
@@ -49,23 +52,41 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    protocols = [protocol_named(name) for name in arguments.protocol]
+    config = EvaluationConfig(
+        tuple(arguments.protocol),
+        arguments.engines,
+        arguments.dino,
+        arguments.clip,
+        arguments.seed,
+    )
+    from pipeline.dataset.store import open_store
     from pipeline.evaluate.benchmark import list_videos, read_benchmark
-    from pipeline.evaluate.evaluate_command import evaluate_all, tell
-    from pipeline.evaluate.measurers import load_measurers
+    from pipeline.evaluate.evaluate_command import print_video, run_evaluation
+    from pipeline.evaluate.evaluation_engines import load_evaluation_engines
 
     benchmark = read_benchmark(arguments.benchmark)
-    by = load_measurers(arguments.engines, arguments.dino, arguments.clip)
+    open_store(arguments.output)  # refuses a file before anything is made
+    engines = load_evaluation_engines(config)
     folder, made_by = arguments.videos, {}
     if arguments.model is not None:
         from trainer.sampling.benchmark_videos import GenerationConfig, make_videos
 
         folder = arguments.output / "videos"
-        config = GenerationConfig(arguments.steps, arguments.device, arguments.encoders)
-        made_by = make_videos(arguments.model, arguments.benchmark, benchmark, folder, config, tell)
+        generation = GenerationConfig(arguments.steps, arguments.device, arguments.encoders)
+        made_by = make_videos(
+            arguments.model, arguments.benchmark, benchmark, folder, generation, print_video
+        )
     videos = {} if folder is None else list_videos(folder, benchmark)
-    where = (arguments.benchmark, benchmark, videos)
-    evaluate_all(*where, protocols, by, arguments.output, arguments.seed, made_by)
+    run_evaluation(
+        arguments.benchmark,
+        benchmark,
+        videos,
+        [find_protocol(name) for name in config.protocols],
+        engines,
+        arguments.output,
+        config.seed,
+        made_by,
+    )
     return 0
 
 

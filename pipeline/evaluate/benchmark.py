@@ -1,4 +1,4 @@
-"""Make an evaluation set from a curated dataset: nobody in it was seen in training."""
+"""Build an evaluation set from a curated dataset, of people whom no training sample shows."""
 
 import hashlib
 import json
@@ -33,18 +33,18 @@ _KNOWN = re.compile(rf"\b({_NOUNS})\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ItemsConfig:
-    """Which samples become items.
+    """Which samples become items of an evaluation set.
 
     Attributes:
         name: of the set; it stands in every result.
-        splits: of the dataset; train makes a set for trials only, which the set then says.
-        limit: items at most, 0 for all; drawn by the seed.
+        splits: of the dataset; train is for trials only, and is recorded in the set.
+        limit: items at most, drawn by the seed; 0 takes all.
         per_identity: items of one identity at most.
-        references: pictures of a character at most.
+        references: pictures of one character at most.
         seed: of the draw, and of the videos.
     """
 
-    name: str = "evaluation"
+    name: str = setting("evaluation", least=1)
     splits: tuple[str, ...] = (Split.TEST, Split.VALIDATION)
     limit: int = setting(0, low=0, high=10**7)
     per_identity: int = setting(4, low=1, high=10**6)
@@ -60,82 +60,84 @@ class ItemsConfig:
             )
 
 
-def build_benchmark(dataset: Store, output: Path, choice: ItemsConfig) -> Benchmark:
-    """Write references, clips and, last, benchmark.json. Raises ValueError when nothing is left."""
+def build_benchmark(dataset: Store, output: Path, config: ItemsConfig) -> Benchmark:
+    """Write references, clips and, last, benchmark.json. Raises ValueError without items."""
     manifest, sha256 = require_manifest(dataset)
-    light = [_light(row) for row in read_samples(manifest, dataset)]
-    chosen = choose_samples(light, choice)
+    light = [_without_media(row) for row in read_samples(manifest, dataset)]
+    chosen = choose_samples(light, config)
     if not chosen:
-        there = ", ".join(f"{n} {split}" for split, n in manifest.splits.items())
+        available = ", ".join(f"{n} {split}" for split, n in manifest.splits.items())
         raise ValueError(
-            f"no sample of {', '.join(choice.splits)} can be used; the dataset has {there}. Curate "
-            "more video or with larger pair.splits.test, or take --splits train for a trial of the "
-            "path"
+            f"no sample of {', '.join(config.splits)} can be used; the dataset has {available}. "
+            "Curate more video, or with a larger pair.splits.test; --splits train makes a set for "
+            "trials"
         )
-    store, made = open_store(output), {}
-    wanted = {row["clip_id"] for row in chosen}
+    store, items = open_store(output), {}
+    clip_ids = {row["clip_id"] for row in chosen}
     for row in read_samples(manifest, dataset):
-        if row["clip_id"] in wanted and row["split"] in choice.splits and row["references"]:
-            made[row["sample_id"]] = (row["clip_id"], _item(row, store, choice))
-    items = [_with_others(row["sample_id"], made) for row in chosen]
-    benchmark = Benchmark(choice.name, sha256, sorted(choice.splits), items)
+        if row["clip_id"] in clip_ids and row["split"] in config.splits and row["references"]:
+            items[row["sample_id"]] = (row["clip_id"], _item(row, store, config))
+    with_others = [_with_others(row["sample_id"], items) for row in chosen]
+    benchmark = Benchmark(config.name, sha256, sorted(config.splits), with_others)
     _write_once(benchmark, store)
     return benchmark
 
 
-def _light(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a sample without its media."""
-    kept = {name: row[name] for name in ("sample_id", "clip_id", "video_id", "character_id")}
-    kept |= {"split": row["split"], "references": len(row["references"])}
-    kept["videos"] = sorted({row["video_id"], *(each["video_id"] for each in row["references"])})
-    return kept
+def _without_media(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a sample that the choice depends on."""
+    columns = ("sample_id", "clip_id", "video_id", "character_id", "split")
+    videos = {row["video_id"], *(reference["video_id"] for reference in row["references"])}
+    return {name: row[name] for name in columns} | {
+        "references": len(row["references"]),
+        "videos": sorted(videos),
+    }
 
 
-def choose_samples(light: Sequence[dict[str, Any]], choice: ItemsConfig) -> list[dict[str, Any]]:
-    """Draw samples; identities and videos of training are kept out unless it was asked for."""
+def choose_samples(light: Sequence[dict[str, Any]], config: ItemsConfig) -> list[dict[str, Any]]:
+    """Draw samples; identities and videos of training are excluded unless its split is named."""
     training = [row for row in light if row["split"] == Split.TRAIN]
-    known = {row["character_id"] for row in training}
-    seen = {video for row in training for video in row["videos"]}
-    if Split.TRAIN in choice.splits:
-        known, seen = set(), set()
-    free = [
+    if Split.TRAIN in config.splits:
+        training = []
+    trained_identities = {row["character_id"] for row in training}
+    trained_videos = {video for row in training for video in row["videos"]}
+    held_out = [
         row
         for row in light
-        if row["split"] in choice.splits
+        if row["split"] in config.splits
         and row["references"]
-        and row["character_id"] not in known
-        and seen.isdisjoint(row["videos"])
+        and row["character_id"] not in trained_identities
+        and trained_videos.isdisjoint(row["videos"])
     ]
-    free.sort(key=lambda row: unit_interval("benchmark", choice.seed, row["sample_id"]))
-    kept, of_identity = [], Counter()
-    for row in free:
-        if of_identity[row["character_id"]] < choice.per_identity:
-            of_identity[row["character_id"]] += 1
+    held_out.sort(key=lambda row: unit_interval("benchmark", config.seed, row["sample_id"]))
+    kept, per_identity = [], Counter()
+    for row in held_out:
+        if per_identity[row["character_id"]] < config.per_identity:
+            per_identity[row["character_id"]] += 1
             kept.append(row)
-    return kept[: choice.limit or None]
+    return kept[: config.limit or None]
 
 
 def same_person(caption: str, description: str = "") -> str:
-    """Return the prompt: the caption about "the same" man, woman or person, whom it knows already.
+    """Return the prompt: the caption, with "the same" before the person that it is about.
 
     >>> same_person("A woman in a red coat walks.")
     'The same woman in a red coat walks.'
     """
     if _AMONG.search(caption):
         return _AMONG.sub("one of them the same person", caption, count=1)
-    found = _SOMEBODY.search(caption)
-    if found:
-        the = "The same" if found.start() == 0 else "the same"
-        who = f"{the} {found[1].removeprefix('same ')}{found[2]}"
-        return f"{caption[: found.start()]}{who}{caption[found.end() :]}"
-    named = _KNOWN.search(description)
-    return f"The same {named[1].lower() if named else 'person'}. {caption}".strip()
+    mention = _SOMEBODY.search(caption)
+    if mention:
+        the = "The same" if mention.start() == 0 else "the same"
+        person = f"{the} {mention[1].removeprefix('same ')}{mention[2]}"
+        return f"{caption[: mention.start()]}{person}{caption[mention.end() :]}"
+    noun = _KNOWN.search(description)
+    return f"The same {noun[1].lower() if noun else 'person'}. {caption}".strip()
 
 
-def _item(row: dict[str, Any], store: Store, choice: ItemsConfig) -> Item:
-    usable = [one for one in row["references"] if one["kind"] != PairKind.IN_CLIP_AUGMENTED]
-    pictures = (usable or row["references"])[: choice.references]
-    references = [_write(store, "references", one["image"]["bytes"], ".jpg") for one in pictures]
+def _item(row: dict[str, Any], store: Store, config: ItemsConfig) -> Item:
+    unaugmented = [r for r in row["references"] if r["kind"] != PairKind.IN_CLIP_AUGMENTED]
+    pictures = (unaugmented or row["references"])[: config.references]
+    references = [_write(store, "references", r["image"]["bytes"], ".jpg") for r in pictures]
     return Item(
         item_id=content_id("item", row["sample_id"]),
         prompt=same_person(row["caption"], row["description"]),
@@ -146,16 +148,16 @@ def _item(row: dict[str, Any], store: Store, choice: ItemsConfig) -> Item:
         height=row["height"],
         num_frames=row["num_frames"],
         fps=row["fps"],
-        seed=choice.seed,
+        seed=config.seed,
         shot_size=row.get("shot_size") or "",
         num_people=row.get("num_people") or 0,
     )
 
 
-def _with_others(sample_id: str, made: dict[str, tuple[str, Item]]) -> Item:
-    """Add those who are seen in the same clip, so that a mix-up can be noticed."""
-    clip_id, item = made[sample_id]
-    others = [other.main for name, (clip, other) in sorted(made.items())
+def _with_others(sample_id: str, items: dict[str, tuple[str, Item]]) -> Item:
+    """Add the other characters of the same clip, so that swaps can be measured."""
+    clip_id, item = items[sample_id]
+    others = [other.main for name, (clip, other) in sorted(items.items())
               if clip == clip_id and name != sample_id]  # fmt: skip
     return replace(item, characters=[item.main, *others])
 
@@ -179,7 +181,7 @@ def _write_once(benchmark: Benchmark, store: Store) -> None:
 
 
 def read_benchmark(folder: Path) -> Benchmark:
-    """Read a set and compare every file with its SHA-256. Raises ValueError."""
+    """Read an evaluation set and check every file against its SHA-256. Raises ValueError."""
     path = folder / BENCHMARK
     if not path.is_file():
         raise ValueError(
@@ -211,11 +213,11 @@ def list_videos(folder: Path, benchmark: Benchmark) -> dict[str, Path]:
             listed = read_video_list((folder / VIDEOS).read_bytes())
         except json.JSONDecodeError as error:
             raise ValueError(f"{folder / VIDEOS} is not JSON: {error}") from error
-        strange = sorted({*listed} - {item.item_id for item in benchmark.items})
-        if strange:
+        unknown = sorted({*listed} - {item.item_id for item in benchmark.items})
+        if unknown:
             raise ValueError(
-                f"{folder / VIDEOS} names {len(strange)} items that are not in the evaluation set "
-                f"{benchmark.name!r}, the first {strange[0]!r}: videos of another set?"
+                f"{folder / VIDEOS} names {len(unknown)} items that are not in the evaluation set "
+                f"{benchmark.name!r}, the first {unknown[0]!r}: videos of another set?"
             )
     found = {name: folder / path for name, path in listed.items() if (folder / path).is_file()}
     if not found:

@@ -1,4 +1,4 @@
-"""Intervals by resampling what is independent: identities, or raters; videos of one are not."""
+"""Bootstrap intervals: resample identities or raters, since videos of one are not independent."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class IntervalEstimate:
-    """A mean with its 95 % interval. The interval is None where one group alone was measured."""
+    """A mean with its 95 % interval; the interval is None where only one group was measured."""
 
     mean: float
     low: float | None
     high: float | None
     num: int  # values
-    groups: int  # independent ones
+    groups: int  # that are independent
 
 
 def estimate(
     values: Sequence[float], groups: Sequence[Hashable], seed: int = 0, resamples: int = RESAMPLES
 ) -> IntervalEstimate | None:
-    """Return the mean of the values, its interval by resampling whole groups; None without any."""
-    return crossed([*values], [groups], seed, resamples)
+    """Return the mean and its interval, resampling whole groups; None without values."""
+    return estimate_crossed([*values], [groups], seed, resamples)
 
 
-def crossed(
+def estimate_crossed(
     values: Sequence[float],
     factors: Sequence[Sequence[Hashable]],
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> IntervalEstimate | None:
-    """Return the mean, resampling each of one or two factors by itself.
+    """Return the mean and its interval, resampling one or two factors independently.
 
     Raters and identities are crossed: every rater saw many identities, every identity was seen by
     many raters. A value counts as often as its rater was drawn times as often as its identity was.
@@ -62,5 +62,5 @@ def crossed(
 def _codes(factor: Sequence[Hashable], number: int) -> np.ndarray:
     if len(factor) != number:
         raise ValueError(f"{number} values come with {len(factor)} groups")
-    places: dict[Hashable, int] = {}
-    return np.array([places.setdefault(each, len(places)) for each in factor])
+    codes: dict[Hashable, int] = {}
+    return np.array([codes.setdefault(group, len(codes)) for group in factor])

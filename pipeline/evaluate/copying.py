@@ -1,9 +1,7 @@
-"""Whether a video copies its reference instead of showing the same person anew.
+"""Whether a video copies its reference instead of showing the person anew.
 
-Likeness alone rewards a frozen picture. So it is printed beside these.
+Similarity alone rewards a frozen picture, so it is reported beside these metrics.
 """
-
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -38,14 +36,14 @@ def head_and_shoulders(picture: np.ndarray, face: np.ndarray) -> np.ndarray:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return how much two such crops are one picture: 1 is a copy, in whatever brightness."""
+    """Return the correlation of two such crops: 1 is a copy, at any brightness."""
     return float((first * second).sum())
 
 
 def pose_change(first: np.ndarray, second: np.ndarray) -> float | None:
     """Return how differently two heads are held, from five points of each: 0 is not at all.
 
-    Root mean square of what is left after moving, turning and scaling one onto the other, in
+    Root mean square of the residual after moving, turning and scaling one onto the other, in
     units of the second's spread. None where points are unknown.
     """
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
@@ -56,10 +54,5 @@ def pose_change(first: np.ndarray, second: np.ndarray) -> float | None:
     if spread < 1e-9 or float(np.vdot(one, one).real) < 1e-9:
         return None
     factor = np.vdot(one, other) / np.vdot(one, one).real
-    left = other - factor * one
-    return float(np.sqrt(np.vdot(left, left).real / spread))
-
-
-def most(values: Sequence[float]) -> float | None:
-    """Return the largest: one copied frame is a copy."""
-    return max(values) if values else None
+    residual = other - factor * one
+    return float(np.sqrt(np.vdot(residual, residual).real / spread))

@@ -1,4 +1,4 @@
-"""The whole evaluation on one screen: watch everything once, measure every system on every item."""
+"""The whole evaluation on one screen: extract features once, measure every system on every item."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluate.measure import Case, Measures, frame_cosines, measure, reference_face
-from pipeline.evaluate.measurers import Measurers
+from pipeline.evaluate.evaluation_engines import EvaluationEngines
+from pipeline.evaluate.features import (
+    FrameFeatures,
+    VideoFeatures,
+    extract_picture,
+    extract_video,
+    still_video,
+)
 from pipeline.evaluate.protocols import Protocol
 from pipeline.evaluate.systems import (
     GROUND_TRUTH,
@@ -15,10 +21,16 @@ from pipeline.evaluate.systems import (
     OTHER,
     SHUFFLED,
     STILL,
-    somebody_else,
+    choose_other_identities,
     why_left_out,
 )
-from pipeline.evaluate.watch import SeenFrame, SeenVideo, still_video, watch_picture, watch_video
+from pipeline.evaluate.video_metrics import (
+    Measures,
+    Target,
+    frame_cosines,
+    measure_video,
+    reference_face,
+)
 from pipeline.execution.progress import Progress
 from pipeline.media.images import decode_image
 from schemas.benchmark import Benchmark, Item
@@ -33,8 +45,8 @@ class MeasuredVideo:
     identity: str
     num_frames: int
     measures: Measures
-    cosines: list[float | None]  # of the frames that the protocol looks at
-    strata: dict[str, str]  # what kind of clip it is, by the kind's name
+    cosines: list[float | None]  # of the frames that the protocol samples
+    strata: dict[str, str]  # kind -> group, such as shot_size -> wide
 
 
 @dataclass(frozen=True)
@@ -43,34 +55,34 @@ class ShownItem:
 
     item: Item
     reference: np.ndarray = field(repr=False)
-    videos: dict[str, SeenVideo] = field(repr=False)  # by system
+    videos: dict[str, VideoFeatures] = field(repr=False)  # by system
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was measured by one protocol."""
+    """Everything that was measured by one protocol."""
 
     protocol: Protocol
     rows: list[MeasuredVideo]
     shown: list[ShownItem]
-    left_out: dict[str, str]  # system or item -> why
+    left_out: dict[str, str]  # system or item -> reason
 
 
 @dataclass(frozen=True)
-class _Watched:
-    """An item as one protocol sees it."""
+class _ItemFeatures:
+    """The features of an item's pictures and videos, as one protocol samples them."""
 
     item: Item
     picture: np.ndarray
-    references: tuple[SeenFrame, ...]  # of each character, the first with a face
-    truth: SeenVideo
-    made: SeenVideo | None
+    references: tuple[FrameFeatures, ...]  # of each character, the first with a face
+    truth: VideoFeatures
+    generated: VideoFeatures | None
     text: np.ndarray | None
 
-    def case(self) -> Case:
-        return Case(self.references[0], self.references[1:], self.truth, self.text)
+    def target(self) -> Target:
+        return Target(self.references[0], self.references[1:], self.truth, self.text)
 
-    def still(self) -> SeenVideo:
+    def still(self) -> VideoFeatures:
         return still_video(self.picture, self.references[0], self.truth)
 
 
@@ -79,109 +91,119 @@ def evaluate(
     benchmark: Benchmark,
     videos: Mapping[str, Path],
     protocols: Sequence[Protocol],
-    by: Measurers,
+    engines: EvaluationEngines,
     seed: int = 0,
 ) -> list[Evaluation]:
-    """Measure the videos (by item id; none for the controls alone) and the controls.
+    """Measure videos, given by item id, and the controls; without videos the controls alone.
 
-    Every file is looked at once, whatever the number of protocols.
+    Every file is decoded once, whatever the number of protocols.
     """
-    watched: list[list[_Watched]] = []
+    extracted: list[list[_ItemFeatures]] = []  # by item, then by protocol
     with Progress("evaluate", len(benchmark.items), unit="items") as progress:
         for item in benchmark.items:
-            watched.append(_watch(folder, item, videos.get(item.item_id), protocols, by))
+            generated = videos.get(item.item_id)
+            extracted.append(_extract_item(folder, item, generated, protocols, engines))
             progress.advance(1)
-    other = somebody_else(benchmark.items, seed)
+    others = choose_other_identities(benchmark.items, seed)
+    by_protocol = zip(*extracted, strict=True)
     return [
-        _measure({one[place].item.item_id: one[place] for one in watched}, other, protocol, videos)
-        for place, protocol in enumerate(protocols)
+        _measure_items({one.item.item_id: one for one in items}, others, protocol, videos)
+        for protocol, items in zip(protocols, by_protocol, strict=True)
     ]
 
 
-def _measure(
-    watched: Mapping[str, _Watched],
-    other: Mapping[str, Item],
+def _measure_items(
+    items: Mapping[str, _ItemFeatures],
+    others: Mapping[str, Item],
     protocol: Protocol,
     videos: Mapping[str, Path],
 ) -> Evaluation:
     """Measure every system on every item by one protocol."""
-    left_out = why_left_out([one.item for one in watched.values()], other, bool(videos))
+    left_out = why_left_out([features.item for features in items.values()], others, bool(videos))
     rows, shown = [], []
-    for item_id, one in watched.items():
-        if reference_face(one.references[0]) is None:
+    for item_id, features in items.items():
+        if reference_face(features.references[0]) is None:
             left_out[item_id] = "no face is found in its references: nothing of faces is measured"
-        if videos and one.made is None:
+        if videos and features.generated is None:
             left_out[item_id] = "no video of it was made"
-        systems = {GROUND_TRUTH: (one.truth, one.case()), STILL: (one.still(), one.case())}
-        if one.made is not None:
-            systems[MODEL] = (one.made, one.case())
-        if item_id in other:
-            stranger = watched[other[item_id].item_id]
-            systems[OTHER] = (stranger.truth, one.case())
-            if one.made is not None:
-                systems[SHUFFLED] = (one.made, stranger.case())
-        rows += [_row(name, one.item, video, case, protocol)
-                 for name, (video, case) in systems.items()]  # fmt: skip
-        shown.append(
-            ShownItem(one.item, one.picture, {k: video for k, (video, _) in systems.items()})
-        )
+        target = features.target()
+        systems = {GROUND_TRUTH: (features.truth, target), STILL: (features.still(), target)}
+        if features.generated is not None:
+            systems[MODEL] = (features.generated, target)
+        if item_id in others:
+            other = items[others[item_id].item_id]
+            systems[OTHER] = (other.truth, target)
+            if features.generated is not None:
+                systems[SHUFFLED] = (features.generated, other.target())
+        rows += [_row(name, features.item, video, against, protocol)
+                 for name, (video, against) in systems.items()]  # fmt: skip
+        videos_shown = {name: video for name, (video, _) in systems.items()}
+        shown.append(ShownItem(features.item, features.picture, videos_shown))
     return Evaluation(protocol, rows, shown, left_out)
 
 
 def _row(
-    system: str, item: Item, video: SeenVideo, case: Case, protocol: Protocol
+    system: str, item: Item, video: VideoFeatures, target: Target, protocol: Protocol
 ) -> MeasuredVideo:
     return MeasuredVideo(
         system,
         item.item_id,
         item.main.identity,
         len(video.frames),
-        measure(video, case, protocol),
-        frame_cosines(video, case, protocol),
+        measure_video(video, target, protocol),
+        frame_cosines(video, target, protocol),
         strata_of(item),
     )
 
 
 def strata_of(item: Item) -> dict[str, str]:
-    """Return the groups of items that are averaged apart; unknown ones are left out."""
+    """Return kind -> group of an item, for averages apart; unknown groups are left out."""
     people = {0: "", 1: "one person", 2: "two people"}.get(item.num_people, "three or more people")
-    named = {"shot_size": item.shot_size, "people": people}
-    return {name: group for name, group in named.items() if group}
+    groups = {"shot_size": item.shot_size, "people": people}
+    return {kind: group for kind, group in groups.items() if group}
 
 
-def _watch(
-    folder: Path, item: Item, made: Path | None, protocols: Sequence[Protocol], by: Measurers
-) -> list[_Watched]:
+def _extract_item(
+    folder: Path,
+    item: Item,
+    generated: Path | None,
+    protocols: Sequence[Protocol],
+    engines: EvaluationEngines,
+) -> list[_ItemFeatures]:
+    """Return the features of an item for each protocol."""
     references = [
-        _reference(folder, [one.path for one in character.references], protocols, by)
+        _extract_reference(folder, [file.path for file in character.references], protocols, engines)
         for character in item.characters
     ]
-    truth = watch_video(str(folder / item.clip.path), protocols, by)
-    videos = watch_video(str(made), protocols, by) if made else [None] * len(protocols)
-    text = None if by.clip is None else by.clip.embed_texts([item.prompt])[0]
+    truth = extract_video(str(folder / item.clip.path), protocols, engines)
+    videos: Sequence[VideoFeatures | None] = [None] * len(protocols)
+    if generated is not None:
+        videos = extract_video(str(generated), protocols, engines)
+    text = None if engines.clip is None else engines.clip.embed_texts([item.prompt])[0]
+    picture, _ = references[0]
     return [
-        _Watched(
+        _ItemFeatures(
             item,
-            references[0][0],
-            tuple(seen[place] for _, seen in references),
-            truth[place],
-            videos[place],
+            picture,
+            tuple(frames[index] for _, frames in references),
+            truth[index],
+            videos[index],
             text,
         )
-        for place in range(len(protocols))
+        for index in range(len(protocols))
     ]
 
 
-def _reference(
-    folder: Path, paths: Sequence[str], protocols: Sequence[Protocol], by: Measurers
-) -> tuple[np.ndarray, list[SeenFrame]]:
-    """Return the first reference in which a face is known, else the first."""
+def _extract_reference(
+    folder: Path, paths: Sequence[str], protocols: Sequence[Protocol], engines: EvaluationEngines
+) -> tuple[np.ndarray, list[FrameFeatures]]:
+    """Return the first reference with a face that the recogniser accepts, else the first."""
     first = None
     for path in paths:
         picture = decode_image((folder / path).read_bytes())
-        seen = watch_picture(picture, protocols, by)
-        first = first or (picture, seen)
-        if any(reference_face(one) is not None for one in seen):
-            return picture, seen
+        frames = extract_picture(picture, protocols, engines)
+        first = first or (picture, frames)
+        if any(reference_face(frame) is not None for frame in frames):
+            return picture, frames
     assert first is not None, "an item has references"
     return first

@@ -1,4 +1,4 @@
-"""What a person gets of an evaluation: a table, result.json and report.html."""
+"""Run an evaluation and report it: a table, result.json and report.html."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.store import open_store
-from pipeline.evaluate.evaluate import Evaluation, evaluate
-from pipeline.evaluate.measurers import Measurers
+from pipeline.evaluate.evaluate import evaluate
+from pipeline.evaluate.evaluation_engines import EvaluationEngines
 from pipeline.evaluate.protocols import Protocol
 from pipeline.evaluate.report import report
-from pipeline.evaluate.result import result_of, to_json
+from pipeline.evaluate.result import build_result, to_json
 from schemas.benchmark import Benchmark
 
 RESULT, REPORT = "result.json", "report.html"
@@ -20,60 +20,62 @@ HEADLINE = (
 )  # fmt: skip
 
 
-def evaluate_all(
+def run_evaluation(
     folder: Path,
     benchmark: Benchmark,
     videos: Mapping[str, Path],
     protocols: Sequence[Protocol],
-    by: Measurers,
+    engines: EvaluationEngines,
     output: Path,
     seed: int = 0,
     made_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure by every protocol, write both files, print the table; return the result."""
+    """Measure by every protocol, write both files, print the tables; return the result."""
     store = open_store(output)  # refuses a file before anything is measured
-    evaluations = evaluate(folder, benchmark, videos, protocols, by, seed)
-    result = result_of(evaluations, benchmark, by, seed, made_by or {})
+    evaluations = evaluate(folder, benchmark, videos, protocols, engines, seed)
+    result = build_result(evaluations, benchmark, engines, seed, made_by or {})
     store.write(RESULT, to_json(result))
     store.write(REPORT, report(result, evaluations).encode())
-    for evaluation, told in zip(evaluations, result["protocols"], strict=True):
-        print_table(evaluation, told)
+    for protocol_result in result["protocols"]:
+        _print_table(protocol_result)
     print(f"{output / RESULT}\n{output / REPORT}")
     return result
 
 
-def tell(item_id: str, fresh: bool) -> None:
-    """Say what became of an item's video."""
+def print_video(item_id: str, fresh: bool) -> None:
+    """Print whether an item's video was made now or kept from before."""
     print(f"{item_id}: {'made' if fresh else 'kept'}", file=sys.stderr, flush=True)
 
 
-def print_table(evaluation: Evaluation, told: dict[str, Any]) -> None:
-    """Print the main numbers of every system, with their intervals."""
+def _print_table(protocol_result: dict[str, Any]) -> None:
+    """Print the main metrics of every system, with their intervals."""
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{evaluation.protocol.name}: mean and 95 % interval over identities"
+    title = f"{protocol_result['protocol']['name']}: mean and 95 % interval over identities"
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
-    systems = told["systems"]
+    systems = protocol_result["systems"]
     for system in systems:
         table.add_column(f"{system['system']} ({system['num_videos']})", justify="right")
     for metric in HEADLINE:
         if any(metric in system["metrics"] for system in systems):
-            table.add_row(metric, *(number(system["metrics"].get(metric)) for system in systems))
+            table.add_row(
+                metric, *(_format_mean(system["metrics"].get(metric)) for system in systems)
+            )
     Console(width=None if sys.stdout.isatty() else 150).print(table)
-    for line in told["departures"]:
+    for line in protocol_result["departures"]:
         print(f"not the protocol itself: {line}")
-    for name, why in told["left_out"].items():
+    for name, why in protocol_result["left_out"].items():
         print(f"left out: {name}: {why}")
-    missing = ", ".join(sorted(told["not_computed"]))
+    missing = ", ".join(sorted(protocol_result["not_computed"]))
     print(f"not computed (reasons in {RESULT}): {missing or 'none'}")
 
 
-def number(found: dict[str, Any] | None) -> str:
+def _format_mean(estimate: dict[str, Any] | None) -> str:
     """Return a mean with its interval."""
-    if found is None:
+    if estimate is None:
         return "–"
-    if found["low"] is None:
-        return f"{found['mean']:.3f}"
-    return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    if estimate["low"] is None:
+        return f"{estimate['mean']:.3f}"
+    return f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

@@ -1,29 +1,37 @@
-"""Protocols: a number means something only with the rules by which it was made.
+"""Evaluation protocols: a score means something only with the rules by which it was computed.
 
-The same videos score .515, .519, .550 or .876 depending on who measures. So every preset pins which
-frames are looked at, who finds and recognises faces, which face counts, what happens to negative
-cosines and to frames without a face. A run that uses other engines says so in its result.
+The same videos score .515, .519, .550 or .876 depending on the rules. So every protocol pins which
+frames are measured, which engines detect and recognise faces, which face of a frame counts, and
+what negative cosines and frames without a face count as. A run with other engines says so in its
+result.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from pipeline.engines.interfaces import EngineInfo
+from schemas.settings import check_settings, meant, setting
 
 
 @dataclass(frozen=True)
-class Frames:
-    """Which frames of a video are looked at.
+class FrameSampling:
+    """Which frames of a video are measured.
 
     Attributes:
-        kind: uniform: `number` from first to last, rounded down, repeated where a video is shorter;
-            every: each `number`-th from the first on; all.
+        kind: uniform (from first to last, rounded down, repeated where a video is shorter), or all.
+        number: of frames in a uniform sample.
     """
 
-    kind: str
-    number: int = 0
+    kind: Literal["uniform", "all"]
+    number: int = setting(0, low=0, high=10**6)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "protocol.frames")
+        if self.kind == "uniform" and not self.number:
+            raise ValueError("protocol.frames.number must be at least 1 in a uniform sample, got 0")
 
     def indices(self, num_frames: int) -> list[int]:
         """Return the frames, ascending; a uniform sample of a short video repeats some."""
@@ -31,7 +39,7 @@ class Frames:
             raise ValueError("a video without frames cannot be measured")
         if self.kind == "uniform":
             return np.linspace(0, num_frames - 1, self.number).astype(int).tolist()
-        return list(range(0, num_frames, self.number if self.kind == "every" else 1))
+        return list(range(num_frames))
 
 
 @dataclass(frozen=True)
@@ -41,67 +49,76 @@ class Protocol:
     Attributes:
         value: what `protocol_value` is: face (mean cosine to the reference) or self (DINO, each
             frame to the one before and to the first).
-        detectors, recognisers: ids of the engines that the rules name; () where it is none of ours.
+        detectors, recognisers: ids of the engines that the rules name; () where none is ours.
         face: which face of a frame counts: largest, or best (nearest to the reference).
-        padded_retry: a frame without a face is searched once more inside a grey border of 25 %.
+        padded_retry: whether a frame without a face is searched again inside a grey border of 25 %.
         clamped: cosines below 0 count as 0.
-        missing: what a frame without a face is: skipped, or zero.
-        low, high: of the range that the rules map to 0 to 1.
-        also: further metrics of the rules, by the model that each needs.
+        missing: what a frame without a face counts as: skipped, or zero.
+        low, high: the range that the rules map to 0 to 1.
+        also: further metrics of the rules -> the model that each needs.
     """
 
     name: str
     source: str
-    frames: Frames
-    value: str
+    frames: FrameSampling
+    value: Literal["face", "self"]
     detector: str
     recogniser: str
     detectors: tuple[str, ...] = ()
     recognisers: tuple[str, ...] = ()
-    face: str = "largest"
+    face: Literal["largest", "best"] = "largest"
     padded_retry: bool = False
     clamped: bool = False
-    missing: str = "skipped"
-    low: float = 0.0
-    high: float = 1.0
+    missing: Literal["skipped", "zero"] = "skipped"
+    low: float = setting(0.0, low=-1, high=1)
+    high: float = setting(1.0, low=-1, high=1)
     also: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_settings(self, "protocol")
+        if self.low >= self.high:
+            raise ValueError(
+                f"protocol.low must be below protocol.high, got {self.low}, {self.high}"
+            )
+
     def departures(self, engines: Sequence[EngineInfo]) -> list[str]:
-        """Return in what a run with these engines is not this protocol."""
-        found = {info.task: info.id for info in engines}
-        told = []
+        """Return how a run with these engines departs from this protocol."""
+        used_by_task = {info.task: info.id for info in engines}
+        departures = []
         if self.value == "face":
-            for task, wanted, ids in (
+            for task, named, ids in (
                 ("face_detection", self.detector, self.detectors),
                 ("recognition", self.recogniser, self.recognisers),
             ):
-                used = found.get(task, "none")
+                used = used_by_task.get(task, "none")
                 if used not in ids:
-                    told.append(f"{task}: the protocol has {wanted}, this run {used}")
-        if self.detectors and found.get("face_detection") in self.detectors:
-            told.append("face_detection: searched at up to 640 px and at 128 px, not at one size")
-        return told
+                    departures.append(f"{task}: the protocol has {named}, this run {used}")
+        if self.detectors and used_by_task.get("face_detection") in self.detectors:
+            departures.append(
+                "face_detection: searched at up to 640 px and at 128 px, not at one size"
+            )
+        return departures
 
-    def number(self, cosines: Sequence[float | None]) -> float | None:
+    def score(self, cosines: Sequence[float | None]) -> float | None:
         """Return the protocol's value from one cosine a frame, None where there is no face."""
-        seen = [max(0.0, c) if self.clamped else c for c in cosines if c is not None]
+        counted = [max(0.0, c) if self.clamped else c for c in cosines if c is not None]
         if self.missing == "zero":
-            return float(np.sum(seen) / len(cosines)) if cosines else None
-        if not seen:
+            return float(np.sum(counted) / len(cosines)) if cosines else None
+        if not counted:
             return 0.0 if self.clamped else None
-        return float(np.mean(seen))
+        return float(np.mean(counted))
 
 
 _BUFFALO = ("insightface-det_10g/1", "arcface-w600k_r50/1")
 _CURRICULAR = "CurricularFace IR-101 (glint360k), published as a pickle only"
 
-PRESETS = {
+PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
             name="contextanyone",
             source="ours: the paper names ArcFace and DINO similarity, and no frames or weights",
-            frames=Frames("uniform", 32),
+            frames=FrameSampling("uniform", 32),
             value="face",
             detector="SCRFD-10G (det_10g)",
             recogniser="ArcFace R50 (w600k_r50)",
@@ -112,7 +129,7 @@ PRESETS = {
         Protocol(
             name="opens2v-v1",
             source="OpenS2V-Eval 1.0, FaceSim-Arc",
-            frames=Frames("uniform", 32),
+            frames=FrameSampling("uniform", 32),
             value="face",
             detector="SCRFD-10G at det size 320",
             recogniser="ArcFace R50 (w600k_r50)",
@@ -131,7 +148,7 @@ PRESETS = {
         Protocol(
             name="vbench-subject",
             source="VBench subject_consistency: a video's likeness to itself, not to a reference",
-            frames=Frames("all"),
+            frames=FrameSampling("all"),
             value="self",
             detector="none",
             recogniser="DINO ViT-B/16 at 224",
@@ -141,7 +158,7 @@ PRESETS = {
         Protocol(
             name="msrvtt-p",
             source="MSRVTT-Personalization, Face-S",
-            frames=Frames("all"),
+            frames=FrameSampling("all"),
             value="face",
             detector="YOLOv9-face at confidence 0.2",
             recogniser="ArcFace R100",
@@ -156,7 +173,7 @@ PRESETS = {
         Protocol(
             name="consisid",
             source="ConsisID, FaceSim-Arc",
-            frames=Frames("uniform", 16),
+            frames=FrameSampling("uniform", 16),
             value="face",
             detector="SCRFD-10G at det size 320",
             recogniser="ArcFace R100 (antelopev2)",
@@ -173,8 +190,11 @@ PRESETS = {
 }
 
 
-def protocol_named(name: str) -> Protocol:
-    """Return a preset, or raise ValueError that names those there are."""
-    if name not in PRESETS:
-        raise ValueError(f"--protocol must be one of {', '.join(PRESETS)}, got {name!r}")
-    return PRESETS[name]
+def find_protocol(name: str) -> Protocol:
+    """Return a protocol. Raises ValueError for a name that is unknown."""
+    if name not in PROTOCOLS:
+        raise ValueError(
+            f"--protocol must be one of {', '.join(PROTOCOLS)}, got {name!r}"
+            f"{meant(name, PROTOCOLS)}"
+        )
+    return PROTOCOLS[name]

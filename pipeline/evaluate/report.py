@@ -34,52 +34,57 @@ svg .dot { fill: var(--accent); } svg .line { fill: none; stroke: var(--accent);
 
 def report(result: dict[str, Any], evaluations: Sequence[Evaluation]) -> str:
     """Return the page."""
-    set_ = result["benchmark"]
-    identities = f"{set_['identities']} identit{'y' if set_['identities'] == 1 else 'ies'}"
+    benchmark = result["benchmark"]
+    identities = (
+        f"{benchmark['identities']} identit{'y' if benchmark['identities'] == 1 else 'ies'}"
+    )
     head = (
-        f"<h1>Evaluation: {escape(set_['name'])}</h1>"
-        f"<p class=soft>{set_['items']} items of {identities} · prompts "
-        f"{set_['prompts_sha256'][:12]} · {escape(result['intervals'])} · seed {result['seed']}</p>"
+        f"<h1>Evaluation: {escape(benchmark['name'])}</h1>"
+        f"<p class=soft>{benchmark['items']} items of {identities} · prompts "
+        f"{benchmark['prompts_sha256'][:12]} · {escape(result['intervals'])} · "
+        f"seed {result['seed']}</p>"
         f"<p class=soft>measured by {escape(', '.join(e['id'] for e in result['engines']))}</p>"
     )
     parts = [
-        _section(evaluation, told, result["metrics"])
-        for evaluation, told in zip(evaluations, result["protocols"], strict=True)
+        _section(evaluation, protocol_result, result["metrics"])
+        for evaluation, protocol_result in zip(evaluations, result["protocols"], strict=True)
     ]
     items = _items(evaluations[0]) if evaluations else ""
-    return page(f"Evaluation: {set_['name']}", head + "".join(parts) + items, _STYLE)
+    return page(f"Evaluation: {benchmark['name']}", head + "".join(parts) + items, _STYLE)
 
 
-def _section(evaluation: Evaluation, told: dict[str, Any], metrics: dict[str, str]) -> str:
+def _section(
+    evaluation: Evaluation, protocol_result: dict[str, Any], metrics: dict[str, str]
+) -> str:
     protocol = evaluation.protocol
-    notes = [f"not the protocol itself: {line}" for line in told["departures"]]
-    notes += [f"left out: {name}: {why}" for name, why in told["left_out"].items()]
+    notes = [f"not the protocol itself: {line}" for line in protocol_result["departures"]]
+    notes += [f"left out: {name}: {why}" for name, why in protocol_result["left_out"].items()]
     noted = "".join(f"<li>{escape(note)}</li>" for note in notes)
     missing = "".join(
         f"<li><code>{escape(name)}</code> {escape(why)}</li>"
-        for name, why in sorted(told["not_computed"].items())
+        for name, why in sorted(protocol_result["not_computed"].items())
     )
     return (
         f"<h2>{escape(protocol.name)}</h2><p class=soft>{escape(protocol.source)}</p>"
         f"{f'<ul class=notes>{noted}</ul>' if noted else ''}"
-        f"{_intervals(told['systems'])}{_table(told['systems'], metrics)}"
-        f"{_strata(told['strata'])}"
-        f"<details><summary>Not computed ({len(told['not_computed'])})</summary>"
+        f"{_intervals(protocol_result['systems'])}{_table(protocol_result['systems'], metrics)}"
+        f"{_strata(protocol_result['strata'])}"
+        f"<details><summary>Not computed ({len(protocol_result['not_computed'])})</summary>"
         f"<ul>{missing}</ul></details>"
     )
 
 
 def _table(systems: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
     names = "".join(
-        f"<th>{escape(each['system'].replace('_', ' '))}"
-        f"<small>{each['num_videos']} videos, {each['num_frames']} frames</small></th>"
-        for each in systems
+        f"<th>{escape(system['system'].replace('_', ' '))}"
+        f"<small>{system['num_videos']} videos, {system['num_frames']} frames</small></th>"
+        for system in systems
     )
     rows = []
     for metric, meaning in metrics.items():
-        if any(metric in each["metrics"] for each in systems):
+        if any(metric in system["metrics"] for system in systems):
             cells = "".join(
-                _cell(each["metrics"].get(metric), each["num_videos"]) for each in systems
+                _cell(system["metrics"].get(metric), system["num_videos"]) for system in systems
             )
             name = f"<code>{escape(metric)}</code><small>{escape(meaning)}</small>"
             rows.append(f"<tr><td>{name}</td>{cells}</tr>")
@@ -91,15 +96,15 @@ def _strata(strata: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     rows = []
     for kind, groups in strata.items():
         for group, systems in groups.items():
-            by_name = {each["system"]: each for each in systems}
+            by_name = {system["system"]: system for system in systems}
             cells = "".join(
                 _cell(by_name[name]["metrics"].get(_MAIN), by_name[name]["num_videos"])
                 if name in by_name
                 else "<td class=number>–</td>"
                 for name in SYSTEMS
             )
-            named = f"{escape(kind.replace('_', ' '))}: {escape(group)}"
-            rows.append(f"<tr><td>{named}</td>{cells}</tr>")
+            label = f"{escape(kind.replace('_', ' '))}: {escape(group)}"
+            rows.append(f"<tr><td>{label}</td>{cells}</tr>")
     if not rows:
         return ""
     names = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in SYSTEMS)
@@ -118,8 +123,8 @@ def _cell(found: dict[str, Any] | None, num_videos: int) -> str:
 
 def _intervals(systems: Sequence[dict[str, Any]]) -> str:
     """Draw the main measure of every system on one axis."""
-    drawn = [(each["system"], each["metrics"][_MAIN]) for each in systems
-             if _MAIN in each["metrics"]]  # fmt: skip
+    drawn = [(system["system"], system["metrics"][_MAIN]) for system in systems
+             if _MAIN in system["metrics"]]  # fmt: skip
     if not drawn:
         return ""
     left, width, row = 170, 520, 30
@@ -134,8 +139,8 @@ def _intervals(systems: Sequence[dict[str, Any]]) -> str:
         f"<text class=soft x={x(v)} y={height - 10} text-anchor=middle>{v:g}</text>"
         for v in (0, 0.25, 0.5, 0.75, 1)
     ]
-    for place, (name, found) in enumerate(drawn):
-        y = 20 + row * place
+    for index, (name, found) in enumerate(drawn):
+        y = 20 + row * index
         parts.append(f"<text x=0 y={y + 4}>{escape(name.replace('_', ' '))}</text>")
         if found["low"] is not None:
             ends = f"x1={x(found['low'])} x2={x(found['high'])}"
@@ -150,7 +155,7 @@ def _intervals(systems: Sequence[dict[str, Any]]) -> str:
 def _items(evaluation: Evaluation) -> str:
     shown = evaluation.shown[:MAX_ITEMS]
     cosines = {(row.system, row.item_id): row.cosines for row in evaluation.rows}
-    drawn = "".join(_item(each, cosines) for each in shown)
+    drawn = "".join(_item(item, cosines) for item in shown)
     rest = len(evaluation.shown) - len(shown)
     more = f"<p class=soft>… and {rest} more</p>" if rest else ""
     line = "beside each strip: cosine to the reference, frame by frame (0 to 1; gaps: no face)"
@@ -162,7 +167,7 @@ def _item(shown: ShownItem, cosines: dict[tuple[str, str], list[float | None]]) 
     strips = []
     for system in SYSTEMS:
         if system in shown.videos:
-            frames = "".join(_picture(one) for one in shown.videos[system].strip)
+            frames = "".join(_picture(frame) for frame in shown.videos[system].strip)
             name = escape(system.replace("_", " "))
             curve = _curve(cosines[system, item.item_id])
             strips.append(
@@ -189,11 +194,11 @@ def _picture(picture: np.ndarray) -> str:
 
 def _curve(cosines: Sequence[float | None]) -> str:
     width, height, parts, pen = 90, 40, [], "M"
-    for place, value in enumerate(cosines):
+    for index, value in enumerate(cosines):
         if value is None:
             pen = "M"
             continue
-        x = place * width / max(1, len(cosines) - 1)
+        x = index * width / max(1, len(cosines) - 1)
         parts.append(f"{pen}{x:.1f},{height * (1 - min(max(value, 0.0), 1.0)):.1f}")
         pen = "L"
     path = f'<path class=line d="{" ".join(parts)}" />'

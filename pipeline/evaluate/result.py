@@ -1,4 +1,4 @@
-"""The result of an evaluation as data: every number with its protocol, engines and interval."""
+"""The result of an evaluation as data: every metric with its protocol, engines and interval."""
 
 import importlib.metadata
 import json
@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.evaluate.bootstrap import RESAMPLES, IntervalEstimate, estimate
 from pipeline.evaluate.evaluate import Evaluation, MeasuredVideo
-from pipeline.evaluate.measure import METRICS
-from pipeline.evaluate.measurers import Measurers
+from pipeline.evaluate.evaluation_engines import EvaluationEngines
+from pipeline.evaluate.features import VideoFeatures
 from pipeline.evaluate.systems import SYSTEMS
+from pipeline.evaluate.video_metrics import METRICS
 from schemas.benchmark import Benchmark
 
 RESULT_VERSION = 1
@@ -33,12 +34,12 @@ def summarise_systems(rows: Sequence[MeasuredVideo], seed: int) -> list[Summary]
     """Average every metric of every system; intervals resample identities."""
     summaries = []
     for system in SYSTEMS:
-        own = [row for row in rows if row.system == system]
-        if not own:
+        system_rows = [row for row in rows if row.system == system]
+        if not system_rows:
             continue
         metrics = {}
         for metric in METRICS:
-            known = [(row.measures[metric], row.identity) for row in own]
+            known = [(row.measures[metric], row.identity) for row in system_rows]
             values = [(value, identity) for value, identity in known if value is not None]
             found = estimate([v for v, _ in values], [i for _, i in values], seed)
             if found is not None:
@@ -46,9 +47,9 @@ def summarise_systems(rows: Sequence[MeasuredVideo], seed: int) -> list[Summary]
         summaries.append(
             Summary(
                 system,
-                len(own),
-                len({row.identity for row in own}),
-                sum(row.num_frames for row in own),
+                len(system_rows),
+                len({row.identity for row in system_rows}),
+                sum(row.num_frames for row in system_rows),
                 metrics,
             )
         )
@@ -70,14 +71,14 @@ def summarise_strata(
     return found
 
 
-def result_of(
+def build_result(
     evaluations: Sequence[Evaluation],
     benchmark: Benchmark,
-    by: Measurers,
+    engines: EvaluationEngines,
     seed: int,
     made_by: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return everything that is needed to compare this run with another."""
+    """Return all that is needed to compare this run with another."""
     return {
         "result_version": RESULT_VERSION,
         "benchmark": {
@@ -88,51 +89,61 @@ def result_of(
             "manifest_sha256": benchmark.manifest_sha256,
         },
         "made_by": made_by,
-        "engines": [asdict(info) for info in by.infos],
+        "engines": [asdict(info) for info in engines.infos],
         "libraries": _versions(),
         "seed": seed,
         "intervals": f"95 %, {RESAMPLES} resamples of identities",
         "metrics": METRICS,
-        "protocols": [_protocol(each, by, seed) for each in evaluations],
+        "protocols": [_protocol(evaluation, engines, seed) for evaluation in evaluations],
     }
 
 
-def _protocol(evaluation: Evaluation, by: Measurers, seed: int) -> dict[str, Any]:
+def _protocol(evaluation: Evaluation, engines: EvaluationEngines, seed: int) -> dict[str, Any]:
     protocol = evaluation.protocol
     summaries = summarise_systems(evaluation.rows, seed)
-    computed = {metric for each in summaries for metric in each.metrics}
+    computed = {metric for summary in summaries for metric in summary.metrics}
     return {
         "protocol": asdict(protocol),
-        "departures": protocol.departures(by.infos),
-        "systems": [_rounded(asdict(each)) for each in summaries],
+        "departures": protocol.departures(engines.infos),
+        "systems": [_rounded(asdict(summary)) for summary in summaries],
         "strata": {
-            kind: {group: [_rounded(asdict(each)) for each in own] for group, own in groups.items()}
+            kind: {
+                group: [_rounded(asdict(summary)) for summary in summaries]
+                for group, summaries in groups.items()
+            }
             for kind, groups in summarise_strata(evaluation.rows, seed).items()
         },
         "left_out": evaluation.left_out,
-        "not_computed": not_computed(evaluation, by, computed),
-        "sizes": sorted({_size(video) for one in evaluation.shown for video in one.videos.items()}),
+        "not_computed": not_computed(evaluation, engines, computed),
+        "sizes": sorted(
+            {_size(name, video) for item in evaluation.shown for name, video in item.videos.items()}
+        ),
         "videos": [_rounded(asdict(row)) for row in evaluation.rows],
     }
 
 
-def _size(of: tuple[str, Any]) -> str:
-    system, video = of
+def _size(system: str, video: VideoFeatures) -> str:
     return f"{system}: {video.width}x{video.height}, {video.num_frames} frames, {video.fps:g}/s"
 
 
-def not_computed(evaluation: Evaluation, by: Measurers, computed: set[str]) -> dict[str, str]:
-    """Return every metric that has no number, of ours and of the protocol, and why."""
-    told = {}
+def not_computed(
+    evaluation: Evaluation, engines: EvaluationEngines, computed: set[str]
+) -> dict[str, str]:
+    """Return metric -> why it has no value, of our metrics and the protocol's."""
+    reasons = {}
     for metric in METRICS:
         if metric not in computed:
-            told[metric] = by.not_computed.get(metric, _NOTHING_TO_MEASURE.get(metric, _NO_FACE))
+            reasons[metric] = engines.not_computed.get(
+                metric, _NOTHING_TO_MEASURE.get(metric, _NO_FACE)
+            )
     for metric, model in evaluation.protocol.also.items():
         if metric not in computed:
-            told[metric] = by.not_computed.get(metric, f"needs {model}")
+            reasons[metric] = engines.not_computed.get(metric, f"needs {model}")
     if evaluation.protocol.value == "self" and "protocol_value" not in computed:
-        told["protocol_value"] = f"needs {evaluation.protocol.recogniser}"
-    return told | {metric: why for metric, why in by.not_computed.items() if metric not in computed}
+        reasons["protocol_value"] = f"needs {evaluation.protocol.recogniser}"
+    return reasons | {
+        metric: why for metric, why in engines.not_computed.items() if metric not in computed
+    }
 
 
 _NO_FACE = "no face, or no such frame, in any video"
@@ -147,23 +158,23 @@ _NOTHING_TO_MEASURE = {
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, _DECIMALS)
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def to_json(result: dict[str, Any]) -> bytes:
-    """Return the file's bytes; numbers that do not exist are null."""
+    """Return the bytes of result.json; values that do not exist are null."""
     return (json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

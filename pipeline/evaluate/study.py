@@ -1,8 +1,8 @@
-"""Make a user study: a folder that works without a network, and a key that stays at home.
+"""Make a user study: a folder that raters open without a network, and a key that they do not get.
 
 A rater sees a reference and two videos, A and B, and says for face, hair, clothing and accessories
-which of them keeps the character better, from -2 (A, clearly) to +2 (B, clearly). File names tell
-nothing; who is A is drawn for every pair, and the order of pairs for every rater.
+which of them keeps the character better, from -2 (A, clearly) to +2 (B, clearly). File names reveal
+nothing; which system is A is drawn for every pair, and the order of pairs for every rater.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.dataset.store import open_store
 from pipeline.evaluate.study_page import study_page
-from pipeline.evaluate.systems import somebody_else
+from pipeline.evaluate.systems import choose_other_identities
 from schemas.benchmark import Benchmark, Item
 from schemas.files import read_file
 from schemas.ids import content_id, unit_interval
@@ -117,7 +117,7 @@ def make_study(
     items = {item.item_id: item for item in benchmark.items}
     sources = {name: dict(videos) for name, videos in systems.items()}
     sources["truth"] = {name: folder / item.clip.path for name, item in items.items()}
-    strangers = somebody_else(benchmark.items, config.seed)
+    strangers = choose_other_identities(benchmark.items, config.seed)
     sources["stranger"] = {name: sources["truth"][item.item_id] for name, item in strangers.items()}
     pairs = [*_comparisons(systems, items, config), *_checks(items, strangers, config)]
     if not any(not pair.check for pair in pairs):
@@ -152,20 +152,20 @@ def _comparisons(
     systems: Mapping[str, Mapping[str, Path]], items: Mapping[str, Item], config: StudyConfig
 ) -> list[Pair]:
     pairs = []
-    for one, other in itertools.combinations(sorted(systems), 2):
+    for first, second in itertools.combinations(sorted(systems), 2):
         both = sorted(
-            (name for name in items if name in systems[one] and name in systems[other]),
-            key=lambda name: unit_interval("pair", config.seed, one, other, name),
+            (name for name in items if name in systems[first] and name in systems[second]),
+            key=lambda name: unit_interval("pair", config.seed, first, second, name),
         )
         for name in both[: config.pairs or None]:
-            pairs.append(_pair(items[name], one, other, config.seed))
+            pairs.append(_pair(items[name], first, second, config.seed))
     return pairs
 
 
-def _pair(item: Item, one: str, other: str, seed: int, right: str = "") -> Pair:
-    swapped = unit_interval("side", seed, item.item_id, one, other) < 0.5
-    a, b = (other, one) if swapped else (one, other)
-    pair_id = content_id("pair", seed, item.item_id, one, other)
+def _pair(item: Item, first: str, second: str, seed: int, right: str = "") -> Pair:
+    swapped = unit_interval("side", seed, item.item_id, first, second) < 0.5
+    a, b = (second, first) if swapped else (first, second)
+    pair_id = content_id("pair", seed, item.item_id, first, second)
     check = "" if not right else "a" if a == right else "b"
     return Pair(pair_id, item.item_id, item.main.identity, a, b, check)
 
@@ -176,8 +176,8 @@ def _checks(
     usable = sorted(strangers, key=lambda name: unit_interval("check", config.seed, name))
     if config.checks and not usable:
         raise ValueError(
-            "attention checks need clips of two identities, the evaluation set shows one; pass "
-            "--checks 0, and say so with the results"
+            "attention checks need clips of two identities, and the evaluation set shows one; pass "
+            "--checks 0, and report that with the results"
         )
     return [
         _pair(items[name], "truth", "stranger", config.seed, right="truth")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.evaluate.bootstrap import IntervalEstimate, crossed
+from pipeline.evaluate.bootstrap import IntervalEstimate, estimate_crossed
 from pipeline.evaluate.study import Pair, StudyKey
 from pipeline.evaluate.study_page import COLUMNS
 
@@ -125,8 +125,10 @@ def _compare(
 ) -> Comparison | None:  # fmt: skip
     values = [a.value if pairs[a.pair_id].b == one else -a.value for a in answers]
     factors = [[a.rater for a in answers], [pairs[a.pair_id].identity for a in answers]]
-    wins = crossed([1.0 if v > 0 else 0.5 if v == 0 else 0.0 for v in values], factors, seed)
-    preference = crossed([float(value) for value in values], factors, seed)
+    wins = estimate_crossed(
+        [1.0 if v > 0 else 0.5 if v == 0 else 0.0 for v in values], factors, seed
+    )
+    preference = estimate_crossed([float(value) for value in values], factors, seed)
     if wins is None or preference is None:
         return None
     return Comparison(one, other, question, wins, preference, len({*factors[0]}))

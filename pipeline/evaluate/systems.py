@@ -1,9 +1,9 @@
-"""What is measured beside a model, in every run: without bounds a number says nothing.
+"""The systems that every run measures: the model, and controls that bound its scores.
 
 ground_truth        the real clip: as good as it gets
-still_reference     the reference as a video that does not move: what copying earns
-other_identity      the real clip of somebody else: what chance earns
-shuffled_reference  the model's video against somebody else's reference: what it earns regardless
+still_reference     the reference as a video that does not move: what copying scores
+other_identity      the real clip of somebody else: what chance scores
+shuffled_reference  the model's video against somebody else's reference: what any person scores
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,36 +18,38 @@ CONTROLS = (GROUND_TRUTH, STILL, OTHER, SHUFFLED)
 SYSTEMS = (MODEL, *CONTROLS)
 
 
-def somebody_else(items: Sequence[Item], seed: int) -> dict[str, Item]:
-    """Return, for every item, an item that shows none of its characters; drawn from ids alone.
+def choose_other_identities(items: Sequence[Item], seed: int) -> dict[str, Item]:
+    """Draw for each item another that shows none of its characters; items without one are left out.
 
-    Items for which there is none are left out.
+    The draw depends on the seed and the items' ids alone.
     """
     chosen: dict[str, Item] = {}
     for item in items:
-        here = {character.identity for character in item.characters}
-        apart = [
+        identities = {character.identity for character in item.characters}
+        candidates = [
             other
             for other in items
-            if here.isdisjoint(character.identity for character in other.characters)
+            if identities.isdisjoint(character.identity for character in other.characters)
         ]
-        if apart:
-            draw = [unit_interval("other", seed, item.item_id, one.item_id) for one in apart]
-            chosen[item.item_id] = apart[draw.index(min(draw))]
+        if candidates:
+            chosen[item.item_id] = min(
+                candidates,
+                key=lambda other: unit_interval("other", seed, item.item_id, other.item_id),
+            )
     return chosen
 
 
 def why_left_out(
     items: Sequence[Item], other: Mapping[str, Item], has_model: bool
 ) -> dict[str, str]:
-    """Return why a system is not in this run, by system."""
-    told = {}
+    """Return system -> why this run cannot measure it."""
+    reasons = {}
     if not other:
         reason = "the evaluation set shows one identity only"
-        told |= {OTHER: reason, SHUFFLED: reason}
+        reasons |= {OTHER: reason, SHUFFLED: reason}
     elif len(other) < len(items):
         reason = f"{len(items) - len(other)} items have no counterpart of another identity"
-        told |= {OTHER: reason, SHUFFLED: reason}
+        reasons |= {OTHER: reason, SHUFFLED: reason}
     if not has_model:
-        told |= dict.fromkeys((MODEL, SHUFFLED), "no model and no videos were given")
-    return told
+        reasons |= dict.fromkeys((MODEL, SHUFFLED), "no model and no videos were given")
+    return reasons

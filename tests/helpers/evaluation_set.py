@@ -9,7 +9,7 @@ from tiny_dataset import tiny_sample, write_samples
 from pipeline.dataset.store import open_store
 from pipeline.engines.interfaces import EngineInfo, Faces, SimilarityWindows
 from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
-from pipeline.evaluate.measurers import Measurers
+from pipeline.evaluate.evaluation_engines import EvaluationEngines
 from schemas.benchmark import Benchmark
 
 SKIN = np.array([224, 172, 140])
@@ -59,8 +59,10 @@ class ShirtReader:
         return vector / max(float(np.linalg.norm(vector)), 1e-6)
 
 
-def drawn_measurers() -> Measurers:
-    return Measurers(HeadFinder(), ShirtReader(), not_computed={"clip_text": "no model is named"})
+def drawn_engines() -> EvaluationEngines:
+    return EvaluationEngines(
+        HeadFinder(), ShirtReader(), not_computed={"clip_text": "no model is named"}
+    )
 
 
 def write_set(folder: Path, num: int = 4, characters: int = 2) -> tuple[Path, Benchmark]:

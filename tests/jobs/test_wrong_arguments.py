@@ -38,6 +38,8 @@ CASES = [
     ("study", ["make", "--benchmark", "set", "--videos", "a", "--output", "s", "--key", "k"],
      "--videos must be NAME=FOLDER, every name once, got 'a'"),
     ("evaluate", ["--benchmark", "gone", "--output", "r", "--protocol", "vbnch"], "got 'vbnch'"),
+    ("evaluate", ["--benchmark", "gone", "--output", "r", "--seed", "-1"], "seed must be from 0"),
+    ("evaluate", ["--benchmark", "gone", "--output", "r", "--engines", "x"], "engines must be one"),
     ("benchmark", ["empty", "set", "--limit", "-1"], "items.limit must be from 0"),
     ("benchmark", ["empty", "set", "--splits", "tset"], "--splits must be some of train"),
     ("contact-sheet", ["empty", "sheet.png", "--rows", "0"], "--rows must be at least 1, got 0"),

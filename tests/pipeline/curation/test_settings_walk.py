@@ -15,6 +15,9 @@ import pytest
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.engines.captions.caption_settings import VlmConfig
 from pipeline.evaluate.benchmark import ItemsConfig
+from pipeline.evaluate.evaluation_config import EvaluationConfig
+from pipeline.evaluate.protocols import find_protocol
+from pipeline.evaluate.study import StudyConfig
 from pipeline.pairing.windows import WindowsConfig
 from schemas.settings import walk_settings
 
@@ -25,6 +28,9 @@ CONFIGS = {
     "pair.windows.": _WINDOWS,
     "captions.": VlmConfig(),
     "items.": ItemsConfig(),
+    "evaluation.": EvaluationConfig(),
+    "protocol.": find_protocol("opens2v-v1"),
+    "study.": StudyConfig(),
 }
 FREE_TEXTS = {  # names of engines (checked elsewhere), files, licences, classes of the user's own
     "observe.stages", "observe.shots.detector",
@@ -33,7 +39,9 @@ FREE_TEXTS = {  # names of engines (checked elsewhere), files, licences, classes
     "pair.engines.captions", "pair.engines.editor", "pair.licences.allowed", "pair.gates",
     "pair.columns", "pair.windows", "pair.people.weak_detectors", "pair.windows.recogniser",
     "pair.windows.weights_digest", "pair.windows.space", "captions.folder", "captions.server",
-    "captions.model", "captions.licence", "items.name", "items.splits",
+    "captions.model", "captions.licence", "items.name", "items.splits", "evaluation.protocols",
+    "evaluation.dino", "evaluation.clip", "protocol.name", "protocol.source", "protocol.detector",
+    "protocol.recogniser", "protocol.detectors", "protocol.recognisers", "protocol.also",
 }  # fmt: skip
 # What of it may be tried all the same: names, values, and why.
 _LEGAL = (
@@ -60,7 +68,7 @@ _LEGAL = (
     (r"pair\.edits\.gate\.(min_similarity|min_signature)", (-1, 0), "a cosine is from -1 to 1"),
     (r"pair\.edits\.gate\.max_\w+", (0, math.inf), "nothing of it is tolerated, or anything"),
     (r"pair\.edits\.gate\.min_\w+", (0,), "the gate is open: every value passes"),
-    (r"(pair\.splits|items)\.seed", (0,), "a seed like any other"),
+    (r"(pair\.splits|items|evaluation|study)\.seed", (0,), "a seed like any other"),
     (r"run\.cluster\.(workers|gpu_workers)", (0,), "as many as there is room for"),
     (r"run\.cluster\.gpus_per_worker", (0,), "engines stay on the CPUs"),
     (r"run\.sandbox\.(deadline_per_video_s|address_space_mib)", (0,), "no addition, no limit"),
@@ -68,6 +76,8 @@ _LEGAL = (
     (r"run\.max_failed", (0,), "one failed video is too many"),
     (r"captions\.(temperature|retries|max_wait_s)", (0,), "greedy, at once, without waiting"),
     (r"items\.limit", (0,), "all items"),
+    (r"study\.(pairs|checks)", (0,), "all items, or no checks"),
+    (r"protocol\.low", (-1, 0), "a cosine is from -1 to 1"),
 )
 
 

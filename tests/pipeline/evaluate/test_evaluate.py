@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from evaluation_set import drawn_measurers, write_set
+from evaluation_set import drawn_engines, write_set
 from present import there
 from production import weights_root
 from tiny_dataset import encode_clip, tiny_sample, write_samples
@@ -27,15 +27,16 @@ from pipeline.evaluate.benchmark import (
     same_person,
 )
 from pipeline.evaluate.evaluate import evaluate
-from pipeline.evaluate.evaluate_command import evaluate_all
-from pipeline.evaluate.measure import Case, measure
-from pipeline.evaluate.measurers import load_measurers
-from pipeline.evaluate.protocols import PRESETS, protocol_named
-from pipeline.evaluate.watch import watch_picture, watch_video
+from pipeline.evaluate.evaluate_command import run_evaluation
+from pipeline.evaluate.evaluation_config import EvaluationConfig
+from pipeline.evaluate.evaluation_engines import load_evaluation_engines
+from pipeline.evaluate.features import extract_picture, extract_video
+from pipeline.evaluate.protocols import PROTOCOLS, find_protocol
+from pipeline.evaluate.video_metrics import Target, measure_video
 from pipeline.media.images import decode_image
 from schemas.benchmark import Benchmark
 
-OURS = PRESETS["contextanyone"]
+OURS = PROTOCOLS["contextanyone"]
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +69,9 @@ def _frames(path):
 def result(drawn, videos, tmp_path_factory):
     folder, benchmark = drawn
     output = tmp_path_factory.mktemp("result")
-    protocols = [protocol_named("contextanyone"), protocol_named("msrvtt-p")]
+    protocols = [find_protocol("contextanyone"), find_protocol("msrvtt-p")]
     found = list_videos(videos, benchmark)
-    evaluate_all(folder, benchmark, found, protocols, drawn_measurers(), output)
+    run_evaluation(folder, benchmark, found, protocols, drawn_engines(), output)
     return output
 
 
@@ -110,10 +111,10 @@ def test_a_frozen_reference_gives_itself_away(result):
 def test_the_place_behind_the_person_is_compared_where_a_reference_shows_it(drawn):
     folder, benchmark = drawn
     first, second = (str(folder / item.clip.path) for item in benchmark.items[:2])
-    [reference] = watch_picture(_frames(Path(first))[0], [OURS], drawn_measurers())
+    [reference] = extract_picture(_frames(Path(first))[0], [OURS], drawn_engines())
     likeness = [
         there(
-            measure(watch_video(clip, [OURS], drawn_measurers())[0], Case(reference), OURS)[
+            measure_video(extract_video(clip, [OURS], drawn_engines())[0], Target(reference), OURS)[
                 "place_likeness"
             ]
         )
@@ -121,8 +122,8 @@ def test_the_place_behind_the_person_is_compared_where_a_reference_shows_it(draw
     ]
     assert likeness[0] > 0.95
     assert likeness[1] < likeness[0] - 0.02  # drawn grounds have few colours
-    [crop] = watch_picture(decode_image((folder / benchmark.items[0].main.references[0].path)
-                                        .read_bytes()), [OURS], drawn_measurers())  # fmt: skip
+    [crop] = extract_picture(decode_image((folder / benchmark.items[0].main.references[0].path)
+                                        .read_bytes()), [OURS], drawn_engines())  # fmt: skip
     assert crop.place is None  # nothing but the person
 
 
@@ -182,16 +183,16 @@ def test_watching_repeats_frames_of_short_videos(drawn, tmp_path):
     folder, benchmark = drawn
     pictures = _frames(folder / benchmark.items[0].clip.path)
     (tmp_path / "one.mp4").write_bytes(encode_clip(pictures[:1]))
-    [seen] = watch_video(str(tmp_path / "one.mp4"), [OURS], drawn_measurers())
+    [seen] = extract_video(str(tmp_path / "one.mp4"), [OURS], drawn_engines())
     assert (seen.num_frames, len(seen.frames), seen.motion.length) == (1, 32, 0.0)
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match=r"text\.mp4 cannot be measured: not_a_video"):
-        watch_video(str(tmp_path / "text.mp4"), [OURS], drawn_measurers())
+        extract_video(str(tmp_path / "text.mp4"), [OURS], drawn_engines())
 
 
 def test_one_identity_has_no_stranger(tmp_path):
     folder, benchmark = write_set(tmp_path, num=2, characters=1)
-    [found] = evaluate(folder, benchmark, {}, [OURS], drawn_measurers())
+    [found] = evaluate(folder, benchmark, {}, [OURS], drawn_engines())
     assert {row.system for row in found.rows} == {"ground_truth", "still_reference"}
     assert found.left_out["other_identity"] == "the evaluation set shows one identity only"
     assert found.left_out["model"] == "no model and no videos were given"
@@ -318,15 +319,17 @@ def test_clip_and_dino_of_a_folder_are_used(drawn, tmp_path):
 
     folder, benchmark = drawn
     names = str(save_tiny_dino(tmp_path / "dino")), str(save_tiny_clip(tmp_path / "clip"))
-    by = load_measurers("embedded", *names)
-    assert [info.id for info in by.infos][2:] == ["dino/1:dino", "clip/1:clip"]
-    [seen] = watch_picture(np.full((64, 64, 3), 90, np.uint8), [PRESETS["vbench-subject"]], by)
+    engines = load_evaluation_engines(EvaluationConfig(dino=names[0], clip=names[1]))
+    assert [info.id for info in engines.infos][2:] == ["dino/1:dino", "clip/1:clip"]
+    [seen] = extract_picture(
+        np.full((64, 64, 3), 90, np.uint8), [PROTOCOLS["vbench-subject"]], engines
+    )
     assert np.linalg.norm(there(seen.dino)) == pytest.approx(1, abs=1e-5)
     assert np.linalg.norm(there(seen.clip)) == pytest.approx(1, abs=1e-5)
-    assert np.linalg.norm(there(by.clip).embed_texts(["one", "two"]), axis=1) == pytest.approx(
+    assert np.linalg.norm(there(engines.clip).embed_texts(["one", "two"]), axis=1) == pytest.approx(
         [1, 1]
     )
-    [found] = evaluate(folder, benchmark, {}, [PRESETS["vbench-subject"]], by)
+    [found] = evaluate(folder, benchmark, {}, [PROTOCOLS["vbench-subject"]], engines)
     still = [row for row in found.rows if row.system == "still_reference"]
     assert all(row.measures["protocol_value"] == pytest.approx(1, abs=1e-4) for row in still)
     assert all(row.measures["clip_text"] is not None for row in still)
@@ -341,19 +344,19 @@ def test_real_faces_and_real_weights(media, monkeypatch, tmp_path):
     from production import image
 
     from pipeline.evaluate.identity import cosine
-    from pipeline.evaluate.measure import reference_face
+    from pipeline.evaluate.video_metrics import reference_face
 
-    by = load_measurers("production")
+    engines = load_evaluation_engines(EvaluationConfig(engines="production"))
     jack, rose = (image(media / "images" / f"movienet-portrait_{name}.jpg") for name in
                   ("jack", "rose"))  # fmt: skip
     cat = image(media / "images" / "lp-s40.jpg")
     dark = np.clip(jack * 0.6, 0, 255).astype(np.uint8)
     both = np.concatenate([cv2.resize(one, (640, 960)) for one in (jack, rose)], axis=1)
-    seen = [watch_picture(one, [OURS], by)[0] for one in (jack, dark, rose, cat, both)]
+    seen = [extract_picture(one, [OURS], engines)[0] for one in (jack, dark, rose, cat, both)]
     one, again, other = (there(there(reference_face(frame)).vector) for frame in seen[:3])
     assert there(cosine(one, again)) > 0.9
     assert there(cosine(one, other)) < 0.2
     assert not any(face.known for face in seen[3].faces)
     assert len([face for face in seen[4].faces if face.known]) == 2
-    departures = OURS.departures(by.infos)
+    departures = OURS.departures(engines.infos)
     assert any("arcface-mobilefacenet_128/1" in line for line in departures)

@@ -1,4 +1,4 @@
-"""Look at a video or a picture once, and keep what every measure needs; no pixels but crops."""
+"""Extract from a video or a picture, in one pass, the features that every metric needs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.engines.identity.appearance import appearance_regions
 from pipeline.engines.interfaces import PersonImage, Picture
 from pipeline.evaluate.copying import head_and_shoulders
-from pipeline.evaluate.measurers import Measurers
+from pipeline.evaluate.evaluation_engines import EvaluationEngines
 from pipeline.evaluate.motion import Motion, MotionMeter
 from pipeline.evaluate.protocols import Protocol
 from pipeline.media.limits import ProbeConfig, Refused
@@ -22,18 +22,18 @@ LIMITS = ProbeConfig(
 )
 _RIM, _GREY = 0.25, 128  # of the border inside which a frame is searched again
 _BODY = (1.9, 0.5, 1.9, 7.6)  # of the face's width: left and right of its middle, above, below
-_AT_ONCE = 64  # pictures held before they are looked at
+_AT_ONCE = 64  # pictures held before the engines see them
 _STRIP_FRAMES, _STRIP_HEIGHT = 6, 150  # pictures that a report shows
 
 
 @dataclass(frozen=True)
-class SeenFace:
-    """A face of one picture."""
+class FaceFeatures:
+    """One face of a picture."""
 
     box: np.ndarray  # (4,)
     landmarks: np.ndarray  # (5, 2), NaN where unknown
     yaw: float
-    vector: np.ndarray  # (D,) unit length, or zeros where the recogniser sees nobody
+    vector: np.ndarray  # (D,) unit length, or zeros where the recogniser finds nobody
     regions: dict[str, np.ndarray]  # colours of hair, top, bottom, where seen
     head: np.ndarray  # grey crop, see copying
 
@@ -48,41 +48,43 @@ class SeenFace:
 
 
 @dataclass(frozen=True)
-class SeenFrame:
-    """A picture."""
+class FrameFeatures:
+    """What was extracted from one picture."""
 
     index: int
     time_s: float
-    faces: tuple[SeenFace, ...]  # the largest first
+    faces: tuple[FaceFeatures, ...]  # the largest first
     dino: np.ndarray | None = None  # of the person, or of all where no face is found
     clip: np.ndarray | None = None  # of the whole picture
     place: np.ndarray | None = None  # colours of what is behind the person, unit length
 
 
 @dataclass(frozen=True)
-class SeenVideo:
-    """A video."""
+class VideoFeatures:
+    """What was extracted from one video, at the frames that a protocol samples."""
 
     width: int
     height: int
     fps: float
     num_frames: int
-    frames: tuple[SeenFrame, ...]  # as the protocol samples them
+    frames: tuple[FrameFeatures, ...]  # as the protocol samples them
     motion: Motion
     strip: tuple[Picture, ...] = field(default=(), repr=False)
 
 
-def watch_video(path: str, protocols: Sequence[Protocol], by: Measurers) -> list[SeenVideo]:
-    """Look at a file once, for all protocols; return what each of them sees.
+def extract_video(
+    path: str, protocols: Sequence[Protocol], engines: EvaluationEngines
+) -> list[VideoFeatures]:
+    """Decode a file once for all protocols; return the features that each of them samples.
 
-    Raises ValueError naming the file when it is no video.
+    Raises ValueError naming the file when it is not a video.
     """
     try:
-        number, fps = _count(path)
-        sampled = [protocol.frames.indices(number) for protocol in protocols]
+        num_frames, fps = _count_frames(path)
+        sampled = [protocol.frames.indices(num_frames) for protocol in protocols]
         wanted = {index for indices in sampled for index in indices}
-        shown = np.linspace(0, number - 1, _STRIP_FRAMES).round().astype(int).tolist()
-        meter, held, looks, strip = MotionMeter(), {}, {}, {}
+        shown = np.linspace(0, num_frames - 1, _STRIP_FRAMES).round().astype(int).tolist()
+        meter, held, features, strip = MotionMeter(), {}, {}, {}
         width = height = 0
         for index, picture in _pictures(path):
             meter.add(picture)
@@ -91,31 +93,38 @@ def watch_video(path: str, protocols: Sequence[Protocol], by: Measurers) -> list
                 held[index] = picture
             if index in shown:
                 strip[index] = _small(picture)
-            if len(held) == _AT_ONCE or index == number - 1:
-                looks |= dict(zip(held, _look([*held.values()], protocols, by), strict=True))
+            if len(held) == _AT_ONCE or index == num_frames - 1:
+                extracted = _extract_pictures([*held.values()], protocols, engines)
+                features |= dict(zip(held, extracted, strict=True))
                 held = {}
     except Refused as error:
         raise ValueError(f"{path} cannot be measured: {error}") from error
     motion, pictures = meter.finish(), tuple(strip[index] for index in sorted(strip))
     videos = []
     for protocol, indices in zip(protocols, sampled, strict=True):
-        frames = tuple(looks[index].seen_by(protocol, index, index / fps) for index in indices)
-        videos.append(SeenVideo(width, height, fps, number, frames, motion, pictures))
+        frames = tuple(
+            features[index].for_protocol(protocol, index, index / fps) for index in indices
+        )
+        videos.append(VideoFeatures(width, height, fps, num_frames, frames, motion, pictures))
     return videos
 
 
-def still_video(picture: Picture, seen: SeenFrame, like: SeenVideo) -> SeenVideo:
-    """Return a picture, and what was seen in it, as a video that never moves."""
-    frames = [replace(seen, index=frame.index, time_s=frame.time_s) for frame in like.frames]
+def still_video(
+    picture: Picture, frame_features: FrameFeatures, like: VideoFeatures
+) -> VideoFeatures:
+    """Return the features of a picture as those of a video that never moves."""
+    frames = [
+        replace(frame_features, index=frame.index, time_s=frame.time_s) for frame in like.frames
+    ]
     height, width = picture.shape[:2]
     strip = (_small(picture),) * min(_STRIP_FRAMES, like.num_frames)
-    return SeenVideo(
+    return VideoFeatures(
         width, height, like.fps, like.num_frames, tuple(frames), Motion(0.0, 0.0), strip
     )
 
 
-def _count(path: str) -> tuple[int, float]:
-    """Return frames that decode, and frames a second by their times."""
+def _count_frames(path: str) -> tuple[int, float]:
+    """Return the number of frames that decode, and frames per second by their timestamps."""
     with VideoReader(path, LIMITS) as reader:
         times = [frame.pts for frame in reader.frames()]
         timebase, nominal = reader.timebase, reader.stream.average_rate
@@ -140,95 +149,104 @@ def _small(picture: Picture) -> Picture:
     return cv2.resize(picture, (width, _STRIP_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def watch_picture(
-    picture: Picture, protocols: Sequence[Protocol], by: Measurers
-) -> list[SeenFrame]:
+def extract_picture(
+    picture: Picture, protocols: Sequence[Protocol], engines: EvaluationEngines
+) -> list[FrameFeatures]:
     """Look at a picture once; return what each protocol sees."""
-    [look] = _look([picture], protocols, by)
-    return [look.seen_by(protocol, 0, 0.0) for protocol in protocols]
+    [look] = _extract_pictures([picture], protocols, engines)
+    return [look.for_protocol(protocol, 0, 0.0) for protocol in protocols]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Everything that any of the protocols wants to know of a picture."""
+class _PictureFeatures:
+    """The features of a picture that any of the protocols may need."""
 
-    faces: tuple[SeenFace, ...]
-    retried: tuple[SeenFace, ...]  # found inside a rim; the same where a face was found without
+    faces: tuple[FaceFeatures, ...]
+    retried: tuple[FaceFeatures, ...]  # found inside a rim; the same where a face was found without
     person: np.ndarray | None  # by DINO
     whole: np.ndarray | None  # by DINO
     clip: np.ndarray | None
     place: np.ndarray | None
 
-    def seen_by(self, protocol: Protocol, index: int, time_s: float) -> SeenFrame:
+    def for_protocol(self, protocol: Protocol, index: int, time_s: float) -> FrameFeatures:
         faces = self.retried if protocol.padded_retry else self.faces
         dino = self.whole if protocol.value == "self" else self.person  # VBench sees whole frames
-        return SeenFrame(index, time_s, faces, dino, self.clip, self.place)
+        return FrameFeatures(index, time_s, faces, dino, self.clip, self.place)
 
 
-def _look(pictures: Sequence[Picture], protocols: Sequence[Protocol], by: Measurers) -> list[_Look]:
+def _extract_pictures(
+    pictures: Sequence[Picture], protocols: Sequence[Protocol], engines: EvaluationEngines
+) -> list[_PictureFeatures]:
     if not pictures:
         return []
     retry = any(protocol.padded_retry for protocol in protocols)
-    faces = [_faces(picture, by) for picture in pictures]
+    faces = [_extract_faces(picture, engines) for picture in pictures]
     retried = [
-        found or (_faces_in_rim(picture, by) if retry else ())
+        found or (_extract_faces_in_rim(picture, engines) if retry else ())
         for picture, found in zip(pictures, faces, strict=True)
     ]
     nothing: list[np.ndarray | None] = [None] * len(pictures)
     person, whole, clip = nothing, nothing, nothing
-    if by.dino is not None:
-        person = [*by.dino.embed([_person(p, f) for p, f in zip(pictures, faces, strict=True)])]
+    if engines.dino is not None:
+        person = [
+            *engines.dino.embed(
+                [_person_on_white(p, f) for p, f in zip(pictures, faces, strict=True)]
+            )
+        ]
         if any(protocol.value == "self" for protocol in protocols):
-            whole = [*by.dino.embed(pictures)]
-    if by.clip is not None:
-        clip = [*by.clip.embed(pictures)]
-    places = [_place(picture, found) for picture, found in zip(pictures, retried, strict=True)]
-    seen = zip(faces, retried, person, whole, clip, places, strict=True)
-    return [_Look(*each) for each in seen]
+            whole = [*engines.dino.embed(pictures)]
+    if engines.clip is not None:
+        clip = [*engines.clip.embed(pictures)]
+    places = [
+        _background_colours(picture, found)
+        for picture, found in zip(pictures, retried, strict=True)
+    ]
+    columns = (faces, retried, person, whole, clip, places)
+    return [_PictureFeatures(*values) for values in zip(*columns, strict=True)]
 
 
-def _faces_in_rim(picture: Picture, by: Measurers) -> tuple[SeenFace, ...]:
-    """Look for faces that fill the picture: a detector needs something around them."""
+def _extract_faces_in_rim(picture: Picture, engines: EvaluationEngines) -> tuple[FaceFeatures, ...]:
+    """Detect faces that fill the picture, by adding the border that a detector needs."""
     top, left = int(picture.shape[0] * _RIM), int(picture.shape[1] * _RIM)
     border = (top, top, left, left)
     rimmed = cv2.copyMakeBorder(picture, *border, cv2.BORDER_CONSTANT, value=(_GREY,) * 3)
-    return _faces(picture, by, rimmed, np.array([left, top], np.float32))
+    return _extract_faces(picture, engines, rimmed, np.array([left, top], np.float32))
 
 
-def _faces(
+def _extract_faces(
     picture: Picture,
-    by: Measurers,
+    engines: EvaluationEngines,
     searched: Picture | None = None,
     corner: np.ndarray | None = None,
-) -> tuple[SeenFace, ...]:
+) -> tuple[FaceFeatures, ...]:
     """Return the faces of a picture; `searched` has it at `corner`."""
-    [found] = by.faces.detect([picture if searched is None else searched])
-    if not len(found.boxes):
+    [detected] = engines.faces.detect([picture if searched is None else searched])
+    if not len(detected.boxes):
         return ()
     corner = np.zeros(2, np.float32) if corner is None else corner
     people = [
         PersonImage(picture, body_box(box, picture), box, points)
         for box, points in zip(
-            found.boxes - np.tile(corner, 2), found.landmarks - corner, strict=True
+            detected.boxes - np.tile(corner, 2), detected.landmarks - corner, strict=True
         )
     ]
-    vectors = by.recogniser.embed(people)
-    seen = [
-        SeenFace(
+    vectors = engines.recogniser.embed(people)
+    faces = [
+        FaceFeatures(
             np.asarray(person.face),
             np.asarray(person.landmarks),
-            float(turned),
+            float(yaw),
             vector,
             appearance_regions(person),
             head_and_shoulders(picture, np.asarray(person.face)),
         )
-        for person, vector, turned in zip(people, vectors, found.yaw, strict=True)
+        for person, vector, yaw in zip(people, vectors, detected.yaw, strict=True)
     ]
-    return tuple(sorted(seen, key=lambda face: -face.size))
+    return tuple(sorted(faces, key=lambda face: -face.size))
 
 
 def body_box(face: np.ndarray, picture: Picture) -> np.ndarray:
-    """Return where a person with this face can be, inside the picture."""
+    """Return the box in which the body of this face can be, inside the picture."""
     side = float(face[2] - face[0])
     middle = float(face[0] + face[2]) / 2
     left, above, right, below = (part * side for part in _BODY)
@@ -237,7 +255,7 @@ def body_box(face: np.ndarray, picture: Picture) -> np.ndarray:
     return np.clip(box, 0, limits)
 
 
-def _place(picture: Picture, faces: Sequence[SeenFace]) -> np.ndarray | None:
+def _background_colours(picture: Picture, faces: Sequence[FaceFeatures]) -> np.ndarray | None:
     """Return the colours outside all people with a face; None where nothing else is seen."""
     people = np.zeros(picture.shape[:2], np.uint8)
     for face in faces:
@@ -247,7 +265,7 @@ def _place(picture: Picture, faces: Sequence[SeenFace]) -> np.ndarray | None:
     return places_array([place])[0] if place else None
 
 
-def _person(picture: Picture, faces: Sequence[SeenFace]) -> Picture:
+def _person_on_white(picture: Picture, faces: Sequence[FaceFeatures]) -> Picture:
     """Return the person with the largest face on a white square, or the whole picture on one."""
     height, width = picture.shape[:2]
     box = body_box(faces[0].box, picture) if faces else np.array([0, 0, width, height], np.float32)

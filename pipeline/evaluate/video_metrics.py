@@ -1,4 +1,4 @@
-"""All measures of one video against one item: pure functions of what was seen."""
+"""All metrics of one video against one item, as pure functions of extracted features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluate.characters import match_cast
-from pipeline.evaluate.copying import copy_paste, correlation, most, pose_change
+from pipeline.evaluate.copying import copy_paste, correlation, pose_change
+from pipeline.evaluate.features import FaceFeatures, FrameFeatures, VideoFeatures
 from pipeline.evaluate.identity import cosine, self_consistency, summarise
 from pipeline.evaluate.protocols import Protocol
-from pipeline.evaluate.watch import SeenFace, SeenFrame, SeenVideo
 
 # metric -> what it is; higher is more of it, which is not always better
 METRICS = {
@@ -48,68 +48,77 @@ Measures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Case:
+class Target:
     """What a video is measured against."""
 
-    reference: SeenFrame
-    others: tuple[SeenFrame, ...] = ()  # references of further characters
-    truth: SeenVideo | None = None
+    reference: FrameFeatures
+    others: tuple[FrameFeatures, ...] = ()  # references of further characters
+    truth: VideoFeatures | None = None
     text: np.ndarray | None = None  # CLIP's vector of the prompt
 
 
-def reference_face(frame: SeenFrame) -> SeenFace | None:
-    """Return the largest face that the recogniser knows."""
+def reference_face(frame: FrameFeatures) -> FaceFeatures | None:
+    """Return the largest face that the recogniser accepts."""
     return next((face for face in frame.faces if face.known), None)
 
 
-def chosen_faces(
-    video: SeenVideo, reference: SeenFace, protocol: Protocol
-) -> list[SeenFace | None]:
-    """Return the face of every frame that counts, None where there is none."""
-    return [_chosen(frame.faces, reference, protocol) for frame in video.frames]
+def select_faces(
+    video: VideoFeatures, reference: FaceFeatures, protocol: Protocol
+) -> list[FaceFeatures | None]:
+    """Return the face of each frame that the protocol counts, None where there is none."""
+    return [_select_face(frame.faces, reference, protocol) for frame in video.frames]
 
 
-def _chosen(faces: Sequence[SeenFace], reference: SeenFace, protocol: Protocol) -> SeenFace | None:
+def _select_face(
+    faces: Sequence[FaceFeatures], reference: FaceFeatures, protocol: Protocol
+) -> FaceFeatures | None:
     known = [face for face in faces if face.known]
     if not known or protocol.face == "largest":
         return known[0] if known else None
     return max(known, key=lambda face: float(face.vector @ reference.vector))
 
 
-def frame_cosines(video: SeenVideo, case: Case, protocol: Protocol) -> list[float | None]:
+def frame_cosines(video: VideoFeatures, target: Target, protocol: Protocol) -> list[float | None]:
     """Return the cosine of every frame to the reference, None where no face is found."""
-    face = reference_face(case.reference)
+    face = reference_face(target.reference)
     if face is None:
         return [None] * len(video.frames)
     return [
-        None if one is None else cosine(one.vector, face.vector)
-        for one in chosen_faces(video, face, protocol)
+        None if selected is None else cosine(selected.vector, face.vector)
+        for selected in select_faces(video, face, protocol)
     ]
 
 
-def measure(video: SeenVideo, case: Case, protocol: Protocol) -> Measures:
+def measure_video(video: VideoFeatures, target: Target, protocol: Protocol) -> Measures:
     """Return every metric of METRICS; None where it cannot be computed."""
     measures: Measures = dict.fromkeys(METRICS)
     measures["motion_length"] = video.motion.length
     measures["motion_drift"] = video.motion.drift
-    measures |= _embedded(video, case)
-    measures["place_likeness"] = _place_likeness(video, case.reference)
-    face = reference_face(case.reference)
+    measures |= _embedding_metrics(video, target)
+    measures["place_likeness"] = _place_likeness(video, target.reference)
+    face = reference_face(target.reference)
     if face is not None:
-        measures |= _of_face(video, face, case, protocol)
-        measures |= _cast(video, face, case)
+        measures |= _face_metrics(video, face, target, protocol)
+        measures |= _cast_metrics(video, face, target)
     if protocol.value == "self":
         measures["protocol_value"] = measures["dino_self_consistency"]
     return measures
 
 
-def _of_face(video: SeenVideo, face: SeenFace, case: Case, protocol: Protocol) -> Measures:
-    chosen = chosen_faces(video, face, protocol)
-    cosines = frame_cosines(video, case, protocol)
+def _face_metrics(
+    video: VideoFeatures, face: FaceFeatures, target: Target, protocol: Protocol
+) -> Measures:
+    selected = select_faces(video, face, protocol)
+    cosines = frame_cosines(video, target, protocol)
     identity = summarise(cosines, [frame.time_s for frame in video.frames])
-    found = [(one, c) for one, c in zip(chosen, cosines, strict=True) if one and c is not None]
+    matched = [
+        (match, likeness)
+        for match, likeness in zip(selected, cosines, strict=True)
+        if match and likeness is not None
+    ]
+    faces = [match for match, _ in matched]
     return {
-        "protocol_value": protocol.number(cosines) if protocol.value == "face" else None,
+        "protocol_value": protocol.score(cosines) if protocol.value == "face" else None,
         "face_mean_detected": identity.mean_detected,
         "face_mean_zero_if_missing": identity.mean_zero_if_missing,
         "face_detection_rate": identity.detection_rate,
@@ -117,69 +126,78 @@ def _of_face(video: SeenVideo, face: SeenFace, case: Case, protocol: Protocol) -
         "face_p10": identity.p10,
         "face_drift_per_s": identity.drift_per_s,
         "face_late_minus_early": identity.late_minus_early,
-        "face_to_first": _mean([cosine(one.vector, found[0][0].vector) for one, _ in found[1:]]),
-        "face_frontal": _mean([c for one, c in found if abs(one.yaw) < _TURNED]),
-        "face_turned": _mean([c for one, c in found if _TURNED <= abs(one.yaw) < _PROFILE]),
-        "face_profile": _mean([c for one, c in found if abs(one.yaw) >= _PROFILE]),
-        **_regions([one for one, _ in found], face),
-        **_copying([one for one, _ in found], face, case, protocol),
+        "face_to_first": _mean([cosine(f.vector, faces[0].vector) for f in faces[1:]]),
+        "face_frontal": _mean([c for f, c in matched if abs(f.yaw) < _TURNED]),
+        "face_turned": _mean([c for f, c in matched if _TURNED <= abs(f.yaw) < _PROFILE]),
+        "face_profile": _mean([c for f, c in matched if abs(f.yaw) >= _PROFILE]),
+        **_region_metrics(faces, face),
+        **_copying_metrics(faces, face, target, protocol),
     }
 
 
-def _regions(faces: Sequence[SeenFace], reference: SeenFace) -> Measures:
-    named = {"face_colour": "face", "hair": "hair", "top": "top", "bottom": "bottom"}
-    found: Measures = {}
-    for metric, region in named.items():
-        theirs = reference.regions.get(region)
-        both = [] if theirs is None else [f.regions[region] for f in faces if region in f.regions]
-        found[metric] = _mean([float(each @ theirs) for each in both])
-    return found
+def _region_metrics(faces: Sequence[FaceFeatures], reference: FaceFeatures) -> Measures:
+    regions = {"face_colour": "face", "hair": "hair", "top": "top", "bottom": "bottom"}
+    metrics: Measures = {}
+    for metric, region in regions.items():
+        colours = reference.regions.get(region)
+        metrics[metric] = (
+            None
+            if colours is None
+            else _mean([float(f.regions[region] @ colours) for f in faces if region in f.regions])
+        )
+    return metrics
 
 
-def _copying(
-    faces: Sequence[SeenFace], reference: SeenFace, case: Case, protocol: Protocol
+def _copying_metrics(
+    faces: Sequence[FaceFeatures], reference: FaceFeatures, target: Target, protocol: Protocol
 ) -> Measures:
     poses = [pose_change(face.landmarks, reference.landmarks) for face in faces]
     return {
-        "copy_paste": _copy_paste(faces, reference, case.truth, protocol),
-        "copy_correlation": most([correlation(face.head, reference.head) for face in faces]),
+        "copy_paste": _copy_paste(faces, reference, target.truth, protocol),
+        "copy_correlation": max(
+            (correlation(face.head, reference.head) for face in faces), default=None
+        ),
         "pose_change": _mean([pose for pose in poses if pose is not None]),
     }
 
 
 def _copy_paste(
-    faces: Sequence[SeenFace], reference: SeenFace, truth: SeenVideo | None, protocol: Protocol
+    faces: Sequence[FaceFeatures],
+    reference: FaceFeatures,
+    truth: VideoFeatures | None,
+    protocol: Protocol,
 ) -> float | None:
     if truth is None or not faces:
         return None
-    real = [face for face in chosen_faces(truth, reference, protocol) if face is not None]
-    if not real:
+    true_faces = [face for face in select_faces(truth, reference, protocol) if face is not None]
+    if not true_faces:
         return None
-    made, true = (np.mean([f.vector for f in each], axis=0) for each in (faces, real))
-    three = (cosine(made, true), cosine(made, reference.vector), cosine(true, reference.vector))
-    to_truth, to_reference, apart = three
-    if to_truth is None or to_reference is None or apart is None:
+    generated = np.mean([face.vector for face in faces], axis=0)
+    true = np.mean([face.vector for face in true_faces], axis=0)
+    to_truth, to_reference = cosine(generated, true), cosine(generated, reference.vector)
+    truth_to_reference = cosine(true, reference.vector)
+    if to_truth is None or to_reference is None or truth_to_reference is None:
         return None
-    return copy_paste(to_truth, to_reference, apart)
+    return copy_paste(to_truth, to_reference, truth_to_reference)
 
 
-def _embedded(video: SeenVideo, case: Case) -> Measures:
-    found: Measures = {}
+def _embedding_metrics(video: VideoFeatures, target: Target) -> Measures:
+    metrics: Measures = {}
     dino = [frame.dino for frame in video.frames if frame.dino is not None]
     if dino:
-        found["dino_self_consistency"] = self_consistency(np.stack(dino))
-        if case.reference.dino is not None:
-            found["dino_reference"] = float((np.stack(dino) @ case.reference.dino).mean())
+        metrics["dino_self_consistency"] = self_consistency(np.stack(dino))
+        if target.reference.dino is not None:
+            metrics["dino_reference"] = float((np.stack(dino) @ target.reference.dino).mean())
     clip = [frame.clip for frame in video.frames if frame.clip is not None]
     if clip:
-        if case.reference.clip is not None:
-            found["clip_reference"] = float((np.stack(clip) @ case.reference.clip).mean())
-        if case.text is not None:
-            found["clip_text"] = float((np.stack(clip) @ case.text).mean())
-    return found
+        if target.reference.clip is not None:
+            metrics["clip_reference"] = float((np.stack(clip) @ target.reference.clip).mean())
+        if target.text is not None:
+            metrics["clip_text"] = float((np.stack(clip) @ target.text).mean())
+    return metrics
 
 
-def _place_likeness(video: SeenVideo, reference: SeenFrame) -> float | None:
+def _place_likeness(video: VideoFeatures, reference: FrameFeatures) -> float | None:
     """Return the mean Bhattacharyya coefficient of the backgrounds' colours."""
     if reference.place is None:
         return None
@@ -187,16 +205,18 @@ def _place_likeness(video: SeenVideo, reference: SeenFrame) -> float | None:
                   for f in video.frames])  # fmt: skip
 
 
-def _cast(video: SeenVideo, main: SeenFace, case: Case) -> Measures:
-    others = [face for face in map(reference_face, case.others) if face is not None]
+def _cast_metrics(video: VideoFeatures, main: FaceFeatures, target: Target) -> Measures:
+    others = [face for face in map(reference_face, target.others) if face is not None]
     if not others:
         return {}
-    wanted = np.stack([main.vector, *(face.vector for face in others)])
+    characters = np.stack([main.vector, *(face.vector for face in others)])
     frames = [
-        np.array([face.vector for face in frame.faces if face.known]).reshape(-1, wanted.shape[1])
+        np.array([face.vector for face in frame.faces if face.known]).reshape(
+            -1, characters.shape[1]
+        )
         for frame in video.frames
     ]
-    cast = match_cast(wanted, frames)
+    cast = match_cast(characters, frames)
     return {
         "cast_matched": cast.matched,
         "cast_missing": cast.missing,
