@@ -1,12 +1,13 @@
 """What a run has to do, given what is there already."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.curation.curation_config import CurationConfig
-from pipeline.dataset.commit import FOLDERS, STAGING, digest_of, read_manifest
+from pipeline.dataset.commit import data_files, digest_of, read_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import read_columns
@@ -35,6 +36,10 @@ from schemas.tables import Input
 from schemas.tombstones import Tombstones
 
 _SETTINGS = "units/settings.json"
+_MADE = re.compile(
+    r"manifests/\d{4,}\.json|edits/\w\w/\w+\.parquet|units/(settings\.json|inputs\.parquet)"
+    r"|units/\w\w/[\w-]+/(\w+\.parquet|receipt\.json)"
+)
 
 
 @dataclass(frozen=True)
@@ -270,8 +275,27 @@ def _without_forgotten(known: dict[str, Input], tombstones: Tombstones) -> dict[
 
 
 def restart(store: Store) -> None:
-    """Remove every version and unit, pointer first, so that all is made again; tombstones stay."""
-    store.delete(POINTER)
-    for folder in ("manifests", STAGING, *FOLDERS, "edits", "units"):
-        for path in store.list(folder):
-            store.delete(path)
+    """Remove every version and unit, pointer first, so that all is made again; tombstones stay.
+
+    Only files of a dataset go. Raises ValueError when `manifest.json` is of something else.
+    """
+    if store.exists(POINTER):
+        if not _is_pointer(store.read(POINTER)):
+            raise ValueError(
+                f"{store.url}/{POINTER} was not written by this program, so --restart removes "
+                "nothing here: choose another --output"
+            )
+        store.delete(POINTER)
+    elif not store.exists(_SETTINGS):
+        return
+    made = [path for folder in ("manifests", "edits", "units") for path in store.list(folder)]
+    made = [path for path in made if _MADE.fullmatch(path)]
+    for path in (*data_files(store), *made):
+        store.delete(path)
+
+
+def _is_pointer(content: bytes) -> bool:
+    try:
+        return json.loads(content).keys() == {"path", "sha256"}
+    except (ValueError, AttributeError):
+        return False

@@ -7,6 +7,7 @@ a version that is not complete; what a killed publisher left is used or swept by
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 
 from pipeline.dataset.store import Store
@@ -25,6 +26,7 @@ FOLDERS = (
     "rejects",
     "tags",
 )
+_DATA_FILE = re.compile(rf"({STAGING}/)?({'|'.join(FOLDERS)})/v\d{{4,}}-\d{{5,}}\.parquet(\.json)?")
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
@@ -96,12 +98,20 @@ def publish(manifest: Manifest, store: Store) -> None:
 
 
 def sweep(manifest: Manifest, store: Store) -> None:
-    """Remove data files that the current manifest does not list, and all that was staged."""
+    """Remove data files that the current manifest does not list, and all that was staged.
+
+    Other files stay, wherever they are: an output may be the folder that `videos/` lie in.
+    """
     listed = {file.path for file in manifest.files}
-    for folder in (*FOLDERS, STAGING):
-        for path in store.list(folder):
-            if path not in listed:
-                store.delete(path)
+    for path in data_files(store):
+        if path not in listed:
+            store.delete(path)
+
+
+def data_files(store: Store) -> list[str]:
+    """Return the files of all versions, and what is staged: those that have our names."""
+    found = (path for folder in (*FOLDERS, STAGING) for path in store.list(folder))
+    return [path for path in found if _DATA_FILE.fullmatch(path)]
 
 
 def damaged_files(manifest: Manifest, store: Store) -> list[str]:

@@ -185,6 +185,6 @@ def publish_latents(
     kept = {LATENTS_INDEX, *(file.path for file in files)}
     kept |= {_receipt_path(receipt.unit_id) for receipt in receipts}
     for path in store.list(_FOLDER):
-        if path not in kept:
+        if path not in kept and path.endswith((".parquet", ".json")):
             store.delete(path)
     return published
