@@ -10,8 +10,6 @@ import argparse
 import contextlib
 import io
 import logging
-import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     start("trainer.export")
 
+from schemas.files import local_path
 
 if TYPE_CHECKING:
     import torch
@@ -46,23 +45,39 @@ def export(
     source: Path, folder: Path, dtype: str = "fp32", ema: bool = False, force: bool = False
 ) -> Exported:
     """Write the folder, whole or not at all. Raises ValueError for what cannot be exported."""
-    if folder.exists() and not force and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is not empty: choose another folder, or --force to replace it")
-    checkpoint = find_checkpoint(source)
-    state = read_state(checkpoint)
-    model = build(state, read_weights(checkpoint, state), dtype, read_average(checkpoint, ema))
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    from trainer.sampling.model_folder import MADE_BY
+    from trainer.saving.output_folder import whole_folder, write_record
+
+    with whole_folder(folder, MADE_BY, force, sources=(source,)) as partial:
+        checkpoint = find_checkpoint(source)
+        state = read_state(checkpoint)
+        weights = read_weights(checkpoint, state)
+        model = build(state, weights, dtype, read_average(checkpoint, ema))
         model.save_pretrained(partial / "transformer", max_shard_size="5GB")
         _write_rest(partial, state)
+        write_record(partial, MADE_BY, origin_of(state, checkpoint, dtype, ema))
         size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-        _replace(folder, partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     count = sum(parameter.numel() for parameter in model.parameters())
     return Exported(state["step"], checkpoint, count, size)
+
+
+def origin_of(state: dict[str, Any], checkpoint: Path, dtype: str, ema: bool) -> dict[str, Any]:
+    """Return what made a model: run, step, data, base, adapters, versions."""
+    settings = state["settings"]
+    run = state.get("run", {})
+    return {
+        "run_id": run.get("run_id", ""),
+        "begun_from": run.get("begun_from"),
+        "stretches": run.get("stretches", []),
+        "step": state["step"],
+        "checkpoint": checkpoint.name,
+        "weights": "averaged" if ema else "last",
+        "dtype": dtype,
+        "base": settings["model"]["pretrained"],
+        "lora": settings["model"]["lora"],
+        "data": state.get("data"),
+        "versions": state["engine"]["versions"],
+    }
 
 
 def find_checkpoint(source: Path) -> Path:
@@ -162,29 +177,24 @@ def build(
 
 def _write_rest(folder: Path, state: dict[str, Any]) -> None:
     """Write what the model needs beside its weights: scheduler, encoders, size of its videos."""
+    from trainer.data.data_config import parse_bucket
     from trainer.encoders import EncoderConfig
     from trainer.sampling.model_folder import Published, VideoSize, write_published
     from trainer.sampling.sampler import SamplingConfig
 
     settings = state["settings"]
-    height, width, frames = (int(side) for side in settings["data"]["buckets"][0].split("x"))
-    fps = settings["data"]["fps"] or VideoSize().fps
+    data = settings["data"]
+    fps = (state.get("data") or data)["fps"] or VideoSize().fps
+    first = parse_bucket(data["buckets"][0])
     published = Published(
         encoders=EncoderConfig(**settings["encoders"]),
         sampling=SamplingConfig(**settings["validation"]["sampling"]),
-        size=VideoSize(height=height, width=width, frames=frames, fps=fps),
+        size=VideoSize(height=first.height, width=first.width, frames=first.frames, fps=fps),
         step=state["step"],
+        sizes=tuple(data["buckets"]),
+        reference_background=data["reference_background"],
     )
     write_published(folder, published)
-
-
-def _replace(folder: Path, partial: Path) -> None:
-    aside = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(aside, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, aside)
-    os.rename(partial, folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -193,11 +203,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
     )
     add = parser.add_argument
-    add("source", type=Path, help="a training run, or one of its checkpoints")
-    add("folder", type=Path, help="where the model is written")
+    add("source", type=local_path, help="a training run, or one of its checkpoints")
+    add("folder", type=local_path, help="where the model is written")
     add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the weights (fp32)")
     add("--ema", action="store_true", help="the moving average instead of the last weights")
-    add("--force", action="store_true", help="replace a folder that is not empty")
+    add("--force", action="store_true", help="replace a folder that this wrote before")
     return parser.parse_args(arguments)
 
 

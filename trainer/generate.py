@@ -21,6 +21,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     start("trainer.generate")
 
+from schemas.files import local_path
 
 if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
     import numpy as np
@@ -40,12 +41,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
     )
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="folder that trainer/export.py wrote")
+    add("--model", type=local_path, required=True, help="folder that trainer/export.py wrote")
     add("--reference", type=Path, nargs="+", required=True, help="pictures of one character")
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", help="what happens in the video")
     prompts.add_argument("--prompts", type=Path, help="text file, one prompt a line")
-    add("--output", type=Path, required=True, help="an .mp4; with --prompts a folder")
+    add("--output", type=local_path, required=True, help="an .mp4; with --prompts a folder")
     add("--negative-prompt", default="", help="what guidance leads away from")
     add("--steps", type=int, help="sampling steps (as in training)")
     add("--guidance", choices=("separate", "joint", "none"), help="3, 2 or 1 passes a step")
@@ -61,7 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--encoders", default="", help="where the Wan 2.1 encoders are on this machine")
     add("--image-encoder", default="", help="where CLIP's image encoder is, if elsewhere")
     add("--strip", action="store_true", help="also write a picture: reference | frames")
-    add("--force", action="store_true", help="replace files that exist")
+    add("--force", action="store_true", help="replace videos that this made before")
     return parser.parse_args(arguments)
 
 
@@ -86,17 +87,49 @@ def plan(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
             raise ValueError(f"--output must end in .mp4, got {str(output)!r}")
         jobs = [(arguments.prompt, output)]
     else:
-        if output.suffix or output.is_file():
+        if output.suffix.lower() == ".mp4" or output.is_file():
             raise ValueError(f"with --prompts, --output must be a folder, got {str(output)!r}")
         prompts = _read_prompts(arguments.prompts)
         jobs = [(prompt, output / f"{number:04d}.mp4") for number, prompt in enumerate(prompts, 1)]
     for _, video in jobs:
-        files = [video, video.with_suffix(".json")]
-        files += [video.with_suffix(".jpg")] if arguments.strip else []
-        there = [file for file in files if file.exists()]
-        if there and not arguments.force:
-            raise ValueError(f"{there[0]} exists; pass --force to replace it")
+        _check_files(video, arguments)
     return jobs
+
+
+def files_of(video: Path, strip: bool) -> list[Path]:
+    """Return what is written for a video: itself, its settings, and the picture if wanted."""
+    return [video, video.with_suffix(".json"), *([video.with_suffix(".jpg")] if strip else [])]
+
+
+def _check_files(video: Path, arguments: argparse.Namespace) -> None:
+    """Refuse to replace what is read, what this did not make, and without --force anything."""
+    read = {path.resolve() for path in (*arguments.reference, arguments.prompts) if path}
+    made = _made_before(video)
+    for file in files_of(video, arguments.strip):
+        if file.resolve() in read or arguments.model.resolve() in file.resolve().parents:
+            raise ValueError(f"{file} is read to make the video: choose another --output")
+        if not file.exists():
+            continue
+        if not arguments.force:
+            raise ValueError(f"{file} exists; pass --force to replace it")
+        if file.name not in made:
+            raise ValueError(
+                f"{file} was not made by this program, or its .json is gone, so --force does not "
+                "replace it: choose another --output"
+            )
+
+
+def _made_before(video: Path) -> set[str]:
+    """Return the files that the settings beside a video say were written with them."""
+    from trainer.saving.complete import read_json
+
+    try:
+        record = read_json(video.with_suffix(".json"))
+    except ValueError:
+        return set()
+    if not {"prompt", "seed", "model"} <= record.keys():
+        return set()
+    return {str(name) for name in record.get("files", [video.name, f"{video.stem}.json"])}
 
 
 def _read_prompts(path: Path) -> list[str]:
@@ -137,6 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.strip:
             picture_strip(references[0], frames, path.with_suffix(".jpg"), caption=prompt)
         record = _record(arguments, pipeline, prompt, size, sampling, steps.seconds)
+        record["files"] = [file.name for file in files_of(path, arguments.strip)]
         write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
     return 0
@@ -275,6 +309,7 @@ def _record(
         "model": str(arguments.model),
         "model_digest": digest_of(arguments.model / "transformer"),
         "model_step": pipeline.published.step,
+        "model_made_by": pipeline.published.made_by,
         "encoders": asdict(pipeline.published.encoders),
         "sampling": asdict(sampling),
         "video": asdict(size),

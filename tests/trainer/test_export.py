@@ -1,6 +1,9 @@
 """An exported folder holds exactly the trained weights; weights are read as data only."""
 
 import json
+import os
+import resource
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -122,20 +125,87 @@ def test_the_folder_says_what_it_is(run, tmp_path, monkeypatch, capsys):
 def test_a_folder_is_replaced_only_by_force_and_kept_when_the_export_fails(
     run, tmp_path, monkeypatch, capsys
 ):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "mine.txt").write_text("keep")
+    folder = tmp_path / "model.v1"
+    assert call(monkeypatch, capsys, run, folder)[0] == 0
     code, printed = call(monkeypatch, capsys, run, folder)
-    assert code == 2
-    assert "is not empty" in printed
+    assert (code, "is not empty" in printed) == (2, True)
+    before = tree(folder)
     code, printed = call(monkeypatch, capsys, run, folder, "--force", "--ema")
+    assert (code, "holds no EMA" in printed) == (2, True)
+    assert tree(folder) == before
+    assert call(monkeypatch, capsys, run, folder, "--force", "--dtype", "bf16")[0] == 0
+    assert tree(folder) != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.v1"]
+
+
+@pytest.mark.deepspeed
+def test_force_replaces_nothing_but_what_an_export_wrote(run, tmp_path, monkeypatch, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "mine.jpg").write_text("keep")
+    model = tmp_path / "model"
+    export.export(run, model)
+    (model / "notes.txt").write_text("keep")
+    file = tmp_path / "file"
+    file.write_text("keep")
+    link = tmp_path / "link"
+    link.symlink_to(photos)
+    places = {
+        photos: "holds mine.jpg, which this program did not write",
+        link: "holds mine.jpg",
+        model: "holds notes.txt, which this program did not write",
+        file: "is a file",
+        run: "holds what is read",
+        run.parent: "holds what is read",
+        run / "checkpoints": "which this program did not write",
+    }
+    before = tree(tmp_path) | tree(run.parent)
+    for place, message in places.items():
+        code, printed = call(monkeypatch, capsys, run, place, "--force")
+        assert code == 2, place
+        assert message in printed
+        assert tree(tmp_path) | tree(run.parent) == before, place
+
+
+@pytest.mark.deepspeed
+def test_an_object_store_is_refused_by_name(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, capsys, run, "s3://bucket/model")
+    assert ended.value.code == 2
+    assert "must be on this machine, got 's3:" in (capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.deepspeed
+def test_a_full_disk_leaves_no_part_of_an_export(run, tmp_path, monkeypatch, capsys):
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        code, printed = call(monkeypatch, capsys, run, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
     assert code == 2
-    assert "holds no EMA" in printed
-    assert (folder / "mine.txt").read_text() == "keep"
-    code, _ = call(monkeypatch, capsys, run / "checkpoints" / "step-00000002", folder, "--force")
-    assert code == 0
-    assert not (folder / "mine.txt").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    assert str(tmp_path / "model") in printed
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.deepspeed
+def test_exported_files_have_the_mode_that_the_umask_gives(run, tmp_path):
+    before = os.umask(0o027)
+    try:
+        export.export(run, tmp_path / "model")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    """Everything below a folder, with its bytes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.deepspeed

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -390,6 +392,44 @@ def test_the_script_makes_a_video_for_every_prompt(folder, tmp_path, monkeypatch
     assert (code, "exists; pass --force" in told) == (2, True)
     code, told = call([*words, "--force"], monkeypatch, capsys)
     assert code == 0, told
+
+
+def test_force_never_replaces_a_reference_or_what_was_not_made_here(
+    folder, tmp_path, monkeypatch, capsys
+):
+    picture().save(tmp_path / "her.jpg")
+    (tmp_path / "holiday.mp4").write_text("mine")
+    (tmp_path / "notes.json").write_text('{"prompt": "mine"}')
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for output, named in (
+        ("her.mp4", "her.jpg is read to make the video"),
+        ("holiday.mp4", "holiday.mp4 was not made by this program"),
+        ("notes.mp4", "notes.json was not made by this program"),
+    ):
+        words = arguments(folder, tmp_path, output=tmp_path / output)
+        words += ["--reference", str(tmp_path / "her.jpg"), "--strip", "--force"]
+        code, told = call(words, monkeypatch, capsys)
+        assert (code, named in told) == (2, True), told
+    (tmp_path / "her.png").unlink()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_leaves_no_truncated_video(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    frames = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), dtype=np.uint8)
+    write_video(tmp_path / "whole.mp4", frames)
+    size = (tmp_path / "whole.mp4").stat().st_size
+    try:
+        for room in (0, 100, size // 2, size - 1):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+            with pytest.raises(OSError, match=r"part\.mp4"):
+                write_video(tmp_path / "part.mp4", frames)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def make_videos(
         "video": asdict(published.size),
         "encoders": asdict(published.encoders),
         "prompts_sha256": benchmark.prompts_sha256,
+        "training": published.made_by,
     }
     pipeline: ContextAnyonePipeline | None = None
     for item in benchmark.items:

@@ -4,6 +4,7 @@ model_index.json                  classes, and the size of the videos it was tra
 transformer/                      config.json, *.safetensors
 scheduler/scheduler_config.json   the solver and its shift
 encoders.json                     which frozen encoders, and where they are
+made_by.json                      run, step, dataset and settings that it comes of; lists the files
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -20,6 +21,7 @@ from trainer.sampling.sampler import SamplingConfig, make_scheduler
 from trainer.saving.complete import read_json, write_json
 
 INDEX, ENCODERS, TRANSFORMER = "model_index.json", "encoders.json", "transformer"
+MADE_BY = "made_by.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 PIPELINE_CLASS = "ContextAnyonePipeline"
 _RUNS_CODE = ("auto_map", "custom_pipeline", "trust_remote_code")  # keys of configs
@@ -67,6 +69,9 @@ class Published:
     )  # as in the run's own validation
     size: VideoSize = field(default_factory=VideoSize)
     step: int | None = None  # of the training run that the weights are of
+    sizes: tuple[str, ...] = ()  # HEIGHTxWIDTHxFRAMES that it was trained on
+    reference_background: str = "keep"  # of the references that it was trained on: keep | grey
+    made_by: dict[str, Any] | None = None  # what trainer/export.py wrote down of the training
 
 
 def write_published(folder: Path, published: Published) -> None:
@@ -82,6 +87,9 @@ def write_published(folder: Path, published: Published) -> None:
         "sample_size": asdict(published.size),
         "sampling": {k: v for k, v in asdict(published.sampling).items() if k != "shift"},
     }
+    if published.sizes:
+        index["trained_sizes"] = list(published.sizes)
+        index["reference_background"] = published.reference_background
     step = {} if published.step is None else {"step": published.step}
     write_json(folder / INDEX, index | step)
 
@@ -105,7 +113,16 @@ def read_published(folder: Path) -> Published:
         sampling=replace(sampling, shift=_shift_of(folder / SCHEDULER)),
         size=_filled(VideoSize, index.get("sample_size", {}), folder / INDEX),
         step=step if isinstance(step, int) else None,
+        sizes=tuple(str(size) for size in index.get("trained_sizes", ())),
+        reference_background=str(index.get("reference_background", "keep")),
+        made_by=_made_by(folder),
     )
+
+
+def _made_by(folder: Path) -> dict[str, Any] | None:
+    if not (folder / MADE_BY).is_file():
+        return None
+    return {name: value for name, value in read_json(folder / MADE_BY).items() if name != "files"}
 
 
 def _check_safe(folder: Path) -> None:
