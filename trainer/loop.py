@@ -1,9 +1,11 @@
 """Train: batches in, updates out; checkpoints, curves and videos on the way."""
 
+import json
 import math
+import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from trainer.data.heldout import fixed_batches
 from trainer.data.loader import SkipCounter, make_loader
 from trainer.data.open_source import training_buckets
 from trainer.data.order import Order
+from trainer.data.origin import changes
 from trainer.data.source import Batch
+from trainer.distributed.together import from_first
 from trainer.distributed.zero import Process, Step, backward, make_engine, micro_steps
 from trainer.encoders import encode_batch
 from trainer.flow import draw, losses
@@ -26,11 +30,13 @@ from trainer.inputs import Inputs
 from trainer.measures.flops import Sizes, forward_flops
 from trainer.measures.metrics import RunLog, held_out_scalars
 from trainer.measures.speed import Meter, ProgressBar
-from trainer.saving.checkpoint import discard_after, load_checkpoint, save_checkpoint
+from trainer.saving.checkpoint import STATE, load_checkpoint, save_checkpoint
+from trainer.saving.complete import read_json, set_aside_after
 from trainer.saving.ema import Ema
-from trainer.stopping import StopRequest
+from trainer.saving.run_folder import RunRecord, check_may_resume
+from trainer.stopping import Stopped, StopRequest
 from trainer.train_config import TrainConfig
-from trainer.validation import HeldOut, Show, Validator
+from trainer.validation import Show, Validator
 
 
 @dataclass
@@ -57,8 +63,19 @@ class Tally:
 class Trainer:
     """A training, in one of its processes."""
 
-    def __init__(self, config: TrainConfig, inputs: Inputs, run: Path, process: Process) -> None:
-        """Build the model and its engine. Raises ValueError for what does not fit together."""
+    def __init__(
+        self,
+        config: TrainConfig,
+        inputs: Inputs,
+        run: Path,
+        process: Process,
+        record: RunRecord,
+        accept_changes: bool = False,
+    ) -> None:
+        """Build the model and its engine. Raises ValueError for what does not fit together.
+
+        accept_changes: go on with other data or encoders than before.
+        """
         self.config, self.inputs, self.run, self.process = config, inputs, run, process
         train = config.train
         self.accumulation = micro_steps(train.batch_size, train.micro_batch, process.world_size)
@@ -82,25 +99,56 @@ class Trainer:
         self.ema = Ema(self.model, ema.decay, ema.every) if ema.decay else None
         self.counters, self.skips = Counters(), SkipCounter(config.data)
         self.meter = Meter(process.device, config.log.peak_tflops)
-        self.saved_at = -1
+        self.saved_at, self.saved_s = -1, time.monotonic()  # the step and the time of the last save
+        self.record, self.accept_changes = record, accept_changes
+        self.data = inputs.describe(config.data)
 
-    def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint. Raises ValueError when it is of another training."""
+    def resume(self, checkpoint: Path) -> list[str]:
+        """Go on from an intact checkpoint; return what its owner should know.
+
+        Raises ValueError when it is of another training.
+        """
+        state = read_json(checkpoint / STATE)
+        run_id = state.get("run", {}).get("run_id", "")
+        check_may_resume(self.run, self.record, checkpoint, run_id)
+        notes = self._check_data(state.get("data"))
         same = {"model": self._model_config(), "training": self.config.same_in_every_run()}
-        state = load_checkpoint(self.engine, checkpoint, self.ema, same)
+        load_checkpoint(self.engine, checkpoint, self.ema, same, verify=False)
         self.counters = Counters(**state["counters"])
         self.skips.reasons = dict(state["unreadable"])
-        self.saved_at = self.counters.step
+        step = self.counters.step
+        if run_id and run_id != self.record.run_id:
+            self.record = replace(self.record, begun_from={"run_id": run_id, "step": step})
+        else:
+            self.saved_at = step
+        aside = from_first(lambda: set_aside_after(self.run, step), OSError)
+        notes += [f"set aside {path}, until a new checkpoint is complete" for path in aside]
+        return notes
+
+    def _check_data(self, then: dict[str, Any] | None) -> list[str]:
+        """Compare the data with those of a checkpoint, which in the first version said nothing."""
+        if then is None:
+            return ["the checkpoint does not say on which data it was trained"]
+        other = changes(then, json.loads(json.dumps(self.data)))
+        if other and not self.accept_changes:
+            raise ValueError(
+                f"the run was trained on other data ({'; '.join(other)}): set these back, start a "
+                "new run, or pass --accept-changes, which is written down in run.json"
+            )
+        return [f"goes on with other data: {'; '.join(other)}"] if other else []
+
+    def write_record(self) -> None:
+        """Write down from which step on which data are trained on. The first process alone does."""
+        self.record = self.record.trained_on(self.counters.step, self.data)
         if self.process.rank == 0:
-            discard_after(self.run, self.counters.step)
-        dist.barrier()
+            self.record.write(self.run)
 
     def train(self, log: RunLog, stop: StopRequest) -> bool:
         """Train to the last step; return False when asked to stop before. Saves in both cases."""
         config, first = self.config, self.counters.step
         validator = self._validator()
         if first == 0:
-            self._validate(validator, log)
+            self._validate(validator, log, stop)
         bar = ProgressBar(
             config.train.steps, step=first, every=config.log.every, rank=self.process.rank
         )
@@ -108,19 +156,19 @@ class Trainer:
             self.meter.pause()
             while self.counters.step < config.train.steps and not stop.requested:
                 outcome, tally = self._update(batches)
-                total, stop.requested = self._agree(tally, stop.requested)
+                total, stop.requested, overdue = self._agree(tally, stop.requested)
                 self._account(outcome, tally, total, log)
                 bar.advance(total["loss/total"])
                 step = self.counters.step
-                if step % config.checkpoint.every == 0:
+                if step % config.checkpoint.every == 0 or overdue:
                     self._save()
                 if step % config.validation.every == 0 and step < config.train.steps:
-                    self._validate(validator, log)
+                    self._validate(validator, log, stop)
                     bar.pause()
+        self._save()
         finished = self.counters.step >= config.train.steps
         if finished and first < config.train.steps:
-            self._validate(validator, log)
-        self._save()
+            self._validate(validator, log, stop)
         return finished
 
     def _batches(self) -> Generator[Batch, None, None]:
@@ -170,20 +218,26 @@ class Trainer:
         video, reference = (part.shape[2:].numel() // patch for part in latents)
         return Sizes(video, reference, batch.text.shape[1], batch.image.shape[1], len(batch.places))
 
-    def _agree(self, tally: Tally, stop: bool) -> tuple[dict[str, float], bool]:
-        """Return the mean losses over all processes, and whether any was asked to stop."""
-        own = [tally.diffusion, tally.reference, tally.samples, tally.tokens, stop]
+    def _agree(self, tally: Tally, stop: bool) -> tuple[dict[str, float], bool, bool]:
+        """Return the mean losses over all, whether one must stop, and whether one must save."""
+        minutes = self.config.checkpoint.minutes
+        overdue = minutes > 0 and time.monotonic() - self.saved_s > 60 * minutes
+        own = [tally.diffusion, tally.reference, tally.samples, tally.tokens, stop, overdue]
         sums = torch.stack([torch.as_tensor(value, dtype=torch.float64).cpu() for value in own])
         sums = sums.to(self.process.device)
         dist.all_reduce(sums)
-        diffusion, reference, samples, tokens, stopping = sums.tolist()
+        diffusion, reference, samples, tokens, stopping, waiting = sums.tolist()
         weight = self.config.flow.reference_weight
         self.meter.step(int(tokens), tally.flops)
-        return {
-            "loss/total": (diffusion + weight * reference) / samples,
-            "loss/diffusion": diffusion / samples,
-            "loss/reference": reference / samples,
-        }, stopping > 0
+        return (
+            {
+                "loss/total": (diffusion + weight * reference) / samples,
+                "loss/diffusion": diffusion / samples,
+                "loss/reference": reference / samples,
+            },
+            stopping > 0,
+            waiting > 0,
+        )
 
     def _account(self, outcome: Step, tally: Tally, total: dict[str, float], log: RunLog) -> None:
         """Count the update, average the weights, log. Raises ValueError after too many skips."""
@@ -229,31 +283,55 @@ class Trainer:
         enabled = self.config.zero.precision == "autocast"
         return torch.autocast(self.process.device.type, torch.bfloat16, enabled=enabled)
 
-    def _validate(self, validator: Validator, log: RunLog) -> HeldOut:
-        """Measure the held-out losses, generate the videos, log both."""
-        config, step = self.config, self.counters.step
+    def _validate(self, validator: Validator, log: RunLog, stop: StopRequest) -> None:
+        """Measure the held-out losses, generate the videos, log both; a stop ends it midway.
+
+        Where weights are averaged, the averaged ones are measured and shown too: they are what is
+        exported.
+        """
         self.engine.eval()
-        held_out = validator.held_out(self.model, self._precision())
-        scalars = held_out_scalars(held_out.diffusion)
-        log.scalars(step, {**scalars, "validation/reference": held_out.reference})
-        log.message(
-            f"step {step}: held-out loss {held_out.mean:.4f} over nine sigmas, "
-            f"reference {held_out.reference:.4f}"
-        )
-        count = min(config.validation.videos, validator.num_samples)
-        if count and step:
-            folder = self.run / "validation" / f"step-{step:08d}"
-            show = Show(count, folder, config.data.fps or 16.0)
-            sampling = config.validation.sampling
-            strips = validator.videos(
-                self.model, self.inputs.codec, sampling, show, self._precision()
-            )
-            for strip in strips:
-                log.picture(step, f"validation/{strip.stem}", np.asarray(Image.open(strip)))
+        with suppress(Stopped):
+            self._show(validator, log, stop, "")
+            if self.ema is not None and self.counters.step:
+                with self.ema.swapped():
+                    self._show(validator, log, stop, "averaged")
         log.flush()
         self.engine.train()
         self.meter.pause()
-        return held_out
+
+    def _show(self, validator: Validator, log: RunLog, stop: StopRequest, weights: str) -> None:
+        """Validate the weights that the model has now; `weights` names them, '' the trained."""
+        config, step = self.config, self.counters.step
+        prefix = f"validation_{weights}" if weights else "validation"
+
+        def pause() -> None:
+            self._end_when_stopped(stop)
+
+        held_out = validator.held_out(self.model, self._precision(), pause)
+        scalars = held_out_scalars(held_out.diffusion, prefix)
+        log.scalars(step, {**scalars, f"{prefix}/reference": held_out.reference})
+        log.message(
+            f"step {step}: held-out loss {held_out.mean:.4f} over nine sigmas, "
+            f"reference {held_out.reference:.4f}{f' ({weights} weights)' if weights else ''}"
+        )
+        count = min(config.validation.videos, validator.num_samples)
+        if count and step:
+            folder = self.run / "validation" / f"step-{step:08d}" / weights
+            show = Show(count, folder, self.data["fps"])
+            sampling = config.validation.sampling
+            strips = validator.videos(
+                self.model, self.inputs.codec, sampling, show, self._precision(), pause
+            )
+            for strip in strips:
+                log.picture(step, f"{prefix}/{strip.stem}", np.asarray(Image.open(strip)))
+
+    def _end_when_stopped(self, stop: StopRequest) -> None:
+        """Raise Stopped on all processes when one was asked to stop. All must call it."""
+        asked = torch.tensor(float(stop.requested), device=self.process.device)
+        dist.all_reduce(asked)
+        if asked > 0:
+            stop.requested = True
+            raise Stopped
 
     def _model_config(self) -> dict[str, Any]:
         return {key: value for key, value in self.model.config.items() if not key.startswith("_")}
@@ -268,8 +346,10 @@ class Trainer:
             "settings": asdict(self.config),
             "counters": asdict(self.counters),
             "unreadable": self.skips.reasons,
+            "run": asdict(self.record),
+            "data": self.data,
         }
         step, keep = self.counters.step, self.config.checkpoint.keep
         save_checkpoint(self.engine, self.run, step, state, self.ema, keep)
-        self.saved_at = step
+        self.saved_at, self.saved_s = step, time.monotonic()
         self.meter.pause()

@@ -1,7 +1,7 @@
 """Before anything is allocated: what will be trained, does it fit, may it be written."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from trainer.measures.estimate import (
 from trainer.measures.flops import Sizes
 from trainer.measures.metrics import scrubbed
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.saving.complete import checkpoints
+from trainer.saving.complete import has_checkpoints
 from trainer.train_config import TrainConfig
 
 IMAGE_TOKENS = {"clip": 257}  # of one reference
@@ -124,25 +124,37 @@ def share_cores(num_workers: int, process: Process) -> None:
         torch.set_num_threads(max(1, cores - num_workers))
 
 
-def claim_run(folder: Path, resume: str, config: TrainConfig, process: Process) -> None:
-    """Make the run's folder and write its settings there.
+def with_fitting_micro_batch(config: TrainConfig, world_size: int) -> tuple[TrainConfig, str]:
+    """Return settings whose batch splits over the processes, and what was changed for that.
 
-    Raises:
-        ValueError: when it holds another run that was not to be resumed.
-        OSError: when it cannot be written.
+    A smaller micro-batch trains the same model, as no draw and no order depends on it. A batch that
+    does not split at all stays as it is, for `micro_steps` to refuse.
     """
-    if resume == "never" and checkpoints(folder).is_dir() and any(checkpoints(folder).iterdir()):
+    train = config.train
+    share, rest = divmod(train.batch_size, world_size)
+    if rest or not share % train.micro_batch:
+        return config, ""
+    fitting = max(n for n in range(1, train.micro_batch) if not share % n)
+    note = (
+        f"train.micro_batch lowered from {train.micro_batch} to {fitting}, so that a batch of "
+        f"{train.batch_size} splits over {world_size} processes; the results are the same"
+    )
+    return replace(config, train=replace(train, micro_batch=fitting)), note
+
+
+def check_not_run(folder: Path, resume: str) -> None:
+    """Raise ValueError when the folder holds a run that is not to be gone on with."""
+    if resume == "never" and has_checkpoints(folder):
         raise ValueError(
             f"{folder} holds checkpoints already, and --resume=never would overwrite them: "
             "choose another --output, or --resume=auto to go on"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} cannot be written: choose another --output")
-    if process.rank == 0:
-        settings = scrubbed(asdict(config))
-        (folder / "config.yaml").write_text(yaml.safe_dump(_plain(settings), sort_keys=False))
-    torch.distributed.barrier()
+
+
+def write_settings(folder: Path, config: TrainConfig) -> None:
+    """Write the settings of a run where its owner looks for them."""
+    settings = scrubbed(asdict(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(_plain(settings), sort_keys=False))
 
 
 def _plain(settings: object) -> object:

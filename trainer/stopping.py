@@ -1,9 +1,13 @@
-"""Stop cleanly: after SIGTERM or Ctrl-C the step is finished, saved, and training ends."""
+"""Stop cleanly: after SIGTERM, SIGUSR1 or Ctrl-C the step is finished, saved, and training ends."""
 
 import signal
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stopped(Exception):
+    """Ends a validation in the middle, on all processes at once."""
 
 
 class StopRequest:

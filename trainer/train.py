@@ -1,16 +1,17 @@
 """Train the ContextAnyone model on a dataset of samples.
 
-    deepspeed trainer/train.py --preset wan-1.3b --data dataset/ --output runs/first
     python trainer/train.py --preset tiny --data dataset/ --output runs/tiny
+    python trainer/train.py --preset wan-1.3b --data dataset/ --output runs/first --processes 8
 
-Run the same command again to go on after an interruption. Exit codes: 0 done, or stopped on request
+`deepspeed` and `torchrun` may start it too; see docs/training.md for what a stop means there. Run
+the same command again to go on after an interruption. Exit codes: 0 done, or stopped on request
 with everything saved; 2 wrong arguments or data that cannot be used; 130 interrupted twice.
 """
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -20,8 +21,15 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from jsonargparse import Namespace
 
+from schemas.files import local_path
 from schemas.settings_parser import SettingsParser, read_settings
+from trainer.distributed.keeper import is_foreign, split
+from trainer.distributed.launch import Processes, follow_launcher, is_launched, launch
 from trainer.train_config import TrainConfig, preset_names, preset_path
+
+if TYPE_CHECKING:
+    from trainer.distributed.zero import Process
+    from trainer.saving.run_folder import RunRecord
 
 
 def parse(arguments: list[str]) -> Namespace:
@@ -37,12 +45,19 @@ def parse(arguments: list[str]) -> Namespace:
     dataset = "the dataset: a folder or an fsspec URL"
     parser.shortcut("--data", "DATASET", dataset, lambda url: [f"--dataset={url}"])
     parser.flag("--dataset", "", "", required="--data")  # --data names a section of the settings
-    parser.flag("--output", "RUN", "the folder of the run", required=True, type=Path)
+    parser.flag("--output", "RUN", "the folder of the run", required=True, type=local_path)
     again = (
         "auto: go on from the newest complete checkpoint; never; or a checkpoint's folder (auto)"
     )
     parser.flag("--resume", "WHAT", again, default="auto")
+    changed = "go on though the dataset, its version, the encoders or the rate of frames are others"
+    parser.flag("--accept-changes", "", changed, action="store_true")
     parser.flag("--dry-run", "", "show the plan and train nothing", action="store_true")
+    here = "processes on this machine, one for each GPU (1)"
+    parser.flag("--processes", "N", here, type=int, default=1)
+    several = "which of several machines this is, from 0, or slurm; the same command runs on all"
+    parser.flag("--node", "K/N", several, default="0/1")
+    parser.flag("--master", "HOST:PORT", "of node 0, with several", default="")
     parser.flag("--local_rank", "", "", type=int, default=0)  # set by the deepspeed launcher
     parser.add_settings(TrainConfig)
     return parser.parse(arguments)
@@ -56,39 +71,65 @@ def preset_words(name: str) -> list[str]:
 def run(arguments: Namespace) -> int:
     config = read_settings(arguments, TrainConfig)
     from trainer.distributed.zero import init_process_group
-    from trainer.inputs import open_inputs
-    from trainer.loop import Trainer
-    from trainer.measures.metrics import RunLog
-    from trainer.plan import check_fits, claim_run, describe, share_cores
-    from trainer.saving.checkpoint import find_newest
-    from trainer.stopping import StopRequest
+    from trainer.plan import (
+        check_fits,
+        check_not_run,
+        describe,
+        share_cores,
+        with_fitting_micro_batch,
+    )
+    from trainer.saving.run_folder import claimed
 
     process = init_process_group()
     share_cores(config.data.num_workers, process)
+    config, lowered = with_fitting_micro_batch(config, process.world_size)
     folder, resume = arguments.output, arguments.resume
     if process.rank == 0:
         print(describe(config, arguments.dataset, folder, process), flush=True)
-    warning = check_fits(config, process)
+    notes = [note for note in (lowered, check_fits(config, process)) if note]
     if arguments.dry_run:
         return 0
-    claim_run(folder, resume, config, process)
+    check_not_run(folder, resume)
+    with claimed(folder, process.rank) as record:
+        return train(arguments, config, process, record, notes)
+
+
+def train(
+    arguments: Namespace,
+    config: TrainConfig,
+    process: "Process",
+    record: "RunRecord",
+    notes: list[str],
+) -> int:
+    """Train in a folder that is held for it."""
+    from trainer.inputs import open_inputs
+    from trainer.loop import Trainer
+    from trainer.measures.metrics import RunLog
+    from trainer.plan import write_settings
+    from trainer.saving.checkpoint import intact, newest_intact
+    from trainer.stopping import StopRequest
+
+    folder, resume = arguments.output, arguments.resume
     checkpoint = None
     if resume != "never":
-        checkpoint = find_newest(folder) if resume == "auto" else Path(resume)
+        checkpoint = newest_intact(folder) if resume == "auto" else intact(Path(resume))
     inputs = open_inputs(config, arguments.dataset, process.device)
-    trainer = Trainer(config, inputs, folder, process)
+    trainer = Trainer(config, inputs, folder, process, record, arguments.accept_changes)
     if checkpoint is not None:
-        trainer.resume(checkpoint)
-    step = trainer.counters.step
+        notes += trainer.resume(checkpoint)
+        step = trainer.counters.step
+        notes.append(f"going on after step {step} of {config.train.steps} ({checkpoint})")
+    trainer.write_record()
+    if process.rank == 0:
+        write_settings(folder, config)
     settings: dict[str, Any] = asdict(config)
+    step = trainer.counters.step
     with (
         RunLog(folder, config.log, step=step, rank=process.rank, settings=settings) as log,
         StopRequest() as stop,
     ):
-        if warning:
-            log.message(warning)
-        if checkpoint is not None:
-            log.message(f"going on after step {step} of {config.train.steps} ({checkpoint})")
+        for note in notes:
+            log.message(note)
         finished = trainer.train(log, stop)
         done = "trained" if finished else "stopped on request after"
         log.message(f"{done} {trainer.counters.step} steps; export with: python trainer/export.py")
@@ -96,8 +137,31 @@ def run(arguments: Namespace) -> int:
 
 
 def main() -> int:
+    arguments = sys.argv[1:]
+    if is_foreign():
+        training = split()
+        if isinstance(training, int):
+            return training
+        code = 1
+        try:
+            code = _ended(arguments)
+        finally:
+            training.ended(code)
+        return code
+    follow_launcher()
+    return _ended(arguments)
+
+
+def _ended(words: list[str]) -> int:
+    """Train, or start the processes that do; return the exit code."""
     try:
-        return run(parse(sys.argv[1:]))
+        arguments = parse(words)
+        processes = Processes.of_flags(arguments.processes, arguments.node, arguments.master)
+        if is_launched() or processes.nodes * processes.count == 1:
+            return run(arguments)
+        read_settings(arguments, TrainConfig)  # what is wrong is said once
+        command = [sys.executable, "-u", str(Path(__file__).resolve()), *words]
+        return launch(command, processes)
     except (ValueError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2

@@ -146,10 +146,12 @@ class CheckpointConfig:
 
     Attributes:
         every: updates between two checkpoints; the last update is always saved.
+        minutes: longest time between two checkpoints, in minutes; 0 goes by updates alone.
         keep: number of checkpoints that are kept, the newest.
     """
 
     every: int = setting(500, low=1, high=_MAX_STEPS)
+    minutes: float = setting(30.0, low=0, high=10**5, unit="minutes")
     keep: int = setting(3, low=1, high=10**6)
 
     def __post_init__(self) -> None:

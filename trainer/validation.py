@@ -3,7 +3,7 @@
 Per-step losses are noise: each has another sigma. Here samples, noise and sigmas never change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +67,15 @@ class Validator:
 
     @torch.no_grad()
     def held_out(
-        self, model: ContextAnyoneTransformer3DModel, precision: AbstractContextManager
+        self,
+        model: ContextAnyoneTransformer3DModel,
+        precision: AbstractContextManager,
+        pause: Callable[[], None] = lambda: None,
     ) -> HeldOut:
-        """Return the losses at nine fixed sigmas, over all processes."""
+        """Return the losses at nine fixed sigmas, over all processes.
+
+        `pause` is called before every forward pass, and may raise to end it on all.
+        """
         sums = torch.zeros(len(HELD_OUT_SIGMAS) + 1, dtype=torch.float64)
         rounds = -(-len(self._batches) // self._world_size)
         for turn in range(rounds):
@@ -77,6 +83,7 @@ class Validator:
             counted = index < len(self._batches)  # the others run along, so that nobody waits
             batch = self._batches[index % len(self._batches)]
             for place, sigma in enumerate(HELD_OUT_SIGMAS):
+                pause()
                 with precision:
                     found = self._losses(model, batch, index, sigma)
                 if counted:
@@ -116,8 +123,12 @@ class Validator:
         sampling: SamplingConfig,
         show: Show,
         precision: AbstractContextManager,
+        pause: Callable[[], None] = lambda: None,
     ) -> list[Path]:
-        """Generate a video and a strip for the first samples; return the strips of this rank."""
+        """Generate a video and a strip for the first samples; return the strips of this rank.
+
+        `pause` is called after every sampling step, and may raise to end it on all.
+        """
         strips = []
         for turn in range(-(-show.count // self._world_size)):
             index = turn * self._world_size + self._rank
@@ -127,7 +138,11 @@ class Validator:
             with precision:
                 _, channels, frames, rows, columns = batch.video.shape
                 shape = (1, channels, frames, rows, columns)
-                latents = sample(model, conditions, shape, sampling, generator=source)
+                latents = sample(
+                    *(model, conditions, shape, sampling),
+                    generator=source,
+                    on_step=lambda *_: pause(),
+                )
             if index < show.count:
                 strips.append(_show(batch, latents, codec, show, index))
         return strips

@@ -77,6 +77,7 @@ LEGAL = {
     ("train: train.seed", 0): "a seed like any other",
     ("train: train.max_nonfinite", 0): "the first skipped update stops the run",
     ("train: ema.decay", 0): "no average is kept",
+    ("train: checkpoint.minutes", 0): "checkpoints go by updates alone",
     ("train: validation.videos", 0): "no video is generated on the way",
     ("train: validation.sampling.text_guidance", 0): "the prompt is not followed: an ablation",
     ("train: validation.sampling.reference_guidance", 0): "the reference is not followed",

@@ -14,12 +14,13 @@ from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
 from schemas.manifest import DataFile
 from trainer.data.batch import LatentBatch
 from trainer.data.data_config import DataConfig
-from trainer.data.dataset import check_files, read_snapshot
+from trainer.data.dataset import Snapshot, check_files, read_snapshot
 from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
 from trainer.data.index import Assigned, RowLocation, describe_sizes, read_index
 from trainer.data.latent_file import read_depends_on
+from trainer.data.origin import origin_of, usual_fps
 from trainer.data.pictures import Unreadable
 from trainer.data.reader import RowReader
 from trainer.data.source import BatchRequest, first_readable
@@ -43,10 +44,11 @@ class LatentSource:
         self._data = data
         self._folder = Folder(url)
         self.layout = _read_layout(self._folder)
-        _check_origin(self._folder, self.layout)
+        snapshot = _check_origin(self._folder, self.layout)
         _check_fingerprint(self.layout.fingerprint, dict(fingerprint or {}))
         _check_settings(self.layout.settings, data)
         self.splits = self.layout.splits
+        self.origin = origin_of(self._folder, snapshot, snapshot.manifest.splits)
         if not self.layout.files:
             raise ValueError(f"{self._folder.url}/{LATENTS_INDEX} lists no files; encode again")
         check_files(self._folder, self.layout.files, data.verify)
@@ -78,6 +80,10 @@ class LatentSource:
         left_out = {"encoded for another bucket": int(left.sum())} if left.any() else {}
         return Assigned(buckets, left_out, seen)
 
+    def fps_of(self, indices: np.ndarray) -> float:
+        """Return the rate of the frames of these samples, as they were encoded."""
+        return usual_fps(self.index, self._windows[self._first[indices]], self._data)
+
     def locations(self, index: int) -> tuple[RowLocation, ...]:
         """Return where the windows of a sample are."""
         rows = self._windows[self._first[index] : self._first[index + 1]]
@@ -103,7 +109,7 @@ def _read_layout(folder: Folder) -> LatentIndex:
         raise ValueError(f"{folder.url}/{LATENTS_INDEX} is no index of ours: {error!r}") from error
 
 
-def _check_origin(folder: Folder, layout: LatentIndex) -> None:
+def _check_origin(folder: Folder, layout: LatentIndex) -> Snapshot:
     """Refuse latents of another version: they may hold what was since removed."""
     now = read_snapshot(folder)
     if now.sha256 != layout.manifest_sha256:
@@ -112,6 +118,7 @@ def _check_origin(folder: Folder, layout: LatentIndex) -> None:
             f"({layout.manifest_sha256[:12]}), the dataset is at {now.path} ({now.sha256[:12]}); "
             "encode it again"
         )
+    return now
 
 
 def _check_fingerprint(theirs: dict[str, str], ours: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation
 from trainer.data.index import Assigned, RowIndex, RowLocation, assign_buckets, read_index
+from trainer.data.origin import origin_of, usual_fps
 from trainer.data.pictures import Unreadable, decode_frames, decode_reference, subject_mask
 from trainer.data.reader import RowReader
 from trainer.data.source import BatchRequest, first_readable
@@ -37,6 +38,7 @@ class SampleSource:
         self._folder = Folder(url)
         self.snapshot = read_snapshot(self._folder)
         self.splits = self.snapshot.manifest.splits
+        self.origin = origin_of(self._folder, self.snapshot, self.splits)
         files = [f for f in self.snapshot.manifest.files if f.path.startswith("samples/")]
         if not files:
             raise ValueError(
@@ -49,6 +51,10 @@ class SampleSource:
     def assign(self, split: str) -> Assigned:
         """Return which samples of a split go to which bucket."""
         return assign_buckets(self.index, self.index.rows_of(split), self._data)
+
+    def fps_of(self, indices: np.ndarray) -> float:
+        """Return the rate of the frames of these samples, as they are trained on."""
+        return usual_fps(self.index, indices, self._data)
 
     def locations(self, index: int) -> tuple[RowLocation, ...]:
         """Return where a sample is: one row."""

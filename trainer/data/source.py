@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
 from trainer.data.batch import Bucket, LatentBatch, PixelBatch, SkippedSample
 from trainer.data.index import Assigned, RowLocation
+from trainer.data.origin import Origin
 from trainer.data.pictures import Unreadable
 
 Batch = PixelBatch | LatentBatch
@@ -35,6 +38,15 @@ class SampleSet(Protocol):
     @property
     def splits(self) -> Mapping[str, int]:
         """Samples of each split, whether they fit a bucket or not."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Which version of which dataset they are of."""
+        ...
+
+    def fps_of(self, indices: np.ndarray) -> float:
+        """Return the rate of the frames of these samples, as they are trained on."""
         ...
 
     def assign(self, split: str) -> Assigned:

@@ -66,10 +66,10 @@ def scrubbed(settings: Any) -> Any:
     return scrub(settings) if isinstance(settings, str) else settings
 
 
-def held_out_scalars(losses: Mapping[float, float]) -> dict[str, float]:
+def held_out_scalars(losses: Mapping[float, float], prefix: str = "validation") -> dict[str, float]:
     """Name the held-out loss of each fixed sigma, and their mean."""
-    named = {f"validation/loss_sigma_{sigma:g}": loss for sigma, loss in losses.items()}
-    return {**named, "validation/loss_mean": sum(losses.values()) / len(losses)}
+    named = {f"{prefix}/loss_sigma_{sigma:g}": loss for sigma, loss in losses.items()}
+    return {**named, f"{prefix}/loss_mean": sum(losses.values()) / len(losses)}
 
 
 class RunLog:

@@ -6,13 +6,14 @@ states per process, state.json, the shards of the EMA, and COMPLETE.json, see co
 """
 
 import json
+import logging
 import platform
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,14 +21,15 @@ import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from trainer.distributed.together import from_first, together
 from trainer.distributed.zero import load_deepspeed, schedule_of
 from trainer.saving.complete import (
     boundary,
     check_hashes,
     checkpoints,
     describe,
-    discard_after,
     find_newest,
+    has_checkpoints,
     listed_files,
     problem_of,
     publish,
@@ -36,6 +38,7 @@ from trainer.saving.complete import (
     sync,
     write_json,
 )
+from trainer.saving.disk import follow_umask, named_faults
 from trainer.saving.ema import Ema
 from trainer.saving.safe_load import check_pickle, plain_path, restricted_reader
 from trainer.saving.universal import load_universal
@@ -43,10 +46,8 @@ from trainer.saving.universal import load_universal
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-__all__ = ["check_same", "discard_after", "find_newest", "load_checkpoint", "save_checkpoint"]
-
 STATE = "state.json"
-_Result = TypeVar("_Result")
+_logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(
@@ -65,16 +66,14 @@ def save_checkpoint(
     partial = checkpoints(run) / f".step-{step:08d}.partial"
     first = dist.get_rank() == 0
     try:
-        _together(lambda: _prepare(partial) if first else None, OSError)
-        written = _together(lambda: _write(engine, partial, step, state, ema), OSError)
-        found = _together(lambda: {path.name: describe(path) for path in written}, OSError)
+        together(lambda: _prepare(partial) if first else None, OSError)
+        written = together(lambda: _write(engine, partial, step, state, ema), OSError)
+        found = together(lambda: {path.name: describe(path) for path in written}, OSError)
         gathered: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
         dist.all_gather_object(gathered, found)
         files = {name: entry for described in gathered for name, entry in described.items()}
         boundary("hashed")
-        published = _together(
-            lambda: publish(run, step, partial, files) if first else None, OSError
-        )
+        published = together(lambda: publish(run, step, partial, files) if first else None, OSError)
     except OSError as error:
         if first:
             shutil.rmtree(partial, ignore_errors=True)
@@ -85,21 +84,6 @@ def save_checkpoint(
         purge(run, keep)
     dist.barrier()
     return published or checkpoints(run) / f"step-{step:08d}"
-
-
-def _together(action: Callable[[], _Result], error: type[Exception]) -> _Result:
-    """Do something on every process; when it fails on one, raise `error` on all."""
-    problem, result = "", None
-    try:
-        result = action()
-    except (OSError, RuntimeError, ValueError) as caught:  # torch reports a full disk as Runtime
-        problem = str(caught) or type(caught).__name__
-    problems = [""] * dist.get_world_size()
-    dist.all_gather_object(problems, problem)
-    failed = [f"process {rank}: {text}" for rank, text in enumerate(problems) if text]
-    if failed:
-        raise error(failed[0] if dist.get_world_size() > 1 else problem)
-    return result  # pyright: ignore[reportReturnType]
 
 
 def _prepare(partial: Path) -> None:
@@ -118,8 +102,20 @@ def _write(
         engine.save_checkpoint(str(partial.parent), tag=partial.name, save_latest=False)
     if problems:  # only now: DeepSpeed's barriers need every process
         raise problems[0]
+    with named_faults(partial):
+        written += _write_ours(engine, partial, step, state, ema)
+        follow_umask(written)
+        for path in written:
+            sync(path)
+    return written
+
+
+def _write_ours(
+    engine: "DeepSpeedEngine", partial: Path, step: int, state: Mapping[str, Any], ema: Ema | None
+) -> list[Path]:
+    """Write what DeepSpeed knows nothing of. Returns the files."""
     rank = dist.get_rank()
-    written.append(_save_random_state(partial / f"rng-{rank:05d}.safetensors"))
+    written = [_save_random_state(partial / f"rng-{rank:05d}.safetensors")]
     boundary("random state written")
     if ema is not None:
         written += ema.save(partial)
@@ -129,8 +125,6 @@ def _write(
         write_json(partial / STATE, content)
         written.append(partial / STATE)
         boundary("state written")
-    for path in written:
-        sync(path)
     return written
 
 
@@ -148,7 +142,8 @@ def _recording(
     class Recorder(TorchCheckpointEngine):
         def save(self, state_dict: Any, path: str) -> None:
             try:
-                torch.save(state_dict, path)
+                with named_faults(Path(path)):
+                    torch.save(state_dict, path)
                 written.append(Path(path))
             except (OSError, RuntimeError) as error:
                 problems.append(error)
@@ -195,8 +190,8 @@ def load_checkpoint(
     engine, when a file is missing, not the one that was saved (verify), or could run code, and
     when a section of the state differs from its counterpart in `same`.
     """
-    _together(lambda: _check(folder, verify), ValueError)
-    state = _together(lambda: read_json(folder / STATE), ValueError)
+    together(lambda: _check(folder, verify), ValueError)
+    state = together(lambda: read_json(folder / STATE), ValueError)
     for section, ours in (same or {}).items():
         check_same(state[section], ours, section)
     saved, ours = state["engine"], _describe_engine(engine)
@@ -211,11 +206,39 @@ def load_checkpoint(
         load_universal(engine, folder)
     _settle(engine)
     if ema is not None:
-        _together(lambda: ema.load(folder), ValueError)
+        together(lambda: ema.load(folder), ValueError)
     if saved["world_size"] == ours["world_size"]:
         _load_random_state(folder / f"rng-{dist.get_rank():05d}.safetensors")
     dist.barrier()
     return state
+
+
+def intact(folder: Path) -> Path:
+    """Return a checkpoint whose every byte is as it was saved, or raise ValueError on all."""
+    together(lambda: _check(folder, verify=True), ValueError)
+    return folder
+
+
+def newest_intact(run: Path) -> Path | None:
+    """Return the newest checkpoint whose every byte is as it was saved, None before the first.
+
+    Every process calls it; each reads a share of the files. Warns of what is damaged. Raises
+    ValueError when there are checkpoints and none can be used: a run does not begin anew unasked.
+    """
+    damaged: set[Path] = set()
+    while folder := from_first(lambda: find_newest(run, damaged), OSError):
+        try:
+            return intact(folder)
+        except ValueError as error:
+            damaged.add(folder)
+            if dist.get_rank() == 0:
+                _logger.warning("%s is damaged: %s", folder, error)
+    if has_checkpoints(run):
+        raise ValueError(
+            f"none of the checkpoints in {checkpoints(run)} can be used: restore one, or begin "
+            "again with another --output"
+        )
+    return None
 
 
 def _check(folder: Path, verify: bool) -> None:

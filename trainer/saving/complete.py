@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +132,26 @@ def remove(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def discard_after(run: Path, step: int) -> None:
-    """Delete the checkpoints of later steps, which a run resumed at `step` will write again."""
+def set_aside_after(run: Path, step: int) -> list[Path]:
+    """Hide the checkpoints of later steps, which a run resumed at `step` will write again.
+
+    They go when a new checkpoint is complete. Returns where they are until then.
+    """
+    hidden = []
     for folder in _folders(run):
         if step_of(folder) > step:
-            remove(folder)
+            aside = folder.with_name(f".{folder.name}.aside")
+            number = 1
+            while aside.exists():
+                number += 1
+                aside = folder.with_name(f".{folder.name}.aside-{number}")
+            os.rename(folder, aside)
+            boundary("set aside")
+            hidden.append(aside)
+    return hidden
 
 
-def find_newest(run: Path) -> Path | None:
+def find_newest(run: Path, leave_out: Collection[Path] = ()) -> Path | None:
     """Return the newest complete checkpoint of a run, None when there is none.
 
     Complete means that every listed file has its size; the hashes are compared when it is loaded.
@@ -147,7 +159,7 @@ def find_newest(run: Path) -> Path | None:
     """
     newest = None
     for folder in _folders(run):
-        problem = problem_of(folder)
+        problem = "its content is damaged" if folder in leave_out else problem_of(folder)
         if problem is None:
             newest = folder
             break
@@ -155,6 +167,11 @@ def find_newest(run: Path) -> Path | None:
     if newest is not None or (run / POINTER).exists():
         _check_pointer(run)
     return newest
+
+
+def has_checkpoints(run: Path) -> bool:
+    """Tell whether a run has published a checkpoint, whatever became of it since."""
+    return bool(_folders(run))
 
 
 def _folders(run: Path) -> list[Path]:

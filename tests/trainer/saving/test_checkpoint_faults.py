@@ -1,5 +1,7 @@
 """A save that is killed, dies, or finds the disk full loses no checkpoint."""
 
+import io
+import logging
 import os
 import resource
 import shutil
@@ -13,8 +15,15 @@ from distributed import Team
 from tiny_engine import Training, newest, save_twice
 
 from trainer.distributed.zero import ZeroConfig
-from trainer.saving.checkpoint import discard_after, find_newest
-from trainer.saving.complete import COMPLETE, FAULT, POINTER, read_json
+from trainer.saving.checkpoint import newest_intact
+from trainer.saving.complete import (
+    COMPLETE,
+    FAULT,
+    POINTER,
+    find_newest,
+    read_json,
+    set_aside_after,
+)
 
 ZERO = ZeroConfig(2, precision="fp32")
 BOUNDARIES = [
@@ -115,13 +124,69 @@ def save_on_a_full_disk(zero, run, full_rank, limit):
 @pytest.mark.deepspeed
 def test_a_full_disk_in_one_process_is_an_error_in_all_and_loses_nothing(two, run):
     two.run(ignore_limit_signal)
-    for full_rank, limit in ((0, 50_000), (1, 50_000), (0, 1_000), (1, 6_000)):
+    for full_rank, limit in ((0, 50_000), (1, 50_000), (0, 1_000), (1, 6_000), (1, 7_000)):
         for message, between, name in two.run(save_on_a_full_disk, ZERO, run, full_rank, limit):
             assert "step 3 was not saved, the earlier ones are untouched" in message
             assert f"process {full_rank}: " in message
             assert between == ["step-00000001", "step-00000002"]
             assert name == "step-00000003"
         shutil.rmtree(newest(run))
+
+
+@pytest.mark.deepspeed
+def test_later_checkpoints_are_kept_until_a_new_one_is_complete(one, run):
+    before = (run / "checkpoints" / "step-00000002" / "state.json").read_bytes()
+    [aside] = set_aside_after(run, 1)
+    assert newest(run).name == "step-00000001"
+    assert (aside / "state.json").read_bytes() == before
+    assert one.run(go_on_and_save, ZERO, run) == [(1, 2)]
+    assert sorted(os.listdir(run / "checkpoints")) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.deepspeed
+def test_a_flipped_bit_falls_back_to_the_checkpoint_before(two, run):
+    [file] = (run / "checkpoints" / "step-00000002").glob("ema-00001*")
+    flip_a_bit(file)
+    for name, said in two.run(find_intact, run):
+        assert name == "step-00000001"
+        assert not said or f"{file} is not the file that was saved" in said
+    [file] = (run / "checkpoints" / "step-00000001").glob("state.json")
+    flip_a_bit(file)
+    for name, said in two.run(find_intact, run):
+        assert name == "none"
+        assert f"none of the checkpoints in {run / 'checkpoints'} can be used" in said
+
+
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def find_intact(run):
+    """Return the checkpoint's name and what was said on the way."""
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger("trainer").addHandler(handler)
+    try:
+        found = newest_intact(run)
+        return found and found.name, said.getvalue()
+    except ValueError as error:
+        return "none", str(error)
+    finally:
+        logging.getLogger("trainer").removeHandler(handler)
+
+
+@pytest.mark.deepspeed
+def test_files_have_the_mode_that_the_umask_gives(saved):
+    modes = {file.stat().st_mode & 0o777 for file in saved.rglob("*") if file.is_file()}
+    assert modes == {0o666 & ~current_umask()}
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def ignore_limit_signal():
@@ -131,9 +196,9 @@ def ignore_limit_signal():
 @pytest.mark.deepspeed
 def test_only_the_newest_are_kept_and_a_step_may_be_saved_again(one, run):
     assert one.run(save_three, ZERO, run)[0] == ["step-00000002", "step-00000003"]
-    discard_after(run, 2)
+    set_aside_after(run, 2)
     assert newest(run).name == "step-00000002"
-    discard_after(run, 0)
+    set_aside_after(run, 0)
     assert find_newest(run) is None
 
 
