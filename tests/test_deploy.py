@@ -17,6 +17,7 @@ from places import ROOT
 
 from jobs import curate
 from trainer import train
+from trainer.distributed.launch import Processes
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -68,8 +69,11 @@ def test_the_job_on_ray_gives_curate_what_it_takes():
 def test_the_job_on_kubernetes_gives_train_what_it_takes():
     [pod] = pod_templates(read(DEPLOY / "kubernetes/train.yaml"))
     command = pod["spec"]["containers"][0]["command"]
-    arguments = command[command.index("trainer.train") + 1 :]
-    assert str(train.parse(arguments).output) == "/data/runs/wan-14b"
+    assert command[:2] == ["contextanyone", "train"]
+    parsed = train.parse(command[2:])
+    assert str(parsed.output) == "/data/runs/wan-14b"
+    node = parsed.node.replace("$(NODE_RANK)", "1")
+    assert Processes.of_flags(parsed.processes, node, parsed.master).nodes == 2
 
 
 @pytest.mark.parametrize(
