@@ -147,7 +147,11 @@ class Clip:
     bright: float = column(_FLOAT, "share of pixels above 95 % luma")
     black_border: float = column(_FLOAT, "share of the picture covered by black bars")
     motion: float = column(_FLOAT, "mean optical flow at 256 px short side", unit="px/frame")
-    camera_motion: float = column(_FLOAT, "length of the global part of it", unit="px/frame")
+    camera_motion: float = column(
+        _FLOAT,
+        "length of the global part of it, where no person is; NaN: nothing to tell it by",
+        unit="px/frame",
+    )
     camera_pan: list[float] = column(pa.list_(_FLOAT, 2), "global flow, x and y", unit="px/frame")
     camera_zoom: float = column(_FLOAT, "relative growth of the picture per second", unit="1/s")
     text_area: float = column(_FLOAT, "share of the picture that looks like burned-in text")

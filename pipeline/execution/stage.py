@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from schemas.reasons import Failure, Reason
 from schemas.tables import Candidate, Clip, Embedding, Reject, Track, Video
 
@@ -86,6 +88,15 @@ class Still:
 
 
 @dataclass(frozen=True)
+class Movement:
+    """How places with detail moved from one frame of a clip to one shortly after."""
+
+    frame_index: int
+    places: np.ndarray  # (N, 2) x and y in pixels of the clip
+    flow: np.ndarray  # (N, 2) pixels a frame, as in a picture of 256 px short side
+
+
+@dataclass(frozen=True)
 class ClipRow:
     """A clip on its way through the observing stages."""
 
@@ -95,6 +106,7 @@ class ClipRow:
     tracks: tuple[Track, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    movements: tuple[Movement, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 import cv2
 import numpy as np
 
-from pipeline.engines.identity.colours import colour_name, most_named
-from pipeline.engines.identity.regions import regions_of
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser, Segmenter
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
+from pipeline.observing.clothes import garment_colour
 from pipeline.observing.faces import box_in_still, embedding_row, to_still, told_by_faces
 from pipeline.observing.traits import other_face_share, search_size, traits_of
 from pipeline.pictures.boxes import clip_to
@@ -133,7 +132,7 @@ class ProposeReferences:
             embedding_row(track, candidate.reference_id, self.recogniser, vector, 1)
             for candidate, vector in zip(candidates, vectors, strict=True)
         ]
-        top, bottom = (_garment(part, people, masks) for part in ("top", "bottom"))
+        top, bottom = (garment_colour(part, people, masks) for part in ("top", "bottom"))
         return replace(track, top_colour=top, bottom_colour=bottom), candidates, embeddings
 
     def _candidate(
@@ -291,15 +290,6 @@ def _crop(shown: _Shown, config: CandidatesConfig) -> PersonImage:
         points = to_still(np.asarray(shown.face.landmarks, np.float32), still)
         landmarks = (points.reshape(5, 2) - corner[:2]) * scale
     return PersonImage(np.ascontiguousarray(picture), place(box), face, landmarks)
-
-
-def _garment(part: str, people: Sequence[PersonImage], masks: Sequence[np.ndarray]) -> str:
-    names = []
-    for person, mask in zip(people, masks, strict=True):
-        region = regions_of(person).get(part)
-        if region is not None:
-            names.append(colour_name(person.picture, region.box, mask))
-    return most_named(names)
 
 
 def _whole_body(shown: _Shown) -> bool:

@@ -184,7 +184,8 @@ class OpenClip:
             return Dropped(clip_id, Rejected(Reason.CLIP_TOO_SHORT, seconds, clips.min_s, detail))
         mp4 = self._encoder.close()
         clip = self._describe(clip_id, mp4, self._first, self._last, self._meter.finish())
-        return ClipRow(clip=clip, mp4=mp4, stills=tuple(self._stills))
+        stills, movements = tuple(self._stills), self._meter.movements
+        return ClipRow(clip=clip, mp4=mp4, stills=stills, movements=movements)
 
     def _describe(
         self, clip_id: str, mp4: bytes, first: Ticked, last: Ticked, quality: Quality

@@ -25,6 +25,7 @@ from pipeline.execution.stage import ClipRow, Ledger, Rejected, Stage, VideoRow,
 from pipeline.media.limits import ProbeConfig
 from pipeline.media.probe import probe
 from pipeline.media.sandbox import Announce, Child, Died, Handler, SandboxConfig
+from pipeline.observing.camera import MeasureCamera
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.clips import cut_video
 from pipeline.observing.faces import FindFaces
@@ -281,6 +282,7 @@ def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[Cl
     return (
         *scoring,
         TrackPeople(engines.people, config.tracks),
+        MeasureCamera(),
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),
         *load_stages(config.stages),

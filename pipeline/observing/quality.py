@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.execution.stage import Rejected
+from pipeline.execution.stage import Movement, Rejected
+from pipeline.observing.camera import Flow, measure_flow, movement_of
 from pipeline.pictures.hashes import difference_hash
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
 from schemas.settings import check_settings, setting
@@ -40,16 +41,6 @@ class Quality:
     perceptual_hash: str
 
 
-@dataclass(frozen=True)
-class _Flow:
-    """Motion between two frames, per frame of the clip, at SHORT_SIDE."""
-
-    length: float
-    camera: float
-    pan: tuple[float, float]
-    zoom: float
-
-
 class QualityMeter:
     """Takes a clip's frames in order; `fps` is the clip's rate."""
 
@@ -62,7 +53,8 @@ class QualityMeter:
         self._brightest: np.ndarray | None = None  # per pixel, over the examined frames
         self._text: np.ndarray | int = 0  # how often each pixel looked like text
         self._text_frames = 0
-        self._flows: list[_Flow] = []
+        self._flows: list[Flow] = []
+        self._movements: list[Movement] = []
         self._hashes: list[int] = []
         self._examined: np.ndarray | None = None  # the latest examined frame
         self._last: np.ndarray | None = None
@@ -93,10 +85,18 @@ class QualityMeter:
 
     def _measure_flow(self, small: np.ndarray, gap: int) -> None:
         assert self._examined is not None, "a frame is examined before the flow from it"
+        assert self._last is not None
         before, after = _halved(self._examined), _halved(small)
         flow = np.zeros((*after.shape, 2), np.float32)  # also where the search starts
         self._flow_engine.calc(before, after, flow)
-        self._flows.append(_measure(2 * flow / gap, self._fps))
+        flow *= 2 / gap
+        self._flows.append(measure_flow(flow, self._fps))
+        self._movements.append(movement_of(flow, before, self._count - gap, self._last.shape))
+
+    @property
+    def movements(self) -> tuple[Movement, ...]:
+        """How places with detail moved, for whoever knows later where people are."""
+        return tuple(self._movements)
 
     def finish(self) -> Quality:
         """Return the measures; at least one frame must have been added."""
@@ -105,7 +105,7 @@ class QualityMeter:
         levels = np.arange(256) / 255
         share = self._histogram / self._histogram.sum()
         brightness = float(share @ levels)
-        flows = self._flows or [_Flow(0.0, 0.0, (0.0, 0.0), 0.0)]
+        flows = self._flows or [Flow(0.0, 0.0, (0.0, 0.0), 0.0)]
         examined = len(self._sharpness)
         hashes = (self._hashes[0], self._hashes[examined // 2], difference_hash(_small(self._last)))
         return Quality(
@@ -139,41 +139,6 @@ def _halved(small: np.ndarray) -> np.ndarray:
 
 
 _FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
-
-
-def _measure(flow: np.ndarray, fps: int) -> _Flow:
-    """Split a flow field (height, width, 2), in pixels of twice its size, into camera and all."""
-    height, width = flow.shape[:2]
-    sparse = flow[4::12, 4::12].reshape(-1, 2)
-    y, x = np.mgrid[4:height:12, 4:width:12].reshape(2, -1).astype(np.float64)
-    place = np.stack([2 * x - width, 2 * y - height], axis=1)  # from the centre
-    pan, zoom = _fit_camera(place, sparse)
-    camera = pan + zoom * place
-    return _Flow(
-        length=float(_lengths(flow[::2, ::2]).mean()),
-        camera=float(_lengths(camera).mean()),
-        pan=(float(pan[0]), float(pan[1])),
-        zoom=float(zoom * fps),
-    )
-
-
-def _lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.hypot(vectors[..., 0], vectors[..., 1])
-
-
-def _fit_camera(place: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fit flow = pan + zoom * place robustly: what does not follow is dropped, twice."""
-    kept = np.ones(len(place), bool)
-    pan, zoom = np.zeros(2), 0.0
-    for _ in range(2):
-        centre, mean = place[kept].mean(0), flow[kept].mean(0)
-        offset = place[kept] - centre
-        spread = float((offset**2).sum())
-        zoom = float((offset * (flow[kept] - mean)).sum() / spread) if spread else 0.0
-        pan = mean - zoom * centre
-        error = _lengths(flow - pan - zoom * place)
-        kept = error <= max(0.25, float(np.median(error)))
-    return pan, zoom
 
 
 def black_border(brightest: np.ndarray) -> float:

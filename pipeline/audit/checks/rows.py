@@ -267,7 +267,7 @@ _NOT_NEGATIVE = "{0} IS NOT NULL AND ({0} < 0 OR isnan({0}) OR isinf({0}))"
 _SAMPLE_RANGES = {
     "fps": _POSITIVE, "brightness": _SHARE, "purity": _SHARE, "coverage": _SHARE,
     "area": _SHARE, "face_rate": _SHARE, "sharpness": _NOT_NEGATIVE, "motion": _NOT_NEGATIVE,
-    "camera_motion": _NOT_NEGATIVE,
+    "camera_motion": "{0} IS NOT NULL AND ({0} < 0 OR isinf({0}))",  # NaN: nothing to tell it by
 }  # fmt: skip
 _CLIP_RANGES = {
     "fps": _POSITIVE, "scale": _POSITIVE, "brightness": _SHARE, "dark": _SHARE, "bright": _SHARE,

@@ -17,18 +17,29 @@ SHOT_SIZES = {
 }
 
 # Thresholds of words. Ours; flow is in pixels a frame at 256 px short side and 16 to 30 frames a
-# second, so 0.5 crosses such a picture in about half a minute.
-STATIC_CAMERA = 0.15  # px/frame of global flow; below, only noise of the measurement
-PAN = 0.4  # px/frame of net global flow
-ZOOM = 0.04  # relative growth per second
-STEADY = 0.5  # net over total global flow; below, the camera wavers rather than travels
+# second, so 0.5 crosses such a picture in about half a minute. Between two thresholds nothing is
+# said: what a caption claims has to be true.
+STATIC_CAMERA = 0.12  # px/frame of the ground's flow; below, only noise of the measurement
+STATIC_ZOOM = 0.015  # relative growth per second
+SHAKY_CAMERA = 0.6  # px/frame; above, whoever holds it is felt
+TRAVEL = 0.5  # px/frame of net flow of the ground
+GROWTH = 0.06  # relative growth of the ground per second
+STEADY, WAVERING = 0.75, 0.4  # net over total flow: one way all the time; to and fro
 STILL_PERSON = 0.02  # of the picture's diagonal per second
+MOVING_PERSON = 0.04
 FAST_PERSON = 0.15
-APPROACH = 0.25  # log2 growth of the box's height per second
-DARK, BRIGHT = 0.22, 0.72  # mean luma
-MIN_SECONDS = 0.5  # of track; a shorter one shows no direction
+APPROACH = 0.35  # log2 growth of the box's height per second
+DARK, BRIGHT = 0.18, 0.75  # mean luma
+MIN_SECONDS = 1.0  # of track; a shorter one shows no direction
+MIN_COVERAGE = 0.8  # of the clip; of less, it is not known what the person does in the rest
+ASIDE = 0.36  # of the picture's width: a middle further out is to the left or right
+MOST_ASIDE = 0.5  # of the picture's width; a wider person is nowhere in particular
+FEWEST_FACES, FACE_RATE = 3, 0.8  # from which on it is known where the face turns
+FRONTAL, ASLANT, PROFILE = 15.0, 35.0, 65.0  # degrees of yaw
+TURNING = 45.0  # degrees between the extremes of a head that turns
+GROUP = 4  # people, from which on it is a group
 
-INFO = EngineInfo(id="attributes/1", task="captioning", licence="Apache-2.0", commercial=True)
+INFO = EngineInfo(id="attributes/2", task="captioning", licence="Apache-2.0", commercial=True)
 
 
 @dataclass(frozen=True)
@@ -43,14 +54,21 @@ class AttributeCaptioner:
 
 
 def clip_caption(facts: CaptionFacts) -> str:
-    """Return for example "A medium shot of two people, one in a red top. The camera pans left."""
-    clip, character = facts.clip, facts.character
-    parts = [_who(facts)]
-    if character is not None:
-        parts.append(person_motion(character, clip))
-    first = ", ".join(part for part in parts if part)
-    sentences = [first, _sentence(camera_motion(clip)), _sentence(light(clip))]
+    """Return for example "A medium shot of a person in a red top. The camera is static."."""
+    sentences = [action(facts), _sentence(light(facts.clip)), _sentence(camera_motion(facts.clip))]
     return " ".join(_closed(text) for text in sentences if text)
+
+
+def action(facts: CaptionFacts) -> str:
+    """Return who is seen and what the main person does, '' for nobody."""
+    parts = [_who(facts)]
+    if facts.character is not None:
+        parts += [
+            _place(facts),
+            facing(facts.character),
+            person_motion(facts.character, facts.clip),
+        ]
+    return ", ".join(part for part in parts if part)
 
 
 def describe(character: Track | None) -> str:
@@ -65,14 +83,46 @@ def _who(facts: CaptionFacts) -> str:
     number, character = facts.clip.num_people, facts.character
     size = SHOT_SIZES.get(character.shot_size, "") if character else ""
     clothes = _clothes(character) if character else ""
-    if number == 1 or (number == 0 and character is not None):
-        people = f"one person {clothes}".strip()
-    elif number == 0:
+    followed = sum(track.coverage >= MIN_COVERAGE for track in facts.tracks)
+    if number == 0 and character is None:
         return ""
-    else:
+    if 1 < number < GROUP and followed == number:
         people = f"{count_word(number)} people" + (f", one of them {clothes}" if clothes else "")
+    else:
+        among = " among others" if number >= GROUP else ""
+        people = f"a person{among} {clothes}".strip()
     text = f"a {size} of {people}" if size else people
     return text[0].upper() + text[1:]
+
+
+def _place(facts: CaptionFacts) -> str:
+    """Say on which side the person is, '' in the middle and for one who fills the picture."""
+    character, width = facts.character, facts.clip.width
+    if character is None or not len(character.boxes) or character.coverage < MIN_COVERAGE:
+        return ""
+    boxes = np.asarray(character.boxes, dtype=float)
+    if float(np.median(boxes[:, 2] - boxes[:, 0])) > MOST_ASIDE * width:
+        return ""
+    middles = (boxes[:, 0] + boxes[:, 2]) / 2 / max(width, 1)
+    if middles.max() < ASIDE:
+        return "on the left of the picture"
+    return "on the right of the picture" if middles.min() > 1 - ASIDE else ""
+
+
+def facing(track: Track) -> str:
+    """Say where the face turns, '' where it is seen too seldom or its angle is unknown."""
+    yaw = np.array([face.yaw for face in track.faces], dtype=float)
+    yaw = yaw[np.isfinite(yaw)]
+    if len(yaw) < FEWEST_FACES or track.face_rate < FACE_RATE:
+        return ""
+    low, middle, high = np.percentile(yaw, (5, 50, 95))
+    if high - low >= TURNING:
+        return "turning the head"
+    if abs(low) <= 2 * FRONTAL and abs(high) <= 2 * FRONTAL and abs(middle) <= FRONTAL:
+        return "facing the camera"
+    if abs(middle) >= PROFILE and min(abs(low), abs(high)) >= ASLANT:
+        return "in profile"
+    return "half turned away" if min(abs(low), abs(high)) >= ASLANT and low * high > 0 else ""
 
 
 def count_word(number: int) -> str:
@@ -94,22 +144,29 @@ def _article(word: str) -> str:
 
 
 def person_motion(track: Track, clip: Clip) -> str:
-    """Say how the person's box travels through the picture; '' when it is too short to tell."""
+    """Say how the person's box travels through the picture; '' when it is not sure."""
     seconds = (len(track.boxes) - 1) / clip.fps
-    if seconds < MIN_SECONDS:
+    if seconds < MIN_SECONDS or track.coverage < MIN_COVERAGE:
         return ""
     boxes = np.asarray(track.boxes, dtype=float)
     edge = max(1, round(0.25 * len(boxes)))
     before, after = np.median(boxes[:edge], axis=0), np.median(boxes[-edge:], axis=0)
     seconds *= 0.75  # between the middles of the first and the last quarter
     path = (after[:2] + after[2:] - before[:2] - before[2:]) / 2
-    speed = float(np.hypot(*path)) / np.hypot(clip.width, clip.height) / seconds
-    heights = (after[3] - after[1], before[3] - before[1])
-    growth = float(np.log2(max(heights[0], 1) / max(heights[1], 1))) / seconds
-    if abs(growth) >= APPROACH and abs(clip.camera_zoom) < ZOOM:
-        return "coming closer" if growth > 0 else "moving away"
+    diagonal = float(np.hypot(clip.width, clip.height))
+    speed = float(np.hypot(*path)) / diagonal / seconds
+    growths = np.log2(np.maximum(after[2:] - after[:2], 1) / np.maximum(before[2:] - before[:2], 1))
+    growth = float(np.abs(growths).min()) / seconds  # arms that are raised make one side grow
+    if growth >= APPROACH and growths.prod() > 0:
+        if not abs(clip.camera_zoom) < STATIC_ZOOM:  # also where it is unknown
+            return ""
+        return "coming closer" if growths[0] > 0 else "moving away"
     if speed < STILL_PERSON:
-        return "staying in place"
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        strayed = np.hypot(*np.ptp(middles, axis=0)) / diagonal
+        return "staying in place" if strayed < 2 * MOVING_PERSON else ""
+    if speed < MOVING_PERSON:
+        return ""
     pace = "quickly " if speed >= FAST_PERSON else ""
     return f"moving {pace}{_direction(path)} across the picture"
 
@@ -122,24 +179,26 @@ def _direction(path: np.ndarray) -> str:
 
 
 def camera_motion(clip: Clip) -> str:
-    """Say what the camera does, from the global optical flow.
+    """Say what the camera does, from the flow of the ground; '' where that is unknown or not sure.
 
-    `camera_pan` is how the picture moves: when it moves to the right, the camera pans left.
+    `camera_pan` is how the picture moves: when it moves to the right, the camera goes left. Flow
+    does not tell a turn of the camera from a journey, nor a zoom from a walk, so neither is named.
     """
     pan = np.asarray(clip.camera_pan, dtype=float)
     if not np.isfinite([clip.camera_motion, clip.camera_zoom, *pan]).all():
         return ""
-    if abs(clip.camera_zoom) >= ZOOM:
-        return "the camera zooms in" if clip.camera_zoom > 0 else "the camera zooms out"
-    if clip.camera_motion < STATIC_CAMERA:
+    if clip.camera_motion < STATIC_CAMERA and abs(clip.camera_zoom) < STATIC_ZOOM:
         return "the camera is static"
+    if abs(clip.camera_zoom) >= GROWTH:
+        return "the view closes in" if clip.camera_zoom > 0 else "the view widens"
     net = float(np.hypot(*pan))
-    if net >= PAN and net >= STEADY * clip.camera_motion:
+    if net >= TRAVEL and net >= STEADY * clip.camera_motion:
         x, y = pan
         if abs(x) >= abs(y):
-            return "the camera pans left" if x > 0 else "the camera pans right"
-        return "the camera pans up" if y > 0 else "the camera pans down"
-    return "the camera is handheld" if net < STEADY * clip.camera_motion else ""
+            return f"the camera moves {'left' if x > 0 else 'right'}"
+        return f"the camera moves {'up' if y > 0 else 'down'}"
+    shaky = clip.camera_motion >= SHAKY_CAMERA and net < WAVERING * clip.camera_motion
+    return "the camera is handheld" if shaky else ""
 
 
 def light(clip: Clip) -> str:

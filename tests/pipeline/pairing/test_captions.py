@@ -9,11 +9,13 @@ from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.people_count import counted_people
 from pipeline.engines.interfaces import CaptionFacts, EngineInfo
 from pipeline.pairing.captions import CaptionsConfig, clean, write_captions
+from schemas.tables import FaceBox
 
 
 def facts(**columns) -> CaptionFacts:
     made = clip("clip", **columns)
-    return CaptionFacts(made, (), track("me", made))
+    everybody = tuple(track(f"person{i}", made) for i in range(made.num_people))
+    return CaptionFacts(made, everybody, track("me", made))
 
 
 def attributes(row: CaptionFacts) -> tuple[str, str]:
@@ -23,7 +25,7 @@ def attributes(row: CaptionFacts) -> tuple[str, str]:
 def test_caption_is_an_english_sentence_of_the_measured_facts():
     text, description = attributes(facts())
     assert text == (
-        "A full shot of one person wearing a red top and blue bottoms, staying in place. "
+        "A full shot of a person wearing a red top and blue bottoms, staying in place. "
         "The camera is static."
     )
     assert description == "A person wearing a red top and blue bottoms."
@@ -33,25 +35,25 @@ def test_unknown_facts_are_left_out():
     row = facts(camera_motion=float("nan"))
     assert row.character is not None
     bare = replace(row.character, shot_size="", top_colour="", bottom_colour="", boxes=[])
-    assert attributes(replace(row, character=bare)) == ("One person.", "")
+    assert attributes(replace(row, character=bare)) == ("A person.", "")
 
 
 @pytest.mark.parametrize(
     ("pan", "says"),
     [
-        ((2.0, 0.0), "pans left"),  # the picture moves to the right
-        ((-2.0, 0.1), "pans right"),
-        ((0.1, 2.0), "pans up"),
-        ((0.0, -2.0), "pans down"),
+        ((2.0, 0.0), "moves left"),  # the picture moves to the right
+        ((-2.0, 0.1), "moves right"),
+        ((0.1, 2.0), "moves up"),
+        ((0.0, -2.0), "moves down"),
         ((0.1, 0.1), "handheld"),
     ],
 )
-def test_camera_pans_against_the_pictures_motion(pan, says):
+def test_the_camera_moves_against_the_pictures_motion(pan, says):
     text, _ = attributes(facts(camera_pan=list(pan), camera_motion=2.0))
     assert says in text
 
 
-@pytest.mark.parametrize(("zoom", "says"), [(0.1, "zooms in"), (-0.1, "zooms out")])
+@pytest.mark.parametrize(("zoom", "says"), [(0.1, "view closes in"), (-0.1, "view widens")])
 def test_zoom_is_told(zoom, says):
     assert says in attributes(facts(camera_zoom=zoom))[0]
 
@@ -79,6 +81,57 @@ def test_the_persons_motion_follows_the_boxes(step, says):
     boxes = [[a + i * d for a, d in zip(start, step, strict=True)] for i in range(32)]
     text, _ = attributes(replace(row, character=replace(row.character, boxes=boxes)))
     assert says in text
+
+
+@pytest.mark.parametrize(
+    "unsure",
+    [
+        {"camera_motion": 0.3},  # neither still nor surely held by a hand
+        {"camera_motion": float("nan")},
+        {"camera_motion": 1.0, "camera_pan": [0.6, 0.0]},
+        {"camera_zoom": 0.03},
+    ],
+)
+def test_a_camera_that_is_not_sure_is_not_described(unsure):
+    text, _ = attributes(facts(**unsure))
+    assert "camera" not in text
+    assert "view" not in text
+
+
+def test_people_who_were_not_followed_are_not_counted():
+    row = facts(num_people=2)
+    lone = replace(row, tracks=row.tracks[:1])  # the other was a mistake of the detector
+    assert attributes(lone)[0].startswith("A full shot of a person wearing")
+    brief = replace(row.tracks[1], coverage=0.4)
+    assert "two people" not in attributes(replace(row, tracks=(row.tracks[0], brief)))[0]
+
+
+def test_a_group_is_called_one():
+    assert "a person among others" in attributes(facts(num_people=6))[0]
+
+
+def face(frame_index: int, yaw: float) -> FaceBox:
+    return FaceBox(frame_index, [0.0, 0.0, 9.0, 9.0], [], 0.9, yaw)
+
+
+@pytest.mark.parametrize(
+    ("yaws", "says"),
+    [
+        ((2, -5, 8), "facing the camera"),
+        ((-20, 5, 40), "turning the head"),
+        ((70, 75, 68), "in profile"),
+        ((40, 50, 45), "half turned away"),
+        ((20, 28, 33), ""),
+        ((2, 3), ""),
+    ],
+)
+def test_where_the_face_turns_is_said_when_it_is_sure(yaws, says):
+    row = facts()
+    assert row.character is not None
+    faces = [face(8 * index, yaw) for index, yaw in enumerate(yaws)]
+    text, _ = attributes(replace(row, character=replace(row.character, faces=faces)))
+    words = ("facing the camera", "turning the head", "in profile", "half turned away")
+    assert [word for word in words if word in text] == [says] * bool(says)
 
 
 def test_several_people_are_counted():
@@ -122,7 +175,7 @@ def test_good_answers_are_kept_with_their_engine():
 def test_bad_answers_fall_back_to_what_was_measured(answer, problem):
     (caption,) = write_captions([facts()], [""], Says(answer))
     assert caption.problem == problem
-    assert (caption.engine, caption.text) == ("attributes/1", attributes(facts())[0])
+    assert (caption.engine, caption.text) == ("attributes/2", attributes(facts())[0])
 
 
 def test_given_captions_win_are_cleaned_and_may_be_switched_off():

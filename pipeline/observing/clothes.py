@@ -1,0 +1,62 @@
+"""Name a garment's colour only where it is sure: on the person, and the same in every image."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from pipeline.engines.identity.colours import colour_name
+from pipeline.engines.identity.regions import regions_of
+from pipeline.engines.interfaces import PersonImage
+from pipeline.pictures.lettering import SHORT_SIDE, text_mask
+
+_FEWEST = 2  # images that must name one colour, where there are as many
+_BELIEVABLE = (0.25, 0.92)  # share of the person's box that a mask of a person covers
+_COVERED = 0.6  # share of the garment's place that must be the person
+_WRITTEN = 0.02  # share of it in lettering: then it may be a subtitle
+_VISIBLE = 0.6  # share of its place that must be in the picture
+_INSIDE = 0.02  # of the short side: the outline may be mixed with what is behind
+
+
+def garment_colour(part: str, people: Sequence[PersonImage], masks: Sequence[np.ndarray]) -> str:
+    """Return the colour of `part` (top | bottom) that all images agree on, else ''."""
+    seen = [_colour_of(part, person, mask) for person, mask in zip(people, masks, strict=True)]
+    names = [name for name in seen if name is not None]
+    if len(names) < min(_FEWEST, len(people)) or len(set(names)) != 1:
+        return ""
+    return names[0]
+
+
+def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
+    """Return the colour, '' where there is no single one, None where the garment is not seen."""
+    region = regions_of(person).get(part)
+    if region is None or person.face is None or region.visible < _VISIBLE:
+        return None
+    inner = _inner(mask)
+    here, whole = _cut(inner, region.box), _cut(mask, np.asarray(person.box))
+    low, high = _BELIEVABLE
+    if not here.size or not low <= float((whole > 127).mean()) <= high:
+        return None
+    if float((here > 127).mean()) < _COVERED or _written(person.picture, region.box):
+        return None
+    return colour_name(person.picture, region.box, inner)
+
+
+def _inner(mask: np.ndarray) -> np.ndarray:
+    side = max(1, round(_INSIDE * min(mask.shape)))
+    return cv2.erode(mask, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
+
+
+def _written(picture: np.ndarray, box: np.ndarray) -> bool:
+    """Whether there is lettering on a box, as subtitles over somebody's legs are."""
+    scale = SHORT_SIDE / min(picture.shape[:2])
+    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    text = text_mask(cv2.cvtColor(cv2.resize(picture, size), cv2.COLOR_RGB2GRAY))
+    here = _cut(text, np.asarray(box) * scale)
+    return bool(here.size) and float(here.mean()) > _WRITTEN
+
+
+def _cut(values: np.ndarray, box: np.ndarray) -> np.ndarray:
+    x0, y0 = np.maximum(np.floor(box[:2]), 0).astype(int)
+    x1, y1 = np.ceil(box[2:]).astype(int)
+    return values[y0:y1, x0:x1]

@@ -1,0 +1,61 @@
+"""A garment's colour is the person's, and is said only when every image says it."""
+
+import cv2
+import numpy as np
+
+from pipeline.engines.interfaces import PersonImage
+from pipeline.observing.clothes import garment_colour
+
+RED, BLUE, GREEN, SKIN = (190, 30, 30), (30, 40, 170), (30, 150, 40), (220, 180, 150)
+BOX = np.array([60, 20, 180, 500], np.float32)
+FACE = np.array([96, 40, 144, 100], np.float32)
+
+
+def standing(top=RED, bottom=BLUE) -> tuple[PersonImage, np.ndarray]:
+    """Return somebody before a green wall, and the mask."""
+    picture = np.full((520, 240, 3), GREEN, np.uint8)
+    mask = np.zeros((520, 240), np.uint8)
+    for colour, left, up, right, down in (
+        (SKIN, 90, 30, 150, 110), (top, 70, 110, 170, 290), (bottom, 76, 290, 164, 495),
+    ):  # fmt: skip
+        picture[up:down, left:right] = colour
+        mask[up:down, left:right] = 255
+    return PersonImage(picture, BOX, FACE), mask
+
+
+def named(part: str, *people: tuple[PersonImage, np.ndarray]) -> str:
+    return garment_colour(part, [person for person, _ in people], [mask for _, mask in people])
+
+
+def test_what_all_images_show_is_named():
+    assert named("top", standing(), standing()) == "red"
+    assert named("bottom", standing(), standing()) == "blue"
+
+
+def test_images_that_differ_name_nothing():
+    assert named("top", standing(), standing(top=BLUE)) == ""
+    assert named("bottom", standing(), standing(top=BLUE)) == "blue"
+
+
+def test_a_subtitle_is_no_garment():
+    lettered = []
+    for person, mask in (standing(bottom=(20, 20, 20)), standing(bottom=(20, 20, 20))):
+        for line in range(5):
+            place = (40, 300 + 22 * line)
+            cv2.putText(person.picture, "he said so HE SAID", place, 0, 0.6, (235, 220, 40), 4)
+        lettered.append((person, mask))
+    assert named("bottom", *lettered) != "yellow"
+
+
+def test_a_mask_that_missed_the_garment_names_nothing():
+    person, mask = standing()
+    wall = mask.copy()
+    wall[110:290] = 0  # the wall's green would be the colour of the top
+    assert named("top", (person, wall), (person, wall)) == ""
+    assert named("top", (person, np.full_like(mask, 255)), (person, np.full_like(mask, 255))) == ""
+
+
+def test_without_a_face_nobody_knows_where_the_garments_are():
+    person, mask = standing()
+    faceless = PersonImage(person.picture, BOX)
+    assert named("top", (faceless, mask), (faceless, mask)) == ""
