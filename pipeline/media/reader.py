@@ -173,8 +173,8 @@ class VideoReader:
         while True:
             try:
                 packet = next(demuxed)
-            except StopIteration:
-                return
+            except (StopIteration, IndexError):
+                return  # PyAV's list of streams lacks one that began late; ours has ended by then
             except FFmpegError:
                 self.count.errors += 1
                 return

@@ -166,6 +166,36 @@ def test_joined_recordings_whose_clocks_start_anew_come_in_whole(tmp_path: Path)
     assert_parts_make_the_whole(path, 2.0)
 
 
+@pytest.mark.parametrize("suffix", ["ts", "flv"])
+def test_sound_that_begins_late_is_no_damage(tmp_path: Path, suffix: str) -> None:
+    silent = write_video(tmp_path / f"silent.{suffix}", moving_shapes(60), 25).read_bytes()
+    loud = with_sound(tmp_path / f"loud.{suffix}", moving_shapes(60, shot=1)).read_bytes()
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(silent + (loud if suffix == "ts" else loud[13:]))  # without FLV's header
+    row = cut(path, SHORT)
+    assert row.video is not None
+    assert row.video.num_frames == 120
+
+
+def with_sound(path: Path, frames: list[np.ndarray]) -> Path:
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height = SIZE
+        audio = container.add_stream("aac", rate=44100)
+        silence = np.zeros((2, 1024), np.float32)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(picture))
+        for number in range(44100 * len(frames) // (25 * 1024)):
+            sound = av.AudioFrame.from_ndarray(silence, format="fltp", layout="stereo")
+            sound.rate, sound.pts = 44100, 1024 * number
+            container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode(None))
+    return path
+
+
 def numbers_in(mp4: bytes) -> list[int]:
     return [read_number(picture, SIZE) for picture in read_clip(mp4)[1]]
 
