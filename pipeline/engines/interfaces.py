@@ -89,12 +89,22 @@ class PersonImage:
 
 @dataclass(frozen=True)
 class SimilarityWindows:
-    """Cosines at which THIS recogniser's vectors mean something; never carried to another."""
+    """Cosines at which THIS recogniser's vectors mean something; never carried to another.
+
+    Vectors of clothes do not prove who somebody is: at or above such windows two tracks are only
+    suspected to be one person, whom time and place must prove.
+    """
 
     same_video: float  # tracks of one video at or above are one character
     cross_video: float  # tracks of two videos at or above are one character
     reference_floor: float  # a reference below this shows somebody else
     duplicate: float  # at or above, two pictures are the same picture
+    prove: bool = True  # false for vectors of what somebody wears
+
+    @property
+    def cosines(self) -> dict[str, float]:
+        """The windows by name."""
+        return {name: value for name, value in vars(self).items() if name != "prove"}
 
 
 @dataclass(frozen=True)

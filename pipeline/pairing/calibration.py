@@ -96,7 +96,7 @@ class Calibration:
         duplicate = min(0.99, max(alike, cross_video + MARGIN))
         cross_video = current.cross_video if current.cross_video > 1 else cross_video
         values = (same_video, cross_video, floor, duplicate)
-        return SimilarityWindows(*(round(value, 3) for value in values))
+        return SimilarityWindows(*(round(value, 3) for value in values), prove=current.prove)
 
     def _window(self, rate: float, current: float) -> float:
         """Return the threshold for a rate; too few pairs may raise the one in use, never lower it.
@@ -110,7 +110,7 @@ class Calibration:
 
     def own_windows(self, info: EngineInfo, current: SimilarityWindows) -> WindowsConfig:
         """Return the suggested windows, tied to the recogniser that they were measured with."""
-        values = vars(self.windows(current))
+        values = self.windows(current).cosines
         return WindowsConfig(info.id, info.weights_digest, **values, space=self.space)
 
 
@@ -158,7 +158,7 @@ def describe(calibration: Calibration, current: SimilarityWindows) -> list[str]:
         )
         return lines
     lines.append("  window            suggested   in use   false matches at suggested (95 %)")
-    for name, value in vars(one.windows(current)).items():
+    for name, value in one.windows(current).cosines.items():
         point = one.at(value)
         bounds = f"{point.false_low:.3%} to {point.false_high:.3%}"
         lines.append(

@@ -18,6 +18,8 @@ from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
 from schemas.tables import Character, Clip, Embedding, Suspect, Track
 
+_ABOVE_ANY = 1.1  # cosine
+
 
 @dataclass(frozen=True)
 class CharactersConfig:
@@ -88,10 +90,13 @@ def find_characters(
 
     The answer does not depend on the order of the input: rows are sorted by id and ties go to the
     smaller id. Two tracks that cannot be one person (`pipeline.pairing.overlaps`) never share a
-    character. Raises ValueError when recognisers are mixed.
+    character. Vectors that prove nobody join nothing: tracks share a character where time and
+    place say so, and those that look alike are suspects. Raises ValueError when recognisers are
+    mixed.
     """
     config = config or CharactersConfig()
     windows = config.windows(windows)
+    linking = windows if windows.prove else _never(windows)
     vectors = identity_vectors(embeddings)
     ordered = sorted(tracks, key=lambda track: track.track_id)
     known = [track for track in ordered if track.track_id in vectors.tracks]
@@ -101,13 +106,13 @@ def find_characters(
         if track.track_id not in vectors.tracks
     }
     bound = constraints(known, clips, config.one_person, config.two_people)
-    groups = _across_videos(_inside_videos(known, vectors, bound, windows), vectors, bound, windows)
+    groups = _across_videos(_inside_videos(known, vectors, bound, linking), vectors, bound, linking)
     names = {member: content_id("character", min(group)) for group in groups for member in group}
     named = [replace(track, character_id=names[track.track_id]) for track in known]
     cohesion = Cohesion(named, vectors)
     memberships = cohesion.memberships(windows)
     for track_id, fit in memberships.items():
-        if fit.confusable and fit.margin < config.min_margin:
+        if windows.prove and fit.confusable and fit.margin < config.min_margin:
             rejected[track_id] = _ambiguous(fit, config.min_margin)
     return CharacterResult(
         tracks=tuple(track for track in named if track.track_id not in rejected),
@@ -115,6 +120,11 @@ def find_characters(
         memberships=memberships,
         suspects=cohesion.suspects(memberships, windows, config.suspect_band),
     )
+
+
+def _never(windows: SimilarityWindows) -> SimilarityWindows:
+    """Return windows that no cosine reaches."""
+    return replace(windows, same_video=_ABOVE_ANY, cross_video=_ABOVE_ANY)
 
 
 def find_in_spaces(

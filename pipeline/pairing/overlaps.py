@@ -9,6 +9,8 @@ from schemas.tables import Clip, Track
 
 MIN_COMMON_FRAMES = 3  # fewer common frames decide nothing about two overlapping clips
 SAME_PICTURE = 0.01  # clips whose crops differ by more than this share are not compared by place
+NEXT_S = 0.25  # a clip that begins this soon after another of its shot goes on with it
+EDGE_S = 0.15  # a track that ends or begins this near its clip's end or start goes on there
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ def constraints(
 
     Two tracks in one clip that share a frame are two people. Clips of one shot may overlap in
     time (stride shorter than length): there the mean intersection over union of the boxes at the
-    same moments decides, at or above `one_person`, at or below `two_people`, nothing between.
+    same moments decides, at or above `one_person`, at or below `two_people`, nothing between. Where
+    one clip goes on where another of its shot ended, the boxes there prove one person alike.
     """
     apart, together = set(), set()
     for first, second in _neighbours(tracks, clips):
@@ -35,7 +38,12 @@ def constraints(
             if _share_a_frame(first, second):
                 apart.add(pair)
             continue
-        overlap = _overlap(first, clips[first.clip_id], second, clips[second.clip_id])
+        here, there = clips[first.clip_id], clips[second.clip_id]
+        if here.end_s <= there.start_s:
+            if _goes_on(first, here, second, there) >= one_person:
+                together.add(pair)
+            continue
+        overlap = _overlap(first, here, second, there)
         if overlap is None:
             continue
         if overlap >= one_person:
@@ -46,7 +54,7 @@ def constraints(
 
 
 def _neighbours(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> list[tuple[Track, Track]]:
-    """Return the pairs of tracks whose clips overlap in one source video."""
+    """Return the pairs of tracks whose clips overlap in one video, or follow at once, in order."""
     by_video: dict[str, list[Track]] = {}
     for track in tracks:
         by_video.setdefault(track.video_id, []).append(track)
@@ -56,7 +64,7 @@ def _neighbours(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> list[tupl
         running: list[Track] = []
         for track in members:
             start_s = clips[track.clip_id].start_s
-            running = [other for other in running if clips[other.clip_id].end_s > start_s]
+            running = [each for each in running if clips[each.clip_id].end_s > start_s - NEXT_S]
             pairs += [(other, track) for other in running]
             running.append(track)
     return pairs
@@ -67,10 +75,26 @@ def _share_a_frame(first: Track, second: Track) -> bool:
     return max(first.first_frame, second.first_frame) < last
 
 
+def _goes_on(first: Track, clip: Clip, second: Track, following: Clip) -> float:
+    """Return the IoU of where one track ends and the next begins, 0 where they do not meet."""
+    ends = (clip.num_frames - first.first_frame - len(first.boxes)) / clip.fps
+    begins = second.first_frame / following.fps
+    if clip.shot_id != following.shot_id or max(ends, begins) > EDGE_S:
+        return 0.0
+    if not _same_picture(clip, following):
+        return 0.0
+    there = np.asarray(second.boxes[0]) * (clip.width / following.width)
+    return box_iou(first.boxes[-1], there.tolist())
+
+
+def _same_picture(clip: Clip, other: Clip) -> bool:
+    alike = abs(clip.cropped - other.cropped) <= SAME_PICTURE
+    return alike and clip.width * other.height == clip.height * other.width
+
+
 def _overlap(first: Track, clip: Clip, second: Track, other: Clip) -> float | None:
     """Return the mean IoU at the moments that both show, None when that says nothing."""
-    crops_differ = abs(clip.cropped - other.cropped) > SAME_PICTURE
-    if crops_differ or clip.width * other.height != clip.height * other.width:
+    if not _same_picture(clip, other):
         return None
     ratios = []
     for index, box in enumerate(first.boxes, start=first.first_frame):

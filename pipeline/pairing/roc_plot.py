@@ -35,7 +35,7 @@ def _cosines(one: Calibration, windows: SimilarityWindows, axes) -> None:
     share = {"bins": bins, "density": True, "alpha": 0.55}
     axes.hist(one.different, color=_DIFFERENT, label=f"different ({len(one.different)})", **share)
     axes.hist(one.same, color=_SAME, label=f"same person ({len(one.same)})", **share)
-    for name, value in vars(windows).items():
+    for name, value in windows.cosines.items():
         if value <= 1:
             label = f"{name} {value:.3f}"
             axes.axvline(value, color=_INK, linestyle=_LINES[name], linewidth=1.2, label=label)
@@ -53,7 +53,7 @@ def _roc(one: Calibration, windows: SimilarityWindows, axes) -> None:
     told = 3 * least
     axes.axvspan(least / 3, told, color=_INK, alpha=0.12, label="too few pairs to tell (3 / pairs)")
     marks = {"reference_floor": "o", "same_video": "s", "cross_video": "^"}
-    for name, value in vars(windows).items():
+    for name, value in windows.cosines.items():
         if name in marks:
             point = one.at(value)
             at = max(point.false_matches, least / 2), point.true_matches

@@ -33,11 +33,9 @@ class WindowsConfig:
     def __post_init__(self) -> None:
         check_settings(self, "pair.windows")
 
-    @property
-    def values(self) -> SimilarityWindows:
-        return SimilarityWindows(
-            self.same_video, self.cross_video, self.reference_floor, self.duplicate
-        )
+    def instead_of(self, windows: SimilarityWindows) -> SimilarityWindows:
+        """Return windows with these cosines; what such vectors can prove stays as it is."""
+        return replace(windows, **{name: getattr(self, name) for name in windows.cosines})
 
 
 def with_own_windows(
@@ -64,6 +62,8 @@ def with_own_windows(
             f"pair.windows names the space {unknown[0]!r}, {info.id} has {', '.join(names)!r}"
         )
     return tuple(
-        replace(space, windows=found[space.name].values) if space.name in found else space
+        replace(space, windows=found[space.name].instead_of(space.windows))
+        if space.name in found
+        else space
         for space in spaces
     )

@@ -1,6 +1,7 @@
 """Characters: who is who, whatever the order, and never two people in one."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,3 +177,32 @@ def test_linkage_agrees_with_its_definition(seed):
     drawn = (sorted(random_.choice(40, 2, replace=False)) for _ in range(30))
     cannot = {(int(a), int(b)) for a, b in drawn}
     assert link(vectors, 0.3, cannot) == slow_link(vectors, 0.3, cannot)
+
+
+def in_shot(name: str, start_s: float, left: float, shot: str = "shot"):
+    made = clip(f"clip-{name}", "film", shot, start_s=start_s, length_s=5.0)
+    return made, track(name, made, left=left)
+
+
+CLOTHES = replace(WINDOWS, prove=False)
+
+
+def test_clothes_alone_join_nobody_and_are_listed_as_suspects():
+    clips, tracks, embeddings = cast({"a1": (0, "x"), "a2": (0, "x"), "a3": (0, "y")}, 0.99)
+    result = find_characters(tracks, clips, embeddings, CLOTHES)
+    assert len(set(names_of(result).values())) == 3
+    assert {row.kind for row in result.suspects} == {"split"}
+    assert not result.rejected
+
+
+def test_who_stands_where_the_last_clip_of_the_shot_ended_is_the_same_person():
+    made = [in_shot("a", 0.0, 50), in_shot("b", 5.0, 60), in_shot("c", 5.0, 500)]
+    made.append(in_shot("d", 10.0, 60, "another shot"))
+    clips = {each.clip_id: each for each, _ in made}
+    tracks = [each for _, each in made]
+    embeddings = [
+        embedding(looks_like(person(0), 0.99, n), t.track_id) for n, t in enumerate(tracks)
+    ]
+    names = names_of(find_characters(tracks, clips, embeddings, CLOTHES))
+    assert names["a"] == names["b"]
+    assert len({names["a"], names["c"], names["d"]}) == 3

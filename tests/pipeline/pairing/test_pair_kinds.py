@@ -150,7 +150,7 @@ def test_calibrated_windows_hold_for_their_recogniser_only():
     info = EngineInfo("net/1", "recognition", "MIT", True, weights_digest="ab" * 32)
     own = WindowsConfig("net/1", "ab" * 32, 0.3, 0.4, 0.2, 0.95)
     (space,) = with_own_windows([Space.whole(WINDOWS)], info, [own])
-    assert vars(space.windows) == {
+    assert space.windows.cosines == {
         "same_video": 0.3, "cross_video": 0.4, "reference_floor": 0.2, "duplicate": 0.95,
     }  # fmt: skip
     other = EngineInfo("net/1", "recognition", "MIT", True, weights_digest="cd" * 32)
