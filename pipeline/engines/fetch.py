@@ -1,13 +1,14 @@
 """Fetch weights from the registry's own addresses, by https, and keep only what is meant."""
 
+import fcntl
 import os
-import shutil
+import tarfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -15,9 +16,10 @@ from typing import IO, Any, Protocol
 from pipeline.engines.weights import WeightsEntry, digest_of_file, pin, verified
 
 MAX_BYTES = 12 << 30  # of a file whose size the registry does not know
-_TIMEOUT_S = 60.0  # of silence
+_TIMEOUT_S = 30.0  # of silence
 _MAX_S = 6 * 3600.0  # of one file
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+_PARTIAL_CONTENT = 206
 
 
 class Response(Protocol):
@@ -25,12 +27,15 @@ class Response(Protocol):
 
     headers: Any
 
+    @property
+    def status(self) -> int | None: ...
+
     def read(self, size: int, /) -> bytes: ...
 
     def close(self) -> None: ...
 
 
-Opener = Callable[[str], Response]
+Opener = Callable[[str, int], Response]  # of an address, from a byte on
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
@@ -42,23 +47,32 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def open_https(url: str) -> Response:
-    """Open an https address; redirects stay on https."""
+def open_https(url: str, first_byte: int = 0) -> Response:
+    """Open an https address from a byte on; redirects stay on https."""
     if not url.startswith("https://"):
         raise ValueError(f"weights are fetched by https only, got {url!r}")
     opener = urllib.request.build_opener(_HttpsOnly)
-    request = urllib.request.Request(url, headers={"User-Agent": "contextanyone-models"})
-    return opener.open(request, timeout=_TIMEOUT_S)
+    headers = {"User-Agent": "contextanyone-models"}
+    if first_byte:
+        headers["Range"] = f"bytes={first_byte}-"
+    return opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
 
 
 def fetch(
-    weights: WeightsEntry, folder: Path, opener: Opener = open_https, trust: bool = False
+    weights: WeightsEntry,
+    folder: Path,
+    opener: Opener = open_https,
+    trust: bool = False,
+    received: Callable[[int], None] = lambda size: None,
 ) -> tuple[Path, str]:
     """Fetch one file into `folder`; return its path and SHA-256.
 
     A file that is there and right is left alone. The new one appears under its name only when its
-    size and hash are right. Without a hash in the registry the hash is pinned; for pickled weights
-    only if `trust` says so. Raises ValueError saying what is wrong, OSError for a full disk.
+    size and hash are right; of several processes one fetches and the others wait for it. What
+    arrived before a connection broke is kept, and the next call goes on from there. Without a hash
+    in the registry the hash is pinned; for pickled weights only if `trust` says so. `received` is
+    called with the size of every block. Raises ValueError saying what is wrong, OSError for a
+    full disk.
     """
     target = folder / weights.file
     if target.is_file():
@@ -71,64 +85,145 @@ def fetch(
             "it; fetch it with --trust if you trust its source"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        _download(weights, part, opener)
-        if weights.member:
-            _extract(weights, part)
-        _check(weights, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    with _only_one(part, target) as file:
+        if target.is_file():  # another process was quicker
+            return target, verified(weights, target)
+        try:
+            _download(weights, file, opener, received)
+            _put_in_place(weights, part, target)
+        except BaseException as error:
+            goes_on = isinstance(error, (_BrokenOff, KeyboardInterrupt)) and weights.sha256
+            if not goes_on or not part.stat().st_size:
+                part.unlink()
+            raise
     return target, weights.sha256 or pin(target)
 
 
-def _download(weights: WeightsEntry, part: Path, opener: Opener) -> None:
+class _BrokenOff(ValueError):
+    """The connection was lost: what arrived is the beginning of the file."""
+
+
+@contextmanager
+def _only_one(part: Path, target: Path) -> Iterator[IO[bytes]]:
+    """Open the unfinished file for one process at a time.
+
+    Its name may go to the target, or away, while a process waits for it: then it is opened anew.
+    """
+    while True:
+        with open(part, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if target.is_file() or _is_at(file, part):
+                yield file
+                if target.is_file() and _is_at(file, part):
+                    part.unlink()
+                return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _download(
+    weights: WeightsEntry, file: IO[bytes], opener: Opener, received: Callable[[int], None]
+) -> None:
+    """Append what is missing; begin anew where the host cannot go on from there."""
     exact = weights.size if not weights.member else 0
     limit = exact or MAX_BYTES
+    here = file.seek(0, os.SEEK_END)
+    if exact and here == exact:
+        received(here)
+        return
     try:
-        with closing(opener(weights.url)) as response, open(part, "wb") as file:
+        with closing(opener(weights.url, here)) as response:
+            if here and response.status != _PARTIAL_CONTENT:
+                file.truncate(0)
+                here = 0
+            received(here)
             stated = int(response.headers.get("Content-Length") or 0)
-            if stated > limit or (exact and stated and stated != exact):
-                raise ValueError(f"{weights.url} offers {stated} bytes, expected {exact or limit}")
-            received = _copy(response.read, file, limit, weights.url)
-            if stated and received != stated:
-                raise ValueError(f"{weights.url} broke off after {received} of {stated} bytes")
+            total = here + stated
+            if total > limit or (exact and stated and total != exact):
+                raise ValueError(f"{weights.url} offers {total} bytes, expected {exact or limit}")
+            size = _copy(response.read, file, limit - here, weights.url, received)
+            file.flush()
             os.fsync(file.fileno())
+            if stated and size != stated:
+                raise _BrokenOff(f"{weights.url} broke off after {here + size} of {total} bytes")
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
-        raise ValueError(
+        raise _BrokenOff(
             f"{weights.url} cannot be reached ({reason}); on a machine without network copy "
             f"{weights.file} by hand into a folder of CONTEXTANYONE_MODELS"
         ) from error
 
 
-def _copy(read: Callable[[int], bytes], file: IO[bytes], limit: int, source: str) -> int:
-    received, began = 0, time.monotonic()
+def _put_in_place(weights: WeightsEntry, part: Path, target: Path) -> None:
+    """Give the file its name, once it is what is meant; nothing else is kept."""
+    inner = part.with_name(f"{part.name}.member")
+    try:
+        if weights.member:
+            _extract(weights, part, inner)
+        done = inner if weights.member else part
+        _check(weights, done)
+        done.replace(target)
+    finally:
+        inner.unlink(missing_ok=True)
+
+
+def _copy(
+    read: Callable[[int], bytes],
+    file: IO[bytes],
+    limit: int,
+    source: str,
+    received: Callable[[int], None] = lambda size: None,
+) -> int:
+    copied, began = 0, time.monotonic()
     while block := read(_BLOCK):
-        received += len(block)
-        if received > limit:
+        copied += len(block)
+        if copied > limit:
             raise ValueError(f"{source} sends more than the {limit} bytes that it should")
         if time.monotonic() - began > _MAX_S:
             raise ValueError(f"{source} took longer than {_MAX_S / 3600:g} hours")
         file.write(block)
-    return received
+        received(len(block))
+    return copied
 
 
-def _extract(weights: WeightsEntry, part: Path) -> None:
-    """Put one member of the archive in the archive's place; no other name is looked at."""
-    inner = part.with_name(f"{part.name}.member")
+def _extract(weights: WeightsEntry, archive: Path, inner: Path) -> None:
+    """Copy one member of the archive, .zip or .tgz, out of it; no other name is looked at."""
+    limit = weights.size or MAX_BYTES
+    source = f"{weights.member} in {weights.url}"
     try:
-        with zipfile.ZipFile(part) as archive, open(inner, "wb") as file:
-            with archive.open(weights.member) as member:
-                limit = weights.size or MAX_BYTES
-                _copy(member.read, file, limit, f"{weights.member} in {weights.url}")
+        with open(inner, "wb") as file, _member(archive, weights.member) as member:
+            _copy(member.read, file, limit, source)
+            file.flush()
             os.fsync(file.fileno())
-        shutil.move(inner, part)
-    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise ValueError(f"{weights.url} holds no {weights.member}: {error}") from error
-    finally:
-        inner.unlink(missing_ok=True)
+
+
+@contextmanager
+def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened, opened.open(name) as member:
+            yield member
+        return
+    with tarfile.open(archive, "r:*") as opened:
+        member = opened.extractfile(name)
+        if member is None:
+            raise KeyError(f"{name} is no file")
+        with member:
+            yield member
 
 
 def _check(weights: WeightsEntry, part: Path) -> None:

@@ -5,12 +5,13 @@ import io
 import json
 import os
 import sys
+import tarfile
 import threading
 import urllib.request
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from subprocess import run
+from subprocess import Popen, run
 
 import pytest
 from production import ROOT, weights_root
@@ -84,6 +85,14 @@ class _Server(BaseHTTPRequestHandler):
             self.end_headers()
             return
         bodies = {"/right": BODY, "/other": BODY[::-1], "/short": BODY[:-8], "/archive": archive()}
+        bodies["/package.tgz"] = package()
+        first = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        if first and self.path == "/right":
+            self.send_response(206)
+            self.send_header("Content-Length", str(len(BODY) - first))
+            self.end_headers()
+            self.wfile.write(BODY[first:])
+            return
         self.send_response(200)
         if self.path == "/endless":
             self.end_headers()
@@ -114,6 +123,16 @@ def archive():
     return made.getvalue()
 
 
+def package():
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as file:
+        for name, content in (("../evil.onnx", b"evil"), ("package/test.onnx", BODY)):
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            file.addfile(header, io.BytesIO(content))
+    return made.getvalue()
+
+
 @pytest.fixture(scope="module")
 def address():
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
@@ -128,7 +147,12 @@ def address():
 def opener_to(address, path):
     """Open `path` of the loopback server in place of the registry's address."""
     plain = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return lambda url: plain.open(address + path, timeout=5)
+
+    def opened(url, first_byte):
+        asked = {"Range": f"bytes={first_byte}-"} if first_byte else {}
+        return plain.open(urllib.request.Request(address + path, headers=asked), timeout=5)
+
+    return opened
 
 
 # --- the registry -----------------------------------------------------------------------------
@@ -261,10 +285,11 @@ def test_weights_are_fetched_whole(tmp_path, address, path):
         ("/endless", {"size": 0}, "more than the 1000000 bytes"),
         ("/short", {}, f"offers {len(BODY) - 8} bytes"),
         ("/short", {"size": 0}, "gave other bytes"),
-        ("/broken", {"size": 0}, "broke off|cannot be reached"),
+        ("/broken", {"size": 0, "sha256": ""}, "broke off|cannot be reached"),
         ("/lies", {"size": 0}, "gave other bytes|broke off"),
         ("/missing", {}, "cannot be reached"),
         ("/archive", {"member": "inner/other.onnx"}, "holds no inner/other.onnx"),
+        ("/package.tgz", {"member": "package/other.onnx"}, "holds no package/other.onnx"),
         ("/right", {"member": "inner/test.onnx"}, "holds no inner/test.onnx"),
         ("/archive", {"member": "inner/test.onnx", "size": 9}, "more than the 9 bytes"),
     ],
@@ -276,12 +301,48 @@ def test_a_bad_download_leaves_nothing(tmp_path, address, monkeypatch, path, cha
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_member_of_an_archive_is_taken_and_no_other(tmp_path, address):
-    weights = replace(WEIGHTS, member="inner/test.onnx")
-    fetch(weights, tmp_path / "a" / "b", opener_to(address, "/archive"))
+@pytest.mark.parametrize(
+    ("path", "member"), [("/archive", "inner/test.onnx"), ("/package.tgz", "package/test.onnx")]
+)
+def test_one_member_of_an_archive_is_taken_and_no_other(tmp_path, address, path, member):
+    weights = replace(WEIGHTS, member=member)
+    fetch(weights, tmp_path / "a" / "b", opener_to(address, path))
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert written == [tmp_path / "a" / "b" / "test.onnx"]
     assert written[0].read_bytes() == BODY
+
+
+def test_a_download_that_broke_off_goes_on_where_it_ended(tmp_path, address):
+    (tmp_path / ".test.onnx.part").write_bytes(BODY[:1000])
+    sizes = []
+    target, _ = fetch(WEIGHTS, tmp_path, opener_to(address, "/right"), received=sizes.append)
+    assert target.read_bytes() == BODY
+    assert sizes == [1000, len(BODY) - 1000]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_arrived_is_kept_for_the_next_time_and_no_wrong_byte_survives_it(tmp_path, address):
+    with pytest.raises(ValueError, match="broke off"):
+        fetch(replace(WEIGHTS, size=0), tmp_path, opener_to(address, "/broken"))
+    assert [path.name for path in tmp_path.iterdir()] == [".test.onnx.part"]
+    (tmp_path / ".test.onnx.part").write_bytes(b"another beginning")
+    with pytest.raises(ValueError, match="gave other bytes"):
+        fetch(WEIGHTS, tmp_path, opener_to(address, "/right"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_four_processes_one_fetches_and_all_have_it(tmp_path, address):
+    code = (
+        "import sys, urllib.request; from dataclasses import replace; from pathlib import Path;"
+        "sys.path.insert(0, 'tests/pipeline/engines'); import test_models_job as job;"
+        "print(job.fetch(job.WEIGHTS, Path(sys.argv[2]), job.opener_to(sys.argv[1], '/right')))"
+    )
+    command = [sys.executable, "-c", code, address, str(tmp_path)]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    running = [Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
+    assert [process.wait(60) for process in running] == [0] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["test.onnx"]
 
 
 def test_an_unknown_hash_is_pinned_on_the_first_fetch(tmp_path, address):
