@@ -3,10 +3,10 @@
     python benchmarks/curate.py stages videos/
     python benchmarks/curate.py scale --numbers 10 100 1000
 
-`stages` leads every video through the embedded pipeline in this process and prints CPU seconds per
-stage, share, and hours of video per core-hour. `scale` runs the job on copies of one drawn video
-with altered bytes and cheap engines, and prints CPU seconds of the whole process tree per clip, and
-the driver's peak memory: both should stay flat.
+`stages` leads every video through the pipeline in this process, with the engines of `auto` that
+need no fetching, and prints CPU seconds per stage, share, and hours of video per core-hour. `scale`
+runs the job on copies of one drawn video with altered bytes and cheap engines, and prints CPU
+seconds of the whole process tree per clip, and the driver's peak memory: both should stay flat.
 """
 
 import argparse
@@ -25,13 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 def measure_stages(folder: Path) -> None:
     from pipeline.dataset.inputs import list_inputs
     from pipeline.dataset.units import VideoPart
+    from pipeline.engines.auto import settle
+    from pipeline.engines.engines_config import EnginesConfig
     from pipeline.execution.stage import Rejected
     from pipeline.media.probe import probe
     from pipeline.observing.clips import cut_video
     from pipeline.observing.observe import observing_stages
     from pipeline.observing.observe_config import ObserveConfig
 
-    config = ObserveConfig()
+    config = ObserveConfig(engines=settle(EnginesConfig(), {}, offline=True))
     stages = observing_stages(config)
     spent: defaultdict[str, float] = defaultdict(float)
     seconds = 0.0

@@ -20,6 +20,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 import yaml
 
+from pipeline.engines.auto import settle
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.identity.spaces import spaces_of
 from pipeline.engines.registry import load_engine
@@ -36,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--known", type=local_path, required=True, help="folder per person, or a .csv"
     )
     parser.add_argument("--output", type=local_path, required=True, help="folder for yaml and plot")
-    parser.add_argument("--engines", choices=PRESETS, default="embedded", help="faces, recogniser")
+    parser.add_argument("--engines", choices=PRESETS, default="auto", help="faces, recogniser")
     parser.add_argument("--recogniser", help="another recogniser than the preset's")
     parser.add_argument("--faces", help="another face detector than the preset's")
     parser.add_argument("--plot", choices=("png", "svg"), default="png", help="format of the plot")
@@ -48,10 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.pairing.known_people import calibrations, complaints, read_known, recognise
     from pipeline.pairing.roc_plot import draw
 
-    preset = engines_preset(arguments.engines)
+    engines = settle(engines_preset(arguments.engines).observing, {}, offline=True)
     known = read_known(arguments.known)
-    recogniser = load_engine("recogniser", arguments.recogniser or preset.observing.recogniser)
-    faces = load_engine("faces", arguments.faces or preset.observing.faces)
+    recogniser = load_engine("recogniser", arguments.recogniser or engines.recogniser)
+    faces = load_engine("faces", arguments.faces or engines.faces)
     found = recognise(known.paths, faces, recogniser)
     for text, paths in complaints(known, found).items():
         names = ", ".join(str(path) for path in paths[:_NAMED])

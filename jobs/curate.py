@@ -22,6 +22,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from jsonargparse import Namespace
 
 from pipeline.curation.curation_config import CurationConfig
+from pipeline.engines.auto import OFFLINE
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
@@ -42,9 +43,11 @@ def parse(arguments: list[str]) -> Namespace:
     many = {"nargs": "+", "action": "extend"}
     parser.flag("--input", "VIDEOS …", sources, required=True, **many)
     parser.flag("--output", "DATASET", "a folder or an fsspec URL", required=True)
-    presets = f"who does what: {', '.join(PRESETS)} (embedded, which needs no weights)"
+    presets = f"who does what: {', '.join(PRESETS)} (auto: the best permissive ones at hand)"
     parser.shortcut("--engines", "PRESET", presets, _engine_words)
     parser.flag("--models", "FOLDER", f"of weights, before those of {FOLDERS}")
+    offline = f"fetch no weights; the same as {OFFLINE}=1"
+    parser.flag("--offline", "", offline, action="store_true")
     policy = "research, or commercial: refuses weights that may not be used commercially (research)"
     parser.flag("--licence-policy", "NAME", policy, choices=POLICIES, default="research")
     parser.flag("--limit", "N", "take only the first n videos", type=_count)
@@ -74,18 +77,21 @@ def _count(text: str | int) -> int:
 
 def run(arguments: Namespace) -> int:
     from pipeline.curation import curate_command
+    from pipeline.curation.engine_choice import engines_of, with_engines
     from pipeline.dataset.inputs import find_inputs
     from pipeline.dataset.store import open_store
 
     if arguments.models:
         use_folder(arguments.models)
+    store = open_store(arguments.output)
     config = read_settings(arguments, CurationConfig)
+    begun = {} if arguments.restart else engines_of(store)
+    config = with_engines(config, begun, offline=arguments.offline or arguments.dry_run)
     if arguments.licence_policy != "research":
         check_licences(engine_infos(config.engines.chosen), arguments.licence_policy)
     found = find_inputs(arguments.input, config.run.remote)
     curate_command.print_passed_over(found)
     videos = found.videos[: arguments.limit]
-    store = open_store(arguments.output)
     if arguments.dry_run:
         return curate_command.show_plan(videos, store, config)
     return curate_command.run(

@@ -28,7 +28,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--engines", choices=sorted(PRESETS), default="embedded")
+    parser.add_argument("--engines", choices=sorted(PRESETS), default="auto")
     parser.add_argument("--models", help="a folder of weights, before CONTEXTANYONE_MODELS")
     parser.add_argument("--output", default=".", help="where a dataset would go: free disk")
     parser.add_argument("--licence-policy", choices=POLICIES, default="research")

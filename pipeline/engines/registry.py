@@ -34,12 +34,17 @@ REGISTRY: dict[str, dict[str, str]] = {
     },
     "recogniser": {
         "appearance": "pipeline.engines.identity.appearance:Appearance",
-        "arcface_osnet": "pipeline.engines.identity.arcface_osnet:ArcfaceOsnet",
+        "arcface_osnet": "pipeline.engines.identity.face_and_body:ArcfaceOsnet",
         "arcface": "pipeline.engines.identity.arcface:ArcFace",
         "sface": "pipeline.engines.identity.sface:SFace",
+        "sface_appearance": "pipeline.engines.identity.face_and_body:SfaceAppearance",
+        "dlib": "pipeline.engines.identity.dlib_face:DlibFace",
+        "dlib_appearance": "pipeline.engines.identity.face_and_body:DlibAppearance",
     },
     "masks": {
         "grabcut": "pipeline.engines.masks.grabcut:GrabCut",
+        "matting": "pipeline.engines.masks.matting:Matting",
+        "selfie": "pipeline.engines.masks.selfie:SelfieMasks",
         "yolo_seg": "pipeline.engines.people.ultralytics_yolo:UltralyticsMasks",
         "segment_anything": "pipeline.engines.masks.segment_anything:SegmentAnything",
     },
@@ -61,6 +66,8 @@ REGISTRY: dict[str, dict[str, str]] = {
     },
 }
 NO_EDITOR = "none"
+AUTO = "auto"  # the best that is here, or can be fetched: `pipeline.engines.auto` names it
+SETTLED = ("people", "faces", "recogniser", "masks")  # tasks whose engine may be auto
 LATE = ("captions", "editor")  # tasks that measure nothing of a video
 
 
@@ -110,6 +117,8 @@ def needs_of(task: str, name: str) -> EngineNeeds:
 
 def engine_class(task: str, name: str) -> Any:
     """Import an engine's class, which imports neither its library nor its weights."""
+    if name == AUTO:
+        raise ValueError("auto stands for an engine that is named before anything is loaded")
     module, _, attribute = REGISTRY[task].get(name, name).partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -55,7 +55,7 @@ class WeightsEntry:
     member: str = ""  # of the zip file at `url`
     sha256: str = ""
     size: int = 0  # bytes, 0 where unknown
-    windows: Mapping[str, float] = field(default_factory=dict)
+    windows: Mapping[str, Any] = field(default_factory=dict)  # cosines by name
     note: str = ""
 
     def __post_init__(self) -> None:

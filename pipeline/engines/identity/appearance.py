@@ -50,6 +50,7 @@ class Appearance:
     """
 
     needs = EngineNeeds(memory_mib=12)
+    size = sum(_SIZES.values())
 
     info: EngineInfo = field(
         default=EngineInfo(
@@ -71,7 +72,7 @@ class Appearance:
     def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
         """Return (N, D) float32, rows of unit length."""
         if not people:
-            return np.zeros((0, sum(_SIZES.values())), np.float32)
+            return np.zeros((0, self.size), np.float32)
         return np.stack([_vector(person) for person in people])
 
 

@@ -1,53 +1,47 @@
-"""People by YOLOX (2107.08430) through onnxruntime: permissive code and weights."""
+"""People by YOLOX (2107.08430) through OpenCV: permissive code and weights, no other runtime."""
 
 from collections.abc import Sequence
 from functools import cache
 
+import cv2
 import numpy as np
 
 from pipeline.engines.interfaces import Detections, EngineInfo, EngineNeeds, Picture
 from pipeline.engines.letterbox import Letterboxed, letterbox, thin_out
-from pipeline.engines.onnx_session import open_session, wants_gpu
+from pipeline.engines.opencv_network import read_network
 from pipeline.engines.weights import find_for
 
 PERSON = 0  # of the COCO classes
 STRIDES = (8, 16, 32)
+_SIDE = 416  # of YOLOX-nano and -tiny
 _SCORE = 0.35
 _OVERLAP = 0.6  # boxes of one person overlap more
-_BATCH = 16
 
 
 class YoloxPeople:
-    """Person boxes by YOLOX; the size of the input is the model's own."""
+    """Person boxes by YOLOX-nano."""
 
-    needs = EngineNeeds(
-        packages=("onnxruntime",), weights=(("yolox", "person_detection"),), gpu=True, memory_mib=58
-    )
+    needs = EngineNeeds(weights=(("yolox", "person_detection"),), memory_mib=40)
 
     def __init__(self) -> None:
         found = find_for("yolox", "person_detection")
-        self._session = open_session(found.path)
-        self._input = self._session.get_inputs()[0]
-        batch, _, self._side, _ = self._input.shape
-        self._batch = batch if isinstance(batch, int) else _BATCH
+        self._network = read_network(found.path)
         self.info = EngineInfo(
-            id=f"yolox-{found.weights.name}/1",
+            id=f"opencv-{found.weights.name}/1",
             task="person_detection",
             licence=found.weights.licence,
             commercial=found.weights.commercial,
             weights_digest=found.sha256,
-            gpu=wants_gpu(),
         )
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
-        found: list[Detections] = []
-        for first in range(0, len(pictures), self._batch):
-            fitted = [letterbox(each, self._side) for each in pictures[first : first + self._batch]]
-            # YOLOX was trained on BGR from 0 to 255.
-            batch = np.stack([each.square[..., ::-1].transpose(2, 0, 1) for each in fitted])
-            [raw] = self._session.run(None, {self._input.name: batch.astype(np.float32)})
-            found += [people_in(*pair) for pair in zip(raw, fitted, strict=True)]
-        return found
+        return [self._detect_one(picture) for picture in pictures]
+
+    def _detect_one(self, picture: Picture) -> Detections:
+        fitted = letterbox(picture, _SIDE)
+        # YOLOX was trained on BGR from 0 to 255.
+        self._network.setInput(cv2.dnn.blobFromImage(fitted.square, swapRB=True))
+        return people_in(self._network.forward()[0], fitted)
 
 
 def people_in(raw: np.ndarray, fitted: Letterboxed) -> Detections:

@@ -53,7 +53,7 @@ def test_a_wrong_file_is_refused_by_name_and_runs_nothing(
     [
         ("observe.part_s=20", "part_s must be >= 10 x observe.clips.max_s"),
         ("run.max_failed=2", "run.max_failed must be from 0 to 1"),
-        ("observe.engines.people=yolo", "observe.engines.people must be one of opencv"),
+        ("observe.engines.people=yolo", "observe.engines.people must be one of auto, opencv"),
         ("observe.clips.min_s=11", "observe.clips.min_s must be at most max_s (10 s), got 11"),
         ("pair.duplicates.max_distance=9", "pair.duplicates.max_distance must be from 0 to 3 bits"),
         ("pair.references.tiers=[[cross]]", "must be one of cross_video, same_video_other_shot"),
@@ -72,12 +72,13 @@ def test_pair_kinds_go_by_the_names_that_the_dataset_has():
 
 
 def test_what_decides_and_what_only_runs_are_told_apart():
-    plain, more = settings(), settings("--set", "run.cluster.workers=3")
+    named = ("--engines", "embedded")
+    plain, more = settings(*named), settings(*named, "--set", "run.cluster.workers=3")
     assert settings_digest(plain.identity()) == settings_digest(more.identity())
-    later = settings("--set", "pair.references.max_references=2")
+    later = settings(*named, "--set", "pair.references.max_references=2")
     assert settings_digest(plain.identity()) != settings_digest(later.identity())
     assert plain.observe == later.observe
-    other = settings("--set", "observe.clips.max_s=5")
+    other = settings(*named, "--set", "observe.clips.max_s=5")
     assert differing_keys(other.observe.identity(), plain.observe.identity()) == [
         "observe.clips.max_s: now 5.0, then 10.0"
     ]

@@ -56,8 +56,8 @@ def test_a_package_that_is_missing_or_old_is_an_obstacle_only_where_it_is_needed
     assert examine("embedded", str(empty), "research") == 0
     assert examine("production", str(empty), "research") == 1
     screen = capsys.readouterr().out
-    assert "ultralytics       -             MISSING" in screen
-    assert "insightface       0.1           TOO OLD: at least 0.7.3" in screen
+    assert "ultralytics                 -             MISSING" in screen
+    assert "insightface                 0.1           TOO OLD: at least 0.7.3" in screen
     assert 'people=ultralytics lacks ultralytics: pip install -e ".[engines]"' in screen
 
 

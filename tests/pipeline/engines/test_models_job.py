@@ -16,7 +16,7 @@ from subprocess import Popen, run
 import pytest
 from production import ROOT, weights_root
 
-from pipeline.engines.engines_config import EnginesConfig, chosen, engines_preset
+from pipeline.engines.engines_config import engines_preset
 from pipeline.engines.fetch import fetch, open_https
 from pipeline.engines.interfaces import EngineInfo
 from pipeline.engines.registry import engine_infos, load_engine, missing_weights
@@ -212,7 +212,7 @@ def test_all_missing_files_are_told_at_once(empty):
     wrong = missing_weights(engines_preset("production").chosen)
     assert len(wrong) == 5
     assert "observe.engines.recogniser=arcface_osnet" in wrong[2]
-    assert missing_weights(chosen(EnginesConfig())) == []
+    assert missing_weights(engines_preset("embedded").chosen) == []
 
 
 def test_the_first_folder_and_the_first_entry_win(tmp_path, monkeypatch):
@@ -396,7 +396,7 @@ def test_the_commercial_policy_refuses_and_names_what_to_use():
 
 
 def test_embedded_engines_may_be_used_commercially():
-    check_licences(engine_infos(chosen(EnginesConfig())), "commercial")
+    check_licences(engine_infos(engines_preset("embedded").chosen), "commercial")
 
 
 def test_production_engines_are_refused_commercially_with_permissive_ones_named(real):

@@ -82,7 +82,7 @@ def test_weights_are_settings_so_that_two_recognisers_never_meet(monkeypatch, tm
         f"mobilefacenet_128 {entry('mobilefacenet_128').sha256}"
     )
     assert set(settings["weights"]) == {"people", "faces", "recogniser", "masks"}
-    assert "weights" not in ObserveConfig().identity()
+    assert "weights" not in ObserveConfig(engines=engines_preset("embedded").observing).identity()
     monkeypatch.setenv("CONTEXTANYONE_MODELS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"engines\.people=ultralytics: weights are missing"):
@@ -397,8 +397,8 @@ def test_presets_name_engines_that_exist():
         assert chosen.chosen
         for task, named in chosen.chosen:
             assert named in REGISTRY[task]
-    assert engines_preset("embedded").observing == EnginesConfig()
-    with pytest.raises(ValueError, match="embedded, production, permissive"):
+    assert engines_preset("auto").observing == EnginesConfig()
+    with pytest.raises(ValueError, match="auto, embedded, production, permissive"):
         engines_preset("fast")
 
 
@@ -406,16 +406,17 @@ def test_a_face_network_needs_a_detector_with_five_points():
     with pytest.raises(
         ValueError, match=r"observe.engines.faces to one of scrfd, scrfd_pose, yunet"
     ):
-        EnginesConfig(recogniser="arcface_osnet")
+        EnginesConfig(faces="opencv", recogniser="arcface_osnet")
 
 
 def test_heavy_libraries_stay_out_until_an_engine_is_built():
     code = (
         "import sys; import pipeline.engines.people.ultralytics_yolo, pipeline.engines.faces.scrfd,"
         "pipeline.engines.identity.arcface, pipeline.engines.identity.osnet,"
-        "pipeline.engines.people.yolox, pipeline.engines.identity.arcface_osnet,"
+        "pipeline.engines.people.yolox, pipeline.engines.identity.face_and_body,"
         "pipeline.engines.identity.sface, pipeline.engines.faces.yunet;"
-        "heavy = {'torch', 'ultralytics', 'insightface', 'onnxruntime'} & set(sys.modules);"
+        "heavy = {'torch', 'ultralytics', 'insightface', 'onnxruntime', 'dlib', 'numba'};"
+        "heavy &= set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     assert run([sys.executable, "-c", code], check=False).returncode == 0

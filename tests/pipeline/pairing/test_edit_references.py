@@ -18,7 +18,7 @@ from pipeline.dataset.parquet import read_rows
 from pipeline.dataset.store import LocalStore
 from pipeline.dataset.units import Unit, commit_unit, split_video
 from pipeline.engines.editing.edit_gate import EditGateConfig
-from pipeline.engines.engines_config import EnginesConfig, WritersConfig
+from pipeline.engines.engines_config import WritersConfig, engines_preset
 from pipeline.engines.registry import load_engines
 from pipeline.execution.stage import Ledger, VideoRow
 from pipeline.observing.candidates import ProposeReferences
@@ -41,7 +41,7 @@ def observed(tmp_path_factory):
     """A store with one observed unit: a portrait that walks."""
     pytest.importorskip("skimage")
     store = LocalStore(str(tmp_path_factory.mktemp("dataset")))
-    engines = load_engines(EnginesConfig())
+    engines = load_engines(engines_preset("embedded").observing)
     row = portraits.clip_row(portraits.walking(2.0))
     row = replace(row, clip=replace(row.clip, contrast=0.3, text_area=0.0))
     for stage in (

@@ -1,0 +1,81 @@
+"""Recognisers of a face and of a body in one; see `pipeline.engines.identity.spaces`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.engines.identity.appearance import Appearance
+from pipeline.engines.identity.arcface import ArcFace
+from pipeline.engines.identity.dlib_face import DlibFace
+from pipeline.engines.identity.osnet import OsNet
+from pipeline.engines.identity.sface import SFace
+from pipeline.engines.identity.spaces import Space, join
+from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
+
+
+class Part(Protocol):
+    """A recogniser of one space, which says how long its vectors are."""
+
+    info: EngineInfo
+    windows: SimilarityWindows
+    size: int
+
+    def embed(self, people: Sequence[PersonImage]) -> np.ndarray: ...
+
+
+class FaceAndBody:
+    """Faces decide; bodies only where no face is known.
+
+    `windows` are those of faces. Whoever compares rows that a body decided takes that space's
+    windows from `spaces`: a body's cosine of 0.5 is a stranger's, a face's is a friend's.
+    """
+
+    def __init__(self, face: Part, body: Part) -> None:
+        self._face, self._body = face, body
+        middle, last = face.size, face.size + body.size
+        self.spaces = (
+            Space("face", 0, middle, face.windows),
+            Space("body", middle, last, body.windows),
+        )
+        self.windows = face.windows
+        self.info = face.info.joined_with(body.info)
+
+    def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
+        """Return (N, D) float32, rows of unit length."""
+        return join([self._face.embed(people), self._body.embed(people)])
+
+
+class ArcfaceOsnet(FaceAndBody):
+    """Faces by ArcFace, bodies by OSNet."""
+
+    needs = EngineNeeds(
+        packages=("insightface", "onnxruntime"),
+        weights=(("arcface", "face_recognition"), ("osnet", "body_recognition")),
+        landmarks=True,
+        gpu=True,
+        memory_mib=92,
+    )
+
+    def __init__(self, face: Part | None = None, body: Part | None = None) -> None:
+        super().__init__(face or ArcFace(), body or OsNet())
+
+
+class DlibAppearance(FaceAndBody):
+    """Faces by dlib's network, what somebody wears where no face is known."""
+
+    needs = replace(DlibFace.needs, memory_mib=132)
+    weights_identity = DlibFace.weights_identity
+
+    def __init__(self) -> None:
+        super().__init__(DlibFace(), Appearance())
+
+
+class SfaceAppearance(FaceAndBody):
+    """Faces by SFace, what somebody wears where no face is known."""
+
+    needs = SFace.needs
+
+    def __init__(self) -> None:
+        super().__init__(SFace(), Appearance())
