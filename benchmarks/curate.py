@@ -99,14 +99,14 @@ def _run_copies(original: Path, number: int, workers: int, work: Path) -> tuple:
     started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "helpers")}
     job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    used, peak = _follow(job)
+    used, peak = follow(job)
     assert job.wait() == 0
     version = json.loads((output / "manifests" / "0001.json").read_text())
     clips = next(row["kept"] for row in version["funnel"] if row["stage"] == "clips")
     return clips, used, peak, time.monotonic() - started
 
 
-def _follow(job: subprocess.Popen) -> tuple[float, int]:
+def follow(job: subprocess.Popen) -> tuple[float, int]:
     """Return CPU seconds of the job and all its descendants, and the driver's peak in MiB.
 
     Ray's workers are nobody's waited-for children, so the processes are read while they run.

@@ -3,8 +3,10 @@
     python benchmarks/people.py --media MEDIA --models WEIGHTS [--only NAME...] [--keep FOLDER]
 
 MEDIA holds the videos that tests/golden/people_truth.json names. They are curated by the job
-itself, once for each set of engines, and the tables that it wrote are compared with the truth.
-Engines are presets, or a preset with changes: `production:people=yolox,faces=yunet`.
+itself, once for each set of engines, and the tables that it wrote are compared with the truth: of
+all people, and of those on whom no threshold was set. Engines are presets, a preset with changes
+(`production:people=yolox,faces=yunet`), or one on a machine without weights (`auto@bare`). CPU
+seconds are those of the job and all its processes, start and encoding included.
 """
 
 import argparse
@@ -23,17 +25,21 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+from benchmarks.curate import follow  # noqa: E402
 from benchmarks.people_metrics import (  # noqa: E402
+    Clusters,
     Pairs,
     Place,
     References,
     Score,
     Truth,
+    clusters_of,
     identity_pairs,
     judge_references,
     load_truth,
     score_clip,
 )
+from pipeline.engines.auto import settle  # noqa: E402
 from pipeline.engines.engines_config import engines_preset  # noqa: E402
 from pipeline.engines.faces.landmarks import complete  # noqa: E402
 from pipeline.engines.identity.spaces import compare, spaces_of  # noqa: E402
@@ -45,7 +51,8 @@ from schemas.columns import from_table  # noqa: E402
 from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "people_truth.json"
-ENGINES = ("embedded", "production", "production:people=yolox,faces=yunet")
+ENGINES = ("embedded", "auto@bare", "auto", "production")
+BARE = "@bare"  # without weights: what a machine has that reaches package indexes only
 PATIENT = "run.sandbox.deadline_s=7200"  # on a busy machine nothing may be lost
 SHOTS = (
     "observe.clips.min_s=1.5"  # the shots of the intercut video are two seconds, less their guards
@@ -74,7 +81,7 @@ class Result:
     counts: Mapping[str, tuple[int, int, int]]  # people by eye, tracks that pass, of nobody
     total: Score
     pairs: Pairs
-    characters: int
+    clusters: Clusters
     references: References
     samples: int
     samples_of_nobody: int
@@ -85,26 +92,34 @@ def main() -> None:
     truths = load_truth(GOLDEN)
     if given.only:
         truths = {n: t for n, t in truths.items() if any(part in n for part in given.only)}
-    videos = [given.media / "videos" / name for name in sorted(truths)]
+    videos = [given.media / truths[name].path for name in sorted(truths)]
     os.environ["CONTEXTANYONE_MODELS"] = str(given.models)
-    results = {}
+    unseen = {name: truth for name, truth in truths.items() if not truth.tuned_on}
+    results, unseen_results, costs = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for engines in given.engines:
             folder = Path(given.keep or scratch) / engines.replace(":", "-").replace(",", "-")
-            curate(videos, folder, engines)
+            used_s = curate(videos, folder, engines)
             dataset = read_dataset(folder)
             lost = set(truths) - {video.uri.rsplit("/", 1)[-1] for video in dataset.videos.values()}
             if lost:
                 raise RuntimeError(f"{engines}: nothing came of {', '.join(sorted(lost))}")
             results[engines] = judge(dataset, truths)
+            unseen_results[engines] = judge(dataset, unseen)
+            costs[engines] = used_s / sum(each.duration_s for each in dataset.videos.values())
             _print_portraits(engines, dataset, results[engines].total, given.media)
     _print_videos(results)
-    _print_summary(results)
+    _print_summary("all people", results)
+    _print_summary("people on whom no threshold was set", unseen_results)
+    cells = " | ".join(f"{cost:.2f}" for cost in costs.values())
+    print(f"| CPU s of the job per second of video | {cells} |")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--media", type=Path, required=True, help="folder with videos/ and images/")
+    parser.add_argument(
+        "--media", type=Path, required=True, help="folder with videos/, more/ and images/"
+    )
     parser.add_argument("--models", type=Path, required=True, help="folder with the weights")
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
     parser.add_argument("--only", nargs="+", default=[], help="parts of file names")
@@ -112,17 +127,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def curate(videos: Sequence[Path], output: Path, engines: str) -> None:
-    """Run the job as a user does. Raises RuntimeError with its words when it fails."""
-    preset, _, changes = engines.partition(":")
+def curate(videos: Sequence[Path], output: Path, engines: str) -> float:
+    """Run the job as a user does; return its CPU seconds. Raises RuntimeError when it fails."""
+    preset, _, changes = engines.removesuffix(BARE).partition(":")
+    environment = dict(os.environ)
+    if engines.endswith(BARE):
+        environment |= {"CONTEXTANYONE_MODELS": "", "XDG_CACHE_HOME": str(output / "no-cache")}
     command = [sys.executable, str(ROOT / "jobs" / "curate.py"), "--input", *map(str, videos)]
     command += ["--output", str(output), "--engines", preset, "--set", SHOTS]
-    command += ["--retry-failed", "--set", PATIENT]
+    command += ["--retry-failed", "--offline", "--set", PATIENT, "--set", "run.cluster.workers=1"]
     for change in filter(None, changes.split(",")):
         command += ["--set", f"observe.engines.{change}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{engines}: the job ended with {done.returncode}\n{done.stderr}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{output}.log", "w") as log:
+        job = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        used_s, _ = follow(job)
+    if job.wait() not in (0, 1):
+        raise RuntimeError(f"{engines}: the job ended with {job.returncode}; see {output}.log")
+    return used_s
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -156,7 +178,8 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
     by_video = {name: Score() for name in truths}
     counts: dict[str, tuple[int, int, int]] = dict.fromkeys(truths, (0, 0, 0))
     gate, total = PeopleConfig(), Score()
-    for clip in dataset.clips.values():
+    clips = [c for c in dataset.clips.values() if dataset.file_of(c.video_id) in truths]
+    for clip in clips:
         name, video = dataset.file_of(clip.video_id), dataset.videos[clip.video_id]
         tracks = [track for track in dataset.tracks if track.clip_id == clip.clip_id]
         score = score_clip(Place(clip, video.width, video.height), tracks, truths[name])
@@ -167,18 +190,21 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
         counts[name] = by_eye + len(here), so_far + len(passed), none + len(nobody)
         by_video[name].add(score)
         total.add(score)
-    character = {t.track_id: t.character_id for t in dataset.tracks if t.character_id}
+    judged = {clip.clip_id for clip in clips}
+    tracks = [t for t in dataset.tracks if t.clip_id in judged]
+    samples = [row for row in dataset.samples if row[1] in judged]
+    character = {t.track_id: t.character_id for t in tracks if t.character_id}
     person = {track_id: total.person_of(track_id) for track_id in character}
     file_of = {track.track_id: dataset.file_of(track.video_id) for track in dataset.tracks}
     return Result(
         by_video,
         counts,
         total,
-        identity_pairs(person, character),
-        len(set(character.values())),
-        judge_references(dataset.samples, total, truths, file_of),
-        len(dataset.samples),
-        sum(not total.person_of(track_id) for track_id, _, _ in dataset.samples),
+        identity_pairs(person, character, file_of),
+        clusters_of(person, character),
+        judge_references(samples, total, truths, file_of),
+        len(samples),
+        sum(not total.person_of(track_id) for track_id, _, _ in samples),
     )
 
 
@@ -189,8 +215,10 @@ def _within(clip: Clip, time_s: float) -> bool:
 def _print_portraits(engines: str, dataset: Dataset, score: Score, media: Path) -> None:
     """Compare tracks of people of whom there are photographs with these."""
     known = json.loads(GOLDEN.read_text())["images"]
+    if engines.endswith(BARE):
+        return
     preset, _, changes = engines.partition(":")
-    names = asdict(engines_preset(preset).observing)
+    names = asdict(settle(engines_preset(preset).observing, {}, offline=True))
     names |= dict(change.split("=") for change in filter(None, changes.split(",")))
     faces, recogniser = (load_engine(task, names[task]) for task in ("faces", "recogniser"))
     people = set(known.values())
@@ -239,8 +267,8 @@ def _print_videos(results: Mapping[str, Result]) -> None:
         print(f"| {name} | {first.counts[name][0]} | {' | '.join(cells)} |")
 
 
-def _print_summary(results: Mapping[str, Result]) -> None:
-    print(f"\n| | {' | '.join(results)} |")
+def _print_summary(about: str, results: Mapping[str, Result]) -> None:
+    print(f"\n| {about} | {' | '.join(results)} |")
     print("|---" * (1 + len(results)) + "|")
     for label, of in _LINES.items():
         print(f"| {label} | {' | '.join(of(result) for result in results.values())} |")
@@ -252,9 +280,15 @@ _LINES = {
     "identity switches within clips": lambda r: str(r.total.switches),
     "tracks that pass / people, by clip": lambda r: "{1} / {0}".format(*_sums(r)),
     "… of nobody": lambda r: str(_sums(r)[2]),
-    "characters": lambda r: str(r.characters),
-    "identity, pairs of tracks: F1": lambda r: f"{r.pairs.f1:.2f}",
+    "identity, pairs of tracks: precision": lambda r: f"{r.pairs.precision:.2f}",
+    "… recall": lambda r: f"{r.pairs.recall:.2f}",
+    "… wrong over two videos": lambda r: str(r.pairs.wrong_across),
     "… right / claimed / true": lambda r: f"{r.pairs.right} / {r.pairs.claimed} / {r.pairs.true}",
+    "B-cubed precision / recall": lambda r: (
+        f"{r.clusters.bcubed_precision:.2f} / {r.clusters.bcubed_recall:.2f}"
+    ),
+    "NMI, weighted purity (WCP)": lambda r: f"{r.clusters.nmi:.2f}, {r.clusters.wcp:.2f}",
+    "characters / people": lambda r: f"{r.clusters.predicted} / {r.clusters.true}",
     "samples, of nobody": lambda r: f"{r.samples}, {r.samples_of_nobody}",
     "references of the right person": lambda r: f"{r.references.right} / {r.references.number}",
     "whole body referenced where seen": lambda r: (

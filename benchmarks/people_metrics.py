@@ -44,6 +44,8 @@ class Truth:
     """One video by eye."""
 
     moments: tuple[Moment, ...]
+    path: str = ""  # below the folder of media
+    tuned_on: bool = False  # thresholds were set on these people
 
     @property
     def people(self) -> set[str]:
@@ -52,11 +54,14 @@ class Truth:
 
 def load_truth(path: Path) -> dict[str, Truth]:
     """Return the truth by the name of the file, without its folder."""
-    content = json.loads(path.read_text())["videos"]
-    return {name.rsplit("/", 1)[-1]: _truth(video) for name, video in content.items()}
+    content = json.loads(path.read_text())
+    return {
+        name.rsplit("/", 1)[-1]: _truth(name, video, name in content["tuned_on"])
+        for name, video in content["videos"].items()
+    }
 
 
-def _truth(video: dict) -> Truth:
+def _truth(path: str, video: dict, tuned_on: bool) -> Truth:
     size = np.array([video["width"], video["height"]] * 2, np.float32)
     moments = []
     for frame in video["frames"]:
@@ -68,7 +73,7 @@ def _truth(video: dict) -> Truth:
         moments.append(
             Moment(frame["time_s"], people, np.array(ignored, np.float32).reshape(-1, 4) / size)
         )
-    return Truth(tuple(moments))
+    return Truth(tuple(moments), path, tuned_on)
 
 
 @dataclass(frozen=True)
@@ -174,23 +179,82 @@ class Pairs:
     true: int
     claimed: int
     right: int
+    wrong_across: int = 0  # claimed of two people in two videos
+
+    @property
+    def precision(self) -> float:
+        return self.right / self.claimed if self.claimed else 1.0
+
+    @property
+    def recall(self) -> float:
+        return self.right / self.true if self.true else 1.0
 
     @property
     def f1(self) -> float:
         return 2 * self.right / max(self.true + self.claimed, 1)
 
 
-def identity_pairs(person: Mapping[str, str], character: Mapping[str, str]) -> Pairs:
+def identity_pairs(
+    person: Mapping[str, str],
+    character: Mapping[str, str],
+    video: Mapping[str, str] | None = None,
+) -> Pairs:
     """Compare two groupings of the same tracks, over all pairs of tracks.
 
-    `person` is by eye, '' for a track that shows nobody: such a one belongs with no other.
+    `person` is by eye, '' for a track that shows nobody: such a one belongs with no other. `video`
+    says where a track is seen.
     """
-    true = claimed = right = 0
+    true = claimed = right = across = 0
     for one, other in itertools.combinations(sorted(character), 2):
         same = bool(person[one]) and person[one] == person[other]
         said = character[one] == character[other]
         true, claimed, right = true + same, claimed + said, right + (same and said)
-    return Pairs(true, claimed, right)
+        across += said and not same and video is not None and video[one] != video[other]
+    return Pairs(true, claimed, right, across)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """How well a grouping of tracks agrees with who they show; shares from 0 to 1."""
+
+    bcubed_precision: (
+        float  # of a track's character, those who are its person; the mean over tracks
+    )
+    bcubed_recall: float  # of a person's tracks, those in the track's character
+    nmi: float  # mutual information over the mean of the two entropies
+    wcp: (
+        float  # weighted cluster purity: tracks that show the person whom their character mostly is
+    )
+    predicted: int  # characters
+    true: int  # people
+
+
+def clusters_of(person: Mapping[str, str], character: Mapping[str, str]) -> Clusters:
+    """Compare two groupings of tracks, as for `identity_pairs`; who shows nobody is nobody else."""
+    people = [person[track] or track for track in sorted(character)]
+    groups = [character[track] for track in sorted(character)]
+    names, who = np.unique(people, return_inverse=True)
+    ids, which = np.unique(groups, return_inverse=True)
+    table = np.zeros((len(ids), len(names)))
+    np.add.at(table, (which, who), 1)
+    number = max(float(table.sum()), 1.0)
+    sizes, shown = table.sum(axis=1, keepdims=True), table.sum(axis=0, keepdims=True)
+    return Clusters(
+        bcubed_precision=float((table**2 / np.maximum(sizes, 1)).sum() / number),
+        bcubed_recall=float((table**2 / np.maximum(shown, 1)).sum() / number),
+        nmi=_nmi(table / number),
+        wcp=float(table.max(axis=1, initial=0).sum() / number),
+        predicted=len(ids),
+        true=len(names),
+    )
+
+
+def _nmi(joint: np.ndarray) -> float:
+    rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
+    entropy = -sum(float((p[p > 0] * np.log(p[p > 0])).sum()) for p in (rows, columns)) / 2
+    seen = joint > 0
+    shared = float((joint[seen] * np.log((joint / (rows * columns))[seen])).sum())
+    return shared / entropy if entropy > 0 else 1.0
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The yardstick for people gives what a hand counts on cases that fit on a page."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from benchmarks.people_metrics import (
     Place,
     Seen,
     Truth,
+    clusters_of,
     identity_pairs,
     judge_references,
     load_truth,
@@ -86,6 +87,22 @@ def test_pairs_of_tracks_are_counted_as_by_hand():
     assert pairs.f1 == pytest.approx(2 / 7)
 
 
+def test_a_wrong_pair_counts_as_across_only_where_two_videos_are_joined():
+    person, character = {"a": "ann", "b": "bob", "c": "cid"}, dict.fromkeys("abc", "1")
+    pairs = identity_pairs(person, character, {"a": "x", "b": "x", "c": "y"})
+    assert (pairs.claimed, pairs.right, pairs.wrong_across) == (3, 0, 2)
+
+
+def test_clusters_are_measured_as_by_hand():
+    person = {"a": "ann", "b": "ann", "c": "bob", "d": "bob"}
+    right = clusters_of(person, {"a": "1", "b": "1", "c": "2", "d": "2"})
+    assert astuple(right) == pytest.approx((1, 1, 1, 1, 2, 2))
+    one = clusters_of(person, dict.fromkeys("abcd", "1"))
+    assert astuple(one) == pytest.approx((0.5, 1, 0, 0.5, 1, 2))
+    apart = clusters_of(person, {"a": "1", "b": "2", "c": "3", "d": "4"})
+    assert astuple(apart) == pytest.approx((1, 0.5, 2 / 3, 1, 4, 2))
+
+
 def reference(track_id, time_s, whole_body=False):
     columns = dict.fromkeys(Reference.__dataclass_fields__, "")
     columns |= {"track_id": track_id, "time_s": time_s, "whole_body": whole_body, "clip_id": "clip"}
@@ -112,7 +129,13 @@ def test_references_are_judged_by_whom_the_track_shows_then():
 
 def test_the_truth_file_is_whole():
     truths = load_truth(TRUTH)
-    assert len(truths) == 25
+    assert len(truths) == 41
+    tuned, unseen = (
+        {name for truth in truths.values() if truth.tuned_on == on for name in truth.people}
+        for on in (True, False)
+    )
+    assert min(len(tuned), len(unseen)) >= 30
+    assert not tuned & unseen
     for name, truth in truths.items():
         times = [each.time_s for each in truth.moments]
         assert times == sorted(set(times)), name

@@ -145,6 +145,7 @@ def test_the_job_writes_what_curate_takes_and_a_plot(tmp_path):
     (people / "person0" / "broken.jpg").write_bytes(b"no picture")
     output = tmp_path / "out"
     job = [sys.executable, "jobs/calibrate.py", "--known", str(people), "--output", str(output)]
+    job += ["--engines", "embedded"]
     done = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 of 37 pictures cannot be read" in done.stderr

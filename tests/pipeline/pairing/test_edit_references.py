@@ -23,6 +23,7 @@ from pipeline.engines.registry import load_engines
 from pipeline.execution.stage import Ledger, VideoRow
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.faces import FindFaces
+from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.quality import QualityConfig
 from pipeline.observing.tracks import TrackPeople
 from pipeline.pairing import edit_references
@@ -77,7 +78,8 @@ def serial(monkeypatch):
 def paired(observed, config=PAIR):
     store, receipt = observed
     given = InputVideo("video.mp4")
-    whole = CurationConfig(pair=config)
+    observe = ObserveConfig(engines=engines_preset("embedded").observing)
+    whole = CurationConfig(observe=observe, pair=config)
     read = read_observed([receipt], store)
     return pair(read, [given], {"video.mp4": "video"}, set(), store, whole)
 
