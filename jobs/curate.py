@@ -83,15 +83,15 @@ def run(arguments: Namespace) -> int:
 
     if arguments.models:
         use_folder(arguments.models)
-    store = open_store(arguments.output)
     config = read_settings(arguments, CurationConfig)
+    found = find_inputs(arguments.input, config.run.remote)
+    curate_command.print_passed_over(found)
+    videos = found.videos[: arguments.limit]
+    store = open_store(arguments.output)
     begun = {} if arguments.restart else engines_of(store)
     config = with_engines(config, begun, offline=arguments.offline or arguments.dry_run)
     if arguments.licence_policy != "research":
         check_licences(engine_infos(config.engines.chosen), arguments.licence_policy)
-    found = find_inputs(arguments.input, config.run.remote)
-    curate_command.print_passed_over(found)
-    videos = found.videos[: arguments.limit]
     if arguments.dry_run:
         return curate_command.show_plan(videos, store, config)
     return curate_command.run(
