@@ -157,6 +157,9 @@ class Clip:
     text_area: float = column(_FLOAT, "share of the picture that looks like burned-in text")
     perceptual_hash: str = column(_TEXT, "hex difference hashes of first, middle and last frame")
     num_people: int = column(_INT, "median number of people in a frame", default=0)
+    reference_only: bool = column(
+        _FLAG, "too short to train on: its people are only references of others", default=False
+    )
     caption: str = column(_TEXT, "what the clip shows", default="")
     caption_engine: str = column(_TEXT, "engine that wrote the caption", default="")
     caption_digest: str = column(_TEXT, "SHA-256 of its weights, or 'none'", default="")

@@ -15,6 +15,7 @@ from pipeline.observing.quality import QualityConfig
 from pipeline.observing.scores import ScoresConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.kinds import KindConfig, KindsConfig, resolve
+from pipeline.pairing.people import GroupsConfig
 from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.splits import SplitsConfig
 from schemas.old_settings import current_settings
@@ -25,6 +26,7 @@ _Config = TypeVar(
     QualityConfig,
     ScoresConfig,
     PeopleConfig,
+    GroupsConfig,
     ReferencesConfig,
     KindConfig,
     SplitsConfig,
@@ -86,7 +88,7 @@ def limits_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Lim
     limits = Limits(
         quality=_read(QualityConfig, _mapping(pair, "quality")),
         scores=_read(ScoresConfig, _mapping(pair, "scores")),
-        people=_read(PeopleConfig, _mapping(pair, "people")),
+        people=_people(pair),
         references=_references(_mapping(pair, "references")),
         splits=_read(SplitsConfig, _mapping(pair, "splits")),
         recogniser=recogniser,
@@ -103,6 +105,15 @@ def limits_of(dataset: Dataset, windows: SimilarityWindows | None = None) -> Lim
         )
         return replace(limits, why_no_windows=why)
     return replace(limits, windows=known, spaces=spaces)
+
+
+def _people(pair: Mapping[str, Any]) -> PeopleConfig:
+    """Return the bounds on people, with the wider one of groups where the dataset allows them."""
+    people = _read(PeopleConfig, _mapping(pair, "people"))
+    if "groups" not in pair:
+        return people
+    groups = _read(GroupsConfig, _mapping(pair, "groups"))
+    return replace(people, max_people=max(people.max_people, groups.max_people))
 
 
 def _mapping(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

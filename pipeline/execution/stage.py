@@ -106,7 +106,7 @@ class ClipRow:
     tracks: tuple[Track, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
-    movements: tuple[Movement, ...] = ()
+    movements: tuple[Movement, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Make one clip: from frames that are known to belong to it to its row."""
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 
 import av
@@ -17,7 +18,9 @@ from pipeline.observing.quality import Quality, QualityMeter
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
-from schemas.tables import Clip
+from schemas.tables import Clip, Video
+
+_FEWEST_STILLS = 2  # of a short shot, so that its people are seen twice
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class ClipsConfig:
     """What clips are cut from a shot.
 
     Attributes:
-        min_s: shortest clip.
+        min_s: shortest shot, its guards included, that becomes a clip.
+        min_reference_s: shortest shot, its guards included, whose people may be references of
+            others; jump cuts of half a second show an outfit or a place that no longer shot does.
         max_s: longest clip.
         stride_s: from one clip's start to the next; null is max_s, without overlap.
         fps: frame rate of clips; 16 is what Wan-type video models are trained at.
@@ -40,6 +45,7 @@ class ClipsConfig:
     """
 
     min_s: float = setting(2.0, low=0.1, high=600, unit="s")
+    min_reference_s: float = setting(0.4, low=0.1, high=600, unit="s")
     max_s: float = setting(10.0, low=0.1, high=600, unit="s")
     stride_s: float | None = setting(None, low=0.1, high=600, unit="s")
     fps: int = setting(16, low=1, high=120, unit="frames/s")
@@ -64,9 +70,10 @@ class ClipsConfig:
                 f"got {self.stills_fps:g}"
             )
 
-    @property
-    def min_frames(self) -> int:
-        return max(1, round(self.min_s * self.fps))
+    def frames_between_guards(self, shot_s: float, source_fps: float) -> int:
+        """Return how many frames of a clip a shot of this length has left between its guards."""
+        left_s = shot_s - 2 * self.guard / max(source_fps, 1e-6)
+        return max(1, math.floor(left_s * self.fps + 1e-6))
 
     @property
     def max_frames(self) -> int:
@@ -101,9 +108,11 @@ class ClipMaker:
     """What all clips of a stretch share: the way to their size, and their settings."""
 
     def __init__(
-        self, video_id: str, look: Look, fit: Fit, timebase: Fraction, clips: ClipsConfig
+        self, video: Video, look: Look, fit: Fit, timebase: Fraction, clips: ClipsConfig
     ) -> None:
-        self.video_id, self.fit, self.timebase, self.clips = video_id, fit, timebase, clips
+        self.video_id, self.fit, self.timebase, self.clips = video.video_id, fit, timebase, clips
+        self.min_frames = clips.frames_between_guards(clips.min_s, video.fps)
+        self.min_reference_frames = clips.frames_between_guards(clips.min_reference_s, video.fps)
         self.fitter = Fitter(fit)
         self.still_maker = StillMaker(look, clips.still_side)
         self.digest = content_id(asdict(clips.encoding), clips.fps, fit.width, fit.height)
@@ -123,6 +132,20 @@ class ClipMaker:
     def clip_id(self, first: Ticked, last: Ticked) -> str:
         return content_id("clip", self.video_id, first.pts, last.next_pts, self.digest)
 
+    def small_still(self, ticked: Ticked, frame_index: int) -> Still:
+        """Return the clip's own picture as a still."""
+        picture = ticked.picture
+        return Still(
+            frame_index=frame_index,
+            time_s=float(ticked.pts * self.timebase),
+            width=picture.width,
+            height=picture.height,
+            scale=1.0,
+            left=0.0,
+            top=0.0,
+            jpeg=encode_jpeg(picture.to_ndarray(format="rgb24"), self.clips.still_quality),
+        )
+
     def place_still(self, jpeg: bytes, frame_index: int, pts: int) -> Still:
         """Return a still with the way from clip pixels to its own."""
         fit, maker = self.fit, self.still_maker
@@ -140,12 +163,18 @@ class ClipMaker:
 
 
 class OpenClip:
-    """A clip in the making. Nothing is encoded before it is long enough to be kept."""
+    """A clip in the making. Nothing is encoded before it is long enough to be kept.
 
-    def __init__(self, shot_id: str, maker: ClipMaker) -> None:
+    One that opens its shot is kept for references where it is too short for anything else.
+    """
+
+    def __init__(self, shot_id: str, maker: ClipMaker, opens_shot: bool) -> None:
         self.num_frames = 0
+        self._opens_shot = opens_shot
         self._shot_id = shot_id
         self._maker = maker
+        whole = round(maker.clips.min_s * maker.clips.fps)
+        self._min_frames = maker.min_frames if opens_shot else max(1, whole)
         self._held: list[Ticked] = []
         self._encoder: ClipEncoder | None = None
         self._meter = QualityMeter(maker.clips.fps)
@@ -159,7 +188,7 @@ class OpenClip:
         self._last = ticked
         self.num_frames += 1
         self._held.append(ticked)
-        if self.num_frames >= self._maker.clips.min_frames:
+        if self.num_frames >= self._min_frames:
             self._encode_held()
 
     def _encode_held(self) -> None:
@@ -178,14 +207,27 @@ class OpenClip:
         assert self._last is not None, "a clip has frames"
         clip_id = self._maker.clip_id(self._first, self._last)
         clips = self._maker.clips
+        only = self._encoder is None
+        if only and self._opens_shot and self.num_frames >= self._maker.min_reference_frames:
+            self._stills += self._small_stills()
+            self._encode_held()
         if self._encoder is None:
             seconds = self.num_frames / clips.fps
             detail = f"{seconds:.2f} s between the guards of its shot"
             return Dropped(clip_id, Rejected(Reason.CLIP_TOO_SHORT, seconds, clips.min_s, detail))
         mp4 = self._encoder.close()
         clip = self._describe(clip_id, mp4, self._first, self._last, self._meter.finish())
-        stills, movements = tuple(self._stills), self._meter.movements
-        return ClipRow(clip=clip, mp4=mp4, stills=stills, movements=movements)
+        clip = replace(clip, reference_only=only)
+        stills = sorted(self._stills, key=lambda still: still.frame_index)
+        return ClipRow(clip, mp4, tuple(stills), movements=self._meter.movements)
+
+    def _small_stills(self) -> list[Still]:
+        """Take stills from the clip's own pictures where its short time has too few full ones."""
+        if sum(ticked.still is not None for ticked in self._held) >= _FEWEST_STILLS:
+            return []
+        places = {len(self._held) // 4, 3 * len(self._held) // 4}
+        missing = [place for place in sorted(places) if self._held[place].still is None]
+        return [self._maker.small_still(self._held[place], place) for place in missing]
 
     def _describe(
         self, clip_id: str, mp4: bytes, first: Ticked, last: Ticked, quality: Quality

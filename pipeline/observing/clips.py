@@ -202,7 +202,7 @@ class _Cutter:
         self._watcher = _Watcher(look, self._video.fps, self._config.shots, opened_by)
         fit = fit_picture(look, clips.size_classes, clips.max_upscale)
         if isinstance(fit, Fit):
-            self._maker = ClipMaker(self._video.video_id, look, fit, self._timebase, clips)
+            self._maker = ClipMaker(self._video, look, fit, self._timebase, clips)
         else:
             self._maker = None
             clip_id = content_id("clip", self._video.video_id, frame.pts)
@@ -276,12 +276,13 @@ class _Cutter:
 
     def _give(self, ticked: Ticked) -> None:
         """Add a safe frame to the clips that it belongs to, opening and closing them."""
-        if ticked.tick != self._next_tick:  # a new shot, or the source jumps in time
+        opens_shot = ticked.tick != self._next_tick  # or the source jumps in time
+        if opens_shot:
             self._end_clips()
             self._next_start = ticked.tick
         if ticked.tick >= self._next_start:
             assert self._maker is not None, "only what clips can be made of waits"
-            self._open.append(OpenClip(self.shots.shot_id, self._maker))
+            self._open.append(OpenClip(self.shots.shot_id, self._maker, opens_shot))
             self._next_start = ticked.tick + self._clips.stride_frames
         for clip in self._open:
             clip.add(ticked)

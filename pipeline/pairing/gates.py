@@ -15,6 +15,7 @@ from pipeline.observing.quality import QualityConfig
 from pipeline.observing.scores import ScoresConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
+from pipeline.pairing.people import GroupsConfig, check_track
 from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Reject, Track, Video
@@ -68,6 +69,7 @@ class Gates:
     people: PeopleConfig
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     own: tuple[str, ...] = ()  # module:Class, each a ClipGate
+    groups: GroupsConfig = field(default_factory=GroupsConfig)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     )
     tracks = _sift(
         tracks,
-        lambda track: gates.people.check(track, by_id[track.clip_id]),
+        lambda track: check_track(track, by_id[track.clip_id], gates.people, gates.groups),
         "people",
         "track",
         ledger,

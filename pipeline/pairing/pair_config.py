@@ -13,6 +13,7 @@ from pipeline.pairing.characters import CharactersConfig
 from pipeline.pairing.duplicates import DuplicatesConfig
 from pipeline.pairing.edit_choice import EditsConfig
 from pipeline.pairing.gates import Gates, LicencesConfig
+from pipeline.pairing.people import GroupsConfig
 from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.splits import SplitsConfig
 from pipeline.pairing.windows import WindowsConfig
@@ -46,6 +47,7 @@ class PairConfig:
         scores: thresholds on what observe.engines.scorers say of clips.
         duplicates: which clips are copies.
         people: thresholds on tracks.
+        groups: who of a larger group may be a sample.
         gates: gates of your own, module:Class, on clips, after all others.
         characters: which tracks show the same person.
         windows: cosines that replace the recogniser's own, as jobs/calibrate.py writes them.
@@ -65,6 +67,7 @@ class PairConfig:
     scores: ScoresConfig = field(default_factory=ScoresConfig)
     duplicates: DuplicatesConfig = field(default_factory=DuplicatesConfig)
     people: PeopleConfig = field(default_factory=PeopleConfig)
+    groups: GroupsConfig = field(default_factory=GroupsConfig)
     gates: tuple[str, ...] = setting(())
     characters: CharactersConfig = field(default_factory=CharactersConfig)
     windows: tuple[WindowsConfig, ...] = setting(())
@@ -84,5 +87,6 @@ class PairConfig:
     def all_gates(self) -> Gates:
         """The late thresholds."""
         return Gates(
-            self.licences, self.quality, self.duplicates, self.people, self.scores, self.gates
-        )
+            self.licences, self.quality, self.duplicates, self.people, self.scores, self.gates,
+            self.groups,
+        )  # fmt: skip

@@ -114,7 +114,11 @@ def plan_cast(
     vectors = identity_vectors(embeddings)
     plans: list[SamplePlan] = []
     refused: Counter[str] = Counter()
+    filmed = 0  # tracks of clips that may be trained on
     for track, pool in _pools(cast.found, light, vectors):
+        if cast.clips[track.clip_id].reference_only:
+            continue
+        filmed += 1
         windows = cast.windows[track.track_id]
         clip = cast.clips[track.clip_id]
         choice = choose_references(track, clip, pool, vectors, windows, config.references)
@@ -123,7 +127,7 @@ def plan_cast(
         _account(track, choice, len(pool), ledger)
         if not choice.rejected:
             plans.append(_plan(track, choice.references, light, config))
-    ledger.check(REFERENCES, "sample", entered=len(cast.found.tracks))
+    ledger.check(REFERENCES, "sample", entered=filmed)
     if config.samples == "multi_character":
         plans = _by_clip(plans, {track.track_id: track for track in cast.found.tracks})
     samples = _with_splits(plans, cast.clips, config.splits)

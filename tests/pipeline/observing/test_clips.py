@@ -345,3 +345,27 @@ def test_real_clips_are_constant_16_fps_from_zero(media: Path) -> None:
             ]
         assert [time * 16 for time, _, _ in frames] == list(range(each.clip.num_frames))
         assert {(w, h) for _, w, h in frames} == {(each.clip.width, each.clip.height)}
+
+
+def test_a_shot_as_long_as_the_shortest_is_shortened_by_its_guards_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    shots_video(path, [2.0, 2.0, 2.0])
+    clips = cut(path).clips
+    assert len(clips) == 3
+    assert not any(row.clip.reference_only for row in clips)
+    assert clips[1].clip.num_frames < 32  # two seconds, less the guards
+
+
+def test_a_shot_of_half_a_second_is_kept_for_references(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    shots_video(path, [2.5, 0.6, 2.5])
+    rows = cut(path, CONFIG).clips
+    assert [row.clip.reference_only for row in rows] == [False, True, False]
+    [short] = [row for row in rows if row.clip.reference_only]
+    assert len(short.stills) >= 2
+    assert short.clip.num_frames < 10
+    for still in short.stills:
+        picture = decode_image(still.jpeg)
+        assert picture.shape == (still.height, still.width, 3)
+    none = ClipsConfig(min_reference_s=2.0)
+    assert len(cut(path, ObserveConfig(clips=none)).clips) == 2
