@@ -3,6 +3,7 @@
     python jobs/audit.py dataset/             # audit/: report.html, report.json, findings.parquet
     python jobs/audit.py dataset/ --fix       # show what a repair would do; --yes does it
     python jobs/audit.py dataset/ --compare dataset/manifests/0001.json
+    python jobs/audit.py dataset/ --models runs/ models/   # which saw what was forgotten since
 
 Works on any dataset of schemas/tables.py, whoever made it. Exit codes: 0 clean, 1 warnings under
 --strict, 2 errors, 3 wrong arguments or no dataset, 130 interrupted.
@@ -57,6 +58,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--workers", type=int, default=os.cpu_count(), help="processes that decode")
     add("--windows", metavar="JSON", help="cosines of a recogniser that is not one of ours")
     add("--check", action="append", default=[], metavar="MODULE:CLASS", help="a check of your own")
+    models = "say which runs and models below saw what was forgotten since, and audit nothing else"
+    add("--models", nargs="+", type=local_path, default=[], metavar="FOLDER", help=models)
     lists = parser.add_argument_group("lists, one entry a line")
     lists.add_argument("--opt-out", nargs="+", default=[], metavar="FILE", help="ids, URLs, hashes")
     lists.add_argument("--held-out", nargs="+", default=[], metavar="FILE", help="64-bit hashes")

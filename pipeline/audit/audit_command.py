@@ -9,13 +9,16 @@ from pipeline.audit.compare import compare
 from pipeline.audit.media.stream import DrawConfig
 from pipeline.audit.own_checks import load_checks
 from pipeline.audit.report.page import verdict, write_report
-from pipeline.audit.run import Audit, AuditConfig, audit, read_lists
+from pipeline.audit.run import ERRORS, Audit, AuditConfig, audit, read_lists
 from pipeline.audit.waivers import read_waivers
+from pipeline.dataset.store import open_store
 from pipeline.engines.interfaces import SimilarityWindows
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit and report; with --fix also show or write the repair. Returns the exit code."""
+    if arguments.models:
+        return _audit_models(arguments)
     settings = settings_of(arguments)
     with audit(arguments.dataset, settings) as done:
         change = compare(done, arguments.compare) if arguments.compare else None
@@ -27,6 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
 
             fix(done, arguments.tags, arguments.drop_warnings, arguments.yes, settings.workers)
         return done.exit_code(arguments.strict)
+
+
+def _audit_models(arguments: argparse.Namespace) -> int:
+    from pipeline.audit.models import check_models, print_models
+
+    found = check_models(open_store(arguments.dataset), arguments.models)
+    return ERRORS if print_models(found) else 0
 
 
 def settings_of(arguments: argparse.Namespace) -> AuditConfig:
