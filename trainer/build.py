@@ -1,6 +1,8 @@
 """Build the transformer that a training starts from, pretrained or random."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from trainer.lora import add_lora
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.weights import WeightsFile
 from trainer.train_config import ModelConfig
+
+_END_BYTES = 2**20
 
 
 def build_model(
@@ -37,12 +41,36 @@ def build_model(
     return model
 
 
-def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DModel:
-    cls = ContextAnyoneTransformer3DModel
+def _pretrained_folder(config: ModelConfig) -> Path:
     folder = find_folder(
         config.pretrained, ("transformer", ""), "transformer", False, "model.pretrained"
     )
     check_folder(folder)
+    return folder
+
+
+def base_of(config: ModelConfig, seed: int) -> dict[str, Any]:
+    """Say what training starts from, so that frozen weights need not be saved with it.
+
+    Of pretrained files size, header and both ends are hashed, which tells two models apart in a
+    moment.
+    """
+    if not config.pretrained:
+        return {"pretrained": "", "digest": f"seed {seed}"}
+    digest = hashlib.sha256()
+    for file in sorted(_pretrained_folder(config).glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as content:
+            digest.update(content.read(_END_BYTES))
+            content.seek(max(0, size - _END_BYTES))
+            digest.update(content.read(_END_BYTES))
+    return {"pretrained": config.pretrained, "digest": digest.hexdigest()[:32]}
+
+
+def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DModel:
+    cls = ContextAnyoneTransformer3DModel
+    folder = _pretrained_folder(config)
     saved: Any = cls.load_config(folder)
     from_wan = saved.get("_class_name") == "WanTransformer3DModel"
     if not from_wan:

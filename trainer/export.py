@@ -1,6 +1,7 @@
 """Turn a training run into a model that makes videos: a diffusers folder of safetensors.
 
     python trainer/export.py runs/first exported/ --ema --dtype bf16
+    python trainer/export.py runs/lora her.safetensors --adapter      # or --adapter comfyui, kohya
 
 Takes the newest complete checkpoint of a run, or the checkpoint that is given. Needs no GPU and no
 other process. Exit codes: 0 done, 2 wrong arguments or files that cannot be used.
@@ -9,8 +10,10 @@ other process. Exit codes: 0 done, 2 wrong arguments or files that cannot be use
 import argparse
 import contextlib
 import io
+import json
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
     start("trainer.export")
 
 from schemas.files import local_path
+from trainer.adapter_names import NAMINGS, Naming
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +63,37 @@ def export(
         size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     count = sum(parameter.numel() for parameter in model.parameters())
     return Exported(state["step"], checkpoint, count, size)
+
+
+def export_adapter(
+    source: Path, file: Path, naming: Naming, ema: bool, force: bool, words: Mapping[str, str]
+) -> tuple[Path, Path]:
+    """Write adapters of a run as one file, and its new modules as another; return both.
+
+    words: what else the files are to say of themselves: trigger, licence.
+    """
+    from trainer.adapters import is_ours, new_modules_file, write_adapter
+    from trainer.lora import LoraConfig
+
+    if file.suffix != ".safetensors":
+        raise ValueError(f"an adapter is a .safetensors file, got {file}: change its name")
+    beside = new_modules_file(file)
+    for path in (file, beside):
+        if path.exists() and not (force and is_ours(path)):
+            raise ValueError(
+                f"{path} exists: choose another name, or --force to replace an adapter of ours"
+            )
+    checkpoint = find_checkpoint(source)
+    state = read_state(checkpoint)
+    lora = LoraConfig(**state["settings"]["model"]["lora"])
+    if not lora.rank:
+        raise ValueError(f"{source} was trained without adapters (model.lora.rank=0): leave out "
+                         "--adapter to export the whole model")  # fmt: skip
+    average = read_average(checkpoint, ema)
+    weights = {n: average.get(n, w) for n, w in read_weights(checkpoint, state).items()}
+    origin = origin_of(state, checkpoint, "fp32", ema)
+    write_adapter(file, weights, lora, naming, {**words, "contextanyone": json.dumps(origin)})
+    return file, beside
 
 
 def origin_of(state: dict[str, Any], checkpoint: Path, dtype: str, ema: bool) -> dict[str, Any]:
@@ -162,6 +197,8 @@ def build(
         add_lora(model, lora)
     known = model.state_dict().keys()
     taken = {name: average.get(name, tensor) for name, tensor in weights.items()}
+    if lora.rank and known - taken.keys():
+        taken = _frozen(state) | taken
     if known != taken.keys():
         other = sorted(known ^ taken.keys())
         raise ValueError(f"the checkpoint and its model differ in {other[0]} and {len(other)} more")
@@ -173,6 +210,24 @@ def build(
             if not any(part in kept for part in name.split(".")):
                 parameter.data = parameter.data.to(torch.bfloat16)
     return model
+
+
+def _frozen(state: dict[str, Any]) -> "dict[str, torch.Tensor]":
+    """Return what training with adapters left as it was, and did not save: all of the backbone."""
+    from trainer.build import base_of, build_model
+    from trainer.distributed.zero import ZeroConfig
+    from trainer.lora import LoraConfig
+    from trainer.saving.checkpoint import check_same
+    from trainer.train_config import ModelConfig
+
+    settings = state["settings"]
+    saved = settings["model"]
+    config = ModelConfig(**{**saved, "lora": LoraConfig(**saved["lora"])})
+    seed = settings["train"]["seed"]
+    ours = {"digest": base_of(config, seed)["digest"]}
+    check_same({"digest": state["base"]["digest"]}, ours, "base")
+    model = build_model(config, ZeroConfig(stage=0), seed)
+    return {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
 
 
 def _write_rest(folder: Path, state: dict[str, Any]) -> None:
@@ -207,6 +262,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("folder", type=local_path, help="where the model is written")
     add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the weights (fp32)")
     add("--ema", action="store_true", help="the moving average instead of the last weights")
+    naming = "the adapters and new modules alone, named as diffusers, comfyui or kohya expects"
+    add("--adapter", choices=NAMINGS, nargs="?", const="diffusers", help=naming)
+    add("--trigger", default="", help="with --adapter: the word that calls what it learned")
+    add("--licence", default="", help="with --adapter: of the adapter")
     add("--force", action="store_true", help="replace a folder that this wrote before")
     return parser.parse_args(arguments)
 
@@ -216,6 +275,12 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
     flags = (arguments.dtype, arguments.ema, arguments.force)
     try:
+        if arguments.adapter:
+            words = {"trigger": arguments.trigger, "licence": arguments.licence}
+            where = (arguments.source, arguments.folder, arguments.adapter)
+            files = export_adapter(*where, arguments.ema, arguments.force, words)
+            print(f"wrote {files[0]} (adapters, {arguments.adapter}) and {files[1]} (new modules)")
+            return 0
         done = export(arguments.source, arguments.folder, *flags)
     except (ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)

@@ -53,6 +53,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--text-guidance", type=float, help="scale of the prompt (as in training)")
     add("--reference-guidance", type=float, help="scale of the reference (as in training)")
     add("--shift", type=float, help="of the sigmas (as in training)")
+    adapters = "adapters to add: of ours, of others for Wan, for few steps"
+    add("--lora", nargs="+", default=[], metavar="FILE[:SCALE]", help=adapters)
     add("--seed", type=_seed, default=0, help="of every video (0)")
     add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 (as in training)")
     add("--frames", type=int, help="4k + 1 (as in training)")
@@ -179,17 +181,26 @@ def run(arguments: argparse.Namespace) -> int:
 def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyonePipeline":
     import torch
 
+    from trainer.adapters import ScaledAdapter, read_adapter
     from trainer.sampling.pipeline import ContextAnyonePipeline
 
     device = _device(arguments.device)
     name = arguments.dtype
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"
+    adapters = [ScaledAdapter.of_flag(name) for name in arguments.lora]
+    for adapter in adapters:  # what is wrong is said before the model is loaded
+        read_adapter(adapter.file)
     moved = {"path": arguments.encoders, "image_path": arguments.image_encoder}
     moved = {name: path for name, path in moved.items() if path}
     encoders = replace(published.encoders, **moved)
     dtype: torch.dtype = getattr(torch, name)
-    return ContextAnyonePipeline.from_pretrained(arguments.model, encoders, dtype, device)
+    pipeline = ContextAnyonePipeline.from_pretrained(arguments.model, encoders, dtype, device)
+    if arguments.lora:
+        from trainer.adapters import apply_adapters
+
+        apply_adapters(pipeline.transformer, adapters)
+    return pipeline
 
 
 def _device(name: str) -> "torch.device":
@@ -310,6 +321,7 @@ def _record(
         "model_digest": digest_of(arguments.model / "transformer"),
         "model_step": pipeline.published.step,
         "model_made_by": pipeline.published.made_by,
+        "lora": {name: _digest_of_adapter(name) for name in arguments.lora},
         "encoders": asdict(pipeline.published.encoders),
         "sampling": asdict(sampling),
         "video": asdict(size),
@@ -318,6 +330,13 @@ def _record(
         "seconds_per_step": round(seconds, 4),
         "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
     }
+
+
+def _digest_of_adapter(name: str) -> str:
+    from trainer.adapters import ScaledAdapter
+    from trainer.saving.complete import sha256_of
+
+    return sha256_of(ScaledAdapter.of_flag(name).file)
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from trainer.build import build_model, check_features
+from trainer.build import base_of, build_model, check_features
 from trainer.data.batch import LatentBatch, PixelBatch
 from trainer.data.heldout import fixed_batches
 from trainer.data.loader import SkipCounter, make_loader
@@ -30,7 +30,7 @@ from trainer.inputs import Inputs
 from trainer.measures.flops import Sizes, forward_flops
 from trainer.measures.metrics import RunLog, held_out_scalars
 from trainer.measures.speed import Meter, ProgressBar
-from trainer.saving.checkpoint import STATE, load_checkpoint, save_checkpoint
+from trainer.saving.checkpoint import STATE, check_same, load_checkpoint, save_checkpoint
 from trainer.saving.complete import read_json, set_aside_after
 from trainer.saving.ema import Ema
 from trainer.saving.run_folder import RunRecord, check_may_resume
@@ -102,6 +102,7 @@ class Trainer:
         self.saved_at, self.saved_s = -1, time.monotonic()  # the step and the time of the last save
         self.record, self.accept_changes = record, accept_changes
         self.data = inputs.describe(config.data)
+        self.base = base_of(config.model, train.seed)
 
     def resume(self, checkpoint: Path) -> list[str]:
         """Go on from an intact checkpoint; return what its owner should know.
@@ -112,6 +113,9 @@ class Trainer:
         run_id = state.get("run", {}).get("run_id", "")
         check_may_resume(self.run, self.record, checkpoint, run_id)
         notes = self._check_data(state.get("data"))
+        if self.config.model.lora.rank and "base" in state:
+            # What is frozen is not in the checkpoint.
+            check_same({"digest": state["base"]["digest"]}, {"digest": self.base["digest"]}, "base")
         same = {"model": self._model_config(), "training": self.config.same_in_every_run()}
         load_checkpoint(self.engine, checkpoint, self.ema, same, verify=False)
         self.counters = Counters(**state["counters"])
@@ -346,10 +350,11 @@ class Trainer:
             "settings": asdict(self.config),
             "counters": asdict(self.counters),
             "unreadable": self.skips.reasons,
+            "base": self.base,
             "run": asdict(self.record),
             "data": self.data,
         }
         step, keep = self.counters.step, self.config.checkpoint.keep
-        save_checkpoint(self.engine, self.run, step, state, self.ema, keep)
+        save_checkpoint(self.engine, self.run, step, state, self.ema, keep, frozen=False)
         self.saved_at, self.saved_s = step, time.monotonic()
         self.meter.pause()

@@ -1,13 +1,16 @@
 """Low-rank adapters on the backbone, as an alternative to training all of it."""
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from schemas.settings import check_settings, setting
 
 if TYPE_CHECKING:
+    from peft import LoraConfig as PeftConfig
+
     from trainer.model import ContextAnyoneTransformer3DModel
 
 _TARGETS = (
@@ -22,24 +25,48 @@ class LoraConfig:
     Attributes:
         rank: rank of the adapters; 0 trains the whole backbone instead.
         alpha: scale of what they add, relative to the rank.
+        kind: lora; rslora: the scale is relative to the rank's square root; dora: the length of
+            every weight vector is trained apart from its direction (not with zero.stage=3).
     """
 
     rank: int = setting(0, low=0, high=4096)
     alpha: int = setting(32, low=1, high=2**16)
+    kind: Literal["lora", "rslora", "dora"] = "lora"
 
     def __post_init__(self) -> None:
         check_settings(self, "model.lora")
+
+    @property
+    def scale(self) -> float:
+        """By what the product of both matrices is multiplied."""
+        return self.alpha / (math.sqrt(self.rank) if self.kind == "rslora" else self.rank)
+
+    def same_in_every_run(self) -> dict[str, Any]:
+        """Return what may not change when a training goes on; as old runs say it, where it can."""
+        return {"rank": self.rank, "alpha": self.alpha} | (
+            {"kind": self.kind} if self.kind != "lora" else {}
+        )
+
+    def of_peft(self) -> "PeftConfig":
+        """Return it as peft knows it."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            target_modules=_TARGETS,
+            use_rslora=self.kind == "rslora",
+            use_dora=self.kind == "dora",
+        )
 
 
 def add_lora(model: "ContextAnyoneTransformer3DModel", lora: LoraConfig) -> None:
     """Freeze the backbone and put adapters beside its projections; nothing with rank 0."""
     if not lora.rank:
         return
-    from peft import LoraConfig
-
     new = model.new_parameter_names()
     model.requires_grad_(False)
-    model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=_TARGETS))
+    model.add_adapter(lora.of_peft())
     for name, parameter in model.named_parameters():
         if name in new:
             parameter.requires_grad_(True)

@@ -215,6 +215,11 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
+        if self.model.lora.kind == "dora" and self.zero.stage == 3:
+            raise ValueError(
+                "model.lora.kind=dora needs whole weights, which zero.stage=3 spreads: set "
+                "zero.stage to 2 or less, or model.lora.kind=lora"
+            )
         if self.validation.sampling.shift != self.flow.shift:
             raise ValueError(
                 "validation.sampling.shift must equal flow.shift, or the sampler walks another "
@@ -231,7 +236,7 @@ class TrainConfig:
             "data.buckets": list(self.data.buckets),
             "data.references": self.data.references,
             "flow": settings["flow"],
-            "model.lora": settings["model"]["lora"],
+            "model.lora": self.model.lora.same_in_every_run(),
         }
 
 

@@ -112,12 +112,13 @@ class Training:
         with load_deepspeed().zero.GatheredParameters(spread, enabled=bool(spread)):
             return {name: p.detach().float().clone() for name, p in named.items()}
 
-    def save(self, run: Path, keep: int = 3) -> Path:
+    def save(self, run: Path, keep: int = 3, frozen: bool = True) -> Path:
         config = {name: value for name, value in self.model.config.items() if name[0] != "_"}
         settings = asdict(Config())
         settings["model"]["lora"] = asdict(self.lora)
         state = {"model": config, "settings": settings, "note": "mine"}
-        return save_checkpoint(self.engine, run, self.step, state, self.ema, keep)
+        where = (self.engine, run, self.step, state, self.ema)
+        return save_checkpoint(*where, keep, frozen)
 
     def load(self, folder: Path, **options: Any) -> dict[str, Any]:
         state = load_checkpoint(self.engine, folder, self.ema, **options)
@@ -125,12 +126,12 @@ class Training:
         return json.loads(json.dumps(state))
 
 
-def save_twice(zero: ZeroConfig, run: Path, lora: int = 0) -> None:
+def save_twice(zero: ZeroConfig, run: Path, lora: int = 0, frozen: bool = True) -> None:
     """Save checkpoints of steps 1 and 2."""
     training = Training(zero, lora=lora)
     for _ in range(2):
         training.train(1)
-        training.save(run)
+        training.save(run, frozen=frozen)
 
 
 def newest(run: Path) -> Path:

@@ -20,11 +20,12 @@ from encoding import encode
 from patience import HANG_S
 from PIL import Image
 from places import ROOT
+from safetensors.torch import load_file
 from tiny_dataset import write_dataset
 
 from trainer import generate
 from trainer.data.data_config import DataConfig
-from trainer.export import export
+from trainer.export import export, export_adapter
 from trainer.latents.encoding_plan import LatentsConfig
 from trainer.sampling.model_folder import read_published
 from trainer.saving.run_folder import LOCK
@@ -171,13 +172,30 @@ def test_every_choice_of_the_method_trains_and_generates(one, data, tmp_path, ch
     assert list((tmp_path / "validation" / "step-00000001").glob("*.mp4"))
 
 
-def test_adapters_train_while_the_backbone_stays(one, data, tmp_path):
-    train(one, data, tmp_path, train__steps=2, checkpoint__every=1, model__lora__rank=2)
-    before, after = weights(tmp_path, 1), weights(tmp_path, 2)
+def test_adapters_train_while_the_backbone_stays_and_is_not_saved(one, data, tmp_path):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    settings = {"checkpoint__every": 1, "model__lora__rank": 2, "validation__videos": 0}
+    train(one, data, whole, train__steps=2, **settings)
+    before, after = weights(whole, 1), weights(whole, 2)
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert any("lora_B" in name for name in changed)
     assert any("emphasize" in name for name in changed)
-    assert not any("base_layer" in name for name in changed)
+    assert not any("base_layer" in name for name in after)
+    train(one, data, halves, train__steps=1, **settings)
+    train(one, data, halves, train__steps=2, **settings)
+    for name, value in after.items():
+        assert torch.equal(weights(halves, 2)[name], value), name
+    exported = [export(run, tmp_path / f"{run.name}-model") for run in (whole, halves)]
+    saved = sum(value.numel() for value in after.values())
+    assert exported[0].num_parameters == exported[1].num_parameters > saved
+    files = export_adapter(whole, tmp_path / "her.safetensors", "diffusers", False, False, {})
+    assert sum(len(load_file(file)) for file in files) == len(after)
+    with pytest.raises(ValueError, match="exists: choose another name"):
+        export_adapter(whole, files[0], "diffusers", False, False, {})
+    export_adapter(whole, files[0], "kohya", False, True, {})
+    files[0].write_bytes(b"mine")
+    with pytest.raises(ValueError, match="exists: choose another name"):
+        export_adapter(whole, files[0], "diffusers", False, True, {})
 
 
 def test_latents_made_before_train_as_well(one, tmp_path):

@@ -57,17 +57,19 @@ def save_checkpoint(
     state: Mapping[str, Any],
     ema: Ema | None = None,
     keep: int = 3,
+    frozen: bool = True,
 ) -> Path:
     """Publish a checkpoint after `step` updates, then delete all but the newest `keep`.
 
-    state: what the caller needs to go on, JSON; `load_checkpoint` returns it. When the disk fails
+    state: what the caller needs to go on, JSON; `load_checkpoint` returns it. frozen: write also
+    what is not trained, else whoever loads it must have built the same model. When the disk fails
     any process, all raise OSError and the earlier checkpoints are as before.
     """
     partial = checkpoints(run) / f".step-{step:08d}.partial"
     first = dist.get_rank() == 0
     try:
         together(lambda: _prepare(partial) if first else None, OSError)
-        written = together(lambda: _write(engine, partial, step, state, ema), OSError)
+        written = together(lambda: _write(engine, partial, step, state, ema, frozen), OSError)
         found = together(lambda: {path.name: describe(path) for path in written}, OSError)
         gathered: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
         dist.all_gather_object(gathered, found)
@@ -93,13 +95,22 @@ def _prepare(partial: Path) -> None:
 
 
 def _write(
-    engine: "DeepSpeedEngine", partial: Path, step: int, state: Mapping[str, Any], ema: Ema | None
+    engine: "DeepSpeedEngine",
+    partial: Path,
+    step: int,
+    state: Mapping[str, Any],
+    ema: Ema | None,
+    frozen: bool,
 ) -> list[Path]:
     """Write this process's files and wait for the disk. Returns them."""
     problems: list[Exception] = []
     written = []
     with _recording(engine, written, problems):
-        engine.save_checkpoint(str(partial.parent), tag=partial.name, save_latest=False)
+        engine.save_checkpoint(
+            *(str(partial.parent), partial.name),
+            save_latest=False,
+            exclude_frozen_parameters=not frozen,
+        )
     if problems:  # only now: DeepSpeed's barriers need every process
         raise problems[0]
     with named_faults(partial):
@@ -200,7 +211,7 @@ def load_checkpoint(
         layout.append("world_size")
     if all(saved[key] == ours[key] for key in layout):
         with restricted_reader(), plain_path(folder) as path:
-            engine.load_checkpoint(str(path.parent), tag=path.name)
+            engine.load_checkpoint(str(path.parent), path.name, custom_load_fn=_load_trained)
     else:
         _check_convertible(saved, ours)
         load_universal(engine, folder)
@@ -211,6 +222,17 @@ def load_checkpoint(
         _load_random_state(folder / f"rng-{dist.get_rank():05d}.safetensors")
     dist.barrier()
     return state
+
+
+def _load_trained(src: Mapping[str, Any], dst: torch.nn.Module) -> None:
+    """Load a module's state, in which what is not trained may be missing."""
+    lacking, unknown = dst.load_state_dict(src, strict=False)
+    trained = {name for name, parameter in dst.named_parameters() if parameter.requires_grad}
+    wrong = [*unknown, *(name for name in lacking if name in trained)]
+    if wrong:
+        raise ValueError(
+            f"the checkpoint and the model differ in {wrong[0]} and {len(wrong) - 1} more"
+        )
 
 
 def intact(folder: Path) -> Path:

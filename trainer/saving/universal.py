@@ -96,7 +96,8 @@ def _load_frozen(model: torch.nn.Module, folder: Path) -> None:
             torch.load(path, map_location="cpu", mmap=True, weights_only=True)
             for path in sorted(folder.glob("*model_states.pt"), key=_rank_of)
         ]
-    load_parameters(model, {name: _joined(saved, name) for name in sorted(names)})
+    parts = {name: _joined(saved, name) for name in sorted(names)}
+    load_parameters(model, {name: part for name, part in parts.items() if part is not None})
 
 
 def _rank_of(path: Path) -> int:
@@ -105,11 +106,13 @@ def _rank_of(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _joined(saved: list[dict[str, Any]], name: str) -> torch.Tensor:
+def _joined(saved: list[dict[str, Any]], name: str) -> torch.Tensor | None:
+    """Return a parameter that is not trained, None where it was not saved."""
     whole = saved[0]["module"].get(name)
     shape = (saved[0]["frozen_param_shapes"] or {}).get(name)
     if whole is not None and (shape is None or whole.shape == shape):
         return whole
-    assert shape is not None, "stage 3 saves the shape of every frozen parameter"
+    if shape is None:
+        return None
     flat = torch.cat([state["frozen_param_fragments"][name].flatten() for state in saved])
     return flat[: shape.numel()].view(shape)  # the last share is padded

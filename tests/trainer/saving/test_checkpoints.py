@@ -59,8 +59,8 @@ def resumed(zero, run):
     return same and all(torch.equal(ours, theirs) for ours, theirs in shares)
 
 
-def go_on(zero, run, steps, lora=0):
-    training = Training(zero, seed=5, lora=lora)
+def go_on(zero, run, steps, lora=0, seed=5):
+    training = Training(zero, seed=seed, lora=lora)
     training.load(newest(run))
     return training.train(steps)
 
@@ -119,6 +119,24 @@ def test_what_is_frozen_also_comes_to_another_number_of_processes(one, two, tmp_
         torch.testing.assert_close(
             trace(one.run(go_on, zero, run, 1, 4)[0]), golden, rtol=0, atol=2e-6
         )
+
+
+@pytest.mark.deepspeed
+def test_a_frozen_backbone_need_not_be_saved(one, two, tmp_path):
+    for zero in (STAGES[1], STAGES[3]):
+        golden = trace(two.run(losses, zero, 3, 4)[0])[2:]
+        run = tmp_path / f"{zero.stage}"
+        two.run(save_twice, zero, run, 4, False)
+        whole = tmp_path / f"{zero.stage}-whole"
+        two.run(save_twice, zero, whole, 4)
+        assert size_of(newest(run)) < 0.8 * size_of(newest(whole))
+        for team in (two, one):  # the same base, by its seed
+            rows = team.run(go_on, zero, run, 1, 4, 0)[0]
+            torch.testing.assert_close(trace(rows), golden, rtol=0, atol=2e-6)
+
+
+def size_of(folder):
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 @pytest.mark.deepspeed
