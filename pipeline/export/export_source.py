@@ -14,6 +14,7 @@ from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from pipeline.dataset.tags import read_tags, vetoed
+from pipeline.export.options import NO_OPTIONS, ExportOptions
 from schemas.files import make_folder
 from schemas.manifest import Manifest
 
@@ -57,6 +58,8 @@ class ExportSource:
     store: Store
     facts: CardFacts
     without: frozenset[str]  # sample ids
+    options: ExportOptions = NO_OPTIONS
+    place: Path = Path()  # where the export will lie, absolute: for formats that cannot be moved
 
     def groups(self) -> Iterator[pa.Table]:
         """Yield samples, a row group at a time, without those that are left out; counts them.
@@ -117,6 +120,7 @@ def export(
     store: Store,
     output: Path,
     with_vetoed: bool = False,
+    options: ExportOptions = NO_OPTIONS,
 ) -> CardFacts:
     """Write an export beside its place, and move it there when it is whole.
 
@@ -133,7 +137,7 @@ def export(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        write(ExportSource(manifest, store, facts, without), partial)
+        write(ExportSource(manifest, store, facts, without, options, output), partial)
         if output.exists():
             output.rmdir()
         partial.rename(output)
