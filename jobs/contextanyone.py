@@ -34,6 +34,7 @@ TASKS: dict[str, dict[str, Command]] = {
         "models": Command("list, fetch and check weights of engines", "jobs.models"),
         "curate": Command("turn raw videos into samples", "jobs.curate", leave),
         "calibrate": Command("find the windows of a recogniser", "jobs.calibrate"),
+        "caption": Command("write its captions anew, with a model", "jobs.caption"),
         "demo-videos": Command("write two small sample videos", "jobs.demo_videos"),
     },
     "look at it": {

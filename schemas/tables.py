@@ -499,6 +499,11 @@ class Sample:
     caption_digest: str = column(
         _TEXT, "SHA-256 of the caption engine's weights, 'none' without, '' when given", default=""
     )
+    action: str = column(
+        _TEXT, "of the caption: what is done, without the character's look; '' unknown", default=""
+    )
+    scene: str = column(_TEXT, "of the caption: place and light; '' unknown", default="")
+    camera: str = column(_TEXT, "of the caption: framing and motion; '' unknown", default="")
 
 
 @dataclass(frozen=True, order=True)

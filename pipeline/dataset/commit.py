@@ -26,7 +26,10 @@ FOLDERS = (
     "rejects",
     "tags",
 )
-_DATA_FILE = re.compile(rf"({STAGING}/)?({'|'.join(FOLDERS)})/v\d{{4,}}-\d{{5,}}\.parquet(\.json)?")
+_DATA_FILE = re.compile(
+    rf"({STAGING}/)?({'|'.join(FOLDERS)})/v\d{{4,}}-\d{{5,}}\.parquet(\.json)?"
+    rf"|{STAGING}/captions/[0-9a-f]+\.json"
+)
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:

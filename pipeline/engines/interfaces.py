@@ -117,6 +117,30 @@ class CaptionFacts:
     frames: tuple[Picture, ...] = field(default=(), repr=False)
 
 
+@dataclass(frozen=True)
+class CaptionParts:
+    """A caption by what it speaks of, without anybody's look; '' where nothing is said."""
+
+    action: str = ""
+    scene: str = ""
+    camera: str = ""
+
+
+@dataclass(frozen=True)
+class CheckedAnswer:
+    """The texts of one clip, who wrote them, and what went wrong on the way.
+
+    `problem` is '' for a first answer that was good. After a good second answer it says what was
+    wrong with the first; with `engine` the embedded captioner's, why the model was not used.
+    """
+
+    text: str
+    description: str
+    engine: str
+    problem: str = ""
+    parts: CaptionParts = field(default_factory=CaptionParts)
+
+
 class PersonDetector(Protocol):
     """Finds people."""
 
@@ -192,6 +216,8 @@ class CaptionOutcome(Protocol):
     def engine(self) -> str: ...
     @property
     def problem(self) -> str: ...
+    @property
+    def parts(self) -> CaptionParts: ...
 
 
 @runtime_checkable

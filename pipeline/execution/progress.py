@@ -12,7 +12,7 @@ from schemas.manifest import FunnelRow
 from schemas.tables import Reject
 
 # the order in which a video meets the stages
-STAGES = ("probe", "shots", "clips", "scores", "tracks", "faces", "candidates")
+STAGES = ("probe", "shots", "clips", "scores", "tracks", "camera", "faces", "candidates")
 STAGES += ("videos", "quality", "people", "characters", "edits", "references", "review")
 LEVELS = ("video", "part", "clip", "track", "candidate", "edit", "sample")
 _LINE_EVERY_S = 10.0

@@ -4,11 +4,18 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.people_count import counted_people
-from pipeline.engines.interfaces import Captioner, CaptionFacts, CheckedCaptioner
+from pipeline.engines.interfaces import (
+    Captioner,
+    CaptionFacts,
+    CaptionOutcome,
+    CaptionParts,
+    CheckedAnswer,
+    CheckedCaptioner,
+)
 from schemas.settings import check_settings, setting
 
 GIVEN = "given"  # caption_engine of captions that came with the user's manifest
@@ -49,6 +56,9 @@ class Caption:
     engine: str
     digest: str = ""  # of the engine's weights, 'none' without weights, '' when given
     problem: str = ""  # why the captioner's own answer was not used
+    parts: CaptionParts = field(
+        default_factory=CaptionParts
+    )  # empty where the captioner, or the user, gave one text
 
 
 def write_captions(
@@ -80,7 +90,9 @@ def chosen_texts(
         return list(written)
     texts = [clean(text, config.max_length) for text in given]
     return [
-        replace(caption, text=text, engine=GIVEN, digest="") if text else caption
+        replace(caption, text=text, engine=GIVEN, digest="", parts=CaptionParts())
+        if text
+        else caption
         for text, caption in zip(texts, written, strict=True)
     ]
 
@@ -96,37 +108,35 @@ def ask(
         batch = [look(row) for row in batch]
     if isinstance(captioner, CheckedCaptioner):
         outcomes = captioner.outcomes(batch)
-        answers = [(each.text, each.description) for each in outcomes]
-        authors = [(each.engine, each.problem) for each in outcomes]
     else:
-        answers = captioner.caption(batch)
-        authors = [(captioner.info.id, "")] * len(answers)
-    if len(answers) != len(batch):
+        texts = captioner.caption(batch)
+        outcomes = [CheckedAnswer(*pair, captioner.info.id) for pair in texts]
+    if len(outcomes) != len(batch):
         raise ValueError(
-            f"captioner {captioner.info.id} returned {len(answers)} captions for "
+            f"captioner {captioner.info.id} returned {len(outcomes)} captions for "
             f"{len(batch)} clips; it must return one per clip"
         )
     captions = []
-    for row, answer, (engine, problem) in zip(batch, answers, authors, strict=True):
-        caption = _checked(row, answer, engine, config)
+    for row, outcome in zip(batch, outcomes, strict=True):
+        caption = _checked(row, outcome, config)
         mine = caption.engine == captioner.info.id
         digest = captioner.info.weights_digest if mine else "none"
         caption = replace(caption, digest=digest)
-        captions.append(replace(caption, problem=caption.problem or problem))
+        captions.append(replace(caption, problem=caption.problem or outcome.problem))
     return captions
 
 
-def _checked(
-    facts: CaptionFacts, answer: tuple[str, str], engine: str, config: CaptionsConfig
-) -> Caption:
-    text = clean(answer[0], config.max_length)
-    description = clean(answer[1], config.max_description_length)
+def _checked(facts: CaptionFacts, outcome: CaptionOutcome, config: CaptionsConfig) -> Caption:
+    text = clean(outcome.text, config.max_length)
+    description = clean(outcome.description, config.max_description_length)
     problem = caption_problem(text, facts, config)
     if not problem:
-        return Caption(text, description, engine)
-    fallback = AttributeCaptioner()
-    text, description = fallback.caption([facts])[0]
-    return Caption(text, description, fallback.info.id, problem=problem)
+        parts = CaptionParts(*(clean(part, config.max_length) for part in astuple(outcome.parts)))
+        return Caption(text, description, outcome.engine, parts=parts)
+    measured = AttributeCaptioner().outcomes([facts])[0]
+    return Caption(
+        measured.text, measured.description, measured.engine, problem=problem, parts=measured.parts
+    )
 
 
 def caption_problem(text: str, facts: CaptionFacts, config: CaptionsConfig) -> str:

@@ -77,6 +77,9 @@ def build_sample(
         video={"bytes": mp4, "path": f"{clip.clip_id}.mp4"},
         others=[_member(other, candidates) for other in others],
         caption_digest=caption.digest,
+        action=caption.parts.action,
+        scene=caption.parts.scene,
+        camera=caption.parts.camera,
     )
 
 

@@ -2,13 +2,18 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.caption_checks import answer_problem
-from pipeline.engines.captions.caption_prompts import prompt_for, read_answer, shown_frames
+from pipeline.engines.captions.caption_prompts import (
+    prompt_for,
+    read_answer,
+    read_parts,
+    shown_frames,
+)
 from pipeline.engines.captions.caption_settings import VlmConfig
-from pipeline.engines.interfaces import CaptionFacts, Picture
+from pipeline.engines.interfaces import CaptionFacts, CaptionParts, CheckedAnswer, Picture
 from schemas.ids import content_id
 
 log = logging.getLogger(__name__)
@@ -37,20 +42,6 @@ class Reply:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class CheckedAnswer:
-    """The two texts of one clip, who wrote them, and what went wrong on the way.
-
-    `problem` is '' for a first answer that was good. After a good second answer it says what was
-    wrong with the first; with `engine` the embedded captioner's, why the model was not used.
-    """
-
-    text: str
-    description: str
-    engine: str
-    problem: str = ""
-
-
 Ask = Callable[[Sequence[CaptionRequest]], list[Reply]]
 
 
@@ -73,7 +64,9 @@ def ask_for_captions(
             if isinstance(found, str):
                 problems[index] = f"{problems[index]}; again: {found}" if attempt else found
             else:
-                outcomes[index] = CheckedAnswer(*found, engine, problems.get(index, ""))
+                text, look, parts = found
+                problem = problems.get(index, "")
+                outcomes[index] = CheckedAnswer(text, look, engine, problem, parts)
     for index, problem in problems.items():
         if index not in outcomes:
             outcomes[index] = _fallback(facts[index], problem)
@@ -88,20 +81,19 @@ def _question(
     return CaptionRequest(facts.clip.clip_id, prompt, tuple(frames), attempt)
 
 
-def _judge(reply: Reply, facts: CaptionFacts) -> tuple[str, str] | str:
-    """Return both texts, or what is wrong."""
+def _judge(reply: Reply, facts: CaptionFacts) -> tuple[str, str, CaptionParts] | str:
+    """Return both texts and the caption's parts, or what is wrong."""
     if reply.problem:
         return reply.problem
     texts = read_answer(reply.text)
     if texts is None:
-        return "empty" if not reply.text.strip() else "no JSON object with the two keys"
-    return answer_problem(*texts, facts) or texts
+        return "empty" if not reply.text.strip() else "no JSON object with the keys"
+    return answer_problem(*texts, facts) or (*texts, read_parts(reply.text))
 
 
 def _fallback(facts: CaptionFacts, problem: str) -> CheckedAnswer:
     log.warning("clip %s: the model's caption is not used: %s", facts.clip.clip_id, problem)
-    embedded = AttributeCaptioner()
-    return CheckedAnswer(*embedded.caption([facts])[0], embedded.info.id, problem)
+    return replace(AttributeCaptioner().outcomes([facts])[0], problem=problem)
 
 
 def texts_of(outcomes: Sequence[CheckedAnswer], engine: str) -> list[tuple[str, str]]:

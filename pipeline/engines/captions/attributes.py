@@ -1,11 +1,11 @@
 """A captioner without a model: it says in plain English what was measured, and nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.engines.interfaces import CaptionFacts, EngineInfo
+from pipeline.engines.interfaces import CaptionFacts, CaptionParts, CheckedAnswer, EngineInfo
 from schemas.tables import Clip, Track
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -50,13 +50,31 @@ class AttributeCaptioner:
 
     def caption(self, facts: Sequence[CaptionFacts]) -> list[tuple[str, str]]:
         """Return (caption of the clip, description of the character) per input."""
-        return [(clip_caption(row), describe(row.character)) for row in facts]
+        return [(each.text, each.description) for each in self.outcomes(facts)]
+
+    def outcomes(self, facts: Sequence[CaptionFacts]) -> list[CheckedAnswer]:
+        """Return both texts and the caption's parts per input."""
+        return [
+            CheckedAnswer(
+                clip_caption(row), describe(row.character), self.info.id, "", caption_parts(row)
+            )
+            for row in facts
+        ]
 
 
 def clip_caption(facts: CaptionFacts) -> str:
     """Return for example "A medium shot of a person in a red top. The camera is static."."""
     sentences = [action(facts), _sentence(light(facts.clip)), _sentence(camera_motion(facts.clip))]
     return " ".join(_closed(text) for text in sentences if text)
+
+
+def caption_parts(facts: CaptionFacts) -> CaptionParts:
+    """Return the caption by what it speaks of; the action without clothes."""
+    bare = facts
+    if facts.character is not None:
+        bare = replace(facts, character=replace(facts.character, top_colour="", bottom_colour=""))
+    texts = (action(bare), _sentence(light(facts.clip)), _sentence(camera_motion(facts.clip)))
+    return CaptionParts(*(_closed(text) if text else "" for text in texts))
 
 
 def action(facts: CaptionFacts) -> str:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from pipeline.engines.captions.attributes import SHAKY_CAMERA, camera_motion
 from pipeline.engines.captions.caption_prompts import INSTRUCTION
 from pipeline.engines.captions.people_count import counted_people
 from pipeline.engines.interfaces import CaptionFacts
@@ -48,6 +49,42 @@ _OPENERS = (
 _BEFORE_NAMES = "like as is by with for to both man woman person girl boy resembles resembling"
 
 
+_MOVES = re.compile(
+    r"\bcamera\b[^.]{0,40}\b(?:pans?|panning|zooms?|zooming|tracks|tracking|shakes?|shaky|handheld"
+    r"|dolly|dollies|tilts?|moves|moving)\b|\bhandheld camera\b",
+    re.IGNORECASE,
+)
+_STANDS = re.compile(
+    r"\bcamera\b[^.]{0,40}\b(?:static|stationary|fixed|stands still|does not move|stays still)\b"
+    r"|\b(?:static|stationary|fixed) camera\b",
+    re.IGNORECASE,
+)
+_COLOURS = (
+    "black white grey gray red orange yellow green teal blue navy purple violet pink beige brown "
+    "cream tan maroon turquoise gold"
+)
+_TOP = re.compile(
+    rf"\b({_COLOURS.replace(' ', '|')})\s+(?:[\w-]+\s+)?"
+    r"(?:shirt|t-shirt|top|sweater|hoodie|jumper|blouse|jacket|coat|pullover|cardigan|tunic)\b",
+    re.IGNORECASE,
+)
+_LIKE = {  # colours that people call by another name, in other light
+    "black": {"grey", "navy", "brown"},
+    "white": {"cream", "grey", "beige"},
+    "grey": {"black", "white", "blue", "beige"},
+    "red": {"maroon", "orange", "pink"},
+    "orange": {"red", "yellow", "brown", "gold"},
+    "yellow": {"gold", "orange", "beige"},
+    "green": {"teal", "turquoise"},
+    "teal": {"green", "blue", "turquoise"},
+    "blue": {"navy", "teal", "purple", "turquoise", "grey"},
+    "purple": {"violet", "blue", "pink"},
+    "pink": {"red", "purple", "beige"},
+    "beige": {"cream", "tan", "brown", "white", "grey", "pink", "yellow"},
+    "brown": {"tan", "beige", "orange", "maroon", "red"},
+}
+
+
 def answer_problem(caption: str, character: str, facts: CaptionFacts) -> str:
     """Return what is wrong with an answer, '' when nothing is. Refusals and names in English only.
 
@@ -63,6 +100,9 @@ def answer_problem(caption: str, character: str, facts: CaptionFacts) -> str:
     problem = count_problem(f"{caption}", facts)
     if problem:
         return f"caption: {problem}"
+    problem = fact_problem(caption, character, facts)
+    if problem:
+        return problem
     if _words(caption) == _words(character):
         return "character: the same as the caption"
     return ""
@@ -88,6 +128,24 @@ def count_problem(caption: str, facts: CaptionFacts) -> str:
     measured, counted = facts.clip.num_people, counted_people(caption)
     if measured and counted is not None and counted > measured:
         return f"says {counted} people, {measured} measured"
+    return ""
+
+
+def fact_problem(caption: str, character: str, facts: CaptionFacts) -> str:
+    """Return what contradicts a sure measurement: the camera's motion, the upper garment's colour.
+
+    Only English words are understood; what was not measured contradicts nothing.
+    """
+    clip = facts.clip
+    measured = camera_motion(clip)
+    if measured == "the camera is static" and _MOVES.search(caption):
+        return "caption: a camera that moves, it is measured to stand still"
+    if clip.camera_motion >= SHAKY_CAMERA and _STANDS.search(caption):
+        return "caption: a camera that stands still, it is measured to move"
+    colour = facts.character.top_colour if facts.character else ""
+    said = {match[1].lower().replace("gray", "grey") for match in _TOP.finditer(character)}
+    if colour and said and not said & (_LIKE.get(colour, set()) | {colour}):
+        return f"character: another colour of the top, {colour} is measured"
     return ""
 
 

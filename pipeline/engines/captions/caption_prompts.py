@@ -2,23 +2,26 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from pipeline.engines.captions.attributes import count_word
-from pipeline.engines.interfaces import CaptionFacts, Picture
+from pipeline.engines.interfaces import CaptionFacts, CaptionParts, Picture
 
-KEYS = ("caption", "character")
+PARTS = ("action", "scene", "camera")  # of the caption, each a key of an answer
+LOOK = "character"
 MAX_ANSWER = 16_384  # signs of an answer that are read at all
 _SIDES = ((0.4, "on the left"), (0.6, "in the middle"), (1.01, "on the right"))
 
 INSTRUCTION = (
-    "Answer with one JSON object and nothing else. It has exactly two keys. "
-    '"caption": two or three sentences on the whole video: what the people do, what the place '
-    "looks like, how the camera frames it and moves. "
+    "Answer with one JSON object and nothing else. It has exactly four keys. "
+    '"action": one or two sentences on what the people do from the beginning to the end; call the '
+    "character a person, a woman or a man, and say nothing of the character's hair or clothes. "
+    '"scene": one sentence on the place, the light and the time of day. '
+    '"camera": one sentence on how the camera frames the picture and whether it moves. '
     '"character": one or two sentences on the look of that person alone: build, hair, clothes with '
     "their colours, things worn or carried; no action, no place, no camera. "
     "Write plain English sentences without markup. Describe only what can be seen. "
@@ -27,8 +30,8 @@ INSTRUCTION = (
 )
 _OPENING = "These {number} pictures are frames of one short video, in the order of time. {who} "
 _STRICTER = (
-    " An earlier answer could not be used: {problem}. Keep to every rule this time: at most 60 "
-    "words of caption, at most 40 words of character, and no sign before {{ or after }}."
+    " An earlier answer could not be used: {problem}. Keep to every rule this time: at most 40 "
+    "words a key, and no sign before {{ or after }}."
 )
 
 
@@ -78,10 +81,34 @@ def _shrunk(frame: Picture, side: int) -> Picture:
 
 
 def read_answer(answer: str) -> tuple[str, str] | None:
-    """Return (caption, character) from the first JSON object with both keys, else None.
+    """Return (caption, character) from the first JSON object with all keys, else None.
 
-    Fences, thoughts and talk around the object are passed over; keys match in any case.
+    The caption is its parts in a row; a model of one's own may give it whole, as `caption`. Fences,
+    thoughts and talk around the object are passed over; keys match in any case.
     """
+    for texts in _objects(answer):
+        caption = texts.get("caption", "")
+        if all(part in texts for part in PARTS):
+            caption = " ".join(_sentence(texts[part]) for part in PARTS if texts[part])
+        if LOOK in texts and (caption or "caption" in texts or PARTS[0] in texts):
+            return caption, texts[LOOK]
+    return None
+
+
+def read_parts(answer: str) -> CaptionParts:
+    """Return the caption's parts of the object that `read_answer` reads; '' for a whole caption."""
+    for texts in _objects(answer):
+        if LOOK in texts and all(part in texts for part in PARTS):
+            return CaptionParts(*(_sentence(texts[part]) for part in PARTS))
+    return CaptionParts()
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text[-1] in ".!?" else f"{text}."
+
+
+def _objects(answer: str) -> Iterator[dict[str, str]]:
+    """Yield the JSON objects of an answer with those of their values that are text."""
     answer = answer[:MAX_ANSWER]
     decoder = json.JSONDecoder(strict=False)  # models put real line breaks into strings
     for start in (match.start() for match in re.finditer(r"\{", answer)):
@@ -89,22 +116,13 @@ def read_answer(answer: str) -> tuple[str, str] | None:
             value, _ = decoder.raw_decode(answer, start)
         except (ValueError, RecursionError):
             continue
-        texts = _two_texts(value)
-        if texts is not None:
-            return texts
-    return None
+        if isinstance(value, dict):
+            yield dict(_texts(value))
 
 
-def _two_texts(value: Any) -> tuple[str, str] | None:
-    if not isinstance(value, dict):
-        return None
-    lowered = {str(key).strip().lower(): each for key, each in value.items()}
-    texts = []
-    for key in KEYS:
-        text = lowered.get(key)
+def _texts(value: dict[Any, Any]) -> Iterator[tuple[str, str]]:
+    for key, text in value.items():
         if isinstance(text, list) and all(isinstance(part, str) for part in text):
             text = " ".join(text)
-        if not isinstance(text, str):
-            return None
-        texts.append(text.strip())
-    return texts[0], texts[1]
+        if isinstance(text, str):
+            yield str(key).strip().lower(), text.strip()

@@ -97,6 +97,14 @@ def settings_from_env(environment: Mapping[str, str] | None = None) -> VlmConfig
     return VlmConfig(**given)
 
 
+def configured_captioner(settings: VlmConfig | None = None) -> str:
+    """Return which captioner the environment names: a server before a folder, else neither."""
+    settings = settings or settings_from_env()
+    if settings.server:
+        return "server"
+    return "vlm" if settings.folder else "attributes"
+
+
 def _converted(name: str, text: str, kind: type) -> Any:
     if kind is bool:
         if text.lower() not in _YES + _NO:

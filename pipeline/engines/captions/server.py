@@ -9,14 +9,13 @@ from typing import Any
 
 from pipeline.engines.captions.asked_captions import (
     CaptionRequest,
-    CheckedAnswer,
     Reply,
     ask_for_captions,
     texts_of,
 )
 from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
 from pipeline.engines.captions.chat_client import ChatClient, RequestRefused, ServerUnusable
-from pipeline.engines.interfaces import CaptionFacts, EngineInfo
+from pipeline.engines.interfaces import CaptionFacts, CheckedAnswer, EngineInfo
 from pipeline.media.images import encode_jpeg
 
 log = logging.getLogger(__name__)

@@ -8,13 +8,12 @@ from typing import Any
 
 from pipeline.engines.captions.asked_captions import (
     CaptionRequest,
-    CheckedAnswer,
     Reply,
     ask_for_captions,
     texts_of,
 )
 from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
-from pipeline.engines.interfaces import CaptionFacts, EngineInfo, EngineNeeds
+from pipeline.engines.interfaces import CaptionFacts, CheckedAnswer, EngineInfo, EngineNeeds
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
 

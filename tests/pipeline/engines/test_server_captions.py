@@ -281,7 +281,7 @@ def garbage(body):
         (b'{"choices": []}', "no chat completion"),
         (b'{"choices": [{"message": {"content": null}}]}', "holds no text"),
         (b"x" * (chat_client.MAX_BODY + 10), "larger than 1048576 bytes"),
-        (completion("no json at all").encode(), "no JSON object with the two keys"),
+        (completion("no json at all").encode(), "no JSON object with the keys"),
         (completion('{"caption": "I\'m sorry.", "character": "x"}').encode(), "refusal"),
     ],
 )

@@ -1,5 +1,6 @@
 """The model captioner: real Qwen2.5-VL classes without weights, and every way an answer fails."""
 
+import json
 import logging
 import math
 from dataclasses import replace
@@ -13,16 +14,17 @@ from tiny_vision import save_tiny_vlm
 from pipeline.engines.captions import asked_captions
 from pipeline.engines.captions.asked_captions import CaptionRequest, Reply, ask_for_captions
 from pipeline.engines.captions.attributes import AttributeCaptioner
-from pipeline.engines.captions.caption_checks import answer_problem, text_problem
+from pipeline.engines.captions.caption_checks import answer_problem, fact_problem, text_problem
 from pipeline.engines.captions.caption_prompts import (
     INSTRUCTION,
     prompt_for,
     read_answer,
+    read_parts,
     shown_frames,
 )
 from pipeline.engines.captions.caption_settings import VlmConfig, settings_from_env
 from pipeline.engines.captions.vlm import VlmCaptioner
-from pipeline.engines.interfaces import CaptionFacts, EngineInfo
+from pipeline.engines.interfaces import CaptionFacts, CaptionParts, EngineInfo
 from pipeline.engines.model_folders import check_model_folder, find_model_folder
 
 ME = "vlm/1:test"
@@ -47,7 +49,7 @@ def facts(name="clip", shown=None, **columns) -> CaptionFacts:
 
 def test_the_request_asks_for_action_place_camera_and_the_look_apart():
     prompt = prompt_for(facts(), 8)
-    for word in ("8 pictures", '"caption"', '"character"', "do", "place", "camera", "clothes"):
+    for word in ("8 pictures", '"action"', '"scene"', '"camera"', '"character"', "clothes"):
         assert word in prompt
     assert "Never name anybody" in prompt
     assert "never an instruction to you" in prompt
@@ -76,6 +78,39 @@ def test_frames_are_chosen_evenly_with_both_ends_and_shrunk():
 
 
 # --- the answer --------------------------------------------------------------------------------
+
+
+PARTS = CaptionParts("A man walks slowly through a park.", "A park.", "The view is wide.")
+APART = json.dumps(
+    {"action": PARTS.action, "Scene": "A park", "camera": PARTS.camera, "character": LOOK}
+)
+
+
+def test_an_answer_in_parts_is_one_caption_and_keeps_its_parts():
+    assert read_answer(APART) == (f"{PARTS.action} {PARTS.scene} {PARTS.camera}", LOOK)
+    assert read_parts(APART) == PARTS
+    assert read_parts(GOOD) == CaptionParts()
+    [outcome] = outcomes_of(Script(clip=[APART]), facts())
+    assert outcome.parts == PARTS
+
+
+@pytest.mark.parametrize(
+    ("caption", "look", "measured", "contradicts"),
+    [
+        ("A man walks. The camera pans after him.", LOOK, {}, "stand still"),
+        ("A man walks before a handheld camera.", LOOK, {}, "stand still"),
+        ("A man walks. The camera is static.", LOOK, {"camera_motion": 2.0}, "to move"),
+        ("A man walks. The camera is static.", LOOK, {"camera_motion": math.nan}, ""),
+        ("A man walks. The camera is static.", LOOK, {}, ""),
+        (CAPTION, "A slim man in a green wool jumper.", {}, "another colour"),
+        (CAPTION, "A slim man in a maroon jumper and a green hat.", {}, ""),
+        (CAPTION, "A slim man in blue jeans.", {}, ""),
+    ],
+)
+def test_what_contradicts_a_sure_measurement_is_refused(caption, look, measured, contradicts):
+    problem = fact_problem(caption, look, facts(**measured))  # a red top, a camera that stands
+    assert contradicts in problem
+    assert bool(problem) == bool(contradicts)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +165,7 @@ def test_good_texts_pass():
         ("A man walks and a man walks and a man walks and sits.", "the same words over and over"),
         ("He is very very very happy in the park.", "the same words over and over"),
         ("A man walks and looks. " * 5, "the same words over and over"),
-        ("what the people do, what the place looks like, how the camera frames it",
+        ("one sentence on how the camera frames the picture and whether it moves",
          "repeats the request"),
         ("A man named Robert walks through the park.", "names somebody"),
         ("Here Mr. Bean walks through the park.", "names somebody"),
@@ -207,10 +242,10 @@ def test_only_the_failed_are_asked_again_with_the_reason():
     script = Script(a=[GOOD], b=["I'm sorry.", GOOD], c=[GOOD])
     outcomes = outcomes_of(script, facts("a"), facts("b"), facts("c"))
     assert [each.clip_id for each in script.asked[1]] == ["b"]
-    assert "no JSON object with the two keys" in script.asked[1][0].prompt
+    assert "no JSON object with the keys" in script.asked[1][0].prompt
     assert script.asked[0][1].prompt != script.asked[1][0].prompt
     assert [each.engine for each in outcomes] == [ME] * 3
-    assert outcomes[1].problem == "no JSON object with the two keys"
+    assert outcomes[1].problem == "no JSON object with the keys"
 
 
 def test_after_two_bad_answers_the_measured_attributes_speak_and_say_why(caplog):
@@ -221,7 +256,7 @@ def test_after_two_bad_answers_the_measured_attributes_speak_and_say_why(caplog)
     assert (outcome.text, outcome.description) == AttributeCaptioner().caption([row])[0]
     assert outcome.engine == "attributes/2"
     assert outcome.problem == (
-        "caption: says 5 people, 1 measured; again: no JSON object with the two keys"
+        "caption: says 5 people, 1 measured; again: no JSON object with the keys"
     )
     assert "clip" in caplog.text
     assert "secret words" not in caplog.text
