@@ -48,6 +48,9 @@ def parse(arguments: list[str]) -> Namespace:
     parser.flag("--models", "FOLDER", f"of weights, before those of {FOLDERS}")
     offline = f"fetch no weights; the same as {OFFLINE}=1"
     parser.flag("--offline", "", offline, action="store_true")
+    rights = "of videos for which no manifest names one"
+    parser.flag("--licence", "NAME", f"licence {rights}, such as CC-BY-4.0", type=_words)
+    parser.flag("--source", "WHENCE", f"origin {rights}", type=_words)
     policy = "research, or commercial: refuses weights that may not be used commercially (research)"
     parser.flag("--licence-policy", "NAME", policy, choices=POLICIES, default="research")
     parser.flag("--limit", "N", "take only the first n videos", type=_count)
@@ -75,6 +78,14 @@ def _count(text: str | int) -> int:
     return int(text)
 
 
+def _words(text: str) -> str:
+    if not (text.strip() and text.isprintable() and len(text) <= 4096):
+        raise ArgumentTypeError(
+            f"must be printable text of 1 to 4096 characters, got {text[:60]!r}"
+        )
+    return text.strip()
+
+
 def run(arguments: Namespace) -> int:
     from pipeline.curation import curate_command
     from pipeline.curation.engine_choice import engines_of, with_engines
@@ -86,7 +97,10 @@ def run(arguments: Namespace) -> int:
     config = read_settings(arguments, CurationConfig)
     found = find_inputs(arguments.input, config.run.remote)
     curate_command.print_passed_over(found)
-    videos = found.videos[: arguments.limit]
+    videos = [
+        video.declared(arguments.licence or "", arguments.source or "")
+        for video in found.videos[: arguments.limit]
+    ]
     store = open_store(arguments.output)
     begun = {} if arguments.restart else engines_of(store)
     config = with_engines(config, begun, offline=arguments.offline or arguments.dry_run)

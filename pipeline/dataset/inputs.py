@@ -55,6 +55,11 @@ class InputVideo:
         """What is opened to read it."""
         return self.location or path_of_uri(self.uri)
 
+    def declared(self, licence: str, source: str) -> "InputVideo":
+        """Return the video under this licence and from this source, where nobody named another."""
+        stated = self.licence if self.licence != "unknown" else licence or "unknown"
+        return replace(self, licence=stated, source=self.source or source)
+
 
 @dataclass(frozen=True)
 class FoundInputs:

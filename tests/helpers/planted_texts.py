@@ -100,6 +100,12 @@ def clip_of_a_held_out_set(copy: Copy) -> None:
     copy.extra["held_out"] = [str(path)]
 
 
+@fault("rights.undeclared")
+def nobody_said_whose_it_is(copy: Copy) -> None:
+    for row in copy.rows("samples"):
+        row["licence"], row["source"] = "unknown", ""
+
+
 @fault("rights.licence")
 def licence_unknown(copy: Copy) -> None:
     copy.sample()["licence"] = "unknown"

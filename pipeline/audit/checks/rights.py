@@ -9,15 +9,21 @@ from pipeline.audit.index import AuditIndex
 from pipeline.dataset.forgotten import read_tombstones
 from schemas.files import read_text
 
+UNDECLARED = error(
+    "rights.undeclared", "Nothing says under which terms, or from where, any video came",
+    "Whoever uses the dataset cannot tell whether they may.",
+    "Run the same curate command with --licence NAME --source WHENCE (no video is decoded again), "
+    "or name them for each video in a manifest.", Action.NONE,
+)  # fmt: skip
 LICENCE = error(
     "rights.licence", "The licence is not known",
     "Whoever uses the dataset cannot tell whether they may.",
-    "Give the licence in the input manifest, or leave the video out.",
+    "Give the licence in the input manifest or with curate's --licence, or leave the video out.",
 )  # fmt: skip
 SOURCE = error(
     "rights.source", "The origin is not known",
     "Nobody can check the licence, or find the video when its owner asks.",
-    "Give the source in the input manifest.",
+    "Give the source in the input manifest or with curate's --source.",
 )  # fmt: skip
 REFUSED = error(
     "rights.licence-refused", "The licence is not among those allowed",
@@ -55,6 +61,7 @@ _UNKNOWN = "('', 'unknown', 'none', 'n/a', 'not stated')"
 
 def queries(opt_out: Iterable[str] = ()) -> Iterator[Query]:
     """Yield the checks of rights that are SQL; `opt_out` holds ids, uris, sources, hashes."""
+    yield Query(UNDECLARED, "dataset", _undeclared(), ("samples.licence",), "samples")
     yield Query(LICENCE, "sample", _missing("licence"), ("samples.licence",), "samples")
     yield Query(SOURCE, "sample", _missing("source"), ("samples.source",), "samples")
     yield Query(REFUSED, "sample", _refused(), ("samples.licence",), "samples")
@@ -63,11 +70,31 @@ def queries(opt_out: Iterable[str] = ()) -> Iterator[Query]:
         yield Query(OPT_OUT, "sample", _opted_out(), ("samples.video_id",), "samples")
 
 
+def _undeclared() -> str:
+    """Return one row when no sample at all has a licence, or none has a source."""
+    lacking = ", ".join(
+        f"CASE WHEN bool_and({_lacks(column)}) THEN 'no {column}' END"
+        for column in ("licence", "source")
+    )
+    return (
+        "SELECT '' AS id, '' AS sample_id, missing || ' for ' || samples || ' samples of ' ||"
+        " videos || ' videos' AS evidence, NULL AS value, NULL AS threshold FROM ("
+        f"SELECT concat_ws(' and ', {lacking}) AS missing, count(*) AS samples,"
+        " count(DISTINCT video_id) AS videos FROM samples) WHERE missing <> '' AND samples > 0"
+    )
+
+
+def _lacks(column: str) -> str:
+    return f"lower(trim(coalesce({column}, ''))) IN {_UNKNOWN}"
+
+
 def _missing(column: str) -> str:
+    """Return a row for each sample that lacks what others have; all of them is `_undeclared`."""
     return (
         f"SELECT sample_id AS id, sample_id, '{column} ' || coalesce('''' || {column} || '''',"
         f" 'missing') || ' of video ' || video_id AS evidence, NULL AS value, NULL AS threshold"
-        f" FROM samples WHERE lower(trim(coalesce({column}, ''))) IN {_UNKNOWN}"
+        f" FROM samples WHERE {_lacks(column)}"
+        f" AND NOT (SELECT bool_and({_lacks(column)}) FROM samples)"
     )
 
 

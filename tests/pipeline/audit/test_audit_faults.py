@@ -9,6 +9,8 @@ from audits import counted, findings, of_copy
 from drawn_dataset import write_drawn_dataset
 from faults import FAULTS, plant, plant_together
 
+from pipeline.audit.checks.rights import UNDECLARED
+
 IN_COLUMNS = (
     "byte_changed_in_a_shard", "page_damaged", "shard_missing", "shard_not_listed",
     "manifest_edited", "funnel_does_not_add_up", "pickled_column", "column_of_another_type",
@@ -18,7 +20,7 @@ IN_COLUMNS = (
     "vector_of_somebody_else", "vector_not_a_number", "recognisers_mixed",
     "box_jumps_to_somebody_else", "one_person_two_characters", "two_people_one_character",
     "caption_refuses", "caption_counts_people_who_are_not_there", "character_in_two_splits",
-    "near_duplicate_across_splits", "licence_unknown", "video_opted_out",
+    "near_duplicate_across_splits", "licence_unknown", "nobody_said_whose_it_is", "video_opted_out",
     "clip_not_safe", "watermark_in_the_score", "text_in_the_score", "clip_unpleasing",
 )  # fmt: skip
 IN_PICTURES = (
@@ -42,6 +44,26 @@ def test_clean_dataset_has_no_finding_above_a_note(clean):
 def test_planted_fault_is_found_in_the_columns(name, clean, tmp_path):
     rows = of_copy(plant(name, clean, tmp_path / "copy"), media=False)
     assert FAULTS[name].check in counted(rows)
+
+
+def test_terms_that_nobody_stated_are_one_finding_with_the_command(clean, tmp_path):
+    copy = plant("nobody_said_whose_it_is", clean, tmp_path / "copy")
+    [finding] = [row for row in of_copy(copy, media=False) if row.check.startswith("rights.")]
+    samples = copy.rows("samples")
+    videos = len({row["video_id"] for row in samples})
+    assert finding.level == "dataset"
+    assert finding.evidence == (
+        f"no licence and no source for {len(samples)} samples of {videos} videos"
+    )
+    assert "--licence NAME --source WHENCE" in UNDECLARED.remedy
+    for row in samples[1:]:
+        row["licence"] = "CC0-1.0"
+    copy.save()
+    rows = of_copy(copy, media=False)
+    assert counted(rows)["rights.licence"] == 1
+    [finding] = [row for row in rows if row.check == "rights.undeclared"]
+    assert finding.evidence.startswith("no source for ")
+    assert counted(rows)["rights.source"] == 0
 
 
 def test_planted_faults_are_found_in_the_pictures(clean, tmp_path):

@@ -167,6 +167,17 @@ def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tm
     assert units == {p: p.stat().st_mtime_ns for p in (tmp_path / "units").rglob("*.parquet")}
 
 
+def test_a_licence_given_later_makes_a_new_version_without_decoding(videos, golden, tmp_path):
+    shutil.copytree(golden, tmp_path, dirs_exist_ok=True)
+    terms = ["--licence", "CC-BY-4.0", "--source", "my own camera"]
+    done = curate(tmp_path, videos, extra=terms)
+    assert "observe" not in done.stderr
+    assert {(row["licence"], row["source"]) for row in rows(tmp_path, "samples")} == {
+        ("CC-BY-4.0", "my own camera")
+    }
+    assert "nothing to do" in curate(tmp_path, videos, extra=terms).stdout
+
+
 def test_a_veto_leaves_the_sample_out_until_it_is_taken_back(videos, golden, tmp_path):
     output = tmp_path / "dataset"
     shutil.copytree(golden, output)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.fetched import video_fetcher
-from pipeline.dataset.inputs import find_inputs, list_inputs
+from pipeline.dataset.inputs import InputVideo, find_inputs, list_inputs
 from pipeline.dataset.remote import RemoteConfig, open_filesystem
 from pipeline.dataset.uris import path_of_uri, uri_of_path
 
@@ -214,3 +214,11 @@ def test_a_wrong_input_is_named_without_its_secrets(folder):
     with pytest.raises(ValueError, match=r"memory://nowhere/a\.mp4: ") as told:
         list_inputs(["memory://nowhere/a.mp4?sig=SECRET"])
     assert "SECRET" not in str(told.value)
+
+
+def test_terms_of_the_command_line_fill_what_no_manifest_names():
+    named = InputVideo("/v/a.mp4", licence="CC0-1.0", source="https://example.org/a")
+    assert named.declared("MIT", "own") == named
+    bare = InputVideo("/v/b.mp4").declared("MIT", "")
+    assert (bare.licence, bare.source) == ("MIT", "")
+    assert InputVideo("/v/c.mp4").declared("", "").licence == "unknown"
