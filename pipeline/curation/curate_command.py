@@ -9,6 +9,7 @@ from pipeline.curation.plan import make_plan
 from pipeline.curation.plan import restart as empty
 from pipeline.curation.release import funnel_row
 from pipeline.dataset.inputs import FoundInputs, InputVideo
+from pipeline.dataset.losses import losses_of, sentences
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
 from pipeline.engines.registry import engine_infos
@@ -81,6 +82,7 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     samples = sum(manifest.splits.values())
     splits = ", ".join(f"{number} {name}" for name, number in manifest.splits.items())
     print(f"{samples} samples ({splits}) in {store.url}, version {manifest.version}")
+    print("\n".join(sentences(losses_of(manifest, store))))
     _print_refused(manifest, store)
     _print_unread(outcome.unread)
     failed = sum(row.failed for row in manifest.funnel) - _count_unread(manifest, store)

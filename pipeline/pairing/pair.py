@@ -4,7 +4,7 @@ The order of its stages is `pipeline.curation.curate`. It reads light columns of
 and writes nothing; thresholds that change re-run it alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from pipeline.dataset.inputs import InputVideo
@@ -172,15 +172,23 @@ def light_tables(
     ]
     tracks = with_fit(observed.tracks, plans.characters)
     embeddings = [row for row in observed.embeddings if row.track_id in named]
+    known = plans.characters.members.keys()
+    suspects = [each for each in plans.characters.suspects if _is_known(each, known)]
     recogniser = next(((row.recogniser, row.weights_digest) for row in embeddings), ("", ""))
     return {
         Video: videos,
         Clip: sorted(clips, key=lambda clip: clip.clip_id),
         Track: sorted(tracks, key=lambda track: track.track_id),
         Character: describe_characters(plans.characters, *recogniser),
-        Suspect: list(plans.characters.suspects),
+        Suspect: suspects,
         Embedding: sorted(embeddings, key=lambda row: (row.track_id, row.reference_id)),
         Reject: sorted(
             ledger.rejects, key=lambda r: (r.stage, r.level, r.video_id, r.id, r.reason, r.detail)
         ),
     }
+
+
+def _is_known(suspect: Suspect, characters: Set[str]) -> bool:
+    """Whether everybody whom a suspect names is in the dataset: others may have been dropped."""
+    named = {suspect.character_id, suspect.other_character_id} - {""}
+    return named <= characters

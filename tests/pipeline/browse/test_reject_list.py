@@ -31,6 +31,8 @@ FACES = [FaceBox(0, [0, 0, 9, 9], [], 1.0, 0.0)] * 4
 def beyond(threshold: Threshold) -> float:
     """Return a value that the threshold refuses."""
     bound = SECTIONS[threshold.section][threshold.field]
+    if threshold.setting == "pair.people.max_people":
+        bound = GATES.groups.max_people  # a group's main person passes up to here
     if isinstance(bound, int):
         return bound + 1
     return bound * 0.7 if threshold.side == "min" else bound * 1.3
