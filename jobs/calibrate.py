@@ -62,16 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{recogniser.info.id}, weights {recogniser.info.weights_digest[:12]}")
     for result in results:
         print("\n".join(describe(result, current[result.space])))
-    told = [result for result in results if result.tells]
-    if not told:
+    usable = [result for result in results if result.tells]
+    if not usable:
         raise ValueError(f"too few pairs (see above); add people to {arguments.known}")
-    own = [asdict(one.own_windows(recogniser.info, current[one.space])) for one in told]
+    own = [asdict(one.own_windows(recogniser.info, current[one.space])) for one in usable]
     arguments.output.mkdir(parents=True, exist_ok=True)
     settings = arguments.output / "windows.yaml"
     content = yaml.safe_dump({"pair": {"windows": own}}, sort_keys=False)
     settings.write_text(content, encoding="utf-8")
     plot = arguments.output / f"windows.{arguments.plot}"
-    draw([(one, one.windows(current[one.space])) for one in told], recogniser.info.id, plot)
+    draw([(one, one.windows(current[one.space])) for one in usable], recogniser.info.id, plot)
     print(f"{settings} (jobs/curate.py --config {settings}) and {plot}")
     return 0
 

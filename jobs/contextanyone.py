@@ -83,8 +83,8 @@ def main() -> NoReturn:
         print_version()
         sys.exit(0)
     if name not in COMMANDS:
-        told = f"there is no {name}{meant(name, COMMANDS)}; --help lists all"
-        print(f"contextanyone: {told}", file=sys.stderr)
+        problem = f"there is no {name}{meant(name, COMMANDS)}; --help lists all"
+        print(f"contextanyone: {problem}", file=sys.stderr)
         sys.exit(UNUSABLE)
     sys.argv[:2] = [f"contextanyone {name}"]  # what help and usage call it
     begin(name)

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.forget import forget_command
 
     return forget_command.run(
-        forget_command.Asked(
+        forget_command.ForgetOptions(
             characters=arguments.character,
             videos=arguments.video,
             face=arguments.face,

@@ -85,17 +85,17 @@ def setting(
 
 def allowed_of(config: Any, name: str) -> Allowed:
     """Return what a field of a config class or object may be."""
-    [found] = [each for each in fields(config) if each.name == name]
+    [found] = [config_field for config_field in fields(config) if config_field.name == name]
     return found.metadata.get(_KEY, _ANY)
 
 
 def check_settings(config: Any, section: str) -> None:
     """Check every field of a config. Raises ValueError naming field, value and what is allowed."""
     hints = _hints(type(config))
-    for each in fields(config):
-        name = f"{section}.{each.name}" if section else each.name
-        allowed = each.metadata.get(_KEY, _ANY)
-        check_value(name, getattr(config, each.name), hints[each.name], allowed)
+    for config_field in fields(config):
+        name = f"{section}.{config_field.name}" if section else config_field.name
+        allowed = config_field.metadata.get(_KEY, _ANY)
+        check_value(name, getattr(config, config_field.name), hints[config_field.name], allowed)
 
 
 def _hints(config: type) -> dict[str, Any]:
@@ -106,12 +106,14 @@ def check_value(name: str, value: Any, hint: Any, allowed: Allowed = _ANY) -> No
     """Check one value against its type and bounds. Raises ValueError like `check_settings`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
-        same = [each for each in arguments if isinstance(each, bool) is isinstance(value, bool)]
+        same = [
+            option for option in arguments if isinstance(option, bool) is isinstance(value, bool)
+        ]
         if value not in same:
             raise ValueError(_not_one_of(name, value, arguments))
     elif isinstance(hint, type) and issubclass(hint, Enum):
         if value not in list(hint):
-            raise ValueError(_not_one_of(name, value, [str(each) for each in hint]))
+            raise ValueError(_not_one_of(name, value, [str(member) for member in hint]))
     elif origin in (typing.Union, types.UnionType):
         _check_union(name, value, arguments, allowed)
     elif origin is tuple:
@@ -155,9 +157,9 @@ def _check_tuple(name: str, value: Any, kinds: tuple, allowed: Allowed) -> None:
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
         raise ValueError(f"{name} must have {len(kinds)} values, got {list(value)!r}")
-    for number, (each, kind) in enumerate(zip(value, kinds, strict=True)):
-        if not is_dataclass(each):
-            check_value(f"{name}[{number}]", each, kind, allowed)
+    for number, (inner, kind) in enumerate(zip(value, kinds, strict=True)):
+        if not is_dataclass(inner):
+            check_value(f"{name}[{number}]", inner, kind, allowed)
 
 
 def _check_number(name: str, value: Any, kind: type, allowed: Allowed) -> None:
@@ -176,14 +178,14 @@ def _check_number(name: str, value: Any, kind: type, allowed: Allowed) -> None:
 
 
 def _not_one_of(name: str, value: Any, allowed: Iterable[Any]) -> str:
-    names = [str(each) for each in allowed]
+    names = [str(option) for option in allowed]
     return f"{name} must be one of {', '.join(names)}, got {value!r}{meant(str(value), names)}"
 
 
 def meant(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?' for the known word that is most like this one, or ''."""
     known = list(known)
-    ends = [each for each in known if each.endswith(f".{word}")]
+    ends = [name for name in known if name.endswith(f".{word}")]
     close = ends or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -191,10 +193,10 @@ def meant(word: str, known: Iterable[str]) -> str:
 def walk_settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, Allowed]]:
     """Yield (dotted name, default, type, allowed) of every setting below a config object."""
     hints = _hints(type(config))
-    for each in fields(config):
-        value = getattr(config, each.name)
-        name = f"{prefix}{each.name}"
+    for config_field in fields(config):
+        value = getattr(config, config_field.name)
+        name = f"{prefix}{config_field.name}"
         if is_dataclass(value):
             yield from walk_settings(value, f"{name}.")
         else:
-            yield name, value, hints[each.name], each.metadata.get(_KEY, _ANY)
+            yield name, value, hints[config_field.name], config_field.metadata.get(_KEY, _ANY)

@@ -52,10 +52,10 @@ def topics_of(config: Any, prefix: str = "") -> Iterator[Topic]:
     """
     texts, hints = _texts(type(config)), get_type_hints(type(config))
     sections = []
-    for each in fields(config):
-        value, text = getattr(config, each.name), texts.get(each.name, "")
-        allowed = allowed_of(config, each.name)
-        topic = Topic(f"{prefix}{each.name}", text, value, hints[each.name], allowed)
+    for field in fields(config):
+        value, text = getattr(config, field.name), texts.get(field.name, "")
+        allowed = allowed_of(config, field.name)
+        topic = Topic(f"{prefix}{field.name}", text, value, hints[field.name], allowed)
         if topic.is_section:
             sections.append(topic)
         else:
@@ -68,7 +68,10 @@ def topics_of(config: Any, prefix: str = "") -> Iterator[Topic]:
 @cache
 def _texts(config: type) -> dict[str, str]:
     described = docstring_parser.parse(config.__doc__ or "").params
-    return {each.arg_name: " ".join((each.description or "").split()) for each in described}
+    return {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for parameter in described
+    }
 
 
 def kind_of(hint: Any) -> str:
@@ -77,11 +80,11 @@ def kind_of(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if each is type(None) else kind_of(each) for each in arguments)
+        return " or ".join("null" if kind is type(None) else kind_of(kind) for kind in arguments)
     if tuple in (origin, hint):
         return _kind_of_list(arguments) if arguments else "a list"
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return f"one of {', '.join(str(each.value) for each in hint)}"
+        return f"one of {', '.join(str(member.value) for member in hint)}"
     return _KINDS.get(hint, "settings" if is_dataclass(hint) else str(hint))
 
 
@@ -89,7 +92,7 @@ def _kind_of_list(arguments: Sequence[Any]) -> str:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         inner = kind_of(arguments[0])
         return f"a list, each {inner}" if inner != "settings" else "a list of settings"
-    return f"[{', '.join(kind_of(each) for each in arguments)}]"
+    return f"[{', '.join(kind_of(kind) for kind in arguments)}]"
 
 
 def value_text(value: Any) -> str:
@@ -101,7 +104,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(value_text, value))}]"
     if is_dataclass(value) and not isinstance(value, type):
-        pairs = ((each.name, getattr(value, each.name)) for each in fields(value))
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
         return f"{{{', '.join(f'{name}: {value_text(one)}' for name, one in pairs)}}}"
     if isinstance(value, float):
         return repr(value)
@@ -128,7 +131,7 @@ def outline(topics: Sequence[Topic]) -> str:
         lines += columns(top.name, top.text, _COLUMN)
         prefix = f"{top.name}."
         inner = [t.name for t in topics if t.is_section and t.name.startswith(prefix)]
-        direct = [name for name in (each.removeprefix(prefix) for each in inner) if "." not in name]
+        direct = [name for name in (name.removeprefix(prefix) for name in inner) if "." not in name]
         lines += columns("", f"in it: {', '.join(direct)}", _COLUMN) if direct else []
     return "\n".join(lines)
 

@@ -113,8 +113,8 @@ class SettingsParser:
             text = (config.__doc__ or "").split("\n")[0]
             self._topics[section] = Topic(section, text, config(), config, Allowed())
         found = topics_of(config(), f"{section}." if section else "")
-        self._topics |= {each.name: each for each in found}
-        for kind in {kind for each in self._topics.values() for kind in _enums(each.hint)}:
+        self._topics |= {topic.name: topic for topic in found}
+        for kind in {kind for topic in self._topics.values() for kind in _enums(topic.hint)}:
             # else they would go by the names of their members, not by those that datasets have
             register_type(kind, str, _reader(kind), fail_already_registered=False)
         self._reader.add_class_arguments(config, section or None)
@@ -188,7 +188,7 @@ class SettingsParser:
         return list(self._leaves(content, f"{name}."))
 
     def _inside(self, section: str) -> list[str]:
-        return [each for each in self._topics if each.startswith(f"{section}.")]
+        return [name for name in self._topics if name.startswith(f"{section}.")]
 
     def _check_file(self, path: str) -> None:
         """Refuse a file that cannot be read, or that names what is no setting."""
@@ -245,16 +245,18 @@ class SettingsParser:
         print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
         sys.exit(0)
 
-    def _answer_help(self, asked: str) -> NoReturn:
+    def _answer_help(self, section: str) -> NoReturn:
         """Print the first page, or what is said of a section, a setting, or all of them."""
-        if not asked or asked.startswith("-"):
+        if not section or section.startswith("-"):
             print(self.first_page())
         else:
-            found = [each for each in self.topics if asked == "all" or each.within(asked)]
-            ends = [each for each in self.topics if each.name.endswith(f".{asked}")]
-            found = found or [each for end in ends for each in self.topics if each.within(end.name)]
+            found = [topic for topic in self.topics if section == "all" or topic.within(section)]
+            ends = [topic for topic in self.topics if topic.name.endswith(f".{section}")]
+            found = found or [
+                topic for end in ends for topic in self.topics if topic.within(end.name)
+            ]
             if not found:
-                self.error(f"--help: {self._unknown(asked)}; --help alone lists the sections")
+                self.error(f"--help: {self._unknown(section)}; --help alone lists the sections")
             print(describe(found).lstrip("\n"))
         sys.exit(0)
 
@@ -313,7 +315,7 @@ def _enums(hint: Any) -> Iterator[type[Enum]]:
 
 def _reader(kind: type[Enum]) -> Callable[[str], Enum]:
     def read(text: str) -> Enum:
-        known = [str(each.value) for each in kind]
+        known = [str(member.value) for member in kind]
         if text not in known:
             raise ValueError(f"must be one of {', '.join(known)}, got {text!r}")
         return kind(text)
@@ -323,4 +325,4 @@ def _reader(kind: type[Enum]) -> Callable[[str], Enum]:
 
 def read_settings(parsed: Namespace, config: type[Config]) -> Config:
     """Return the config object whose settings stand at the top of what was parsed."""
-    return config(**{each.name: parsed[each.name] for each in fields(config)})  # type: ignore[arg-type]
+    return config(**{field.name: parsed[field.name] for field in fields(config)})  # type: ignore[arg-type]

@@ -122,8 +122,8 @@ class _Server:
         async def answered(request: Request) -> Response:
             if request.method == "POST":
                 request.state.body = await _small_body(request)
-            given = await run_in_threadpool(handler, request)
-            return given if isinstance(given, Response) else JSONResponse(given)
+            result = await run_in_threadpool(handler, request)
+            return result if isinstance(result, Response) else JSONResponse(result)
 
         return answered
 
@@ -155,8 +155,8 @@ class _Server:
     def sample(self, request: Request) -> dict:
         row = self._sample(request)
         hidden = ("file_path", "row_group", "row_index", "position")
-        told = {name: value for name, value in row.items() if name not in hidden}
-        return told | {"boxes": queries.plain(self.media.boxes(row))}
+        shown = {name: value for name, value in row.items() if name not in hidden}
+        return shown | {"boxes": queries.plain(self.media.boxes(row))}
 
     def _sample(self, request: Request) -> dict:
         row = queries.sample(self._cursor(), _id(request))

@@ -102,13 +102,13 @@ def _draw_header(title: str, counts: _Counts) -> Image.Image:
     image = Image.new("RGB", (WIDTH, 148), PAPER)
     draw = ImageDraw.Draw(image)
     draw.text((MARGIN, 30), title, INK, _font(34))
-    told = [
+    totals = [
         _plural(counts.samples, "sample"),
         _plural(len(counts.characters), "character"),
         _plural(len(counts.videos), "video"),
         *(f"{number:,} {split}" for split, number in sorted(counts.splits.items()) if split),
     ]
-    draw.text((MARGIN, 78), "  ·  ".join(told), SOFT, _font(19))
+    draw.text((MARGIN, 78), "  ·  ".join(totals), SOFT, _font(19))
     left = MARGIN
     for kind in [*KIND_COLOURS, *sorted(counts.kinds.keys() - KIND_COLOURS.keys())]:
         if counts.kinds[kind]:
@@ -293,8 +293,8 @@ def _draw_references(references: Sequence[Row]) -> Image.Image:
     high = CELL_HEIGHT + LABEL_HEIGHT + GAP
     image = Image.new("RGB", (CELLS_PER_LINE * (CELL_WIDTH + GAP), lines * high), PAPER)
     draw = ImageDraw.Draw(image)
-    for place, reference in enumerate(references):
-        line, column = divmod(place, CELLS_PER_LINE)
+    for index, reference in enumerate(references):
+        line, column = divmod(index, CELLS_PER_LINE)
         left, top = column * (CELL_WIDTH + GAP), line * high
         half = (CELL_WIDTH - 4) // 2
         picture = decode_image(reference["image"]["bytes"])
@@ -304,8 +304,8 @@ def _draw_references(references: Sequence[Row]) -> Image.Image:
         below = top + CELL_HEIGHT + 3
         kind = reference["kind"]
         _draw_dot(draw, left, below, kind, kind.replace("_", " "), 14)
-        told = f"cosine {reference['similarity']:.2f}  quality {reference['quality']:.2f}"
-        draw.text((left, below + 18), told, SOFT, _font(14))
+        scores = f"cosine {reference['similarity']:.2f}  quality {reference['quality']:.2f}"
+        draw.text((left, below + 18), scores, SOFT, _font(14))
     return image
 
 

@@ -13,10 +13,10 @@ def respond(request: Request, content: bytes | None, media_type: str) -> Respons
     if content is None:
         return Response("not here", 404, media_type="text/plain")
     headers = {"Accept-Ranges": "bytes"}
-    asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
-    if asked is None or asked.groups() == ("", ""):
+    byte_range = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    if byte_range is None or byte_range.groups() == ("", ""):
         return Response(content, 200, headers, media_type)
-    first, last = asked.groups()
+    first, last = byte_range.groups()
     size = len(content)
     start = int(first) if first else max(0, size - int(last))
     end = min(int(last), size - 1) if first and last else size - 1

@@ -56,7 +56,7 @@ def gates(db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> list[dict
     threshold is told.
     """
     settings = current_settings(config)
-    told = []
+    described = []
     for name, gate in GATES.items():
         low, high = first_row(db, f"SELECT min(value), max(value) FROM ({_measured(gate)})")
         if low is None:
@@ -65,7 +65,7 @@ def gates(db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> list[dict
             db, f"SELECT median(threshold), count(*) FROM ({_dropped(gate)})", _parameters(gate)
         )
         bound = _setting(settings, gate.setting)
-        told.append(
+        described.append(
             {
                 "gate": name, "reason": str(gate.reason), "level": gate.level,
                 "column": gate.measure, "keeps_above": gate.side == "min", "low": low,
@@ -73,7 +73,7 @@ def gates(db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> list[dict
                 "setting": gate.setting, "unit": gate.unit,
             }
         )  # fmt: skip
-    return told
+    return described
 
 
 def what_if(db: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:

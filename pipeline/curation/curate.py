@@ -66,7 +66,7 @@ def curate(
         for batch in batches(plan.pending, fetcher.files.limit_bytes):
             identified = _identify(batch, plan, config, workers, fetcher)  # probe
             plan = remember(plan, identified, store, config)
-            read = [each for each in identified if isinstance(each, Identified)]
+            read = [video for video in identified if isinstance(video, Identified)]
             units = plan.missing(plan_units(read, config.observe.part_s))
             observed = _observe(units, store, config, placement, fetcher)  # shots … candidates
             plan = plan.with_observed(observed)
@@ -120,10 +120,10 @@ def pair(
         plans = plan_cast(cast, candidates, vectors, settings)
     plans, review = without_vetoed(plans, vetoes)
 
-    facts, given = facts_for_captions(plans, kept)
+    facts, own_captions = facts_for_captions(plans, kept)
     captions = caption_clips(
-        facts, given, observed.unit_of_clip, store, engines.pairing.captions, settings.captions,
-        processes,
+        facts, own_captions, observed.unit_of_clip, store, engines.pairing.captions,
+        settings.captions, processes,
     )  # fmt: skip
     samples = put_together(plans, kept, captions, observed.unit_of_clip, edits.paths)
 
@@ -158,18 +158,18 @@ def _identify(
     sizes = {video.uri: max(video.size_bytes, 0) for video in videos}
     identified = []
     with Progress("identify", sum(sizes.values())) as progress:
-        for each in identify(
+        for video in identify(
             videos, config.observe.probe, config.run, workers, plan.tombstones, fetcher
         ):
-            identified.append(each)
-            progress.advance(sizes[each.uri], **_identified_as(each))
+            identified.append(video)
+            progress.advance(sizes[video.uri], **_count_identified(video))
     return identified
 
 
-def _identified_as(each: Identified | Unread) -> dict[str, int]:
-    if isinstance(each, Unread):
+def _count_identified(video: Identified | Unread) -> dict[str, int]:
+    if isinstance(video, Unread):
         return {"not read": 1}
-    return {"refused": int(each.video is None)}
+    return {"refused": int(video.video is None)}
 
 
 def _observe(
@@ -182,14 +182,14 @@ def _observe(
     durations = {unit.unit_id: unit.duration_s for unit in units}
     observed = []
     with Progress("observe", sum(durations.values())) as progress:
-        for each in observe(units, store.url, config.observe, config.run, placement, fetcher):
-            observed.append(each)
-            told = {"not read": 1} if isinstance(each, Unread) else _came_out(each)
-            progress.advance(durations[each.unit_id], **told)
+        for outcome in observe(units, store.url, config.observe, config.run, placement, fetcher):
+            observed.append(outcome)
+            counts = {"not read": 1} if isinstance(outcome, Unread) else _count_observed(outcome)
+            progress.advance(durations[outcome.unit_id], **counts)
     return observed
 
 
-def _came_out(receipt: Receipt) -> dict[str, int]:
+def _count_observed(receipt: Receipt) -> dict[str, int]:
     rows = {name: file["rows"] for name, file in receipt.files.items()}
     counted = {"clips": rows.get("clips", 0), "tracks": rows.get("tracks", 0)}
     lost = sum(count[3] for count in receipt.counts)

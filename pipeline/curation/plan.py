@@ -91,9 +91,9 @@ class CurationPlan:
     def with_observed(self, observed: Iterable[Receipt | Unread]) -> "CurationPlan":
         """Return the plan with further units, and without the inputs of which one is missing."""
         plan, observed = self, list(observed)
-        new = {each.unit_id: each for each in observed if isinstance(each, Receipt)}
+        new = {outcome.unit_id: outcome for outcome in observed if isinstance(outcome, Receipt)}
         plan = replace(plan, receipts=plan.receipts | new)
-        for lost in (each for each in observed if isinstance(each, Unread)):
+        for lost in (outcome for outcome in observed if isinstance(outcome, Unread)):
             video_id = lost.unit_id.rpartition("-")[0]
             same = [uri for uri, known in plan.known.items() if known.video_id == video_id]
             plan = replace(plan, unread={**plan.unread, **dict.fromkeys(same, lost.detail)})
@@ -179,9 +179,9 @@ def _check_settings(store: Store, config: CurationConfig) -> int:
     """
     if not store.exists(SETTINGS):
         return OBSERVE_VERSION
-    then = json.loads(store.read(SETTINGS))
-    version = then.get("observe_version", OBSERVE_VERSION)
-    changed = _changed(config.observe.identity() | {"observe_version": version}, then)
+    stored = json.loads(store.read(SETTINGS))
+    version = stored.get("observe_version", OBSERVE_VERSION)
+    changed = _changed(config.observe.identity() | {"observe_version": version}, stored)
     if changed:
         raise ValueError(
             f"{store.url} was observed with other settings; use them again, or another --output, "
@@ -195,12 +195,12 @@ def _changed(now: dict[str, Any], stored: Mapping[str, Any]) -> list[str]:
 
     A setting that the older version did not have yet has its default there.
     """
-    then = current_settings(stored)
+    older = current_settings(stored)
     defaults = json.loads(json.dumps(asdict(CurationConfig())))
     for section in ("observe", "pair"):
-        if section in then:
-            then[section] = _filled(defaults[section], then[section])
-    return differing_keys(json.loads(json.dumps(now)), then)
+        if section in older:
+            older[section] = _filled(defaults[section], older[section])
+    return differing_keys(json.loads(json.dumps(now)), older)
 
 
 def _filled(defaults: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,15 +246,16 @@ def remember(
     """Write down what was identified and with which settings the units are made."""
     if not plan.pending:
         return plan
-    facts = {video.uri: video for video in plan.pending}
+    files = {video.uri: video for video in plan.pending}
     known = dict(plan.known)
-    for each in identified:
-        if isinstance(each, Unread):
-            plan = plan.with_unread(each.uri, each.detail)
+    for video in identified:
+        if isinstance(video, Unread):
+            plan = plan.with_unread(video.uri, video.detail)
             continue
-        video = facts[each.uri]
-        num_parts = len(split_video(each.video, config.observe.part_s))
-        known[each.uri] = Input(each.uri, video.size_bytes, video.changed, each.video_id, num_parts)
+        file, num_parts = files[video.uri], len(split_video(video.video, config.observe.part_s))
+        known[video.uri] = Input(
+            video.uri, file.size_bytes, file.changed, video.video_id, num_parts
+        )
     write_known_inputs(_without_forgotten(known, plan.tombstones), store)
     identity = config.observe.identity() | {"observe_version": plan.observe_version}
     settings = json.dumps(identity, indent=1, sort_keys=True)

@@ -32,7 +32,7 @@ class ShardPlan:
 
     @property
     def digest(self) -> str:
-        return digest_of([*(asdict(each) for each in self.samples), *self.columns])
+        return digest_of([*(asdict(sample) for sample in self.samples), *self.columns])
 
 
 def plan_shards(
@@ -79,7 +79,7 @@ def build_shard(plan: ShardPlan, store: Store) -> DataFile:
         staged = json.loads(store.read(note))
         if staged["plan"] == plan.digest:
             return DataFile(**staged["file"])
-    samples = [_build(each, store) for each in plan.samples]
+    samples = [_build(ingredients, store) for ingredients in plan.samples]
     columns = load_columns(plan.columns)
     table = with_columns(to_table(samples, Sample), samples, columns)
     content = encode_table(table.cast(sample_schema(table.schema)))

@@ -44,15 +44,15 @@ def read_edits(store: Store) -> dict[str, tuple[str, Edit]]:
 
 def _light(path: str, store: Store) -> list[Edit]:
     pixels = {"image", "mask"}
-    inner = [each.name for each in fields(Candidate) if each.name not in pixels]
-    columns = [each.name for each in fields(Edit) if each.name != "candidate"]
+    inner = [field.name for field in fields(Candidate) if field.name not in pixels]
+    columns = [field.name for field in fields(Edit) if field.name != "candidate"]
     columns += [f"candidate.list.element.{name}" for name in inner]
     with store.open(path) as file:
         data = read_columns(file, columns)
     rows = data.to_pylist()
     for row in rows:
         found = row["candidate"] or []
-        row["candidate"] = [Candidate(**(each | {"image": b"", "mask": b""})) for each in found]
+        row["candidate"] = [Candidate(**(values | {"image": b"", "mask": b""})) for values in found]
     return [Edit(**row) for row in rows]
 
 

@@ -229,15 +229,15 @@ class _Search:
         return patiently(lambda: fs.info(path), self._remote)
 
     def _read_manifest(self, location: str, pattern: str) -> Iterator[InputVideo]:
-        here = _local_path(pattern) is not None
-        name = public_uri(pattern) if here else _path_of_url(public_uri(pattern))
+        local = _local_path(pattern) is not None
+        name = public_uri(pattern) if local else _path_of_url(public_uri(pattern))
         try:
-            rows = list(read_manifest_rows(self._content(location, here), name))
+            rows = list(read_manifest_rows(self._content(location, local), name))
         except FileNotFoundError:
             raise ValueError(f"input {name}: no such manifest") from None
         except (OSError, NotRead) as problem:
             raise ValueError(f"input {name}: cannot be read: {_said(problem)}") from None
-        folder = _absolute(location) if here else _path_of_url(location)
+        folder = _absolute(location) if local else _path_of_url(location)
         places = [_resolve(row, folder.rpartition("/")[0]) for row in rows]
         with ThreadPoolExecutor(_LOOKERS) as pool:
             for row, video in zip(rows, pool.map(self._look_at, places), strict=True):
@@ -248,8 +248,8 @@ class _Search:
                     caption=row.caption,
                 )
 
-    def _content(self, location: str, here: bool) -> bytes:
-        if here:
+    def _content(self, location: str, local: bool) -> bytes:
+        if local:
             with open(location, "rb") as file:
                 return file.read()
         fs, path = open_filesystem(location)

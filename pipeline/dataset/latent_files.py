@@ -128,7 +128,9 @@ def encode_units(
             )
     ordered = [receipts[unit.unit_id] for unit in units]
     published = publish_latents(ordered, index, store)
-    return Encoded(published, len(pending), [line for each in ordered for line in each.skipped])
+    return Encoded(
+        published, len(pending), [line for receipt in ordered for line in receipt.skipped]
+    )
 
 
 def _run(
@@ -155,7 +157,7 @@ def commit_latents(unit: EncodingTask, encoded: EncodedFile, store: Store) -> La
         store.write(path, encoded.content)
         digest = hashlib.sha256(encoded.content).hexdigest()
         file = DataFile(path, encoded.rows, len(encoded.content), digest)
-    skipped = [[each.sample_id, each.reason] for each in encoded.skipped]
+    skipped = [[sample.sample_id, sample.reason] for sample in encoded.skipped]
     receipt = LatentReceipt(unit.unit_id, file, dict(encoded.splits), skipped)
     content = json.dumps(asdict(receipt), sort_keys=True).encode()
     store.write(_receipt_path(unit.unit_id), content)
@@ -176,7 +178,7 @@ def publish_latents(
             splits[split] = splits.get(split, 0) + number
     files = [receipt.file for receipt in receipts if receipt.file is not None]
     if not files:
-        reasons = "; ".join(reason for each in receipts for _, reason in each.skipped[:1])
+        reasons = "; ".join(reason for receipt in receipts for _, reason in receipt.skipped[:1])
         raise ValueError(f"no sample could be encoded, so nothing was published: {reasons[:300]}")
     published = replace(index, files=files, splits=dict(sorted(splits.items())))
     content = published.to_json()

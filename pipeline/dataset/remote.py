@@ -150,8 +150,8 @@ def fact_of(error: BaseException) -> OSError | None:
 
 def _status_of(error: BaseException) -> int:
     """Return the HTTP status behind an error; fsspec hides one behind FileNotFoundError."""
-    for each in (error, error.__cause__):
-        status = getattr(each, "status", None)
+    for cause in (error, error.__cause__):
+        status = getattr(cause, "status", None)
         if isinstance(status, int):
             return status
     return 0

@@ -126,19 +126,19 @@ def split_video(video: Video | None, part_s: float) -> list[VideoPart]:
 def plan_units(identified: Iterable[Identified], part_s: float) -> list[Unit]:
     """Return the units of the identified inputs; the same bytes are observed once."""
     first: dict[str, Identified] = {}
-    for each in sorted(identified, key=lambda one: one.uri):
-        first.setdefault(each.video_id, each)
+    for video in sorted(identified, key=lambda video: video.uri):
+        first.setdefault(video.video_id, video)
     units = [
         Unit(
-            one.uri,
-            one.video_id,
-            one.video,
+            video.uri,
+            video.video_id,
+            video.video,
             part,
-            one.ledger if part.index == 0 else Ledger(),
-            one.location,
+            video.ledger if part.index == 0 else Ledger(),
+            video.location,
         )
-        for one in first.values()
-        for part in split_video(one.video, part_s)
+        for video in first.values()
+        for part in split_video(video.video, part_s)
     ]
     return sorted(units, key=lambda unit: unit.unit_id)
 

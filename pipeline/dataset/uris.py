@@ -92,8 +92,8 @@ def _without_secrets(url: str) -> str:
 
 def _without_signature(query: str, web: bool) -> str:
     """Return the parameters that tell one file from another."""
-    parameters = [each for each in query.split("&") if each]
-    open_ones = [each for each in parameters if not _is_secret(each, web)]
+    parameters = [parameter for parameter in query.split("&") if parameter]
+    open_ones = [parameter for parameter in parameters if not _is_secret(parameter, web)]
     if len(open_ones) < len(parameters):
         open_ones = [p for p in open_ones if not _BESIDE_A_SIGNATURE.fullmatch(_name_of(p))]
     return "&".join(open_ones)

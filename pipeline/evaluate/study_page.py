@@ -131,16 +131,16 @@ document.addEventListener('change', () => { by('next').disabled = !chosen(); });
 
 def study_page(study_id: str, screens: Sequence[dict[str, str]], questions: Sequence[str]) -> str:
     """Return the page. `screens` name pair, reference, a, b, prompt; media lie beside the page."""
-    told = {"id": study_id, "pairs": list(screens), "questions": list(questions)}
-    told["columns"] = list(COLUMNS)
+    study = {"id": study_id, "pairs": list(screens), "questions": list(questions)}
+    study["columns"] = list(COLUMNS)
     # Inside a script element only this sequence could end it.
-    data = json.dumps(told, sort_keys=True).replace("</", "<\\/")
+    data = json.dumps(study, sort_keys=True).replace("</", "<\\/")
     holder = f'<script type="application/json" id="study">{data}</script>'
     return page("Who is who?", _body(questions), _STYLE, _SCRIPT, holder)
 
 
 def _body(questions: Sequence[str]) -> str:
-    fields = "".join(_question(each) for each in questions)
+    fields = "".join(_question(question) for question in questions)
     return (
         "<section id=start><h1>Who is who?</h1>"
         "<p>You will see a picture of a person and two short videos, A and B. For each part of the "

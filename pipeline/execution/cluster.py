@@ -198,7 +198,7 @@ def _actor(make: Make, pool: Pool) -> type:
             self._work = Worker(make)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-            results = [self._work(pickle.loads(each)) for each in batch[_PAYLOAD]]
+            results = [self._work(pickle.loads(payload)) for payload in batch[_PAYLOAD]]
             return {_PAYLOAD: [pickle.dumps(result) for result in results]}
 
     return Actor

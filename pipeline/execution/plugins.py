@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def load_own(setting: str, name: str, needed: Iterable[str]) -> Any:
+def load_own(setting: str, name: str, attributes: Iterable[str]) -> Any:
     """Import module:Class and build it without arguments.
 
     Raises ValueError that names the setting when there is no such class, when it cannot be built,
-    or when it lacks one of the `needed` attributes.
+    or when it lacks one of the attributes.
     """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
@@ -22,7 +22,7 @@ def load_own(setting: str, name: str, needed: Iterable[str]) -> Any:
         ) from error
     except (ImportError, AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{setting}={name} cannot be built: {error}") from error
-    missing = [each for each in needed if not hasattr(made, each)]
+    missing = [required for required in attributes if not hasattr(made, required)]
     if missing:
         raise ValueError(f"{setting}={name} has no {', '.join(missing)}")
     return made

@@ -44,7 +44,7 @@ class CardFacts:
         self.samples[row["split"]] += 1
         self.licences[row["licence"] or "unknown"] += 1
         self.sources[row["source"] or "unknown"] += 1
-        self.kinds.update(each["kind"] for each in row["references"])
+        self.kinds.update(reference["kind"] for reference in row["references"])
         self.characters.add(row["character_id"])
         self.videos.add(row["video_id"])
         self.seconds += row["num_frames"] / row["fps"] if row["fps"] else 0.0
@@ -90,7 +90,7 @@ class ExportSource:
 def _kinds(group: pa.Table) -> list[list[dict[str, str]]]:
     column = group["references"].combine_chunks()
     kinds = iter(column.flatten().field("kind").to_pylist())
-    lengths = [len(each) if each is not None else 0 for each in column]
+    lengths = [len(references) if references is not None else 0 for references in column]
     return [[{"kind": next(kinds)} for _ in range(length)] for length in lengths]
 
 

@@ -63,7 +63,7 @@ def _as(group: pa.Table, schema: pa.Schema) -> pa.Table:
 def _by_split(group: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     splits = group["split"].to_pylist()
     for split in sorted(set(splits)):
-        yield split, group.filter(pa.array([each == split for each in splits]))
+        yield split, group.filter(pa.array([row_split == split for row_split in splits]))
 
 
 def _close(shard: _Open, folder: Path) -> DataFile:

@@ -52,17 +52,17 @@ def light(row: dict[str, Any]) -> dict[str, Any]:
     """Return a sample without media, as strict JSON can hold it: NaN is null."""
     kept = {name: value for name, value in row.items() if name not in ("video", "references")}
     references = [
-        {name: value for name, value in each.items() if name not in ("image", "mask")}
-        for each in row["references"] or ()
+        {name: value for name, value in reference.items() if name not in ("image", "mask")}
+        for reference in row["references"] or ()
     ]
     return _finite(kept | {"references": references})
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

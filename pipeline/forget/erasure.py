@@ -1,4 +1,4 @@
-"""What goes from a table, row by row: whole rows, references, and every mention by id.
+"""What is erased from a table, row by row: whole rows, references, and every mention by id.
 
 row of a forgotten video, character or track    goes
 reference of a forgotten video                  goes from its sample, which gets another id; a
@@ -32,7 +32,7 @@ _NESTED = {
 
 @dataclass(frozen=True)
 class Erasure:
-    """What rows are measured against.
+    """What to erase, and what the rows that stay become.
 
     Attributes:
         videos: ids of videos.
@@ -46,8 +46,8 @@ class Erasure:
     renamed: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
-    def is_in(self, path: str, store: Store) -> bool:
-        """Tell whether a file has to change, without reading its media."""
+    def affects(self, path: str, store: Store) -> bool:
+        """Whether a file has to change; its media are not read."""
         file = open_table(path, store)
         columns = _light_columns(file.schema_arrow.names)
         return bool(columns) and any(
@@ -57,7 +57,7 @@ class Erasure:
         )
 
     def without(self, data: pa.Table) -> pa.Table:
-        """Return the table without what goes; untouched rows as they are."""
+        """Return the table without what is erased; other rows keep their bytes."""
         names = [name for name in (*_PLAIN, *_NESTED) if name in data.column_names]
         light = [{} for _ in range(len(data))]
         for name in names:
@@ -73,29 +73,29 @@ class Erasure:
         return pa.concat_tables([*parts, data.slice(start)])
 
     def drops(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether the whole row goes, whatever is left of its references."""
+        """Whether the whole row goes, whatever remains of its references."""
         if "video_id" in row:
             return row["video_id"] in self.videos
         return any(row.get(name) in self.ids for name in _PEOPLE)
 
-    def left_of(self, references: Iterable[dict]) -> list[dict]:
+    def remaining_references(self, references: Iterable[dict]) -> list[dict]:
         """Return the references that stay."""
-        return [each for each in references if each["video_id"] not in self.videos]
+        return [reference for reference in references if reference["video_id"] not in self.videos]
 
     def _touches(self, row: Mapping[str, Any]) -> bool:
         groups = [row.get("references") or [], *(m["references"] for m in row.get("others") or ())]
         return (
             self.drops(row)
-            or any(each["video_id"] in self.videos for group in groups for each in group)
+            or any(reference["video_id"] in self.videos for group in groups for reference in group)
             or row.get("sample_id") in self.renamed
             or row.get("next_character_id") in self.ids
             or row.get("id") in self.ids
-            or self._told(row.get("detail")) != row.get("detail")
+            or self._without_ids(row.get("detail")) != row.get("detail")
             or ("video_id" not in row and row.get("character_id") in self.counts)
         )
 
-    def _told(self, detail: str | None) -> str | None:
-        """Return a line for people without the ids that it names."""
+    def _without_ids(self, detail: str | None) -> str | None:
+        """Return a detail with the erased ids that it names replaced."""
         if not detail:
             return detail
         for word in set(detail.replace(",", " ").replace(":", " ").split()) & self.ids:
@@ -108,7 +108,7 @@ class Erasure:
         if row.get("id") in self.ids:  # a picture of theirs that was refused for somebody else
             row["id"] = FORGOTTEN
         if "detail" in row:
-            row["detail"] = self._told(row["detail"])
+            row["detail"] = self._without_ids(row["detail"])
         if row.get("next_character_id") in self.ids:
             row |= {"next_character_id": "", "next_similarity": math.nan}
         if "references" in row:
@@ -121,24 +121,27 @@ class Erasure:
 
     def shortened(self, row: dict) -> dict | None:
         """Return a sample with the references that stay, None without any."""
-        row["references"] = self.left_of(row["references"])
+        row["references"] = self.remaining_references(row["references"])
         if not row["references"]:
             return None
         if "others" in row:
-            cast = [m | {"references": self.left_of(m["references"])} for m in row["others"]]
+            cast = [
+                m | {"references": self.remaining_references(m["references"])}
+                for m in row["others"]
+            ]
             row["others"] = [member for member in cast if member["references"]]
         row["sample_id"] = self.renamed.get(row["sample_id"], row["sample_id"])
         return row
 
 
-def renamed_samples(gone: Erasure, manifest: Manifest, store: Store) -> dict[str, str]:
+def renamed_samples(erasure: Erasure, manifest: Manifest, store: Store) -> dict[str, str]:
     """Return the samples that stay with fewer references: old id -> new."""
     columns = ("video_id", "sample_id", "clip_id", "track_id", "references", "others")
     renamed = {}
     for path in files_of("samples", manifest):
         for row in light_rows(path, columns, store):
             before = row["sample_id"]
-            if not gone.drops(row) and (left := gone.shortened(row)):
+            if not erasure.drops(row) and (left := erasure.shortened(row)):
                 after = sample_id_of(left)
                 if after != before:
                     renamed[before] = after
@@ -153,21 +156,21 @@ def sample_id_of(row: Mapping[str, Any]) -> str:
             "sample",
             row["clip_id"],
             member["track_id"],
-            [each["reference_id"] for each in member["references"]],
+            [reference["reference_id"] for reference in member["references"]],
         )
         for member in members
     ]
     return content_id("sample", ids) if len(ids) > 1 else ids[0]
 
 
-def count_again(gone: Erasure, manifest: Manifest, store: Store) -> dict[str, dict[str, int]]:
+def count_again(erasure: Erasure, manifest: Manifest, store: Store) -> dict[str, dict[str, int]]:
     """Return the counts of the characters that stay and lose tracks."""
     columns = ("character_id", "track_id", "clip_id", "shot_id", "video_id")
     left: dict[str, list[dict]] = {}
     loses = set()
     for path in files_of("tracks", manifest):
         for row in light_rows(path, columns, store):
-            if gone.drops(row):
+            if erasure.drops(row):
                 loses.add(row["character_id"])
             else:
                 left.setdefault(row["character_id"], []).append(row)
@@ -185,7 +188,7 @@ def _light_columns(names: Sequence[str]) -> list[str]:
 
 
 def _without_media(column: pa.ChunkedArray) -> list[Any]:
-    """Return a column as Python values; of references only where they are from."""
+    """Return a column as Python values; of references only the ids of their videos."""
     return [value for chunk in column.chunks for value in _light(chunk)]
 
 

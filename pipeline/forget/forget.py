@@ -21,7 +21,7 @@ from pipeline.dataset.units import read_known_inputs, write_known_inputs
 from pipeline.forget.erasure import Erasure, renamed_samples
 from pipeline.forget.rewrite import publish_without, rewrite_edits, rewrite_latents
 from pipeline.forget.scan import Scan, scan
-from pipeline.forget.search_patterns import SearchPatterns, collect_needles, unit_files
+from pipeline.forget.search_patterns import SearchPatterns, collect_patterns, unit_files
 from pipeline.forget.targets import Targets
 from schemas.tombstones import TOMBSTONES
 
@@ -43,7 +43,7 @@ class Job:
     copies: int
     units: int
     size_bytes: int  # of the dataset before
-    needles: dict[str, list[str]] = field(default_factory=dict)
+    patterns: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,20 @@ class Forgotten:
 def begin(targets: Targets, store: Store) -> Job:
     """Write down what must go. Nothing is removed yet."""
     manifest, digest = require_manifest(store)
-    gone = Erasure(targets.videos, targets.ids)
+    erasure = Erasure(targets.videos, targets.ids)
     job = Job(
         manifest_sha256=digest,
         version=manifest.version,
         videos=sorted(targets.videos),
         characters=sorted(targets.characters),
         ids=sorted(targets.ids),
-        renamed=renamed_samples(gone, manifest, store),
+        renamed=renamed_samples(erasure, manifest, store),
         rows={name: number for name, number in sorted(targets.rows.items()) if number},
         shortened=targets.shortened,
         copies=len(targets.copies),
         units=sum(path.endswith("/receipt.json") for path in unit_files(targets.videos, store)),
         size_bytes=sum(file.size_bytes for file in manifest.files),
-        needles=collect_needles(targets, manifest, store).to_json(),
+        patterns=collect_patterns(targets, manifest, store).to_json(),
     )
     store.write(JOURNAL, json.dumps(asdict(job), indent=1, sort_keys=True).encode())
     return job
@@ -89,6 +89,8 @@ def interrupted(store: Store) -> Job | None:
         return None
     try:
         raw: dict[str, Any] = json.loads(store.read(JOURNAL))
+        if "needles" in raw:  # as earlier versions called them
+            raw["patterns"] = raw.pop("needles")
         return Job(**raw)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -99,18 +101,18 @@ def interrupted(store: Store) -> Job | None:
 
 def finish(job: Job, store: Store) -> Forgotten:
     """Do all that is left to do, whatever was done before; the journal goes if nothing is found."""
-    needles = SearchPatterns.from_json(job.needles)
-    gone = Erasure(set(job.videos), set(job.ids), job.renamed)
+    patterns = SearchPatterns.from_json(job.patterns)
+    erasure = Erasure(set(job.videos), set(job.ids), job.renamed)
     tombstones = read_tombstones(store)
     more = tombstones.adding(job.videos, job.characters)
     if more != tombstones:
         store.write(TOMBSTONES, more.to_json())
-    manifest = publish_without(gone, store)
-    latents = rewrite_latents(gone, job.manifest_sha256, store)
-    rewrite_edits(gone, store)
+    manifest = publish_without(erasure, store)
+    latents = rewrite_latents(erasure, job.manifest_sha256, store)
+    rewrite_edits(erasure, store)
     _drop_units(job, store)
     _drop_tags(job, store)
-    done = scan(needles, store, leave_out=JOURNAL)
+    done = scan(patterns, store, leave_out=JOURNAL)
     keys = [more.key("video", id) for id in job.videos]
     keys += [more.key("character", id) for id in job.characters]
     return Forgotten(job, manifest.version, latents, done, sorted(keys))

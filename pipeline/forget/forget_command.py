@@ -1,4 +1,4 @@
-"""What a person sees of forgetting: what would go, what went, the exit code."""
+"""The command that forgets: resolves the request, prints what goes, returns the exit code."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _MAX_LIST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
-class Asked:
+class ForgetOptions:
     """The command line."""
 
     characters: Sequence[str]
@@ -39,33 +39,33 @@ class Asked:
     report: Path
 
 
-def run(asked: Asked, store: Store) -> int:
-    """Forget what was asked, under the dataset's lock; returns the exit code."""
+def run(options: ForgetOptions, store: Store) -> int:
+    """Carry out a request under the dataset's lock; return the exit code."""
     require_manifest(store)
-    if asked.dry_run:
+    if options.dry_run:
         if interrupted(store):
             print("an earlier removal was interrupted; a run without --dry-run finishes it first")
-        _, targets = _resolve(asked, store)
+        _, targets = _resolve(options, store)
         _print_targets(targets)
         return DONE
     with store.lock():
         unfinished = interrupted(store)
         if unfinished:
             print("finishing the removal that was interrupted")
-            if code := _finish(unfinished, asked.report / "interrupted", store):
+            if code := _finish(unfinished, options.report / "interrupted", store):
                 return code
-        again, targets = _resolve(asked, store)
-        code = _look_again(again, store) if again else NOT_CONFIRMED
-        return _forget(targets, asked, store) if targets else code
+        again, targets = _resolve(options, store)
+        code = _scan_again(again, store) if again else NOT_CONFIRMED
+        return _forget(targets, options, store) if targets else code
 
 
-def _forget(targets: Targets, asked: Asked, store: Store) -> int:
+def _forget(targets: Targets, options: ForgetOptions, store: Store) -> int:
     _print_targets(targets)
-    if asked.face and not asked.confirmed:
+    if options.face and not options.confirmed:
         print("nothing was removed: look at these in jobs/browse.py, then run again with --yes")
         return NOT_CONFIRMED
-    make_folder("--report", asked.report)
-    return _finish(begin(targets, store), asked.report, store)
+    make_folder("--report", options.report)
+    return _finish(begin(targets, store), options.report, store)
 
 
 def _finish(job: Job, report: Path, store: Store) -> int:
@@ -78,15 +78,15 @@ def _finish(job: Job, report: Path, store: Store) -> int:
     return DONE
 
 
-def _resolve(asked: Asked, store: Store) -> tuple[list[str], Targets | None]:
-    """Return ids that were forgotten before, and what is to be forgotten now, if anything."""
+def _resolve(options: ForgetOptions, store: Store) -> tuple[list[str], Targets | None]:
+    """Return the ids that are forgotten already, and the targets of the others, if any."""
     manifest, _ = require_manifest(store)
-    characters, videos = list(asked.characters), list(asked.videos)
-    if asked.listed:
-        for kind, id in read_list(asked.listed):
+    characters, videos = list(options.characters), list(options.videos)
+    if options.listed:
+        for kind, id in read_list(options.listed):
             (videos if kind == "video" else characters).append(id)
-    if asked.face:
-        matches = match_face(asked.face, manifest, store)
+    if options.face:
+        matches = match_face(options.face, manifest, store)
         _print_matches(matches)
         characters += [match.character_id for match in matches if match.same]
     tombstones = read_tombstones(store)
@@ -115,11 +115,11 @@ def read_list(path: Path) -> Iterable[tuple[str, str]]:
             yield words[0], words[1]
 
 
-def _look_again(ids: Sequence[str], store: Store) -> int:
-    """Scan for ids that have a tombstone: nothing must be left of them."""
-    needles = SearchPatterns()
-    needles.add_ids(ids)
-    found = scan(needles, store)
+def _scan_again(ids: Sequence[str], store: Store) -> int:
+    """Scan again for ids that have a tombstone: nothing may be left of them."""
+    patterns = SearchPatterns()
+    patterns.add_ids(ids)
+    found = scan(patterns, store)
     print(f"{len(ids)} of these were forgotten before; searched {found.files} files for them again")
     _print_hits([(hit.path, hit.where) for hit in found.hits])
     return TRACES if found.hits else DONE
@@ -156,7 +156,7 @@ def _print_outcome(done: Forgotten, report: Path) -> None:
     print(f"version {done.version} is without them; tombstones are set")
     print(
         f"searched {found.files} files, {found.size_bytes:,} bytes and {found.values:,} decoded "
-        f"values for {found.needles:,} ids and pieces: {len(found.hits)} found"
+        f"values for {found.patterns:,} ids and pieces: {len(found.hits)} found"
     )
     _print_hits([(hit.path, hit.where) for hit in found.hits])
     print(f"report: {report}")

@@ -27,13 +27,13 @@ _WORDS = {
 def write_report(done: Forgotten, folder: Path) -> Path:
     """Write report.json and report.md; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = facts(done)
-    (folder / "report.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
-    (folder / "report.md").write_text(_text(told))
+    report = report_facts(done)
+    (folder / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    (folder / "report.md").write_text(_markdown(report))
     return folder
 
 
-def facts(done: Forgotten) -> dict[str, Any]:
+def report_facts(done: Forgotten) -> dict[str, Any]:
     job, scan = done.job, done.scan
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -52,38 +52,40 @@ def facts(done: Forgotten) -> dict[str, Any]:
             "files": scan.files,
             "bytes": scan.size_bytes,
             "decoded_values": scan.values,
-            "searched_for": scan.needles,
+            "searched_for": scan.patterns,
             "hits": len(scan.hits),
             "hits_in": sorted({hit.path.split("/")[0] for hit in scan.hits}),
         },
     }
 
 
-def _text(told: dict[str, Any]) -> str:
-    scan = told["scan"]
-    removed = [f"- {n:,} {_WORDS.get(name, name)}" for name, n in told["rows_removed"].items()]
-    if told["latents_removed"]:
-        removed.append(f"- {told['latents_removed']:,} encoded samples (latents)")
-    if told["units_removed"]:
-        removed.append(f"- {told['units_removed']:,} stored measurements, with clips and pictures")
-    if told["samples_that_lost_references"]:
-        number = told["samples_that_lost_references"]
+def _markdown(report: dict[str, Any]) -> str:
+    scan = report["scan"]
+    removed = [f"- {n:,} {_WORDS.get(name, name)}" for name, n in report["rows_removed"].items()]
+    if report["latents_removed"]:
+        removed.append(f"- {report['latents_removed']:,} encoded samples (latents)")
+    if report["units_removed"]:
+        removed.append(
+            f"- {report['units_removed']:,} stored measurements, with clips and pictures"
+        )
+    if report["samples_that_lost_references"]:
+        number = report["samples_that_lost_references"]
         removed.append(f"- pictures from {number:,} samples of others, which stay without them")
     verdict = (
         f"**Nothing was found.** {scan['files']:,} files ({scan['bytes']:,} bytes, and "
         f"{scan['decoded_values']:,} values decoded from tables) were searched for "
         f"{scan['searched_for']:,} ids, file names and pieces of clips, pictures and vectors."
-        if told["complete"]
+        if report["complete"]
         else f"**Not complete:** traces were found in {', '.join(scan['hits_in'])}."
     )
-    tombstones = "\n".join(f"- `{key}`" for key in told["tombstones"])
+    tombstones = "\n".join(f"- `{key}`" for key in report["tombstones"])
     return f"""# Report of a removal
 
-Date: {told["date"]}. The dataset went from version {told["version_before"]} to version \
-{told["version_now"]}; files of older versions were deleted.
+Date: {report["date"]}. The dataset went from version {report["version_before"]} to version \
+{report["version_now"]}; files of older versions were deleted.
 
-Videos removed: {told["videos"]} ({told["copies_among_them"]} of them copies of another). \
-People of whom nothing is left: {told["characters"]}.
+Videos removed: {report["videos"]} ({report["copies_among_them"]} of them copies of another). \
+People of whom nothing is left: {report["characters"]}.
 
 ## Removed
 

@@ -1,4 +1,4 @@
-"""Write a version without what is forgotten; every other row keeps its bytes and its id."""
+"""Write a version without what is erased; every other row keeps its bytes and its id."""
 
 import hashlib
 from collections import Counter
@@ -21,8 +21,8 @@ _REASON = ("stage", "level", "reason", "failed")
 
 
 @dataclass
-class _Left:
-    """What a version without the forgotten is made of."""
+class _Remainder:
+    """What a version without the erased rows is made of."""
 
     files: list[DataFile] = field(default_factory=list)
     splits: Counter[str] = field(default_factory=Counter)
@@ -31,13 +31,13 @@ class _Left:
     rejects: Counter[tuple] = field(default_factory=Counter)  # stage, level, reason, failed
 
 
-def publish_without(gone: Erasure, store: Store) -> Manifest:
-    """Publish a version without the forgotten, if the current one has any of it; sweep the rest."""
+def publish_without(erasure: Erasure, store: Store) -> Manifest:
+    """Publish a version without what is erased, if the current one holds any; sweep other files."""
     current = read_manifest(store)
     assert current is not None, "a dataset was read before something of it is forgotten"
     manifest, digest = current
-    gone = replace(gone, counts=count_again(gone, manifest, store))
-    left = _stage_left(gone, manifest, store)
+    erasure = replace(erasure, counts=count_again(erasure, manifest, store))
+    left = _stage_remainder(erasure, manifest, store)
     if not left.changed:
         sweep(manifest, store)
         return manifest
@@ -55,20 +55,20 @@ def publish_without(gone: Erasure, store: Store) -> Manifest:
     return following
 
 
-def _stage_left(gone: Erasure, manifest: Manifest, store: Store) -> _Left:
-    left = _Left()
+def _stage_remainder(erasure: Erasure, manifest: Manifest, store: Store) -> _Remainder:
+    left = _Remainder()
     numbers: Counter[str] = Counter()
     for file in manifest.files:
         table = file.path.split("/")[0]
         numbers[table] += 1
-        if not gone.is_in(file.path, store):
+        if not erasure.affects(file.path, store):
             left.files.append(file)
             if table == "samples":
                 left.splits.update(row["split"] for row in light_rows(file.path, ("split",), store))
             continue
         left.changed = True
         data = open_table(file.path, store).read()
-        kept = gone.without(data)
+        kept = erasure.without(data)
         if table == "samples":
             left.removed += len(data) - len(kept)
             left.splits.update(kept["split"].to_pylist())
@@ -88,7 +88,7 @@ def _reasons(rejects: pa.Table) -> Counter[tuple]:
     return counts
 
 
-def _funnel(manifest: Manifest, left: _Left) -> list[FunnelRow]:
+def _funnel(manifest: Manifest, left: _Remainder) -> list[FunnelRow]:
     """Take the lines that left the reject ledger out of the funnel, and add what was forgotten."""
     rows = []
     for row in manifest.funnel:
@@ -106,7 +106,7 @@ def _funnel(manifest: Manifest, left: _Left) -> list[FunnelRow]:
     return rows
 
 
-def rewrite_latents(gone: Erasure, before: str, store: Store) -> int:
+def rewrite_latents(erasure: Erasure, before: str, store: Store) -> int:
     """Publish `latents/` without the forgotten; returns how many rows went.
 
     `before` is the SHA-256 of the manifest that the dataset had: latents of that version belong to
@@ -123,8 +123,8 @@ def rewrite_latents(gone: Erasure, before: str, store: Store) -> int:
     samples: dict[str, set[str]] = {}
     for file in index.files:
         kept = file
-        if gone.is_in(file.path, store):
-            left = gone.without(open_table(file.path, store).read())
+        if erasure.affects(file.path, store):
+            left = erasure.without(open_table(file.path, store).read())
             kept = _write_latents(left, store) if len(left) else None
             removed += file.rows - len(left)
         if kept:
@@ -140,24 +140,24 @@ def rewrite_latents(gone: Erasure, before: str, store: Store) -> int:
         store.write(LATENTS_INDEX, written)
     listed = {file.path for file in files} | {LATENTS_INDEX}
     for path in store.list("latents"):
-        if path not in listed and not _is_receipt_of(path, listed, gone, store):
+        if path not in listed and not _is_receipt_of(path, listed, erasure, store):
             store.delete(path)
     return removed
 
 
-def _is_receipt_of(path: str, listed: set[str], gone: Erasure, store: Store) -> bool:
-    """Tell whether it proves a file that stays, so that the encoder need not make it again."""
+def _is_receipt_of(path: str, listed: set[str], erasure: Erasure, store: Store) -> bool:
+    """Whether this receipt is of a file that stays, so that the encoder need not make it again."""
     if not path.endswith(".json") or f"{path.removesuffix('.json')}.parquet" not in listed:
         return False
-    told = store.read(path)  # it names samples that could not be read
-    return not any(id.encode() in told for id in gone.ids)
+    receipt = store.read(path)  # it names samples that could not be read
+    return not any(id.encode() in receipt for id in erasure.ids)
 
 
-def rewrite_edits(gone: Erasure, store: Store) -> None:
+def rewrite_edits(erasure: Erasure, store: Store) -> None:
     """Take the edits of forgotten pictures out of `edits/`; the others need not be made again."""
     for path in store.list("edits"):
-        if path.endswith(".parquet") and gone.is_in(path, store):
-            left = gone.without(open_table(path, store).read())
+        if path.endswith(".parquet") and erasure.affects(path, store):
+            left = erasure.without(open_table(path, store).read())
             if len(left):
                 store.write(edits_path(left["edit_id"].to_pylist()), encode_table(left))
             store.delete(path)

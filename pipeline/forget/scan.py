@@ -1,7 +1,7 @@
-"""Look for byte strings in every file of a dataset: as it lies there, and decoded.
+"""Search every file of a dataset for byte patterns: the raw bytes, and the decoded columns.
 
-Parquet compresses, so the bytes of a file alone prove little: the values of every column are looked
-through too. Thousands of needles are looked for at once by their first two bytes, then eight.
+Parquet compresses, so the raw bytes alone prove little. Thousands of patterns are searched for in
+one pass, by their first two bytes, then by their first eight.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _WORD[[*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"]] = T
 
 @dataclass(frozen=True)
 class Hit:
-    """A needle that was found. The needle itself is not told: it may be a name or a face."""
+    """A pattern that was found. The pattern itself is left out: it may be a name or a face."""
 
     path: str
     where: str  # "bytes" or the name of a column
@@ -36,19 +36,19 @@ class Hit:
 
 @dataclass
 class Scan:
-    """What was looked through, and what was found."""
+    """What was searched, and what was found."""
 
     files: int = 0
     size_bytes: int = 0
     values: int = 0  # cells of Parquet columns
-    needles: int = 0
+    patterns: int = 0
     hits: tuple[Hit, ...] = ()
 
 
-def scan(needles: SearchPatterns, store: Store, leave_out: str = "") -> Scan:
-    """Look for the needles in every file of the dataset but `leave_out`."""
-    finder = Finder(needles)
-    done = Scan(needles=len(needles.ids) + len(needles.pieces))
+def scan(patterns: SearchPatterns, store: Store, leave_out: str = "") -> Scan:
+    """Search every file of the dataset but `leave_out`."""
+    finder = Finder(patterns)
+    done = Scan(patterns=len(patterns.ids) + len(patterns.pieces))
     hits: set[Hit] = set()
     for path in store.list():
         if path == leave_out:
@@ -68,26 +68,26 @@ def scan(needles: SearchPatterns, store: Store, leave_out: str = "") -> Scan:
 
 
 class Finder:
-    """Finds many needles at once."""
+    """Finds many patterns in one pass."""
 
-    def __init__(self, needles: SearchPatterns) -> None:
-        self._kind = dict.fromkeys(needles.pieces, "piece") | dict.fromkeys(needles.ids, "id")
-        self._short = [needle for needle in self._kind if len(needle) < 8]
-        long = [needle for needle in self._kind if len(needle) >= 8]
+    def __init__(self, patterns: SearchPatterns) -> None:
+        self._kind = dict.fromkeys(patterns.pieces, "piece") | dict.fromkeys(patterns.ids, "id")
+        self._short = [pattern for pattern in self._kind if len(pattern) < 8]
+        long = [pattern for pattern in self._kind if len(pattern) >= 8]
         self._by_head: dict[int, list[bytes]] = {}
-        for needle in long:
-            self._by_head.setdefault(int.from_bytes(needle[:8], "little"), []).append(needle)
+        for pattern in long:
+            self._by_head.setdefault(int.from_bytes(pattern[:8], "little"), []).append(pattern)
         self._heads = np.array(sorted(self._by_head), np.uint64)
         self._starts = np.zeros(1 << 16, bool)
-        self._starts[[int.from_bytes(needle[:2], "little") for needle in long]] = True
+        self._starts[[int.from_bytes(pattern[:2], "little") for pattern in long]] = True
         self.longest = max(map(len, self._kind), default=0)
 
     def kinds(self, content: bytes) -> set[str]:
-        """Return which kinds of needles the content holds."""
-        found = {self._kind[n] for n in self._short if _at_word(content, n, content.find(n))}
-        for needle, place in self._candidates(content):
-            if self._kind[needle] == "piece" or _is_word(content, place, len(needle)):
-                found.add(self._kind[needle])
+        """Return the kinds of the patterns that the content holds."""
+        found = {self._kind[n] for n in self._short if _contains_word(content, n, content.find(n))}
+        for pattern, place in self._candidates(content):
+            if self._kind[pattern] == "piece" or _is_word(content, place, len(pattern)):
+                found.add(self._kind[pattern])
         return found
 
     def _candidates(self, content: bytes) -> Iterator[tuple[bytes, int]]:
@@ -98,19 +98,19 @@ class Finder:
         places = np.flatnonzero(self._starts[pairs[: len(data) - 7]])
         windows = np.lib.stride_tricks.sliding_window_view(data, 8)[places]
         heads = np.ascontiguousarray(windows).view("<u8")[:, 0] if len(places) else windows[:, 0]
-        near = np.searchsorted(self._heads, heads).clip(max=len(self._heads) - 1)
-        for index in np.flatnonzero(self._heads[near] == heads):
+        nearest = np.searchsorted(self._heads, heads).clip(max=len(self._heads) - 1)
+        for index in np.flatnonzero(self._heads[nearest] == heads):
             place = int(places[index])
-            for needle in self._by_head[int(heads[index])]:
-                if content.startswith(needle, place):
-                    yield needle, place
+            for pattern in self._by_head[int(heads[index])]:
+                if content.startswith(pattern, place):
+                    yield pattern, place
 
 
-def _at_word(content: bytes, needle: bytes, place: int) -> bool:
+def _contains_word(content: bytes, pattern: bytes, place: int) -> bool:
     while place >= 0:
-        if _is_word(content, place, len(needle)):
+        if _is_word(content, place, len(pattern)):
             return True
-        place = content.find(needle, place + 1)
+        place = content.find(pattern, place + 1)
     return False
 
 

@@ -1,6 +1,6 @@
-"""What a scan looks for: ids, names, and short pieces from the middle of media and vectors.
+"""What a scan searches for: ids, names, and short pieces from the middle of media and vectors.
 
-Masks are not looked for: a silhouette is packed into few bytes, which are other people's too.
+Masks are left out: a silhouette packs into few bytes, which other people's share.
 """
 
 import base64
@@ -14,10 +14,10 @@ from pipeline.dataset.tables import files_of, open_table
 from pipeline.forget.targets import Targets
 from schemas.manifest import Manifest
 
-PIECE = 48  # bytes of a medium that are looked for; enough to be found nowhere else by chance
-_VARIED = 20  # different bytes in it; a piece of a flat picture would be found in others too
+PIECE = 48  # bytes of a medium; enough not to occur elsewhere by chance
+_VARIED = 20  # distinct bytes in a piece; a flat one would be found in other pictures too
 _HEADER = 1 << 16  # bytes in which a medium's payload begins
-_VECTOR = 32  # bytes of a vector that are looked for: 8 of its numbers do not tell who it is
+_VECTOR = 32  # bytes of a vector: 8 of its numbers do not identify anybody
 _PAYLOADS = (b"\xff\xda", b"IDAT", b"mdat")  # JPEG, PNG, MP4: headers are everyone's
 _SAYS_WHERE = {
     "video_id": "video_id",
@@ -29,7 +29,7 @@ _UNIT_IDS = ("clip_id", "track_id", "reference_id", "shot_id")
 
 @dataclass
 class SearchPatterns:
-    """Byte strings that must be nowhere. Ids count only as whole words, pieces anywhere."""
+    """Byte strings that must be gone. Ids match whole words only, pieces match anywhere."""
 
     ids: set[bytes] = field(default_factory=set)
     pieces: set[bytes] = field(default_factory=set)
@@ -38,7 +38,7 @@ class SearchPatterns:
         self.ids.update(id.encode(errors="surrogatepass") for id in ids if id)
 
     def add_medium(self, content: bytes | None) -> None:
-        """Take pieces at a half, two thirds and five sixths, if they are varied enough."""
+        """Add pieces at a half, two thirds and five sixths, if they are varied enough."""
         content = content or b""
         first = max(content.find(mark, 0, _HEADER) for mark in _PAYLOADS) + 1
         for share in (1 / 2, 2 / 3, 5 / 6):
@@ -56,27 +56,27 @@ class SearchPatterns:
 
     def to_json(self) -> dict[str, list[str]]:
         return {
-            name: sorted(base64.b64encode(each).decode() for each in getattr(self, name))
+            name: sorted(base64.b64encode(pattern).decode() for pattern in getattr(self, name))
             for name in ("ids", "pieces")
         }
 
     @classmethod
     def from_json(cls, raw: dict[str, list[str]]) -> "SearchPatterns":
-        return cls(*({base64.b64decode(each) for each in raw[n]} for n in ("ids", "pieces")))
+        return cls(*({base64.b64decode(text) for text in raw[n]} for n in ("ids", "pieces")))
 
 
-def collect_needles(targets: Targets, manifest: Manifest, store: Store) -> SearchPatterns:
-    """Read everything that goes once more, to know afterwards what must not be found."""
-    needles = SearchPatterns()
-    needles.add_ids(targets.ids | targets.names)
+def collect_patterns(targets: Targets, manifest: Manifest, store: Store) -> SearchPatterns:
+    """Collect the patterns of everything that goes, before it goes."""
+    patterns = SearchPatterns()
+    patterns.add_ids(targets.ids | targets.uris)
     for path in unit_files(targets.videos, store):
         if path.endswith(".parquet"):
-            _from_table(path, targets.videos, needles, store)
+            _from_table(path, targets.videos, patterns, store)
     edits = [path for path in store.list("edits") if path.endswith(".parquet")]
     tables = [path for name in ("samples", "embeddings") for path in files_of(name, manifest)]
     for path in (*tables, *edits):
-        _from_table(path, targets.videos, needles, store)
-    return needles
+        _from_table(path, targets.videos, patterns, store)
+    return patterns
 
 
 def unit_files(videos: set[str], store: Store) -> list[str]:
@@ -90,49 +90,49 @@ def unit_files(videos: set[str], store: Store) -> list[str]:
     return sorted(found, key=lambda path: (not path.endswith("/receipt.json"), path))
 
 
-def _from_table(path: str, videos: set[str], needles: SearchPatterns, store: Store) -> None:
+def _from_table(path: str, videos: set[str], patterns: SearchPatterns, store: Store) -> None:
     of_unit = path.startswith("units/")
     for row in _rows_of(path, videos, store):
         if of_unit:
-            needles.add_ids(row[name] for name in _UNIT_IDS if row.get(name))
-            _add_pixels(row, needles)
+            patterns.add_ids(row[name] for name in _UNIT_IDS if row.get(name))
+            _add_pixels(row, patterns)
         if of_unit or row["video_id"] in videos:
-            needles.add_medium((row.get("video") or {}).get("bytes"))
-            needles.add_vector(row.get("vector"))
+            patterns.add_medium((row.get("video") or {}).get("bytes"))
+            patterns.add_vector(row.get("vector"))
             for edited in row.get("candidate") or ():
-                needles.add_ids([edited["reference_id"]])
-                _add_pixels(edited, needles)
-        for each in _references_of(row):
-            if each["video_id"] in videos:
-                needles.add_medium(each["image"]["bytes"])
+                patterns.add_ids([edited["reference_id"]])
+                _add_pixels(edited, patterns)
+        for reference in _references_of(row):
+            if reference["video_id"] in videos:
+                patterns.add_medium(reference["image"]["bytes"])
 
 
-def _add_pixels(row: dict, needles: SearchPatterns) -> None:
-    needles.add_medium(row.get("mp4"))
-    needles.add_medium(row.get("image"))
+def _add_pixels(row: dict, patterns: SearchPatterns) -> None:
+    patterns.add_medium(row.get("mp4"))
+    patterns.add_medium(row.get("image"))
 
 
 def _references_of(row: dict) -> list[dict]:
     """Return the references of a sample and of its further characters."""
     cast = row.get("others") or ()
-    return [each for member in (row, *cast) for each in member.get("references") or ()]
+    return [reference for member in (row, *cast) for reference in member.get("references") or ()]
 
 
 def _rows_of(path: str, videos: set[str], store: Store) -> Iterator[dict]:
-    """Yield rows of the groups in which something of the videos is."""
+    """Yield the rows of every row group that mentions one of the videos."""
     file = open_table(path, store)
     names = set(file.schema_arrow.names)
-    asked = [column for name, column in _SAYS_WHERE.items() if name in names]
+    columns = [column for name, column in _SAYS_WHERE.items() if name in names]
     for group in range(file.num_row_groups):
-        if asked and not path.startswith("units/"):
-            light = file.read_row_group(group, columns=asked).to_pylist()
+        if columns and not path.startswith("units/"):
+            light = file.read_row_group(group, columns=columns).to_pylist()
             if not any(_mentions(row, videos) for row in light):
                 continue
         yield from file.read_row_group(group).to_pylist()
 
 
 def _mentions(row: dict, videos: set[str]) -> bool:
-    """Tell whether a row or one of its references is of one of the videos."""
+    """Whether a row or one of its references is from one of the videos."""
     if row.get("video_id") in videos:
         return True
-    return any(each["video_id"] in videos for each in _references_of(row))
+    return any(reference["video_id"] in videos for reference in _references_of(row))

@@ -1,4 +1,4 @@
-"""Find what must go: from a request to the videos, and from these to every id that came of them.
+"""Find what must go: from a request to the videos, and from these to every id derived from them.
 
 A character is forgotten by forgetting the videos that show it, whole: the tracker does not see a
 person in every frame that shows the person, and a later curation of the same file would find the
@@ -24,7 +24,7 @@ _REPEATS = "repeats "
 
 @dataclass(frozen=True)
 class ForgetRequest:
-    """What somebody asked to have removed."""
+    """Whom and what to remove."""
 
     characters: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Targets:
     copies: set[str] = field(default_factory=set)  # of them, found by repeated clips
     characters: set[str] = field(default_factory=set)  # seen in no other video
     ids: set[str] = field(default_factory=set)  # of every row that goes
-    names: set[str] = field(default_factory=set)  # uris of the videos
+    uris: set[str] = field(default_factory=set)  # of the videos
     rows: dict[str, int] = field(default_factory=dict)  # table -> rows that go
     shortened: int = 0  # samples that stay with fewer references
 
@@ -58,13 +58,13 @@ def find_targets(request: ForgetRequest, manifest: Manifest, store: Store) -> Ta
     targets.characters = set(request.characters)
     targets.characters |= {key for key, videos in seen.items() if videos <= targets.videos}
     _add_ids(targets, manifest, store)
-    _add_names(targets, known, manifest, store)
+    _add_uris(targets, known, manifest, store)
     return targets
 
 
-def _check_ids(kind: str, asked: Iterable[str], held: Iterable[str]) -> None:
+def _check_ids(kind: str, ids: Iterable[str], held: Iterable[str]) -> None:
     held = set(held)
-    for id in asked:
+    for id in ids:
         if id not in held:
             raise ValueError(
                 f"no {kind} {id!r} in this dataset, which holds {len(held)}; ids are in the tables "
@@ -83,7 +83,9 @@ def _videos_of_characters(manifest: Manifest, store: Store) -> dict[str, set[str
                     if member.get("character_id"):
                         videos = seen.setdefault(member["character_id"], set())
                         videos.add(row["video_id"])
-                        videos.update(each["video_id"] for each in member.get("references") or ())
+                        videos.update(
+                            reference["video_id"] for reference in member.get("references") or ()
+                        )
     return seen
 
 
@@ -125,9 +127,9 @@ def _add_ids(targets: Targets, manifest: Manifest, store: Store) -> None:
         targets.rows[table] = number
     edits = [path for path in store.list("edits") if path.endswith(".parquet")]
     targets.rows["edits"] = sum(_add_row(row, targets) for row in _rows(edits, store))
-    gone = Erasure(targets.videos, targets.ids)
+    erasure = Erasure(targets.videos, targets.ids)
     for table in ("characters", "suspects"):  # they name no video, so they come last
-        targets.rows[table] = sum(map(gone.drops, _rows(files_of(table, manifest), store)))
+        targets.rows[table] = sum(map(erasure.drops, _rows(files_of(table, manifest), store)))
 
 
 def _rows(paths: Iterable[str], store: Store) -> Iterator[dict]:
@@ -136,10 +138,12 @@ def _rows(paths: Iterable[str], store: Store) -> Iterator[dict]:
 
 
 def _add_row(row: dict, targets: Targets) -> bool:
-    """Add what goes of a row; returns whether the whole row goes."""
+    """Add the ids that go with a row; return whether the whole row goes."""
     references = row.get("references") or []
-    cast = [each for member in row.get("others") or () for each in member["references"]]
-    lost = [each for each in (*references, *cast) if each["video_id"] in targets.videos]
+    cast = [reference for member in row.get("others") or () for reference in member["references"]]
+    lost = [
+        reference for reference in (*references, *cast) if reference["video_id"] in targets.videos
+    ]
     shown = row["video_id"] in targets.videos
     goes = shown or (bool(references) and all(r["video_id"] in targets.videos for r in references))
     targets.shortened += bool(lost) and not goes
@@ -149,14 +153,14 @@ def _add_row(row: dict, targets: Targets) -> bool:
         targets.ids.update(member["track_id"] for member in row.get("others") or ())
     elif lost:
         targets.ids.add(row["sample_id"])
-    for each in lost:
-        targets.ids.update(each[name] for name in ("reference_id", "track_id", "clip_id"))
+    for reference in lost:
+        targets.ids.update(reference[name] for name in ("reference_id", "track_id", "clip_id"))
     return goes
 
 
-def _add_names(targets: Targets, known: dict[str, Input], manifest: Manifest, store: Store) -> None:
-    targets.names |= {row.uri for row in known.values() if row.video_id in targets.videos}
+def _add_uris(targets: Targets, known: dict[str, Input], manifest: Manifest, store: Store) -> None:
+    targets.uris |= {row.uri for row in known.values() if row.video_id in targets.videos}
     for path in (*files_of("videos", manifest), *files_of("inputs", manifest)):
         for row in light_rows(path, ("video_id", "uri"), store):
             if row["video_id"] in targets.videos and row.get("uri"):
-                targets.names.add(row["uri"])
+                targets.uris.add(row["uri"])

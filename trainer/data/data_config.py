@@ -81,10 +81,10 @@ def parse_bucket(text: str) -> Bucket:
             f"sides in data.buckets must be multiples of 16 from 16 to {MAX_SIDE}, got {text!r}"
         )
     if frames % 4 != 1 or frames > MAX_FRAMES:
-        near = min(max(1, round((frames - 1) / 4) * 4 + 1), MAX_FRAMES)
+        nearest = min(max(1, round((frames - 1) / 4) * 4 + 1), MAX_FRAMES)
         raise ValueError(
-            f"frames in data.buckets must be 4k + 1 from 1 to {MAX_FRAMES}, got {text!r}; {near} "
-            "is the nearest"
+            f"frames in data.buckets must be 4k + 1 from 1 to {MAX_FRAMES}, got {text!r}; "
+            f"{nearest} is the nearest"
         )
     return Bucket(height, width, frames)
 
