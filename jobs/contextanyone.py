@@ -13,7 +13,7 @@ from typing import NoReturn
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pipeline.execution.cluster import leave
+from pipeline.execution.cluster import exit_process
 from schemas.settings import meant
 from schemas.start import UNUSABLE, print_version, start
 
@@ -32,20 +32,22 @@ TASKS: dict[str, dict[str, Command]] = {
     "make a dataset": {
         "doctor": Command("what would run on this machine and what not", "jobs.doctor"),
         "models": Command("list, fetch and check weights of engines", "jobs.models"),
-        "curate": Command("turn raw videos into samples", "jobs.curate", leave),
+        "curate": Command("turn raw videos into samples", "jobs.curate", exit_process),
         "calibrate": Command("find the windows of a recogniser", "jobs.calibrate"),
         "caption": Command("write its captions anew, with a model", "jobs.caption"),
         "demo-videos": Command("write two small sample videos", "jobs.demo_videos"),
     },
     "look at it": {
-        "audit": Command("what is in it, what is wrong, what to do", "jobs.audit", leave, 3),
+        "audit": Command("what is in it, what is wrong, what to do", "jobs.audit", exit_process, 3),
         "browse": Command("look through it on a page of this machine", "jobs.browse"),
         "contact-sheet": Command("draw a picture of samples", "jobs.contact_sheet"),
         "forget": Command("remove a person or a video, and prove it", "jobs.forget"),
         "export-dataset": Command("write it as other tools read it", "jobs.export"),
     },
     "train a model": {
-        "encode": Command("encode samples once, so that training is cheaper", "jobs.encode", leave),
+        "encode": Command(
+            "encode samples once, so that training is cheaper", "jobs.encode", exit_process
+        ),
         "train": Command("train on a dataset", "trainer.train"),
         "export": Command("turn a run into a model folder", "trainer.export"),
         "generate": Command("make videos of a character", "trainer.generate"),

@@ -72,7 +72,7 @@ def draw_contact_sheet(
 
 
 class _Counts:
-    """What the header says of all samples, drawn or not."""
+    """The counts in the header, of all samples, drawn or not."""
 
     def __init__(self) -> None:
         self.samples = 0

@@ -29,7 +29,7 @@ class Cache:
         self._lock = threading.Lock()
 
     def get(self, key: Any, make: Callable[[], bytes | None]) -> bytes | None:
-        """Return what is kept under the key, or make and keep it."""
+        """Return the cached value of a key, or make and cache it."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -1,4 +1,4 @@
-"""What the page asks of the tables. Every name that enters SQL is checked against a list here."""
+"""The queries of the page. Every name that enters SQL is checked against a list here."""
 
 import json
 import math

@@ -52,8 +52,8 @@ def page(
 def gates(db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the gates whose column the dataset has measured, with the threshold in force.
 
-    `config` holds the settings of the dataset's manifest; where they are silent, the ledger's own
-    threshold is told.
+    `config` holds the settings of the dataset's manifest; where it lacks one, the ledger's own
+    threshold is returned.
     """
     settings = current_settings(config)
     described = []
@@ -96,7 +96,7 @@ def what_if(db: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
 
 
 def _measured(gate: Threshold) -> str:
-    """Return SQL for what the gate looked at: the row's id, its clip, the value where known."""
+    """Return SQL for what the gate measured: the row's id, its clip, the value where known."""
     level, value = gate.level, f"{gate.table}.{gate.measure}"
     # A track may be held against a measure of its clip.
     other = "" if gate.table == f"{level}s" else f" JOIN {gate.table} USING (clip_id)"

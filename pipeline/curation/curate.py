@@ -137,7 +137,7 @@ def pair(
 
 
 def _place(config: CurationConfig) -> tuple[Placement, int]:
-    """Say which processes look at the videos, and how many there are in all."""
+    """Choose the processes that observe the videos; return them and the number of workers."""
     processes = config.run.cluster
     workers = cluster.num_workers(processes)
     infos = engine_infos(chosen(config.observe.engines))

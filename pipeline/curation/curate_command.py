@@ -1,4 +1,4 @@
-"""What a person sees of a curation: the plan before, the funnel after, the exit code."""
+"""The command that curates: prints the plan and the funnel, returns the exit code."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,7 +133,7 @@ def _print_unread(unread: Mapping[str, str]) -> None:
 
 
 def print_passed_over(found: FoundInputs) -> None:
-    """Say what lies in the folders of the inputs and is not taken."""
+    """Print which files beside the inputs are passed over."""
     if found.passed_over:
         names = ", ".join(found.passed_over[:_NAMED])
         more = f", and {len(found.passed_over) - _NAMED} more" * (len(found.passed_over) > _NAMED)

@@ -35,7 +35,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class CurationConfig:
-    """Everything that a curation can be told.
+    """All settings of a curation.
 
     Attributes:
         observe: what is measured of a video; another value means looking at it again.

@@ -1,4 +1,4 @@
-"""What a run has to do, given what is there already."""
+"""Plan a run: what is left to do, given what the output holds."""
 
 import json
 import re
@@ -112,7 +112,7 @@ def make_plan(
     retry_failed: bool = False,
     replace_inputs: bool = False,
 ) -> CurationPlan:
-    """Look at the output and decide what is left to do; changes nothing but dropped failures.
+    """Read the output and decide what is left to do; changes nothing but dropped failures.
 
     Raises ValueError when the output's units were made with other observing settings, or when it
     holds videos that are not among the inputs (unless `replace_inputs`).
@@ -141,7 +141,7 @@ def make_plan(
 def is_published(
     manifest: Manifest, videos: Iterable[InputVideo], plan: CurationPlan, config: CurationConfig
 ) -> bool:
-    """Tell whether a version is what the settings make of the inputs, as far as they were read."""
+    """Return whether a version is what the settings make of the inputs that could be read."""
     settings = config.identity() | {"observe_version": plan.observe_version}
     return not _changed(settings, manifest.config) and (
         manifest.inputs_digest == inputs_digest(videos, plan)
@@ -243,7 +243,7 @@ def remember(
     store: Store,
     config: CurationConfig,
 ) -> CurationPlan:
-    """Write down what was identified and with which settings the units are made."""
+    """Record what was identified, and the settings that the units are made with."""
     if not plan.pending:
         return plan
     files = {video.uri: video for video in plan.pending}

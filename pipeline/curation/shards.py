@@ -24,7 +24,7 @@ _MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One file of samples, to be built."""
+    """The plan of one file of samples."""
 
     path: str
     samples: tuple[Ingredients, ...]

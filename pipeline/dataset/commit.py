@@ -75,7 +75,7 @@ def require_manifest(store: Store) -> tuple[Manifest, str]:
 
 
 def stage_file(path: str, content: bytes, rows: int, store: Store) -> DataFile:
-    """Write a file that no reader looks at yet."""
+    """Write a file that no manifest lists yet."""
     store.write(f"{STAGING}/{path}", content)
     return DataFile(path, rows, len(content), hashlib.sha256(content).hexdigest())
 

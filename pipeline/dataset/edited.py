@@ -1,4 +1,4 @@
-"""The folder `edits/`: every edit that was ever made for a dataset, whatever became of it.
+"""The folder `edits/`: every edit ever made for a dataset, accepted or not.
 
     edits/<first two digits>/<digest of its edit ids>.parquet
 
@@ -27,7 +27,7 @@ def write_edits(edits: Sequence[Edit], store: Store) -> str:
 
 
 def edits_path(edit_ids: Iterable[str]) -> str:
-    """Return where a batch of edits lies."""
+    """Return the path of a batch of edits."""
     name = digest_of(edit_ids)[:24]
     return f"edits/{name[:2]}/{name}.parquet"
 
@@ -64,13 +64,13 @@ def read_edited(path: str, wanted: Iterable[str], store: Store) -> dict[str, Can
 
 
 def recipe_of(edit: Edit) -> str:
-    """Return what a reference keeps of its edit, as one line of JSON."""
+    """Return what a reference records of its edit, as one line of JSON."""
     names = ("prompt_id", "prompt", "seed", "engine", "weights_digest", "recogniser")
     recipe = {name: getattr(edit, name) for name in names} | {"checks": json.loads(edit.measured)}
     return json.dumps(recipe, sort_keys=True, separators=(",", ":"))
 
 
 def as_candidate(edit: Edit) -> Candidate:
-    """Return the edit as a candidate, marked as one."""
+    """Return the edit as a candidate, marked as an edit."""
     [candidate] = edit.candidate
     return replace(candidate, edit=recipe_of(edit))

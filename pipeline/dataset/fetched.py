@@ -51,7 +51,7 @@ class FetchedFiles:
 
     @contextlib.contextmanager
     def arriving(self, uri: str) -> Iterator[str]:
-        """Give the path for a file on its way; what lies there afterwards is removed."""
+        """Yield a path to fetch a file to; what is left there afterwards is removed."""
         path = self._folder / f"arriving-{secrets.token_hex(8)}{_suffix_of(uri)}"
         try:
             yield str(path)
@@ -59,7 +59,7 @@ class FetchedFiles:
             path.unlink(missing_ok=True)
 
     def keep(self, path: str, video_id: str, uri: str) -> None:
-        """Take a file in that has arrived, if there is room."""
+        """Keep a fetched file, if there is room."""
         with self._alone(_USED + ".room"):
             present = sum(f.stat().st_size for f in self._folder.iterdir() if _is_video(f))
             if present + os.path.getsize(path) <= self.limit_bytes:
@@ -72,7 +72,7 @@ class FetchedFiles:
 
     @contextlib.contextmanager
     def video(self, video_id: str, uri: str, fetch: Callable[[str], None]) -> Iterator[str]:
-        """Give the path of a video; the first who asks fetches it, others on this machine wait."""
+        """Yield the path of a video; the first caller fetches it, others on this machine wait."""
         with contextlib.ExitStack() as stack:
             with self._alone(f"{video_id}.lock"):
                 path = self.held(video_id, uri)
@@ -84,7 +84,7 @@ class FetchedFiles:
             yield path
 
     def part_done(self, video_id: str, uri: str, index: int, count: int) -> None:
-        """Remove a video from here once all of its parts have been looked at here."""
+        """Remove a video once all of its parts have been observed on this machine."""
         place = self._place(video_id, uri)
         if not place.exists():
             return
@@ -93,7 +93,7 @@ class FetchedFiles:
             place.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove everything that was fetched to this machine; the run may go on."""
+        """Remove every fetched file of this machine; the run may go on."""
         for path in self._folder.iterdir():
             if path.name != _USED:
                 path.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ class FetchedFiles:
 
 @dataclass(frozen=True)
 class VideoFetcher:
-    """Gives every video as a file of this machine: where it lies, or a copy."""
+    """Provides every video as a local file: the file itself, or a fetched copy."""
 
     files: FetchedFiles
     remote: RemoteConfig
@@ -127,7 +127,7 @@ class VideoFetcher:
 
     @contextlib.contextmanager
     def arriving(self, video: InputVideo) -> Iterator[str]:
-        """Give the path of a video whose bytes are not known yet; `keep` keeps a copy.
+        """Yield the path of a video that is not identified yet; `keep` keeps a copy.
 
         Raises OSError for a fact about the file, TooLarge, NotRead.
         """
@@ -139,13 +139,13 @@ class VideoFetcher:
             yield path
 
     def keep(self, path: str, video_id: str, video: InputVideo) -> None:
-        """Keep a copy that has arrived for those who look at the video later."""
+        """Keep a fetched copy for those who observe the video later."""
         if not is_local(video.place):
             self.files.keep(path, video_id, video.uri)
 
     @contextlib.contextmanager
     def identified(self, video_id: str, video: InputVideo) -> Iterator[str]:
-        """Give the path of a video that was identified before. Raises as `arriving` does."""
+        """Yield the path of an identified video. Raises like `arriving`."""
         if is_local(video.place):
             yield video.place
             return
@@ -173,7 +173,7 @@ def video_fetcher(remote: RemoteConfig, max_size_bytes: int) -> Iterator[VideoFe
 
 
 def batches(videos: Sequence[InputVideo], limit_bytes: int) -> Iterator[list[InputVideo]]:
-    """Split videos so that those of a batch that lie elsewhere find room together.
+    """Split videos into batches whose remote files fit into the cache together.
 
     Then none of them is fetched to be identified, thrown away, and fetched again to be observed.
     """
@@ -200,7 +200,7 @@ def sha256_of(path: str) -> str:
 
 
 def _suffix_of(uri: str) -> str:
-    """Return the suffix of a file, which helps to tell its container."""
+    """Return the suffix of a file, a hint of its container."""
     suffix = os.path.splitext(uri.partition("?")[0])[1]
     return suffix.lower() if _SUFFIX.fullmatch(suffix) else ".video"
 
@@ -210,7 +210,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _occupy(folder: Path) -> int:
-    """Make the folder and say that it is used for as long as this process lives."""
+    """Create the folder and hold its lock for as long as this process lives."""
     while True:
         folder.mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # it was swept in between: again
@@ -221,7 +221,7 @@ def _occupy(folder: Path) -> int:
 
 
 def _sweep() -> None:
-    """Remove what killed runs have left: folders that no living process uses."""
+    """Remove the folders of killed runs: those that no living process holds."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             if folder.stat().st_uid != os.getuid():

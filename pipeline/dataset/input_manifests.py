@@ -50,7 +50,7 @@ class ManifestRow:
 
 
 def read_manifest_rows(content: bytes, name: str) -> Iterator[ManifestRow]:
-    """Yield the rows of a manifest; `name` says which it is, by its suffix and in messages.
+    """Yield the rows of a manifest; `name` tells its format by the suffix, and is used in messages.
 
     Raises ValueError naming line and column.
     """
@@ -228,7 +228,7 @@ def _parquet_rows(content: bytes, name: str) -> Iterator[tuple[str, dict[str, An
 
 
 def _is_text(kind: Any) -> bool:
-    """Tell whether a column holds text: plain, as categories, or without a single value."""
+    """Return whether a column holds text: plain, as categories, or all null."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):

@@ -1,4 +1,4 @@
-"""Which videos a run is about: files, folders, globs, manifests, on any filesystem."""
+"""Find the videos of a run: files, folders, globs, manifests, on any filesystem."""
 
 import glob
 import os
@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
-from pipeline.dataset.remote import NotRead, RemoteConfig, is_chain, open_filesystem, patiently
+from pipeline.dataset.remote import NotRead, RemoteConfig, is_chain, open_filesystem, retry
 from pipeline.dataset.uris import (
     FILE,
     is_local,
@@ -63,7 +63,7 @@ class InputVideo:
 
 @dataclass(frozen=True)
 class FoundInputs:
-    """The videos of a run, and what lies beside them and is not taken."""
+    """The videos of a run, and the files beside them that are passed over."""
 
     videos: list[InputVideo]
     passed_over: tuple[str, ...] = ()  # files of other suffixes, sorted
@@ -187,13 +187,13 @@ class _Search:
             yield _described(location, info)
 
     def _list_remote(self, pattern: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the files of a remote folder or glob, or the one file, with what is said of it."""
+        """Return the files of a remote folder or glob, or the one file, each with its metadata."""
         fs, path = open_filesystem(pattern)
         try:
             info = self._info(fs, path)
             if info["type"] == "file":
                 return [(_location_of(pattern, fs, path, path), info)]
-            below = patiently(lambda: fs.find(path, detail=True), self._remote)
+            below = retry(lambda: fs.find(path, detail=True), self._remote)
         except FileNotFoundError:
             return self._list_remote_glob(pattern, fs, path)
         except (OSError, NotRead) as problem:
@@ -213,7 +213,7 @@ class _Search:
         if not _GLOB.search(path):
             raise ValueError(f"input {public_uri(pattern)}: no such file or folder")
         try:
-            matched = patiently(lambda: fs.glob(path, detail=True), self._remote)
+            matched = retry(lambda: fs.glob(path, detail=True), self._remote)
         except (OSError, NotRead) as problem:
             raise _not_listed(pattern, problem) from None
         files = [
@@ -226,7 +226,7 @@ class _Search:
         return files
 
     def _info(self, fs: Any, path: str) -> dict[str, Any]:
-        return patiently(lambda: fs.info(path), self._remote)
+        return retry(lambda: fs.info(path), self._remote)
 
     def _read_manifest(self, location: str, pattern: str) -> Iterator[InputVideo]:
         local = _local_path(pattern) is not None
@@ -253,13 +253,13 @@ class _Search:
             with open(location, "rb") as file:
                 return file.read()
         fs, path = open_filesystem(location)
-        return patiently(lambda: fs.cat_file(path), self._remote)
+        return retry(lambda: fs.cat_file(path), self._remote)
 
     def _look_at(self, place: str) -> InputVideo:
         return look_at_file(place) if is_local(place) else self._look_up(place)
 
     def _look_up(self, url: str) -> InputVideo:
-        """Ask for size and version; what cannot be looked at is read later, which says why."""
+        """Get size and version; where that fails, reading the file later says why."""
         fs, path = open_filesystem(url)
         location = _location_of(url, fs, path, path)
         try:
@@ -277,7 +277,7 @@ def _said(problem: OSError | NotRead) -> str:
 
 
 def _local_path(pattern: str) -> str | None:
-    """Return the path on this machine that a pattern means, None when it is elsewhere."""
+    """Return the local path of a pattern, None when it is remote."""
     if os.path.lexists(pattern):
         return pattern
     if pattern.startswith(FILE):
@@ -288,7 +288,7 @@ def _local_path(pattern: str) -> str | None:
 
 
 def _absolute(path: str) -> str:
-    """Return a path from the root on, otherwise as it is: `..` may follow a link."""
+    """Return an absolute path, with `..` kept: it may follow a link."""
     if path.startswith("/"):
         return path
     return os.path.join(os.getcwd(), "" if path == "." else path.removeprefix("./"))
@@ -346,7 +346,7 @@ def _location_of(pattern: str, fs: Any, path: str, found: str) -> str:
 
 
 def _resolve(row: ManifestRow, folder: str) -> str:
-    """Return what a row of a manifest in `folder` names: an absolute path or a URL."""
+    """Return the absolute path or URL that a row of a manifest in `folder` names."""
     uri, where = row.uri, f"{row.where}, column 'uri'"
     if any(ord(sign) < 32 for sign in uri):
         raise ValueError(f"{where}: {uri!r} holds a control character; write a URL ({FILE}…%0A…)")

@@ -1,6 +1,6 @@
 """Commit encoded samples: one file a unit, and an index that makes all of them visible at once.
 
-What a unit is and how it is encoded is the trainer's business and comes in as functions. A unit
+The trainer decides what a unit is and how it is encoded, and passes that as functions. A unit
 counts once its receipt lies beside its file; a killed run goes on with the units that have none.
 """
 
@@ -40,7 +40,7 @@ class UnreadableSample(Protocol):
 
 
 class EncodedFile(Protocol):
-    """The file that a unit became."""
+    """The encoded file of a unit."""
 
     @property
     def content(self) -> bytes: ...
@@ -72,14 +72,14 @@ class LatentReceipt:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a run of the job did."""
+    """What an encoding run did."""
 
     index: LatentIndex
     new_units: int
     skipped: list[list[str]]
 
     def describe(self) -> str:
-        """Return what was done, for a person."""
+        """Return a summary of the run in words."""
         size_mib = sum(file.size_bytes for file in self.index.files) / 2**20
         splits = ", ".join(f"{number} {name}" for name, number in self.index.splits.items())
         done = f"{self.new_units} units encoded" if self.new_units else "up to date, nothing to do"
@@ -88,8 +88,8 @@ class Encoded:
         return "\n".join([*lines, "train on them with --set data.source=latents"])
 
 
-def ask_worker(make: Callable[[], Callable[[str], Answer]], cluster: ClusterConfig) -> Answer:
-    """Return what a function says in a worker, where the GPU is."""
+def run_in_worker(make: Callable[[], Callable[[str], Answer]], cluster: ClusterConfig) -> Answer:
+    """Call a function in a worker, where the GPU is, and return its result."""
     gpus = min(1, num_gpus(cluster))
     [answer] = run([""], [(Pool("encoders", 1, gpus=gpus), make)], cluster)
     return answer
@@ -114,7 +114,7 @@ def encode_units(
     store: Store,
     cluster: ClusterConfig,
 ) -> Encoded:
-    """Encode the units that are not there yet, then publish all of them under one index."""
+    """Encode the units that are missing, then publish all of them under one index."""
     receipts = find_receipts(units, store)
     pending = [unit for unit in units if unit.unit_id not in receipts]
     sizes = {unit.unit_id: unit.size_bytes for unit in pending}

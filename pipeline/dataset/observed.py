@@ -1,4 +1,4 @@
-"""Read back what the units hold, without pixels: what pairing needs to know of everything."""
+"""Read back what the units hold, without pixels: the input of pairing."""
 
 import itertools
 from collections.abc import Iterable, Sequence

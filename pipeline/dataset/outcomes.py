@@ -1,4 +1,4 @@
-"""What became of every input of a run, by name: the published table `inputs/`."""
+"""The published table `inputs/`: what became of every input of a run."""
 
 from collections.abc import Iterable, Mapping
 
@@ -40,7 +40,7 @@ def describe_inputs(
 
 
 def unread_line(uri: str, detail: str) -> Reject:
-    """Return the line of this version's ledger for an input that was not read this time."""
+    """Return the ledger line of an input that could not be read this time."""
     input_id = unreadable_id(uri)
     return failed_entry(UNREAD_STAGE, "video", input_id, input_id, Failure.IO, detail)
 

@@ -31,7 +31,7 @@ def encode_table(data: pa.Table) -> bytes:
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Return what a Parquet writer of this schema is given: media are compressed already."""
+    """Return the writer options of this schema: media are compressed already."""
     media, light = _leaf_columns(schema)
     return {
         "compression": {**dict.fromkeys(media, "NONE"), **dict.fromkeys(light, "ZSTD")},

@@ -1,7 +1,7 @@
-"""Read what lies elsewhere: any filesystem that fsspec knows, patiently.
+"""Read remote files, on any filesystem that fsspec knows, with retries.
 
-A server that is busy says nothing about a file. What passes is tried again, with growing pauses;
-what outlasts that is `NotRead`, and only what the server says of the file itself is an OSError.
+A busy server says nothing about a file. Transient errors are tried again with growing pauses; one
+that lasts is `NotRead`, and only what a server says about the file itself is an OSError.
 """
 
 import errno
@@ -40,7 +40,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class RemoteConfig:
-    """How videos are read that lie elsewhere.
+    """How remote videos are read.
 
     Attributes:
         attempts: how often a file is tried before it counts as not read in this run.
@@ -73,7 +73,7 @@ class TooLarge(Exception):
 
 
 def is_chain(location: str) -> bool:
-    """Tell whether `a::b` is a filesystem inside another, and not a name with two colons."""
+    """Return whether `a::b` is a filesystem inside another, and not a name with two colons."""
     first, mark, _ = location.partition("::")
     return bool(mark) and first.partition("://")[0] in CHAINS
 
@@ -107,8 +107,8 @@ def _web_options(url: str) -> dict[str, Any]:
     return {"encoded": url.isascii() and " " not in url, "client_kwargs": {"timeout": patience}}
 
 
-def patiently(action: Callable[[], _Result], config: RemoteConfig) -> _Result:
-    """Return what `action` returns, called again after what may pass.
+def retry(action: Callable[[], _Result], config: RemoteConfig) -> _Result:
+    """Return the result of `action`, called again after transient errors.
 
     Raises OSError for a fact about the file, TooLarge, and NotRead for everything else: what a
     filesystem's library raises is not ours to list.
@@ -134,7 +134,7 @@ def patiently(action: Callable[[], _Result], config: RemoteConfig) -> _Result:
 
 
 def fact_of(error: BaseException) -> OSError | None:
-    """Return what an error says about the file itself, None for what may pass."""
+    """Return what an error says about the file itself, None for a transient one."""
     status = _status_of(error)
     if status in (404, 410):
         return FileNotFoundError(errno.ENOENT, f"HTTP {status}")
@@ -171,7 +171,7 @@ def describe(error: BaseException) -> str:
 
 
 def _watch(limit_bytes: int, end: float) -> Any:
-    """Return what ends a transfer that is too large or takes too long, between two pieces."""
+    """Return a callback that ends a transfer that is too large or too slow."""
     from fsspec.callbacks import Callback
 
     class Watch(Callback):
@@ -205,4 +205,4 @@ def fetch(
         if got < size_bytes:
             raise ConnectionError(errno.ECONNRESET, f"{got} of {size_bytes} bytes came")
 
-    patiently(attempt, config)
+    retry(attempt, config)

@@ -1,4 +1,4 @@
-"""Settings as the dataset remembers them: their digest, and how two differ."""
+"""Settings as a dataset records them: their digest, and how two differ."""
 
 from typing import Any
 

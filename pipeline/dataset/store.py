@@ -16,7 +16,7 @@ _TEMPORARY = ".tmp-"
 
 
 class Store(Protocol):
-    """Where a dataset lives."""
+    """The filesystem that holds a dataset."""
 
     url: str
 

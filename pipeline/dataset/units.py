@@ -69,7 +69,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class Unit:
-    """What one observing call is about. `video` is None when probing refused the file."""
+    """One video, or part of one, to observe. `video` is None when probing refused the file."""
 
     uri: str
     video_id: str
@@ -231,12 +231,12 @@ def unreadable_id(uri: str) -> str:
 
 
 def is_observed(video: InputVideo, known: Input | None, receipts: dict[str, Receipt]) -> bool:
-    """Tell whether an input is unchanged and all its units are complete."""
+    """Return whether an input is unchanged and all its units are complete."""
     if known is None or (known.size_bytes, known.changed) != (video.size_bytes, video.changed):
         return False
     return has_all_units(known, receipts)
 
 
 def has_all_units(known: Input, receipts: Mapping[str, Receipt]) -> bool:
-    """Tell whether every part of an input was observed."""
+    """Return whether every part of an input was observed."""
     return all(f"{known.video_id}-{part:04d}" in receipts for part in range(known.num_parts))

@@ -1,4 +1,4 @@
-"""How an input is called in tables, logs and messages: reversibly, in printable signs, no secrets.
+"""How inputs are named in tables, logs and messages: reversible, printable, without secrets.
 
     /videos/a.mp4                 a file of this machine, as it is
     file:///videos/caf%E9.mp4     one whose name is not UTF-8, or holds signs that are not printed
@@ -31,12 +31,12 @@ _LONG = 20  # a parameter without a name that is as long as this is a secret, no
 
 
 def is_local(location: str) -> bool:
-    """Tell whether an absolute path or a file URL is meant."""
+    """Return whether an absolute path or a file URL is meant."""
     return location.startswith(("/", FILE))
 
 
 def uri_of_path(path: str) -> str:
-    """Return what an absolute path is called: itself, or a file URL with percent signs."""
+    """Return the uri of an absolute path: itself, or a percent-encoded file URL."""
     return FILE + quote(os.fsencode(path)) if _UNPRINTABLE.search(path) else path
 
 
@@ -46,7 +46,7 @@ def path_of_uri(uri: str) -> str:
 
 
 def path_of_file_url(url: str) -> str:
-    """Return the path that a person means by a file URL.
+    """Return the path of a file URL, as people write it.
 
     One that `uri_of_path` makes is decoded; others are taken literally if that exists.
     """
@@ -60,7 +60,7 @@ def _decoded(url: str) -> str:
 
 
 def public_uri(location: str) -> str:
-    """Return what an input is called, without anything that lets others open it.
+    """Return the name of an input, without anything that lets others open it.
 
     The same file has the same name under a signature that changes every hour.
     """
@@ -91,7 +91,7 @@ def _without_secrets(url: str) -> str:
 
 
 def _without_signature(query: str, web: bool) -> str:
-    """Return the parameters that tell one file from another."""
+    """Return the query without the parameters of a signature."""
     parameters = [parameter for parameter in query.split("&") if parameter]
     open_ones = [parameter for parameter in parameters if not _is_secret(parameter, web)]
     if len(open_ones) < len(parameters):
@@ -110,5 +110,5 @@ def _name_of(parameter: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a line for people with every URL in it as `public_uri` names it."""
+    """Return a text in which `public_uri` names every URL."""
     return _URL.sub(lambda url: public_uri(url[0]), text)

@@ -1,4 +1,4 @@
-"""How work is run: what a stage is, who computes where, and what became of every row.
+"""How work is run: the contract of a stage, placement, and what became of every row.
 
 In: rows and functions. Out: rows, and a ledger in which none is missing. The only room that knows
 Ray. Imports `schemas` alone.

@@ -69,7 +69,7 @@ class Resources:
 
 
 def _asks_ray() -> bool:
-    """Tell whether only Ray knows what there is: a cluster, or a machine with GPUs."""
+    """Return whether only Ray knows the resources: of a cluster, or of a machine with GPUs."""
     started = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     return started or has_gpu() or any(name in os.environ for name in _RAY_KNOWS)
 
@@ -92,7 +92,7 @@ def _connect(cluster: ClusterConfig) -> None:
 
 
 def _start(cluster: ClusterConfig) -> None:
-    """Start Ray on this machine, again when it was too slow."""
+    """Start Ray on this machine; try again when it was too slow."""
     import ray
 
     for _ in range(_STARTS):
@@ -115,7 +115,7 @@ def _start(cluster: ClusterConfig) -> None:
     )
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End this process in order, but without the destructors of Ray's native libraries.
 
     They crashed 2 of 31 interrupted runs (SIGSEGV, Ray 2.60), after all was saved and said.
@@ -128,7 +128,7 @@ def leave(code: int) -> NoReturn:
 
 
 def resources(cluster: ClusterConfig) -> Resources:
-    """Return what there is to work with; Ray is started only where nobody else knows it."""
+    """Return the resources; Ray is started only where nothing else knows them."""
     if not _asks_ray():
         return Resources(cluster.workers or usable_cpus(), gpus=0.0)
     import ray
@@ -205,7 +205,7 @@ def _actor(make: Make, pool: Pool) -> type:
 
 
 def _path() -> list[str]:
-    """Return where workers find modules: on a cluster that was joined it has its own ways."""
+    """Return the module path of workers; a cluster that was joined has its own."""
     return [] if os.environ.get("RAY_ADDRESS") else [place for place in sys.path if place]
 
 

@@ -1,4 +1,4 @@
-"""What this machine has, asked without starting anything."""
+"""What this machine has, read without starting anything."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def usable_cpus(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Return the processors' time per time that the container may take, None for all of it."""
+    """Return the container's CPU quota in processors, None without one."""
     try:
         if (cgroup / "cpu.max").exists():
             time, period = (cgroup / "cpu.max").read_text().split()
@@ -29,5 +29,5 @@ def _quota(cgroup: Path) -> float | None:
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Tell whether there is a GPU, whether or not this process may use it."""
+    """Return whether there is a GPU, even one that this process may not use."""
     return any(any(devices.glob(name)) for name in _GPU_DEVICES)

@@ -1,4 +1,4 @@
-"""Plan which processes look at the videos, before any is started: CPUs, and shares of GPUs."""
+"""Plan which processes observe the videos, before any starts: CPUs, and shares of GPUs."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pipeline.execution.cluster import Budget, ClusterConfig, Pool, Resources
 
 @dataclass(frozen=True)
 class Placement:
-    """The pools of the observing phase, and what to tell the user of them.
+    """The pools of the observing phase, and a note for the user.
 
     One pool cuts clips and runs the engines; or, where engines get GPUs, a second one runs the
     engines, so that no GPU waits for a decoder.

@@ -1,4 +1,4 @@
-"""What every stage shares: the contract, the row that it works on, and how it says no."""
+"""What every stage shares: the contract, the row, and how a row is rejected."""
 
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -38,7 +38,7 @@ Row = TypeVar("Row")
 
 
 class Stage(Protocol[Row]):
-    """One step of the work on a row: it measures, adds, or says no.
+    """One step of the work on a row: it measures, adds or rejects.
 
     It is built once per worker and called for every row. It never touches Ray, files outside its
     row, clocks, or global random state: the same row always gives the same answer. Bad data is a
@@ -47,11 +47,11 @@ class Stage(Protocol[Row]):
 
     @property
     def name(self) -> str:
-        """What the funnel and the rejects call it."""
+        """Its name in the funnel and in the rejects."""
         ...
 
     def process(self, row: Row) -> Row | Rejected:
-        """Return the row with what was measured, or why it goes no further."""
+        """Return the row with its measurements, or why it is rejected."""
         ...
 
 
@@ -139,7 +139,7 @@ class Ledger:
         self._add(stage, level, Count(kept=number))
 
     def reject(self, entry: Reject) -> None:
-        """Write one row off, as rejected or as failed."""
+        """Record one row as rejected or as failed."""
         self.rejects.append(entry)
         lost = Count(failed=entry.number) if entry.failed else Count(rejected=entry.number)
         self._add(entry.stage, entry.level, lost)

@@ -1,4 +1,4 @@
-"""What a worker does with a row, in whatever process it works."""
+"""What a worker does with a row, in any process."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ Make = Callable[[], Function]
 
 @dataclass(frozen=True)
 class Pool:
-    """What one operator asks of the cluster: processes and what each of them holds."""
+    """The processes of one step, and what each of them holds."""
 
     name: str
     size: int
@@ -70,7 +70,7 @@ def hidden_gpus(pool: Pool) -> dict[str, str]:
 def run_in_this_process(
     payloads: Iterable[bytes], steps: Iterable[tuple[Pool, Make]]
 ) -> Iterator[Any | Raised]:
-    """Lead one pickled row after the other through all steps, as one worker of each would.
+    """Run pickled rows through all steps, one after another, in this process.
 
     The steps are on the CPU. No row is started before the one before it was taken.
     """
@@ -85,7 +85,7 @@ def run_in_this_process(
 
 @contextlib.contextmanager
 def _as_worker_of(pool: Pool) -> Iterator[None]:
-    """Give this process what a worker of the pool has; what it starts meanwhile inherits it."""
+    """Give this process, and what it starts, the environment of a worker of the pool."""
     changed = hidden_gpus(pool)
     threads = max(1, int(pool.cpus))  # as Ray has it: results must not depend on the machine
     if _THREADS not in os.environ:

@@ -1,4 +1,4 @@
-"""What every export starts from: samples in order, and what is to be said of the whole."""
+"""What every export starts from: the samples in order, and facts about the dataset."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ _SPLIT = re.compile(r"[a-z]{1,30}")
 
 @dataclass
 class CardFacts:
-    """What a card tells of a dataset; filled while the samples go by."""
+    """The facts of a dataset card, counted while samples are exported."""
 
     name: str
     samples: Counter[str] = field(default_factory=Counter)  # by split
@@ -122,7 +122,7 @@ def export(
     with_vetoed: bool = False,
     options: ExportOptions = NO_OPTIONS,
 ) -> CardFacts:
-    """Write an export beside its place, and move it there when it is whole.
+    """Write an export to a temporary folder, and move it to the output when it is complete.
 
     Raises ValueError when there is no dataset, FileExistsError when the output has content.
     """

@@ -20,7 +20,7 @@ SHARD_BYTES = 1 << 30
 
 
 def write_webdataset(source: ExportSource, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
-    """Write SPLIT-NNNNNN.tar, each begun anew when it has reached the size."""
+    """Write SPLIT-NNNNNN.tar; the next is begun when one has reached the size."""
     tars: dict[str, tarfile.TarFile] = {}
     numbers: dict[str, int] = {}
     with contextlib.ExitStack() as stack:

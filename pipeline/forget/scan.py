@@ -115,7 +115,7 @@ def _contains_word(content: bytes, pattern: bytes, place: int) -> bool:
 
 
 def _is_word(content: bytes, place: int, length: int) -> bool:
-    """Tell whether no letter or digit stands beside it: `video-1` is not in `video-10`."""
+    """Return whether no letter or digit stands beside it: `video-1` is not in `video-10`."""
     before = place > 0 and bool(_WORD[content[place - 1]])
     after = place + length < len(content) and bool(_WORD[content[place + length]])
     return not before and not after

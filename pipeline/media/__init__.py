@@ -1,5 +1,5 @@
 """Videos and pictures as files: the only code that opens, decodes or encodes one.
 
-In: bytes that nobody vouches for. Out: frames with their times, facts of containers, clips and
+In: untrusted bytes. Out: frames with their times, facts of containers, clips and
 pictures as bytes; or a refusal by name. Imports `execution` (what a refusal is) and `schemas`.
 """

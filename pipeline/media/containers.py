@@ -98,7 +98,7 @@ def video_streams(container: InputContainer) -> list[av.VideoStream]:
 
 
 def _is_picture(stream: av.VideoStream) -> bool:
-    """Tell whether a stream is a cover or a preview, or only adds to another."""
+    """Return whether a stream is a cover or a preview, or only adds to another."""
     kinds = stream.disposition
     no_film = kinds.attached_pic | kinds.still_image | kinds.timed_thumbnails | kinds.dependent
     return bool(kinds & no_film)

@@ -1,4 +1,4 @@
-"""Find films in Dolby Vision whose pictures are in no colours that anybody else can show."""
+"""Detect films in Dolby Vision whose colours no other decoder can show."""
 
 import io
 import struct

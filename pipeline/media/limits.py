@@ -1,4 +1,4 @@
-"""What a file may be, and how it is refused."""
+"""Limits of input files, and how a file is refused."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from schemas.settings import check_settings, setting
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What a file may be. Checked at probing, and again while frames are decoded.
+    """Limits of an input file, checked at probing and again while frames are decoded.
 
     Attributes:
         max_size_bytes: size of the file.
@@ -53,7 +53,7 @@ class ProbeConfig:
 
 
 class Refused(Exception):
-    """Raised while a file is read that must not be used; carries the reason."""
+    """Raised when a file must not be used; carries the reason."""
 
     def __init__(self, rejected: Rejected) -> None:
         super().__init__(f"{rejected.reason}: {rejected.detail}")

@@ -1,4 +1,4 @@
-"""How a decoded picture is to be shown: its size in square pixels, upright, and its turn."""
+"""How a decoded picture is displayed: upright, its size in square pixels, its rotation."""
 
 import math
 import struct
@@ -29,7 +29,7 @@ class Orientation:
         return cv2.flip(plane, 1) if self.mirrored else plane
 
     def lying(self, width: int, height: int) -> tuple[int, int]:
-        """Return an upright size as it is before the picture is turned upright."""
+        """Return an upright size as the stored picture has it."""
         return (height, width) if self.is_lying else (width, height)
 
 
@@ -38,7 +38,7 @@ _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_C
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the pictures of a stretch are to be shown. Sizes in pixels."""
+    """How the pictures of a stretch are displayed. Sizes in pixels."""
 
     coded_width: int  # as stored
     coded_height: int

@@ -1,4 +1,4 @@
-"""Decoded pictures: scaled, in the colours of BT.709, without combs."""
+"""Decoded pictures: scaled, converted to BT.709, deinterlaced."""
 
 import functools
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ def _is_grey(picture: av.VideoFrame) -> bool:
 
 
 def _tagged(picture: av.VideoFrame) -> av.VideoFrame:
-    """Say of a converted picture what it is now."""
+    """Tag a converted picture with its colours."""
     if not picture.format.is_rgb:
         picture.colorspace = BT709
     picture.color_primaries = picture.color_trc = 1
@@ -204,7 +204,7 @@ class Deinterlacer:
         ).configure()
 
     def takes(self, picture: av.VideoFrame) -> bool:
-        """Tell whether a picture is of the size and format that this one was made for."""
+        """Return whether a picture is of the size and format that this one was made for."""
         return _kind(picture) == self._kind
 
     def push(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:

@@ -1,4 +1,4 @@
-"""Look at a file's container: what it holds, or why it is refused. Decodes one frame."""
+"""Probe a file's container: what it holds, or why it is refused. Decodes one frame."""
 
 import os
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ def _usual_step(pts: np.ndarray, reader: VideoReader) -> float:
 
 
 def _is_even(pts: np.ndarray, timebase: Fraction, mean_s: float) -> bool:
-    """Tell whether every frame is where a constant rate would put it."""
+    """Return whether every frame is where a constant rate would put it."""
     ideal = np.arange(len(pts)) * mean_s
     return bool((np.abs((pts - pts[0]) * float(timebase) - ideal) <= _EVEN_TOLERANCE_S).all())
 

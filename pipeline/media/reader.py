@@ -20,8 +20,8 @@ from pipeline.media.dolby_vision import dolby_vision_alone, is_dolby_vision_alon
 from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.look import Look, orientation_of
 from pipeline.media.pixels import Deinterlacer
-from pipeline.media.shown import shown_packets
 from pipeline.media.timeline import Timeline
+from pipeline.media.visible_packets import visible_packets
 from schemas.reasons import Reason
 
 cv2.setNumThreads(1)  # a worker is one core; results do not depend on the machine
@@ -107,7 +107,7 @@ class VideoReader:
         """Forget what was read: the next packet comes from another place."""
         self.count = ReadCount()
         self.timeline = Timeline(self.container.format.name, self.timebase, self._nominal)
-        self.shows = shown_packets(self.stream.codec_context)
+        self.shows = visible_packets(self.stream.codec_context)
         self._aspects = _Aspects(self.stream)
         self._deinterlacer: Deinterlacer | None = None
         self._last: int | None = None  # pts of the newest picture
@@ -340,7 +340,7 @@ class VideoReader:
     def _packets_before(self, first: int) -> Iterator[av.Packet]:
         """Yield the packets from two key frames before `first` on; count what lies before."""
         self._before = 0
-        counts = shown_packets(self.stream.codec_context)
+        counts = visible_packets(self.stream.codec_context)
         groups: list[list[av.Packet]] | None = [[]]  # of packets, each from a key frame on
         for packet in self.packets():
             if groups is None:
@@ -426,7 +426,7 @@ class _Recording:
         return at is None or at >= self._shown_from
 
     def shows(self, picture: av.VideoFrame) -> bool:
-        """Tell whether a decoded picture is whole: nothing before the first key frame is."""
+        """Return whether a decoded picture is whole: nothing before the first key frame is."""
         assert picture.pts is not None, "every picture has a time by now"
         self.has_begun = self.has_begun or bool(picture.key_frame)
         return self.has_begun and (self._not_before is None or picture.pts >= self._not_before)
@@ -454,7 +454,7 @@ class _Aspects:
         self._seen = self._codec.sample_aspect_ratio
 
     def note(self, pts: int | None) -> None:
-        """Look whether the packet that was just decoded has changed it."""
+        """Check whether the packet that was just decoded has changed it."""
         now = self._codec.sample_aspect_ratio
         if self._follows and now != self._seen and pts is not None:
             self._changes.append((pts, _sane(now)))

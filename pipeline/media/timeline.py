@@ -1,4 +1,4 @@
-"""One time that goes on, for the packets of a stream whose own times may start anew."""
+"""One continuous time for the packets of a stream whose own timestamps may restart."""
 
 from fractions import Fraction
 
@@ -45,7 +45,7 @@ class Timeline:
         return self._latest - self._back <= at <= self._latest + self._ahead
 
     def is_start(self, previous: int | None, pts: int) -> bool:
-        """Tell whether another recording begins between two frames that follow each other."""
+        """Return whether another recording begins between two frames that follow each other."""
         if previous is None or not self.restarts:
             return False
         return any(previous < start <= pts for start in self.restarts)

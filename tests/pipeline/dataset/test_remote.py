@@ -79,7 +79,7 @@ def test_pauses_grow_and_differ(monkeypatch):
         raise TimeoutError
 
     with pytest.raises(NotRead):
-        remote.patiently(busy, RemoteConfig(attempts=5, pause_s=1.0))
+        remote.retry(busy, RemoteConfig(attempts=5, pause_s=1.0))
     assert len(pauses) == 4
     for number, pause in enumerate(pauses):
         assert 0.5 * 2**number <= pause <= 1.5 * 2**number

@@ -1,4 +1,4 @@
-"""Which stored packets show a picture, told from the first bytes of each, without decoding.
+"""Which stored packets show a picture, from the first bytes of each, without decoding.
 
 A packet is not a frame: VP8 and VP9 store pictures that are only referred to, MPEG-4 stores "not
 coded" headers and two pictures in one packet, and H.264 may store the two fields of a frame apart.
@@ -16,8 +16,8 @@ _PROFILES_WITH_SAMPLING = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 1
 Shows = Callable[[av.Packet], bool]
 
 
-def shown_packets(codec: av.VideoCodecContext) -> Shows:
-    """Return what tells, packet by packet in stored order, which ones show a picture."""
+def visible_packets(codec: av.VideoCodecContext) -> Shows:
+    """Return a function that says, packet by packet in stored order, which ones show a picture."""
     kinds = {"vp8": _shows_vp8, "vp9": _shows_vp9}
     name = codec.codec.canonical_name
     if name == "mpeg4":
