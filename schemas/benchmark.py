@@ -1,4 +1,4 @@
-"""What an evaluation set is, and what a folder of videos made for it says of them.
+"""The format of an evaluation set, and of a folder of videos that were made for it.
 
 evaluation set/  benchmark.json  references/*.jpg  clips/*.mp4
 videos/          videos.json     *.mp4
@@ -28,7 +28,7 @@ class MediaFile:
 
 @dataclass(frozen=True)
 class ItemCharacter:
-    """Someone who is seen in an item, and pictures of them, the best first."""
+    """A character of an item, with reference pictures, the best first."""
 
     identity: str
     references: list[MediaFile]

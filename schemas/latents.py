@@ -1,4 +1,4 @@
-"""What `latents/` of a dataset holds: samples as the frozen encoders see them.
+"""What `latents/` of a dataset holds: samples as the frozen encoders encoded them.
 
 `latents/index.json` is written last and names every file; without it there are no latents. Tensors
 are stored row-major, little-endian, in the number type that the index names, with their shape
@@ -65,7 +65,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class NullText:
-    """The encoded empty prompt, by which guidance subtracts."""
+    """The encoded empty prompt, for guidance."""
 
     base64: str  # numbers as in the rows; zeros at the end left out
     shape: list[int]  # tokens, width; zeros at the end included

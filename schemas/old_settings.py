@@ -1,4 +1,4 @@
-"""Read the settings that an older version has stored, under the names of today.
+"""Read settings that an older version has stored, under today's names.
 
 Before the settings had sections, all those of a curation stood side by side: `quality`, `clips`,
 `pairing.references`, `cluster`. Today they are `pair.quality`, `observe.clips`, `pair.references`,
@@ -49,7 +49,7 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _current_shots(shots: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out what an older detector was told, where it had its defaults."""
+    """Drop the settings of an older detector where they have its defaults."""
     if "detectors" not in shots:
         return shots
     return {

@@ -1,7 +1,7 @@
 """The closed list of reasons for which something is dropped.
 
 `Reason` says what the data is (a reject: final, the same on every rerun).
-`Failure` says what happened to the machine that looked at it (may be retried).
+`Failure` says what happened to the process that handled it (may be retried).
 """
 
 from enum import StrEnum
@@ -79,7 +79,7 @@ class Reason(StrEnum):
 
 
 class Failure(StrEnum):
-    """How the process that looked at a row died."""
+    """How the process that handled a row died."""
 
     CRASH = "crash"
     TIMEOUT = "timeout"

@@ -34,7 +34,7 @@ class Allowed:
     unit: str = ""
 
     def text(self) -> str:
-        """Say it in words, '' when every finite number is allowed."""
+        """Return the bounds in words, '' when every finite number is allowed."""
         sides = []
         if self.low is not None and self.high is not None:
             sides.append(f"from {self.low:g} to {self.high:g}")

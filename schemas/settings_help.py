@@ -1,4 +1,4 @@
-"""What `--help` says of settings: their meaning from the class's docstring, type, bounds, default.
+"""What `--help` prints about settings: meaning (from docstrings), type, bounds, default.
 
 Texts stand under `Attributes:` in the docstring of the config class that has the field.
 """
@@ -75,7 +75,7 @@ def _texts(config: type) -> dict[str, str]:
 
 
 def kind_of(hint: Any) -> str:
-    """Say in words what a type takes."""
+    """Describe in words what a type accepts."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"

@@ -184,11 +184,9 @@ class SettingsParser:
         except yaml.YAMLError:
             content = None
         if not isinstance(content, Mapping):
-            self.error(f"{name} is a section: set {self._inside(name)[0]} or another one in it")
+            inner = next(topic for topic in self._topics if topic.startswith(f"{name}."))
+            self.error(f"{name} is a section: set {inner} or another one in it")
         return list(self._leaves(content, f"{name}."))
-
-    def _inside(self, section: str) -> list[str]:
-        return [name for name in self._topics if name.startswith(f"{section}.")]
 
     def _check_file(self, path: str) -> None:
         """Refuse a file that cannot be read, or that names what is no setting."""
@@ -276,7 +274,7 @@ class SettingsParser:
         sys.exit(2)
 
     def _plain(self, message: str) -> str:
-        """Say in our words what jsonargparse finds wrong with a value."""
+        """Rephrase what jsonargparse finds wrong with a value."""
         for pattern, words in _FLAG_MESSAGES.items():
             found = re.match(pattern, message)
             if found:

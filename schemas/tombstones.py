@@ -33,7 +33,7 @@ class Tombstones:
     tombstones_version: int = TOMBSTONES_VERSION
 
     def key(self, kind: str, id: str) -> str:
-        """Return what stands for an id here."""
+        """Return the salted key of an id."""
         message = f"{kind}\0{id}".encode(errors="surrogatepass")
         return hmac.new(bytes.fromhex(self.salt), message, hashlib.sha256).hexdigest()
 
@@ -46,7 +46,7 @@ class Tombstones:
         )
 
     def stand_in(self, uri: str) -> str:
-        """Return the id under which a forgotten input is written down."""
+        """Return the id under which a forgotten input is recorded."""
         return content_id("forgotten", self.key("uri", uri))
 
     def adding(self, videos: Iterable[str], characters: Iterable[str]) -> "Tombstones":

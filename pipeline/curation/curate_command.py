@@ -85,7 +85,8 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     print("\n".join(sentences(losses_of(manifest, store))))
     _print_refused(manifest, store)
     _print_unread(outcome.unread)
-    failed = sum(row.failed for row in manifest.funnel) - _count_unread(manifest, store)
+    unread = sum(row["outcome"] == "not_read" for row in _outcomes(manifest, store))
+    failed = sum(row.failed for row in manifest.funnel) - unread
     probed = funnel_row(manifest, "probe", "video")
     share = failed / probed.entered if probed and probed.entered else 0.0
     if failed:
@@ -105,10 +106,6 @@ def _outcomes(manifest: Manifest, store: Store) -> Iterator[dict]:
     columns = ("uri", "outcome", "reason", "detail")
     for path in files_of("inputs", manifest):
         yield from light_rows(path, columns, store)
-
-
-def _count_unread(manifest: Manifest, store: Store) -> int:
-    return sum(row["outcome"] == "not_read" for row in _outcomes(manifest, store))
 
 
 def _print_refused(manifest: Manifest, store: Store) -> None:

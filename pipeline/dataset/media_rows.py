@@ -11,7 +11,8 @@ from schemas.manifest import Manifest
 
 def read_clip_bytes(clip_id: str, unit_id: str, store: Store) -> bytes:
     """Return an encoded clip, as it lies in its unit."""
-    [media] = _read(unit_id, "media", "clip_id", {clip_id}, store)
+    with store.open(f"{unit_folder(unit_id)}/media.parquet") as file:
+        [media] = read_rows_by_key(file, "clip_id", {clip_id})
     return media["mp4"]
 
 
@@ -21,8 +22,3 @@ def read_samples(manifest: Manifest, store: Store) -> Iterator[dict]:
         file = open_table(path, store)
         for group in range(file.num_row_groups):
             yield from file.read_row_group(group).to_pylist()
-
-
-def _read(unit_id: str, table: str, key: str, wanted: set[str], store: Store) -> list[dict]:
-    with store.open(f"{unit_folder(unit_id)}/{table}.parquet") as file:
-        return list(read_rows_by_key(file, key, wanted))

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 
-import av
 import numpy as np
 from av.error import FFmpegError
 
@@ -192,13 +191,9 @@ def _describe(
         num_frames_declared=stored.declared,
         duration_s=stored.duration_s,
         num_video_streams=reader.num_video_streams,
-        sound_codec=_sound_codec(sounds),
+        sound_codec=sounds[0].codec_context.codec.canonical_name if sounds else "",
         decode_errors=0,
         truncated=is_truncated(stored, reader.limits),
         shots=[],
         mirrored=look.mirrored,
     )
-
-
-def _sound_codec(sounds: tuple[av.AudioStream, ...]) -> str:
-    return sounds[0].codec_context.codec.canonical_name if sounds else ""

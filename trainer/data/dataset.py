@@ -1,4 +1,4 @@
-"""Open a dataset: its manifest, and what every row is, before any row is read."""
+"""Open a dataset: check its manifest, and the layout of its tables before any row is read."""
 
 import functools
 import hashlib

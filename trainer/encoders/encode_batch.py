@@ -1,4 +1,4 @@
-"""Pixels of a batch become what the model is given."""
+"""Encode a batch of pixels into what the model takes."""
 
 import torch
 from torch.nn import functional as F

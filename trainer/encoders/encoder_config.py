@@ -107,7 +107,7 @@ def load_codec(config: EncoderConfig, device: torch.device | str = "cpu") -> Vid
 
 
 def known_fingerprint(config: EncoderConfig) -> dict[str, str]:
-    """Return what can be said of text and image encoder without reading weights.
+    """Return the fingerprint of text and image encoder, as far as it needs no weights.
 
     That is the whole fingerprint of one that has none, and the kind of one that has.
     """

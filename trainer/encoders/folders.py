@@ -64,7 +64,7 @@ def _fetch(path: str, name: str, failed: str, advice: str, local_only: bool) -> 
 
 
 def _silence(path: str) -> str:
-    """Return why the hub cannot be asked, '' when it answers.
+    """Return why the hub cannot be reached, '' when it can.
 
     A hub that takes the connection and says nothing would hold snapshot_download for minutes.
     """

@@ -66,7 +66,7 @@ class PooledPixels:
 
 
 class ClipImageEncoder:
-    """CLIP's vision transformer; tokens are the last layer but one's, as in Wan I2V."""
+    """CLIP's vision transformer; tokens come from the last layer but one, as in Wan I2V."""
 
     def __init__(
         self, folder: Path, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"

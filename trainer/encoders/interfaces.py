@@ -1,4 +1,4 @@
-"""What the trainer asks of a frozen encoder. All are in eval mode and need no gradient."""
+"""The interfaces of the frozen encoders. All are in eval mode and need no gradient."""
 
 from collections.abc import Sequence
 from typing import Protocol
