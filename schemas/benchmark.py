@@ -74,6 +74,8 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         names = [item.item_id for item in self.items]
+        if not names:
+            raise ValueError("it has no items")
         if len(set(names)) < len(names):
             raise ValueError("it names an item twice")
         digest = prompts_digest(self.items)

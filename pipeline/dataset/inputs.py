@@ -34,7 +34,7 @@ SCHEMES = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "
 _WEB = ("http", "https")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB = re.compile(r"[*?[]")
-_LOOKERS = 16  # files of a manifest that are looked up at once; latency is all that they cost
+_THREADS = 16  # that get size and version of files; they wait for the network alone
 _VERSIONS = ("ETag", "etag", "mtime", "md5Hash", "Last-Modified", "last_modified")
 
 
@@ -46,7 +46,7 @@ class InputVideo:
     licence: str = "unknown"
     source: str = ""
     caption: str = ""
-    size_bytes: int = -1  # -1: could not be looked at; reading says why
+    size_bytes: int = -1  # -1: unknown; reading the file says why
     changed: str = ""  # modification time or etag: another value means other bytes
     location: str = field(default="", repr=False)  # what is opened, where the uri hides a secret
 
@@ -112,7 +112,7 @@ class _Search:
         elif os.path.isfile(local) and _suffix(local) in MANIFEST_SUFFIXES:
             yield from self._read_manifest(local, pattern)
         elif os.path.lexists(local):
-            yield look_at_file(local)
+            yield describe_file(local)
         elif _GLOB.search(local):
             yield from self._expand_glob(local, pattern)
         else:
@@ -128,11 +128,11 @@ class _Search:
         if not paths:
             raise ValueError(f"input {public_uri(pattern)}: the glob matches no file")
         for found in sorted(paths):
-            yield look_at_file(found)
+            yield describe_file(found)
 
     def _search_folder(self, folder: str, pattern: str) -> Iterator[InputVideo]:
         paths = list(self._files_below(folder))
-        yield from map(look_at_file, self._taken(paths, pattern, uri_of_path))
+        yield from map(describe_file, self._taken(paths, pattern, uri_of_path))
 
     def _files_below(self, folder: str) -> Iterator[str]:
         """Yield the files of a folder and of folders that it links to, each folder once.
@@ -177,14 +177,14 @@ class _Search:
             if _suffix(_path_of_url(pattern)) in MANIFEST_SUFFIXES:
                 yield from self._read_manifest(pattern, pattern)
             else:
-                yield self._look_up(pattern)
+                yield self._describe_remote(pattern)
             return
         _, path = open_filesystem(pattern)
         if _suffix(path) in MANIFEST_SUFFIXES:
             yield from self._read_manifest(pattern, pattern)
             return
         for location, info in self._list_remote(pattern):
-            yield _described(location, info)
+            yield _from_info(location, info)
 
     def _list_remote(self, pattern: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the files of a remote folder or glob, or the one file, each with its metadata."""
@@ -236,11 +236,11 @@ class _Search:
         except FileNotFoundError:
             raise ValueError(f"input {name}: no such manifest") from None
         except (OSError, NotRead) as problem:
-            raise ValueError(f"input {name}: cannot be read: {_said(problem)}") from None
+            raise ValueError(f"input {name}: cannot be read: {_reason(problem)}") from None
         folder = _absolute(location) if local else _path_of_url(location)
         places = [_resolve(row, folder.rpartition("/")[0]) for row in rows]
-        with ThreadPoolExecutor(_LOOKERS) as pool:
-            for row, video in zip(rows, pool.map(self._look_at, places), strict=True):
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for row, video in zip(rows, pool.map(self._describe, places), strict=True):
                 yield replace(
                     video,
                     licence=row.licence or "unknown",
@@ -255,24 +255,26 @@ class _Search:
         fs, path = open_filesystem(location)
         return retry(lambda: fs.cat_file(path), self._remote)
 
-    def _look_at(self, place: str) -> InputVideo:
-        return look_at_file(place) if is_local(place) else self._look_up(place)
+    def _describe(self, place: str) -> InputVideo:
+        return describe_file(place) if is_local(place) else self._describe_remote(place)
 
-    def _look_up(self, url: str) -> InputVideo:
+    def _describe_remote(self, url: str) -> InputVideo:
         """Get size and version; where that fails, reading the file later says why."""
         fs, path = open_filesystem(url)
         location = _location_of(url, fs, path, path)
         try:
-            return _described(location, self._info(fs, path))
+            return _from_info(location, self._info(fs, path))
         except (OSError, NotRead):
-            return _described(location, {})
+            return _from_info(location, {})
 
 
 def _not_listed(pattern: str, problem: OSError | NotRead) -> ValueError:
-    return ValueError(f"input {public_uri(pattern)} cannot be listed: {_said(problem)}; run again")
+    return ValueError(
+        f"input {public_uri(pattern)} cannot be listed: {_reason(problem)}; run again"
+    )
 
 
-def _said(problem: OSError | NotRead) -> str:
+def _reason(problem: OSError | NotRead) -> str:
     return str((problem.strerror if isinstance(problem, OSError) else problem) or problem)
 
 
@@ -313,7 +315,7 @@ def _is_first_visit(folder: str, seen: set[tuple[int, int]]) -> bool:
     return first
 
 
-def look_at_file(path: str) -> InputVideo:
+def describe_file(path: str) -> InputVideo:
     """Describe a file of this machine; one that cannot be read has size -1."""
     uri = uri_of_path(_absolute(path))
     try:
@@ -325,7 +327,7 @@ def look_at_file(path: str) -> InputVideo:
     return InputVideo(uri, size_bytes=status.st_size, changed=str(status.st_mtime))
 
 
-def _described(location: str, info: dict[str, Any]) -> InputVideo:
+def _from_info(location: str, info: dict[str, Any]) -> InputVideo:
     uri, size = public_uri(location), info.get("size")
     return InputVideo(
         uri,

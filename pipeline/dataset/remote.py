@@ -170,11 +170,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} {code}" if code else type(error).__name__
 
 
-def _watch(limit_bytes: int, end: float) -> Any:
+def _transfer_limit(limit_bytes: int, end: float) -> Any:
     """Return a callback that ends a transfer that is too large or too slow."""
     from fsspec.callbacks import Callback
 
-    class Watch(Callback):
+    class TransferLimit(Callback):
         def relative_update(self, inc: int = 1) -> None:
             super().relative_update(inc)
             if self.value > limit_bytes:
@@ -182,7 +182,7 @@ def _watch(limit_bytes: int, end: float) -> Any:
             if time.monotonic() > end:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    return Watch()
+    return TransferLimit()
 
 
 def fetch(
@@ -200,7 +200,7 @@ def fetch(
 
     def attempt() -> None:
         fs, path = open_filesystem(location)
-        fs.get_file(path, target, callback=_watch(limit_bytes, end))
+        fs.get_file(path, target, callback=_transfer_limit(limit_bytes, end))
         got = os.path.getsize(target)
         if got < size_bytes:
             raise ConnectionError(errno.ECONNRESET, f"{got} of {size_bytes} bytes came")

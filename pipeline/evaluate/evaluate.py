@@ -107,8 +107,8 @@ def evaluate(
     others = choose_other_identities(benchmark.items, seed)
     by_protocol = zip(*extracted, strict=True)
     return [
-        _measure_items({one.item.item_id: one for one in items}, others, protocol, videos)
-        for protocol, items in zip(protocols, by_protocol, strict=True)
+        _measure_items({f.item.item_id: f for f in features}, others, protocol, videos)
+        for protocol, features in zip(protocols, by_protocol, strict=True)
     ]
 
 

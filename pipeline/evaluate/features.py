@@ -92,7 +92,7 @@ def extract_video(
             if index in wanted:
                 held[index] = picture
             if index in shown:
-                strip[index] = _small(picture)
+                strip[index] = _strip_picture(picture)
             if len(held) == _AT_ONCE or index == num_frames - 1:
                 extracted = _extract_pictures([*held.values()], protocols, engines)
                 features |= dict(zip(held, extracted, strict=True))
@@ -117,7 +117,7 @@ def still_video(
         replace(frame_features, index=frame.index, time_s=frame.time_s) for frame in like.frames
     ]
     height, width = picture.shape[:2]
-    strip = (_small(picture),) * min(_STRIP_FRAMES, like.num_frames)
+    strip = (_strip_picture(picture),) * min(_STRIP_FRAMES, like.num_frames)
     return VideoFeatures(
         width, height, like.fps, like.num_frames, tuple(frames), Motion(0.0, 0.0), strip
     )
@@ -144,7 +144,7 @@ def _pictures(path: str) -> Iterator[tuple[int, Picture]]:
             yield index, scaler(picture).to_ndarray()
 
 
-def _small(picture: Picture) -> Picture:
+def _strip_picture(picture: Picture) -> Picture:
     width = max(1, round(picture.shape[1] * _STRIP_HEIGHT / picture.shape[0]))
     return cv2.resize(picture, (width, _STRIP_HEIGHT), interpolation=cv2.INTER_AREA)
 
@@ -152,9 +152,9 @@ def _small(picture: Picture) -> Picture:
 def extract_picture(
     picture: Picture, protocols: Sequence[Protocol], engines: EvaluationEngines
 ) -> list[FrameFeatures]:
-    """Look at a picture once; return what each protocol sees."""
-    [look] = _extract_pictures([picture], protocols, engines)
-    return [look.for_protocol(protocol, 0, 0.0) for protocol in protocols]
+    """Return the features of a picture for each protocol."""
+    [features] = _extract_pictures([picture], protocols, engines)
+    return [features.for_protocol(protocol, 0, 0.0) for protocol in protocols]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Resources:
     gpus: float
 
 
-def _asks_ray() -> bool:
+def _needs_ray() -> bool:
     """Return whether only Ray knows the resources: of a cluster, or of a machine with GPUs."""
     started = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     return started or has_gpu() or any(name in os.environ for name in _RAY_KNOWS)
@@ -129,7 +129,7 @@ def exit_process(code: int) -> NoReturn:
 
 def resources(cluster: ClusterConfig) -> Resources:
     """Return the resources; Ray is started only where nothing else knows them."""
-    if not _asks_ray():
+    if not _needs_ray():
         return Resources(cluster.workers or usable_cpus(), gpus=0.0)
     import ray
 
@@ -157,7 +157,7 @@ def describe_workers(cluster: ClusterConfig) -> str:
         return f"{cluster.workers or 'one per CPU'} on the running cluster"
     workers = cluster.workers or usable_cpus()
     return (
-        "1, in this process" if workers == 1 and not _asks_ray() else f"{workers} on this machine"
+        "1, in this process" if workers == 1 and not _needs_ray() else f"{workers} on this machine"
     )
 
 
@@ -168,9 +168,9 @@ def check_budget(pools: Sequence[Pool], cluster: ClusterConfig) -> None:
     for kind, wants, present in kinds:
         needed = sum(pool.size * wants(pool) for pool in pools)
         if needed > present + 1e-9:
-            each = " + ".join(f"{pool.name}({pool.size} x {wants(pool):g})" for pool in pools)
+            wanted = " + ".join(f"{pool.name}({pool.size} x {wants(pool):g})" for pool in pools)
             raise Budget(
-                f"{each} want {needed:g} {kind}, the cluster has {present:g}; lower the pools or "
+                f"{wanted} want {needed:g} {kind}, the cluster has {present:g}; lower the pools or "
                 "add nodes"
             )
 
@@ -244,7 +244,7 @@ def run(
         return
     steps = [(replace(p, size=min(p.size, len(payloads))), make) for p, make in steps]
     alone = len(payloads) == 1 or sum(pool.size for pool, _ in steps) == 1
-    if alone and not _asks_ray():
+    if alone and not _needs_ray():
         results = run_in_this_process(payloads, steps)
     else:
         check_budget([pool for pool, _ in steps], cluster)

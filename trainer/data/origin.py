@@ -60,9 +60,9 @@ def describe_data(
     }
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two such descriptions, for a person."""
-    before, after = _flat(then), _flat(now)
+def changes(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return a line for each difference between two such descriptions."""
+    before, after = _flat(stored), _flat(current)
     keys = sorted(before.keys() | after.keys())
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"

@@ -76,8 +76,8 @@ def _keep(training: int, status: int) -> int:
     while True:
         ready, _, _ = select.select([status], [], [], _POLL_S)
         if ready:
-            told = os.read(status, 1)
-            return told[0] if told else _NO_CODE
+            code = os.read(status, 1)
+            return code[0] if code else _NO_CODE
         if above and any(_started(pid) != since for pid, since in above):
             above = []
             _send(training, signal.SIGTERM)

@@ -259,6 +259,8 @@ def test_changed_sets_are_refused(drawn, tmp_path):
     victim.write_bytes(victim.read_bytes() + b"x")
     with pytest.raises(ValueError, match="has changed since it was built"):
         read_benchmark(tmp_path / "set")
+    with pytest.raises(ValueError, match="it has no items"):
+        Benchmark("empty", "", [], [])
     with pytest.raises(ValueError, match="stay inside their folder"):
         Benchmark.from_json(text.replace('"clips/', '"../clips/').encode())
     with pytest.raises(ValueError, match="no evaluation set at"):
