@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
 from pipeline.dataset.edited import read_edited
-from pipeline.dataset.media_rows import _read, read_clip_bytes
+from pipeline.dataset.media_rows import read_clip_bytes, read_unit_rows
 from pipeline.dataset.parquet import encode_table
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
@@ -119,7 +119,7 @@ def _candidates(sample: Ingredients, store: Store) -> dict[str, Candidate]:
     found = {
         row["reference_id"]: Candidate(**row)
         for unit_id, ids in wanted.items()
-        for row in _read(unit_id, "candidates", "reference_id", ids, store)
+        for row in read_unit_rows(unit_id, "candidates", "reference_id", ids, store)
     }
     for path, ids in edited.items():
         found |= read_edited(path, ids, store)

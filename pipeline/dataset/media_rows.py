@@ -11,9 +11,16 @@ from schemas.manifest import Manifest
 
 def read_clip_bytes(clip_id: str, unit_id: str, store: Store) -> bytes:
     """Return an encoded clip, as it lies in its unit."""
-    with store.open(f"{unit_folder(unit_id)}/media.parquet") as file:
-        [media] = read_rows_by_key(file, "clip_id", {clip_id})
+    [media] = read_unit_rows(unit_id, "media", "clip_id", {clip_id}, store)
     return media["mp4"]
+
+
+def read_unit_rows(
+    unit_id: str, table: str, key: str, wanted: set[str], store: Store
+) -> list[dict]:
+    """Return the rows of a unit's table whose `key` is wanted, media included."""
+    with store.open(f"{unit_folder(unit_id)}/{table}.parquet") as file:
+        return list(read_rows_by_key(file, key, wanted))
 
 
 def read_samples(manifest: Manifest, store: Store) -> Iterator[dict]:
