@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.pairing.known_people import calibrations, complaints, read_known, recognise
     from pipeline.pairing.roc_plot import draw
 
-    engines = settle(engines_preset(arguments.engines).observing, {}, offline=True)
     known = read_known(arguments.known)
+    engines = settle(engines_preset(arguments.engines).observing, {}, offline=True)
     recogniser = load_engine("recogniser", arguments.recogniser or engines.recogniser)
     faces = load_engine("faces", arguments.faces or engines.faces)
     found = recognise(known.paths, faces, recogniser)
