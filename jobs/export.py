@@ -30,6 +30,8 @@ FORMATS = {
     "webdataset": "pipeline.export.webdataset:write_webdataset",
     "croissant": "pipeline.export.croissant:write_croissant",
     "fiftyone": "pipeline.export.fiftyone:write_fiftyone",
+    "ai-act": "pipeline.export.ai_act:write_ai_act",
+    "datasheet": "pipeline.export.datasheet:write_datasheet",
 }
 TRAINERS = {
     "bernini": "pipeline.export.bernini:write_bernini",

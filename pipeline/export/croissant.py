@@ -4,6 +4,7 @@ Source: the Croissant 1.1 specification and its RAI extension, mlcommons.org/cro
 """
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def describe(facts: CardFacts, manifest: Manifest, files: list[DataFile]) -> dic
             "of that character, and a caption."
         ),
         "version": f"{manifest.version}.0.0",
+        "datePublished": datetime.now(UTC).date().isoformat(),  # the day of this export
+        "citeAs": f"{facts.name}, version {manifest.version}, made by ContextAnyone.",
         "license": [_LICENCES.get(name.lower(), name) for name in sorted(facts.licences)],
         "isLiveDataset": False,
         "keywords": ["video", "identity", "character consistency"],
@@ -89,6 +92,23 @@ def _responsible(facts: CardFacts, manifest: Manifest) -> dict[str, Any]:
     kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(facts.kinds.items()))
     sources = ", ".join(sorted(facts.sources)[:20])
     return {
+        "rai:dataCollectionType": ["Others"],  # the vocabulary's word for what none of its own fits
+        "rai:dataCollectionRawData": "The source videos, which are not part of the dataset.",
+        "rai:dataCollectionMissingData": (
+            "When and how the source videos were obtained, and who is seen, is not recorded."
+        ),
+        "rai:dataManipulationProtocol": (
+            "Clips are re-encoded in one frame rate and size; backgrounds and light of some "
+            "references are changed, as each reference's column `augmentation` says."
+        ),
+        "rai:dataAnnotationProtocol": (
+            "Boxes, masks, identities, scores and captions are made by the machine annotation "
+            "tools; people may veto samples."
+        ),
+        "rai:annotationsPerItem": "One of each kind.",
+        "rai:dataSocialImpact": (
+            "Video of one character can be misused to show people in what they did not do."
+        ),
         "rai:dataCollection": f"Cut from {len(facts.videos)} videos of {sources}.",
         "rai:dataPreprocessingProtocol": (
             f"Shots, clips, tracked people, characters, references ({kinds}). Dropped: "

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.export.export_source import CardFacts, ExportSource
+from pipeline.export.markdown import plain
 from pipeline.export.parquet_shards import write_shards
 from schemas.manifest import Manifest
 
@@ -21,7 +22,7 @@ def card(facts: CardFacts, manifest: Manifest) -> str:
     """Return the dataset card: the hub's header, then what a reader has to know."""
     left_out = f" · {facts.left_out:,} vetoed samples left out" if facts.left_out else ""
     return f"""{_header(facts)}
-# {_plain(facts.name)}
+# {plain(facts.name)}
 
 Samples for character-consistent video: a clip, the character in it, reference images of that
 character, and a caption. Made by ContextAnyone; version {manifest.version}.
@@ -106,16 +107,7 @@ def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:
 
 
 def _lines(rows: Iterable[tuple[object, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(_plain(cell) for cell in row)} |" for row in rows)
-
-
-def _plain(value: object) -> str:
-    """Return text that Markdown and HTML show as it is, on one line."""
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    text = "".join(sign if sign.isprintable() else " " for sign in text)[:200]
-    for sign in "\\`|[]<>*":
-        text = text.replace(sign, {"<": "&lt;", ">": "&gt;"}.get(sign, f"\\{sign}"))
-    return text
+    return "\n".join(f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows)
 
 
 def _quoted(text: str) -> str:

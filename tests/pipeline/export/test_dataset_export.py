@@ -104,6 +104,7 @@ def test_croissant_is_valid_and_read_by_mlcroissant(made, tmp_path):
     export(write_croissant, store, tmp_path / "out")
     dataset = mlc.Dataset(jsonld=str(tmp_path / "out" / "croissant.json"))
     assert not dataset.metadata.issues.errors
+    assert not dataset.metadata.issues.warnings  # citeAs, datePublished, licence, version
     assert dataset.metadata.ctx.is_v1_1()
     described = json.loads((tmp_path / "out" / "croissant.json").read_text())
     assert "faces" in described["rai:personalSensitiveInformation"]
