@@ -17,7 +17,7 @@ from pipeline.media.clip_frames import read_clip
 from pipeline.media.images import decode_image
 from schemas.benchmark import Item
 from schemas.ids import content_id
-from trainer.encoders.dct import DctCodec
+from trainer.encoders.lapped import LappedCodec
 
 SHARE = 0.85  # of a pixel's area that a region covers; pixels on an edge are nobody's
 EDGE = 255
@@ -103,7 +103,7 @@ def _regions(labels: np.ndarray, side: int) -> np.ndarray:
 
 def through_codec(frames: np.ndarray) -> np.ndarray:
     """Return frames (F, H, W, 3) uint8 as the codec gives them back: the best a model can do."""
-    codec = DctCodec()
+    codec = LappedCodec()
     signed = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     decoded = codec.decode(codec.encode(signed))[0].permute(1, 2, 3, 0)
     return ((decoded + 1) * 127.5).round().clamp(0, 255).byte().numpy()

@@ -63,6 +63,7 @@ class DctCodec:
     """
 
     channels = len(KEPT)
+    name, mean, std = "dct", MEAN, STD
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         group = group_basis()
@@ -71,17 +72,16 @@ class DctCodec:
         frame = group.view(-1, 3, 4, 64).sum(2).flatten(1) / 2 * still[:, None]
         self._group = group.float().to(device)
         self._frame = frame.float().to(device)
-        self._mean = torch.tensor(MEAN).to(device)
-        self._std = torch.tensor(STD).to(device)
-        self._still = still.to(device)
-        content = repr((KEPT, MEAN, STD)).encode()
-        self.fingerprint = f"dct-{hashlib.blake2b(content, digest_size=8).hexdigest()}"
+        self._mean = torch.tensor(self.mean).to(device)
+        self._std = torch.tensor(self.std).to(device)
+        content = repr((KEPT, self.mean, self.std)).encode()
+        self.fingerprint = f"{self.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}"
 
     @torch.no_grad()
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Map (B, 3, 4k+1, H, W) in [-1, 1] to normalised latents (B, 16, k+1, H/8, W/8)."""
         check_frames(frames)
-        frames = frames.float()
+        frames = self.before_blocks(frames.float())
         first = _blocks(frames[:, :, :1], 1) @ self._frame.to(frames.device).T
         groups = _blocks(frames[:, :, 1:], 4) @ self._group.to(frames.device).T / 2
         latents = torch.cat([first, groups], 1)  # (B, k+1, h, w, 16)
@@ -101,7 +101,15 @@ class DctCodec:
         coefficients = coefficients * self._std.to(device) + self._mean.to(device)
         first = _frames(coefficients[:, :1] @ self._frame.to(device), 1)
         groups = _frames(coefficients[:, 1:] * 2 @ self._group.to(device), 4)
-        return torch.cat([first, groups], 2).clamp(-1, 1)
+        return self.after_blocks(torch.cat([first, groups], 2)).clamp(-1, 1)
+
+    def before_blocks(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the frames (B, 3, F, H, W) as they are cut into blocks."""
+        return frames
+
+    def after_blocks(self, frames: torch.Tensor) -> torch.Tensor:
+        """Undo `before_blocks`."""
+        return frames
 
 
 def check_frames(frames: torch.Tensor) -> None:

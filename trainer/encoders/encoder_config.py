@@ -22,7 +22,8 @@ class EncoderConfig:
     """The frozen encoders. The first choice of each kind needs no weights.
 
     Attributes:
-        codec: pixels to latents and back; dct (no weights) or wan (Wan 2.1's autoencoder).
+        codec: pixels to latents and back; lapped (no weights), dct (the same on blocks that do
+            not overlap, of version 0.1) or wan (Wan 2.1's autoencoder).
         text: prompts to tokens; words (hashed, no weights) or umt5.
         image: reference images to tokens; pooled (no weights) or clip.
         path: folder or hub id of a Wan 2.1 repository in diffusers layout (vae/, text_encoder/,
@@ -39,7 +40,7 @@ class EncoderConfig:
         local_files_only: never ask a hub; take what is on this machine.
     """
 
-    codec: Literal["dct", "wan"] = "dct"
+    codec: Literal["lapped", "dct", "wan"] = "lapped"
     text: Literal["words", "umt5"] = "words"
     image: Literal["pooled", "clip"] = "pooled"
     path: str = ""
@@ -99,6 +100,10 @@ def load_codec(config: EncoderConfig, device: torch.device | str = "cpu") -> Vid
         from trainer.encoders.dct import DctCodec
 
         return DctCodec(str(device))
+    if config.codec == "lapped":
+        from trainer.encoders.lapped import LappedCodec
+
+        return LappedCodec(str(device))
     from trainer.encoders.folders import find_folder
     from trainer.encoders.wan import WanCodec
 
