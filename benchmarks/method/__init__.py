@@ -1,0 +1,1 @@
+"""What each part of the method does, in a world where it can be measured in minutes."""
