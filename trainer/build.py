@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 
-from trainer.distributed.zero import ZeroConfig, load_parameters, sharded_init
+from trainer.distributed.zero import (
+    ZeroConfig,
+    load_deepspeed,
+    load_parameters,
+    sharded_init,
+)
 from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
 from trainer.lora import add_lora
@@ -34,11 +39,26 @@ def build_model(
     else:
         with sharded_init(zero):
             model = ContextAnyoneTransformer3DModel(**config.fields())
+        if zero.stage == 3:
+            _copy_emphasis(model)
     if config.attention != "native":
         model.set_attention_backend(config.attention)
     add_lora(model, config.lora)
     model.enable_checkpointing(config.checkpointing)
     return model
+
+
+def _copy_emphasis(model: ContextAnyoneTransformer3DModel) -> None:
+    """Let Emphasize-Attention start as it does where every process holds the whole of it."""
+    blocks: Any = model.blocks
+    for block in blocks:
+        if block.emphasize is None or not block.emphasize.twins():
+            continue
+        twins = block.emphasize.twins()
+        parts = [block.emphasize.get_parameter(own) for own in twins]
+        parts += [block.attn1.get_parameter(theirs) for theirs in twins.values()]
+        with load_deepspeed().zero.GatheredParameters(parts, modifier_rank=0):
+            block.emphasize.copy_from(block.attn1)
 
 
 def _pretrained_folder(config: ModelConfig) -> Path:
@@ -75,21 +95,25 @@ def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DMo
     from_wan = saved.get("_class_name") == "WanTransformer3DModel"
     if not from_wan:
         _check_method(config, saved)
-    fields = {"image_dim": config.image_dim, **config.method()} if from_wan else {}
+    fields: dict[str, Any] = {"reconstruction": config.reconstruction}
+    if from_wan:
+        fields = {"image_dim": config.image_dim, **config.method()}
     if zero.stage < 3:
         return cls.from_pretrained(folder, torch_dtype=torch.float32, **fields)
     with sharded_init(zero):
         model: Any = cls.from_config(saved, **fields)
     weights = WeightsFile(folder)
-    load_parameters(model, _WithEmphasis(weights, model) if from_wan else weights)
+    load_parameters(model, _WithTwins(weights, model) if from_wan else weights)
     return model
 
 
 def _check_method(config: ModelConfig, saved: Mapping[str, Any]) -> None:
+    # What is rebuilt may change: only one choice of it changes what the reference stream computes.
+    same = {name: chosen for name, chosen in config.method().items() if name != "reconstruction"}
+    if "video_timestep" in (saved.get("reconstruction"), config.reconstruction):
+        same["reconstruction"] = config.reconstruction
     theirs = {
-        name: saved[name]
-        for name, chosen in config.method().items()
-        if saved.get(name, chosen) != chosen
+        name: saved[name] for name, chosen in same.items() if saved.get(name, chosen) != chosen
     }
     if theirs:
         raise ValueError(
@@ -100,21 +124,26 @@ def _check_method(config: ModelConfig, saved: Mapping[str, Any]) -> None:
         )
 
 
-class _WithEmphasis(Mapping[str, torch.Tensor]):
-    """Wan's weights, in which emphasis starts as a copy of the block's self-attention."""
+class _WithTwins(Mapping[str, torch.Tensor]):
+    """Wan's weights, and those of Emphasize-Attention that start as some of self-attention's."""
 
     def __init__(self, weights: WeightsFile, model: ContextAnyoneTransformer3DModel) -> None:
         self._weights = weights
-        names = {name: name for name in weights}
-        for name, _ in model.named_parameters():
-            twin = name.replace(".emphasize.to_out.", ".attn1.to_out.0.")
-            twin = twin.replace(".emphasize.", ".attn1.")
-            if twin != name and twin in weights:
-                names[name] = twin
-        self._names = names
+        self._names = {name: name for name in weights}
+        self._lengths: dict[str, int] = {}
+        blocks: Any = model.blocks
+        for number, block in enumerate(blocks):
+            if block.emphasize is None:
+                continue
+            for own, theirs in block.emphasize.twins().items():
+                name = f"blocks.{number}.emphasize.{own}"
+                self._names[name] = f"blocks.{number}.attn1.{theirs}"
+                parameter = block.emphasize.get_parameter(own)
+                # A parameter that is spread over processes has its shape elsewhere.
+                self._lengths[name] = getattr(parameter, "ds_shape", parameter.shape)[0]
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._weights[self._names[name]]
+        return self._weights[self._names[name]][: self._lengths.get(name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

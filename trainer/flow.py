@@ -6,6 +6,7 @@ Source: ContextAnyone (arXiv 2512.07328) for the two losses; Wan 2.1 for the shi
 reference is noised, weighted and dropped is our decision; every choice is a field of `FlowConfig`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class FlowConfig:
     Attributes:
         sigmas: distribution of noise levels before the shift: uniform or logit_normal.
         shift: resolution shift s: sigma' = s sigma / (1 + (s - 1) sigma); 3 at 480p, 5 at 720p.
-        reference_weight: lambda of the reference reconstruction loss.
+        reference_weight: lambda of the reconstruction loss.
         subject_weight: extra weight of the diffusion loss inside the character's box; 0 is off.
         dropout: how often conditions are dropped.
     """
@@ -68,7 +69,7 @@ class Noising:
 
     sigma: torch.Tensor  # (B,)
     video_noise: torch.Tensor  # like the video latents
-    reference_noise: torch.Tensor  # like the reference latents; used when it is noised too
+    reference_noise: torch.Tensor  # like the reference latents; of a picture that is noised too
     keep_text: tuple[bool, ...]
     keep_reference: tuple[bool, ...]
     keep_image: tuple[bool, ...]
@@ -142,6 +143,8 @@ def losses(
 ) -> Losses:
     """Run the model once and return both losses, computed in fp32.
 
+    What is rebuilt for the second one is `reconstruction` in the model's config.
+
     Args:
         model: the transformer, or the engine that wraps it.
         batch: clean latents and conditions.
@@ -150,24 +153,56 @@ def losses(
         flow: weights of the loss.
     """
     inner: Any = getattr(model, "module", model)
-    shared, dtype = inner.config["reference_noise"] == "shared", inner.dtype
-    clean, noise = batch.reference, noising.reference_noise
-    keep_text = torch.tensor(noising.keep_text, device=clean.device).view(-1, 1, 1)
+    dtype, timestep = inner.dtype, 1000 * noising.sigma
+    rebuilding = _rebuilding(inner.config, batch, noising)
+    keep_text = torch.tensor(noising.keep_text, device=batch.video.device).view(-1, 1, 1)
     output = model(
         hidden_states=noised(batch.video, noising.video_noise, noising.sigma).to(dtype),
-        timestep=1000 * noising.sigma,
+        timestep=timestep,
         encoder_hidden_states=torch.where(keep_text, batch.text, null_text).to(dtype),
-        reference=(noised(clean, noise, noising.sigma) if shared else clean).to(dtype),
-        reference_timestep=1000 * noising.sigma if shared else None,
+        reference=rebuilding.reference.to(dtype),
+        reference_timestep=timestep if rebuilding.at_timestep else None,
         image_embeds=batch.image.to(dtype),
         keep_reference=noising.keep_reference,
         keep_image=noising.keep_image,
+        rebuilt=None if rebuilding.picture is None else rebuilding.picture.to(dtype),
     )
     diffusion = (output.sample.float() - (noising.video_noise - batch.video)) ** 2
     if flow.subject_weight and batch.subject is not None:
         diffusion = diffusion * (1 + flow.subject_weight * batch.subject)
-    # At sigma 0 the best velocity is E[noise] - clean = -clean: its negative is the rebuilt one.
-    target = noise - clean if shared else -clean
-    rebuilt = (output.reference.float() - target) ** 2
-    diffusion, rebuilt = diffusion.flatten(1).mean(1), rebuilt.flatten(1).mean(1)
+    diffusion, rebuilt = diffusion.flatten(1).mean(1), torch.zeros_like(noising.sigma)
+    if rebuilding.target is not None:
+        predicted = output.reference if rebuilding.picture is None else output.rebuilt
+        rebuilt = ((predicted.float() - rebuilding.target) ** 2).flatten(1).mean(1)
     return Losses(diffusion, rebuilt, diffusion + flow.reference_weight * rebuilt)
+
+
+@dataclass(frozen=True)
+class _Rebuilding:
+    """What the model is given to rebuild, and the velocity that would be right."""
+
+    reference: torch.Tensor  # (B, C, R, hr, wr) as the reference stream sees it
+    at_timestep: bool = False  # whether that stream is at the video's timestep, or at 0
+    picture: torch.Tensor | None = None  # (B, C, 1, hr, wr) noisy, in a stream of its own
+    target: torch.Tensor | None = None  # like the picture, or else like the reference
+
+
+def _rebuilding(config: Mapping[str, Any], batch: LatentBatch, noising: Noising) -> _Rebuilding:
+    reference, noise, sigma = batch.reference, noising.reference_noise, noising.sigma
+    mode, shared = config["reconstruction"], config["reference_noise"] == "shared"
+    if mode in ("self", "other"):
+        picture = reference[:, :, :1] if mode == "self" else batch.other
+        if picture is None:
+            raise ValueError(
+                "model.reconstruction=other needs another picture of each character, and the data "
+                "has none; set model.reconstruction=self"
+            )
+        noise = noise[:, :, :1]
+        return _Rebuilding(reference, False, noised(picture, noise, sigma), noise - picture)
+    # At sigma 0 the best velocity is E[noise] - clean = -clean: its negative is the rebuilt one.
+    target = noise - reference if shared else -reference
+    return _Rebuilding(
+        reference=noised(reference, noise, sigma) if shared else reference,
+        at_timestep=shared or mode == "video_timestep",
+        target=None if mode == "none" else target,
+    )

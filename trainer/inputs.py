@@ -36,13 +36,14 @@ class Inputs:
 
 def open_inputs(config: TrainConfig, data: str, device: torch.device) -> Inputs:
     """Open the dataset and load the encoders. Raises ValueError with what is wrong with them."""
+    others = config.model.reconstruction == "other"
     if config.data.source == "latents":
         codec = load_codec(config.encoders, device)
         known = known_fingerprint(config.encoders) | {"codec": codec.fingerprint}
-        stored = LatentSource(data, config.data, known)
+        stored = LatentSource(data, config.data, known, others)
         null_text = stored.null_text[None].to(device)
         return Inputs(stored, codec, None, null_text, stored.layout.fingerprint)
-    source = open_source(data, config.data)
+    source = open_source(data, config.data, others=others)
     encoders = load_encoders(config.encoders, device)
     null_text = encoders.encode_prompts([""]).to(device)
     return Inputs(source, encoders.codec, encoders, null_text, encoders.fingerprint)

@@ -116,7 +116,7 @@ class Trainer:
         if self.config.model.lora.rank and "base" in state:
             # What is frozen is not in the checkpoint.
             check_same({"digest": state["base"]["digest"]}, {"digest": self.base["digest"]}, "base")
-        same = {"model": self._model_config(), "training": self.config.same_in_every_run()}
+        same = {"model": self.model.named_config(), "training": self.config.same_in_every_run()}
         load_checkpoint(self.engine, checkpoint, self.ema, same, verify=False)
         self.counters = Counters(**state["counters"])
         self.skips.reasons = dict(state["unreadable"])
@@ -220,7 +220,10 @@ class Trainer:
         patch = math.prod(self.model.patch_size)
         latents = (batch.video, batch.reference)
         video, reference = (part.shape[2:].numel() // patch for part in latents)
-        return Sizes(video, reference, batch.text.shape[1], batch.image.shape[1], len(batch.places))
+        text, image = batch.text.shape[1], batch.image.shape[1]
+        rebuilds = self.model.config["reconstruction"] in ("self", "other")
+        rebuilt = reference // batch.reference.shape[2] if rebuilds else 0
+        return Sizes(video, reference, text, image, len(batch.places), rebuilt)
 
     def _agree(self, tally: Tally, stop: bool) -> tuple[dict[str, float], bool, bool]:
         """Return the mean losses over all, whether one must stop, and whether one must save."""
@@ -337,15 +340,12 @@ class Trainer:
             stop.requested = True
             raise Stopped
 
-    def _model_config(self) -> dict[str, Any]:
-        return {key: value for key, value in self.model.config.items() if not key.startswith("_")}
-
     def _save(self) -> None:
         """Save, unless this very step is saved already."""
         if self.saved_at == self.counters.step:
             return
         state = {
-            "model": self._model_config(),
+            "model": self.model.named_config(),
             "training": self.config.same_in_every_run(),
             "settings": asdict(self.config),
             "counters": asdict(self.counters),

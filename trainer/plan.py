@@ -15,9 +15,11 @@ from trainer.measures.estimate import (
     memory_bytes,
     refuse_or_advise,
 )
-from trainer.measures.flops import Sizes
+from trainer.measures.flops import Sizes, forward_flops
 from trainer.measures.metrics import scrubbed
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.model.emphasis import form_of
+from trainer.model.loading import new_module
 from trainer.saving.complete import has_checkpoints
 from trainer.train_config import TrainConfig
 
@@ -54,6 +56,7 @@ def plan_for(
         text=text,
         image=image,
         batch=training.train.micro_batch,
+        rebuilt=training.model.reconstruction in ("self", "other"),
     )
     return MemoryPlan(
         sizes,
@@ -69,21 +72,25 @@ def plan_for(
 
 def plan_of(config: TrainConfig, process: Process) -> MemoryEstimate:
     """Estimate the memory of a training on one device."""
+    plan = _memory_plan(config, process.world_size, process.device.type == "cuda")
+    with torch.device("meta"):
+        model = ContextAnyoneTransformer3DModel(**config.model.fields())
+    return estimate(model.config, plan)
+
+
+def _memory_plan(config: TrainConfig, world_size: int, cuda: bool = True) -> MemoryPlan:
     encoders = config.encoders
     loaded = [encoders.codec]  # with latents it only shows videos
     if config.data.source == "samples":
         loaded += [encoders.text, encoders.image]
-    plan = plan_for(
+    return plan_for(
         config,
-        process.world_size,
+        world_size,
         text=encoders.text_tokens or (512 if encoders.text == "umt5" else 32),
         image=IMAGE_TOKENS.get(encoders.image, encoders.image_grid**2),
         encoders_bytes=sum(ENCODER_BYTES.get(name, 0) for name in loaded),
-        cuda=process.device.type == "cuda",
+        cuda=cuda,
     )
-    with torch.device("meta"):
-        model = ContextAnyoneTransformer3DModel(**config.model.fields())
-    return estimate(model.config, plan)
 
 
 def check_fits(config: TrainConfig, process: Process) -> str:
@@ -108,9 +115,28 @@ def describe(config: TrainConfig, data: str, folder: Path, process: Process) -> 
             f"from {config.data.source} of {data} into {folder}",
             f"{process.world_size} processes on {process.device.type}, micro-batches of "
             f"{train.micro_batch}, ZeRO {zero.stage}, {zero.precision}, offload {zero.offload}",
+            emphasis_share(config),
             "memory of each device, estimated:",
             plan_of(config, process).table(),
         ]
+    )
+
+
+def emphasis_share(config: TrainConfig) -> str:
+    """Say what Emphasize-Attention takes of the parameters and of a forward pass."""
+    form = form_of(config.model.emphasize)
+    if form == "none":
+        return "no Emphasize-Attention"
+    with torch.device("meta"):
+        model = ContextAnyoneTransformer3DModel(**config.model.fields())
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    own = sum(size for name, size in sizes.items() if new_module(name) == "emphasize")
+    plan = _memory_plan(config, 1)
+    flops = forward_flops(model.config, plan.sizes)
+    computed = sum(n for part, n in flops.parts.items() if part.startswith("emphasize"))
+    return (
+        f"Emphasize-Attention ({form}): {own / 1e6:,.1f} M parameters, "
+        f"{own / sum(sizes.values()):.1%} of all; {computed / flops.total:.1%} of a forward pass"
     )
 
 

@@ -35,10 +35,18 @@ class ModelConfig:
             concatenation.
         spatial_offset: diagonal also moves the reference off the video's grid.
         information_flow: asymmetric: the reference never sees the video; symmetric for ablation.
-        emphasize: Emphasize-Attention in every block.
+        emphasize: Emphasize-Attention in every block: full has projections of its own; few_heads
+            too, but for a few heads; low_rank changes the block's own; none. true is the form of
+            version 0.1, whose gate hardly opens, and false is none.
+        emphasize_rank: rank of the form low_rank.
+        emphasize_heads: heads of the form few_heads.
         emphasize_rope: none matches by content, gap also by place.
         reference_noise: clean, or shared: noised like the video.
         reference_text: none, or prompt: the reference stream reads the prompt too.
+        reconstruction: what is rebuilt beside the video, for the second loss: other, another
+            picture of the character, or self, the reference, both from noise and reading the
+            reference as the video does; clean, the reference from itself; video_timestep, the
+            same at the video's timestep; none.
         checkpointing: recompute every n-th block in the backward pass; 0 none, 1 all.
         attention: diffusers' name of the attention kernel: native, flash, _flash_3, sage, …
         lora: adapters instead of training the whole backbone.
@@ -55,10 +63,13 @@ class ModelConfig:
     gap: int = setting(30, low=1, high=1023, unit="latent frames")
     spatial_offset: Literal["none", "diagonal"] = "none"
     information_flow: Literal["asymmetric", "symmetric"] = "asymmetric"
-    emphasize: bool = True
+    emphasize: Literal["none", "few_heads", "low_rank", "full", True, False] = "few_heads"
+    emphasize_rank: int = setting(64, low=1, high=4096)
+    emphasize_heads: int = setting(2, low=1, high=256)
     emphasize_rope: Literal["none", "gap"] = "none"
     reference_noise: Literal["clean", "shared"] = "clean"
     reference_text: Literal["none", "prompt"] = "none"
+    reconstruction: Literal["none", "clean", "self", "other", "video_timestep"] = "clean"
     checkpointing: int = setting(0, low=0, high=1000)
     attention: str = setting("native", least=1)
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -67,13 +78,24 @@ class ModelConfig:
         check_settings(self, "model")
         if self.head_dim % 2:
             raise ValueError(f"model.head_dim must be even, got {self.head_dim}")
+        if self.emphasize == "few_heads" and self.emphasize_heads > self.heads:
+            raise ValueError(
+                f"model.emphasize_heads must be at most model.heads ({self.heads}), got "
+                f"{self.emphasize_heads}"
+            )
+        if self.reference_noise == "shared" and self.reconstruction not in ("none", "clean"):
+            raise ValueError(
+                "model.reference_noise=shared rebuilds the reference in its own stream, so "
+                f"model.reconstruction must be none or clean with it, got {self.reconstruction}"
+            )
         if self.attention != "native":
             _check_attention(self.attention)
 
     def method(self) -> dict[str, Any]:
         """Return the method's choices, as fields of the transformer."""
         names = ("gap", "spatial_offset", "information_flow", "emphasize", "emphasize_rope")
-        names += ("reference_noise", "reference_text")
+        names += ("reference_noise", "reference_text", "reconstruction")
+        names += ("emphasize_rank", "emphasize_heads")
         return {name: getattr(self, name) for name in names}
 
     def fields(self) -> dict[str, Any]:

@@ -49,8 +49,9 @@ def run_row(
     """Train a row from the base and measure it on characters whom it never saw."""
     model = _model(regime, row, seed)
     model.load_state_dict(base, strict=False)
-    for block in model.blocks:
-        if isinstance(block.emphasize, torch.nn.Module):
+    blocks: Any = model.blocks
+    for block in blocks:
+        if block.emphasize is not None:
             block.emphasize.copy_from(block.attn1)
     _leave_road(model, row)
     _train(model, regime, row, seed, device, _flow(row), regime.lr)
@@ -73,7 +74,8 @@ def _leave_road(model: ContextAnyoneTransformer3DModel, row: Row) -> None:
     """Cut all roads from the reference to the video but one."""
     if row.road == "all":
         return
-    for block in model.blocks:
+    blocks: Any = model.blocks
+    for block in blocks:
         video_heads = type(block)._video_heads
         block._video_heads = MethodType(
             lambda self, video, _kv, mask, heads=video_heads: heads(self, video, None, mask), block
@@ -89,7 +91,7 @@ def _train(
     flow: FlowConfig,
     lr: float,
 ) -> None:
-    model.to(device).train()
+    torch.nn.Module.to(model, device).train()
     config = OptimizerConfig(lr=lr, warmup_steps=_WARMUP, schedule="cosine")
     optimizer = ClippingAdamW(parameter_groups(model, config), config.clip_norm, lr=lr)
     schedule = Schedule(optimizer, config, regime.steps)
@@ -159,7 +161,7 @@ def measure(
             made = sample(
                 watched,
                 conditions,
-                tuple(batch.video.shape),
+                (HELD_OUT, CHANNELS, regime.frames, regime.side, regime.side),
                 settings,
                 generator=generator_of("sampled"),
             )

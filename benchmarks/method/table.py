@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from benchmarks.method.rows import Regime
 
@@ -148,7 +149,7 @@ def draw_figure(output: Path, chosen: Mapping[str, Regime]) -> None:
     plt.close(figure)
 
 
-def _draw_regime(axis: plt.Axes, regime: Regime, rows: Mapping[str, Results]) -> None:
+def _draw_regime(axis: Axes, regime: Regime, rows: Mapping[str, Results]) -> None:
     measure = IDENTITY if regime.given_layout else PULL
     keys = [key for key in rows if regime.against.get(key) in rows]
     for place, key in enumerate(keys):

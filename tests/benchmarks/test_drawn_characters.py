@@ -173,7 +173,7 @@ def test_every_row_is_a_training_that_can_be_told():
     for more in ((), settings, (*larger.settings, *larger.row_settings)):
         words = run._set((*preset.settings, *preset.row_settings, *more))
         told.append(parse(["--preset", "tiny", "--data", "d", "--output", "o", *words]))
-    assert told[0].model.emphasize
+    assert told[0].model.emphasize == "few_heads"
     assert told[0].flow.reference_weight > 0
     assert told[0].flow.dropout.image < 1
     assert (told[1].model.emphasize, told[1].model.information_flow) == (False, "symmetric")
@@ -195,11 +195,11 @@ def test_the_base_is_plain_wan_to_which_all_that_is_ours_is_new(tmp_path):
     trained = build_model(config, ZeroConfig(stage=0), seed=0)
     trained.save_pretrained(tmp_path / "model" / "transformer")
     write_base(tmp_path / "model", tmp_path / "base")
-    row = replace(config, pretrained=str(tmp_path / "base"), emphasize=True, gap=8)
+    row = replace(config, pretrained=str(tmp_path / "base"), emphasize="few_heads", gap=8)
     model = build_model(row, ZeroConfig(stage=0), seed=1)
     weights, theirs = model.state_dict(), trained.state_dict()
     assert torch.equal(weights["patch_embedding.weight"], theirs["patch_embedding.weight"])
-    assert (weights["blocks.0.emphasize.alpha"] == 0).all()
+    assert (weights["blocks.0.emphasize.to_out.weight"] == 0).all()
     assert model.config["gap"] == 8
 
 

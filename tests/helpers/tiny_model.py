@@ -27,7 +27,8 @@ def tiny_model(seed: int = 0, awake: bool = True, **fields: Any) -> ContextAnyon
     model = ContextAnyoneTransformer3DModel(**{**WAN, "image_dim": IMAGE_DIM, **fields})
     if awake:
         for name, parameter in model.named_parameters():
-            if any(part in name for part in ("alpha", "gate", "add_v_proj")):
+            silent = ("alpha", "gate", "add_v_proj", "emphasize.to_out", ".up.")
+            if any(part in name for part in silent):
                 torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
 

@@ -41,10 +41,10 @@ def test_random_weights_depend_on_the_seed_alone():
     assert not torch.equal(first.proj_out.weight, other.proj_out.weight)
 
 
-def built_whole(folder: str) -> dict[str, torch.Tensor]:
+def built_whole(folder: str, form: bool | str) -> dict[str, torch.Tensor]:
     """Return what a process of a ZeRO-3 run starts from, gathered."""
     zero = ZeroConfig(stage=3, precision="fp32", persist_elements=0)
-    model = build_model(ModelConfig(pretrained=folder, image_dim=IMAGE_DIM), zero, 0)
+    model = build_model(_emphasizing(folder, form), zero, 0)
     spread: list[Any] = [p for _, p in model.named_parameters()]  # with what DeepSpeed adds
     shares = sum(p.ds_tensor.numel() for p in spread)
     with load_deepspeed().zero.GatheredParameters(list(model.parameters())):
@@ -53,11 +53,16 @@ def built_whole(folder: str) -> dict[str, torch.Tensor]:
     return whole
 
 
+def _emphasizing(folder: str, form: Any) -> ModelConfig:
+    return ModelConfig(pretrained=folder, image_dim=IMAGE_DIM, emphasize=form, emphasize_heads=1)
+
+
 @pytest.mark.deepspeed
-def test_pretrained_weights_are_the_same_when_no_process_holds_them_all(wan, two):
-    expected = build_model(ModelConfig(pretrained=str(wan), image_dim=IMAGE_DIM), FP32, 0)
-    ranks = two.run(built_whole, str(wan))
-    random = ("image_embedder", "add_k_proj", "emphasize.gate")
+@pytest.mark.parametrize("form", ["few_heads", "low_rank", True])
+def test_pretrained_weights_are_the_same_when_no_process_holds_them_all(wan, two, form):
+    expected = build_model(_emphasizing(str(wan), form), FP32, 0)
+    ranks = two.run(built_whole, str(wan), form)
+    random = ("image_embedder", "add_k_proj", "emphasize.gate", ".down.")
     for name, value in expected.named_parameters():
         for whole in ranks:
             assert whole[name].shape == value.shape
@@ -72,6 +77,14 @@ def test_a_model_trained_with_other_choices_names_them(tmp_path):
         build_model(ModelConfig(pretrained=str(tmp_path)), FP32, 0)
     model = build_model(ModelConfig(pretrained=str(tmp_path), gap=7), FP32, 0)
     assert model.config["gap"] == 7
+
+
+def test_what_is_rebuilt_may_change_when_a_model_is_trained_further(tmp_path):
+    tiny_model(reconstruction="clean").save_pretrained(tmp_path)
+    model = build_model(ModelConfig(pretrained=str(tmp_path), reconstruction="other"), FP32, 0)
+    assert model.config["reconstruction"] == "other"
+    with pytest.raises(ValueError, match=r"set model\.reconstruction=clean"):
+        build_model(ModelConfig(pretrained=str(tmp_path), reconstruction="video_timestep"), FP32, 0)
 
 
 def test_a_folder_with_code_or_pickled_weights_is_refused(wan, tmp_path):

@@ -96,15 +96,22 @@ def test_conditions_are_dropped_as_often_as_asked():
 class Oracle(torch.nn.Module):
     """Answers with given velocities, and remembers what it was shown."""
 
-    def __init__(self, sample: torch.Tensor, reference: torch.Tensor, noise: str = "clean"):
+    def __init__(
+        self,
+        sample: torch.Tensor,
+        reference: torch.Tensor,
+        noise: str = "clean",
+        reconstruction: str = "clean",
+        rebuilt: torch.Tensor | None = None,
+    ):
         super().__init__()
-        self.answer = (sample, reference)
-        self.config, self.dtype = {"reference_noise": noise}, torch.float32
+        self.answer = {"sample": sample, "reference": reference, "rebuilt": rebuilt}
+        self.config = {"reference_noise": noise, "reconstruction": reconstruction}
+        self.dtype = torch.float32
 
     def forward(self, **inputs):
         self.seen = inputs
-        sample, reference = self.answer
-        return type("Output", (), {"sample": sample, "reference": reference})
+        return type("Output", (), self.answer)
 
 
 def fixed_noising(batch: LatentBatch, **changes) -> Noising:
@@ -141,6 +148,59 @@ def test_the_right_velocities_lose_nothing():
         FlowConfig(),
     )
     assert shared.total.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("mode", ["self", "other"])
+def test_a_picture_is_rebuilt_from_noise_at_the_video_sigma(mode):
+    """Only who subtracts the right picture from the right noise loses nothing."""
+    batch = dataclasses.replace(latent_batch(), other=torch.randn(2, 16, 1, 6, 8))
+    noising = fixed_noising(batch)
+    picture = batch.reference if mode == "self" else batch.other
+    assert picture is not None
+    oracle = Oracle(
+        noising.video_noise - batch.video,
+        torch.zeros_like(batch.reference),
+        reconstruction=mode,
+        rebuilt=noising.reference_noise - picture,
+    )
+    assert losses(oracle, batch, noising, NULL_TEXT, FlowConfig()).total.tolist() == [0, 0]
+    noisy = noised(picture, noising.reference_noise, noising.sigma)
+    assert torch.equal(oracle.seen["rebuilt"], noisy)
+    assert torch.equal(oracle.seen["reference"], batch.reference)
+    assert oracle.seen["reference_timestep"] is None
+
+
+def test_one_of_several_references_is_rebuilt():
+    batch = dataclasses.replace(latent_batch(), reference=torch.randn(2, 16, 3, 6, 8))
+    noising = fixed_noising(batch)
+    rebuilt = (noising.reference_noise - batch.reference)[:, :, :1]
+    oracle = Oracle(batch.video, batch.reference, reconstruction="self", rebuilt=rebuilt)
+    assert losses(oracle, batch, noising, NULL_TEXT, FlowConfig()).reference.tolist() == [0, 0]
+
+
+def test_without_reconstruction_the_second_loss_is_zero():
+    batch = latent_batch()
+    oracle = Oracle(batch.video, batch.reference + 5, reconstruction="none")
+    got = losses(oracle, batch, fixed_noising(batch), NULL_TEXT, FlowConfig())
+    assert got.reference.tolist() == [0, 0]
+    assert torch.equal(got.total, got.diffusion)
+    assert oracle.seen["rebuilt"] is None
+
+
+def test_a_reference_can_be_rebuilt_at_the_video_timestep():
+    batch = latent_batch()
+    noising = fixed_noising(batch)
+    oracle = Oracle(batch.video, -batch.reference, reconstruction="video_timestep")
+    got = losses(oracle, batch, noising, NULL_TEXT, FlowConfig())
+    assert got.reference.tolist() == [0, 0]
+    assert torch.equal(oracle.seen["reference"], batch.reference)
+    assert torch.equal(oracle.seen["reference_timestep"], 1000 * noising.sigma)
+
+
+def test_data_without_another_picture_cannot_rebuild_one():
+    oracle = Oracle(torch.zeros(1), torch.zeros(1), reconstruction="other")
+    with pytest.raises(ValueError, match=r"set model\.reconstruction=self"):
+        losses(oracle, latent_batch(), fixed_noising(latent_batch()), NULL_TEXT, FlowConfig())
 
 
 def test_losses_are_means_of_squares_and_weighted():
@@ -184,10 +244,16 @@ def test_a_clean_reference_is_shown_clean_and_a_shared_one_noised():
 
 
 @pytest.mark.slow
-def test_both_losses_fall_by_nine_tenths_on_eight_samples():
+@pytest.mark.parametrize("mode", ["clean", "other"])
+def test_both_losses_fall_by_nine_tenths_on_eight_samples(mode):
     torch.manual_seed(0)
     model = tiny_model(
-        num_attention_heads=2, attention_head_dim=48, ffn_dim=384, num_layers=3, freq_dim=64
+        reconstruction=mode,
+        num_attention_heads=2,
+        attention_head_dim=48,
+        ffn_dim=384,
+        num_layers=3,
+        freq_dim=64,
     ).train()
     source = torch.Generator().manual_seed(2)
     batch = latent_batch(8)
@@ -197,6 +263,7 @@ def test_both_losses_fall_by_nine_tenths_on_eight_samples():
         batch,
         video=colour.expand(8, 16, 2, 4, 8).contiguous(),
         reference=colour.expand(8, 16, 1, 4, 4).contiguous(),
+        other=colour.expand(8, 16, 1, 4, 4).contiguous(),
         subject=None,
     )
     flow = FlowConfig(dropout=NO_DROPOUT, shift=5.0)

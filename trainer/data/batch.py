@@ -33,6 +33,7 @@ class PixelBatch:
     frames: torch.Tensor  # (B, F, H, W, 3)
     references: torch.Tensor  # (B, R, Hr, Wr, 3)
     subject: torch.Tensor | None  # (B, F, H, W) uint8, 1 inside the character's box
+    other: torch.Tensor | None = None  # (B, 1, Hr, Wr, 3) another picture of the character
     skipped: tuple[SkippedSample, ...] = ()
 
 
@@ -48,11 +49,12 @@ class LatentBatch:
     text: torch.Tensor  # (B, L, text_dim)
     image: torch.Tensor  # (B, R * T, image_dim) image tokens of the references
     subject: torch.Tensor | None = None  # (B, 1, f, h, w) share of a cell inside the character
+    other: torch.Tensor | None = None  # (B, C, 1, hr, wr) another picture of the character
     skipped: tuple[SkippedSample, ...] = ()
 
     def to(self, device: torch.device) -> "LatentBatch":
         """Return the batch with its tensors on a device."""
-        names = ("video", "reference", "text", "image", "subject")
+        names = ("video", "reference", "text", "image", "subject", "other")
         tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return replace(
             self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()}

@@ -38,10 +38,17 @@ class LatentSource:
     """The latents of a dataset, checked when it is opened."""
 
     def __init__(
-        self, url: str | Path, data: DataConfig, fingerprint: Mapping[str, str] | None = None
+        self,
+        url: str | Path,
+        data: DataConfig,
+        fingerprint: Mapping[str, str] | None = None,
+        others: bool = False,
     ) -> None:
-        """Open them. Raises ValueError when there are none, or they are not of these encoders."""
-        self._data = data
+        """Open them. Raises ValueError when there are none, or they are not of these encoders.
+
+        others: whether batches hold another picture of each character.
+        """
+        self._data, self._others = data, others
         self._folder = Folder(url)
         self.layout = _read_layout(self._folder)
         snapshot = _check_origin(self._folder, self.layout)
@@ -92,7 +99,7 @@ class LatentSource:
     def builder(self, seed: int, training: bool) -> "LatentBatchBuilder":
         """Return what reads its batches, in this process or another."""
         reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
-        builder = LatentBatchBuilder(reader, self._data.references, seed, training)
+        builder = LatentBatchBuilder(reader, self._data.references, seed, training, self._others)
         builder.number_type = self.layout.number_type
         return builder
 
@@ -173,8 +180,10 @@ def _windows(sample_ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
 class LatentBatchBuilder:
     """Reads latents into batches."""
 
-    def __init__(self, reader: RowReader, references: int, seed: int, training: bool) -> None:
-        self._reader, self._references = reader, references
+    def __init__(
+        self, reader: RowReader, references: int, seed: int, training: bool, others: bool = False
+    ) -> None:
+        self._reader, self._references, self._others = reader, references, others
         self._seed, self._training = seed, training
         self.number_type = "bfloat16"
 
@@ -198,6 +207,7 @@ class LatentBatchBuilder:
                 text=torch.stack([value["text"] for value in values]),
                 image=torch.stack([value["image"] for value in values]),
                 subject=None if any(s is None for s in subjects) else torch.stack(subjects),
+                other=torch.stack([value["other"] for value in values]) if self._others else None,
                 skipped=tuple(skipped for sample in loaded for skipped in sample.skipped),
             )
         except RuntimeError as error:
@@ -210,13 +220,17 @@ class LatentBatchBuilder:
         window = seed_of(*where, "window") % len(locations) if self._training else 0
         row = self._reader.read(locations[window])
         try:
-            latents, tokens = self._chosen(row["references"], where)
+            chosen = self._chosen(row["references"], where)
+            latents = [self._tensor(each, "latent") for each in chosen]
+            references = chosen[: self._references]
+            tokens = [self._tensor(each, "tokens") for each in references]
             return {
                 "sample_id": row["sample_id"],
                 "video": self._tensor(row, "video"),
                 "text": self._tensor(row, "text"),
                 "subject": self._tensor(row, "subject") if row["subject"] else None,
-                "reference": torch.stack(latents, dim=1),  # (C, R, hr, wr)
+                "reference": torch.stack(latents[: len(references)], dim=1),  # (C, R, hr, wr)
+                "other": latents[-1][:, None],  # (C, 1, hr, wr)
                 "image": torch.cat(tokens),  # (R * T, image_dim)
             }
         except (ValueError, TypeError, RuntimeError) as error:
@@ -224,18 +238,18 @@ class LatentBatchBuilder:
 
     def _chosen(
         self, stored: list[dict[str, Any]], where: tuple[int, int, int]
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Return latents and image tokens of the references that this step uses."""
+    ) -> list[dict[str, Any]]:
+        """Return the references that this step uses, and after them the other picture, if wanted.
+
+        That is one that this step does not use, or the first where the sample has no more.
+        """
         if not stored:
             raise Unreadable("the sample has no reference")
         order = np.arange(len(stored))
         if self._training:
             order = permutation(seed_of(*where, "references"), len(stored))
-        chosen = [stored[int(order[n % len(stored)])] for n in range(self._references)]
-        return (
-            [self._tensor(reference, "latent") for reference in chosen],
-            [self._tensor(reference, "tokens") for reference in chosen],
-        )
+        number = self._references + self._others
+        return [stored[int(order[n % len(stored)])] for n in range(number)]
 
     def _tensor(self, stored: dict[str, Any], name: str) -> torch.Tensor:
         return from_bytes(stored[name], stored[f"{name}_shape"], self.number_type)

@@ -14,15 +14,19 @@ from trainer.data.source import SampleSet
 
 
 def open_source(
-    url: str | Path, data: DataConfig, fingerprint: Mapping[str, str] | None = None
+    url: str | Path,
+    data: DataConfig,
+    fingerprint: Mapping[str, str] | None = None,
+    others: bool = False,
 ) -> SampleSet:
     """Open the dataset at `url`. Raises ValueError with what is wrong with it.
 
-    `fingerprint` is that of the run's encoders; latents made by others are refused.
+    `fingerprint` is that of the run's encoders; latents made by others are refused. `others`:
+    whether batches hold another picture of each character.
     """
     if data.source == "samples":
-        return SampleSource(url, data)
-    return LatentSource(url, data, fingerprint)
+        return SampleSource(url, data, others)
+    return LatentSource(url, data, fingerprint, others)
 
 
 def training_buckets(source: SampleSet, data: DataConfig) -> dict[Bucket, np.ndarray]:

@@ -1,7 +1,7 @@
 """Batches of pixels, straight from the samples of a dataset."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ _HEAVY = (
 class SampleSource:
     """The samples of a dataset, checked when it is opened."""
 
-    def __init__(self, url: str | Path, data: DataConfig) -> None:
-        """Open the newest version. Raises ValueError with what is wrong with it."""
-        self._data = data
+    def __init__(self, url: str | Path, data: DataConfig, others: bool = False) -> None:
+        """Open the newest version. Raises ValueError with what is wrong with it.
+
+        others: whether batches hold another picture of each character.
+        """
+        self._data, self._others = data, others
         self._folder = Folder(url)
         self.snapshot = read_snapshot(self._folder)
         self.splits = self.snapshot.manifest.splits
@@ -69,7 +72,7 @@ class SampleSource:
     def builder(self, seed: int, training: bool) -> "PixelBatchBuilder":
         """Return what decodes its batches, in this process or another."""
         reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
-        return PixelBatchBuilder(reader, self._data, seed, training)
+        return PixelBatchBuilder(reader, self._data, seed, training, self._others)
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,22 @@ class Pixels:
     frames: np.ndarray  # (F, H, W, 3) uint8
     references: np.ndarray  # (R, H, W, 3) uint8
     subject: np.ndarray  # (F, H, W) uint8
+    other: np.ndarray | None = None  # (1, H, W, 3) uint8
 
 
 class PixelBatchBuilder:
     """Decodes samples into batches."""
 
-    def __init__(self, reader: RowReader, data: DataConfig, seed: int, training: bool) -> None:
+    def __init__(
+        self,
+        reader: RowReader,
+        data: DataConfig,
+        seed: int,
+        training: bool,
+        others: bool = False,
+    ) -> None:
         self._reader, self._data, self._seed, self._training = reader, data, seed, training
+        self._others = others
 
     def make(self, request: BatchRequest) -> PixelBatch:
         """Decode a micro-batch. Raises ValueError when no stand-in of a place can be read."""
@@ -106,13 +118,19 @@ class PixelBatchBuilder:
             frames=_stack([value.frames for value in values]),
             references=_stack([value.references for value in values]),
             subject=_stack([value.subject for value in values]),
+            other=_stack([value.other for value in values if value.other is not None])
+            if self._others
+            else None,
             skipped=tuple(skipped for sample in loaded for skipped in sample.skipped),
         )
 
     def _load(self, locations: Sequence[RowLocation], request: BatchRequest, place: int) -> Pixels:
         row = self._reader.read(locations[0])
         wanted = self._window(row, request, place)
-        return decode_sample(row, wanted, self._references(row, request, place), request.bucket)
+        pictures = self._pictures(row, request, place)
+        references = pictures[: self._data.references]
+        decoded = decode_sample(row, wanted, references, request.bucket)
+        return replace(decoded, other=pictures[-1:]) if self._others else decoded
 
     def _window(self, row: dict[str, Any], request: BatchRequest, place: int) -> list[int]:
         """Return the frames of the clip that are taken."""
@@ -121,8 +139,12 @@ class PixelBatchBuilder:
             draw = seed_of(self._seed, request.step, place, "window")
         return take_frames(row["num_frames"], row["fps"], request.bucket.frames, self._data, draw)
 
-    def _references(self, row: dict[str, Any], request: BatchRequest, place: int) -> np.ndarray:
-        """Return (R, H, W, 3): references of the sample, chosen and changed for this step."""
+    def _pictures(self, row: dict[str, Any], request: BatchRequest, place: int) -> np.ndarray:
+        """Return (R, H, W, 3): references of the sample, chosen and changed for this step.
+
+        Where another picture is wanted it is the last, R + 1 in all: one that is no reference of
+        this step, or, where the sample has no more, one of those under a change of its own.
+        """
         stored, bucket = row["references"], request.bucket
         if not stored:
             raise Unreadable("the sample has no reference")
@@ -131,7 +153,7 @@ class PixelBatchBuilder:
         if self._training:
             chosen = permutation(seed_of(*where, "references"), len(stored))
         pictures = []
-        for number in range(self._data.references):
+        for number in range(self._data.references + self._others):
             change = ReferenceChange()
             if self._training:
                 change = draw_change(self._data.augment, seed_of(*where, "augment", number))

@@ -15,6 +15,9 @@ def encode_batch(
     frames = to_signed(batch.frames.to(device))  # (B, 3, F, H, W)
     pictures = to_signed(batch.references.to(device))  # (B, 3, R, Hr, Wr)
     subject = None if batch.subject is None else pool_subject(batch.subject.to(device))
+    other = None
+    if batch.other is not None:
+        other = encode_references(to_signed(batch.other.to(device)), encoders)
     return LatentBatch(
         step=batch.step,
         places=batch.places,
@@ -24,6 +27,7 @@ def encode_batch(
         text=encoders.encode_prompts(batch.captions).to(device),
         image=encode_images(pictures, encoders),
         subject=subject,
+        other=other,
         skipped=batch.skipped,
     )
 

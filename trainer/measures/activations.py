@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainer.measures.flops import Sizes, num_checkpointed
+from trainer.model.emphasis import DEFAULT_FORM, form_of
 
 Precision = Literal["fp32", "autocast", "bf16"]
 _FP32 = 4
@@ -57,13 +58,30 @@ class Activations:
         video = dim * (layer_norms + attended + crossed + c) + ffn
         # The reference's keys and values are kept twice: alone, and joined to the video's.
         reference = dim * (layer_norms + attended + 2 * c + crossed) + ffn
-        if sizes.reference and self.config.get("emphasize", True):
-            video += dim * (norm + 3 * c)
-            reference += dim * (norm + 2 * c)
+        if sizes.reference:
+            video += self._emphasis[0]
+            reference += self._emphasis[1]
         read = dim * (norm + 2 * c) * (sizes.text + sizes.image)
         statistics = 4 * _FP32 * (self.config["num_attention_heads"] + 4) * sizes.tokens
-        kept = sizes.video * video + sizes.reference * reference + read + statistics
+        readers = sizes.video + sizes.rebuilt
+        kept = readers * video + sizes.reference * reference + read + statistics
         return sizes.batch * kept
+
+    @property
+    def _emphasis(self) -> tuple[int, int]:
+        """Return what Emphasize-Attention keeps of a token of its readers, and of the reference."""
+        config, c, norm = self.config, self._compute, self._rms_norm
+        form = form_of(config.get("emphasize", DEFAULT_FORM))
+        if form == "none":
+            return 0, 0
+        if form == "low_rank":  # queries and heads, what lies between down and up
+            between = 2 * c * config.get("emphasize_rank", 64)
+            return 2 * c * self._dim + between, 2 * c * self._dim + between
+        width = self._dim
+        if form == "few_heads":
+            width = config.get("emphasize_heads", 2) * config["attention_head_dim"]
+        gated = c * self._dim if form == "gated" else 0
+        return width * (norm + 2 * c) + gated, width * (norm + 2 * c)
 
     @property
     def block_input(self) -> int:

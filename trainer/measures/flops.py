@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.model.emphasis import DEFAULT_FORM, form_of
+
 _OUTSIDE_BLOCKS = ("embeddings", "head")
 _SCORES = ("self scores", "emphasize scores", "text scores", "image scores")
 
@@ -23,6 +25,7 @@ class Sizes:
         text: L, text tokens.
         image: T, image tokens of all references together.
         batch: B, samples.
+        rebuilt: tokens of a picture that is rebuilt in a stream of its own.
     """
 
     video: int
@@ -30,11 +33,12 @@ class Sizes:
     text: int = 512
     image: int = 0
     batch: int = 1
+    rebuilt: int = 0
 
     @property
     def tokens(self) -> int:
         """Tokens of one sample that pass through the blocks."""
-        return self.video + self.reference
+        return self.video + self.reference + self.rebuilt
 
     @classmethod
     def of_pixels(
@@ -48,11 +52,16 @@ class Sizes:
         image: int = 257,
         batch: int = 1,
         patch: int = 2,
+        rebuilt: int = 0,
     ) -> "Sizes":
-        """Return the tokens of a clip whose references have its size; `image` is per reference."""
+        """Return the tokens of a clip whose references have its size; `image` is per reference.
+
+        rebuilt: pictures that are rebuilt in a stream of their own, 0 or 1.
+        """
         frame = (height // 8 // patch) * (width // 8 // patch)
         number = (frames - 1) // 4 + 1
-        return cls(number * frame, references * frame, text, references * image, batch)
+        image = references * image
+        return cls(number * frame, references * frame, text, image, batch, rebuilt * frame)
 
 
 @dataclass(frozen=True)
@@ -114,15 +123,15 @@ def forward_flops(config: Mapping[str, Any], sizes: Sizes, *, cached: bool = Fal
         sizes: tokens; `reference=0` is plain text-to-video.
         cached: the reference's keys and values come from `cache_reference`.
     """
-    video = sizes.video
+    readers = sizes.video + sizes.rebuilt
     reference = 0 if cached else sizes.reference
-    counts = _self_attention(config, sizes, video, reference)
-    if sizes.reference and config.get("emphasize", True):
-        counts |= _emphasize(config, sizes, reference)
-    counts |= _cross_attention(config, sizes, video, reference)
+    counts = _self_attention(config, sizes, reference)
+    if sizes.reference:
+        counts |= emphasize_flops(config, sizes, reference)
+    counts |= _cross_attention(config, sizes, reference)
     dim = _dim(config)
-    counts["ffn"] = 4 * (video + reference) * dim * config["ffn_dim"]
-    per_model = _outside_blocks(config, sizes, video + reference, streams=2 if reference else 1)
+    counts["ffn"] = 4 * (readers + reference) * dim * config["ffn_dim"]
+    per_model = _outside_blocks(config, sizes, readers + reference, streams=2 if reference else 1)
     blocks = {name: config["num_layers"] * number for name, number in counts.items()}
     parts = {name: sizes.batch * number for name, number in (blocks | per_model).items() if number}
     return Flops(parts, config["num_layers"])
@@ -147,42 +156,51 @@ def _dim(config: Mapping[str, Any]) -> int:
     return config["num_attention_heads"] * config["attention_head_dim"]
 
 
-def _self_attention(
-    config: Mapping[str, Any], sizes: Sizes, video: int, reference: int
-) -> dict[str, int]:
+def _self_attention(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str, int]:
+    video, rebuilt = sizes.video, sizes.rebuilt
+    pairs = video * (video + sizes.reference) + rebuilt * (rebuilt + sizes.reference)
+    pairs += reference * reference
     if config.get("information_flow", "asymmetric") == "symmetric":
-        pairs = (video + reference) * (video + sizes.reference)
-    else:
-        pairs = video * (video + sizes.reference) + reference * reference
+        pairs += reference * video
     dim = _dim(config)
     return {
-        "self projections": 8 * (video + reference) * dim * dim,
+        "self projections": 8 * (video + rebuilt + reference) * dim * dim,
         "self scores": 4 * pairs * dim,
     }
 
 
-def _emphasize(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str, int]:
-    dim = _dim(config)
-    projections = 4 * (sizes.video + reference) * dim * dim
+def emphasize_flops(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str, int]:
+    """Count Emphasize-Attention in one block, in the form that the config names."""
+    form, dim = form_of(config.get("emphasize", DEFAULT_FORM)), _dim(config)
+    readers, width = sizes.video + sizes.rebuilt, dim
+    if form == "none":
+        return {}
+    if form == "few_heads":
+        width = config.get("emphasize_heads", 2) * config["attention_head_dim"]
+    if form == "low_rank":  # down and up: query and output of readers, key and value of references
+        projections = 8 * (readers + reference) * dim * config.get("emphasize_rank", 64)
+    else:
+        projections = 4 * (readers + reference) * dim * width
+    if form == "gated":
+        projections += 2 * readers * dim  # the token gate
     return {
-        "emphasize projections": projections + 2 * sizes.video * dim,  # with the token gate
-        "emphasize scores": 4 * sizes.video * sizes.reference * dim,
+        "emphasize projections": projections,
+        "emphasize scores": 4 * readers * sizes.reference * width,
     }
 
 
-def _cross_attention(
-    config: Mapping[str, Any], sizes: Sizes, video: int, reference: int
-) -> dict[str, int]:
-    """The image's keys and values serve both streams; the text's are made by each that reads it."""
+def _cross_attention(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str, int]:
+    """The image's keys and values serve all streams; the text's are made by each that reads it."""
+    video, tokens = sizes.video, sizes.video + sizes.rebuilt + reference
     readers = [video] if video else []
-    if reference and config.get("reference_text", "none") == "prompt":
-        readers.append(reference)
+    if config.get("reference_text", "none") == "prompt":
+        readers += [number for number in (sizes.rebuilt, reference) if number]
     dim = _dim(config)
     keys = len(readers) * sizes.text + sizes.image
     return {
-        "cross projections": 4 * (video + reference + keys) * dim * dim,
+        "cross projections": 4 * (tokens + keys) * dim * dim,
         "text scores": 4 * sum(readers) * sizes.text * dim,
-        "image scores": 4 * (video + reference) * sizes.image * dim,
+        "image scores": 4 * tokens * sizes.image * dim,
     }
 
 

@@ -5,7 +5,7 @@ off its flash kernel, so what must not be seen is not passed.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -49,14 +49,25 @@ def attend_both(
     return torch.cat(heads)[places]
 
 
+class Projected(NamedTuple):
+    """A stream's tokens at the entrance of self-attention, and their heads."""
+
+    normed: torch.Tensor  # (B, N, D)
+    query: torch.Tensor  # (B, N, heads, head_dim), rotated, as is key
+    key: torch.Tensor
+    value: torch.Tensor
+    unrotated: tuple[torch.Tensor, torch.Tensor] | None  # query and key before, where kept
+
+
 def project(
-    attention: WanAttention, tokens: torch.Tensor, rotation: Rotation
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return query, key and value heads of self-attention for tokens (B, N, D)."""
+    attention: WanAttention, tokens: torch.Tensor, rotation: Rotation, keep_unrotated: bool = False
+) -> Projected:
+    """Return query, key and value heads of self-attention for normed tokens (B, N, D)."""
     query = split_heads(attention.norm_q(attention.to_q(tokens)), attention.heads)
     key = split_heads(attention.norm_k(attention.to_k(tokens)), attention.heads)
     value = split_heads(attention.to_v(tokens), attention.heads)
-    return rotate(query, rotation), rotate(key, rotation), value
+    unrotated = (query, key) if keep_unrotated else None
+    return Projected(tokens, rotate(query, rotation), rotate(key, rotation), value, unrotated)
 
 
 def output(attention: WanAttention, heads: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -76,59 +87,3 @@ class SilentLinear(nn.Linear):
         nn.init.zeros_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-
-class EmphasizeAttention(nn.Module):
-    """Reinforce video features by reference features of the same block.
-
-    tanh(alpha) per head times sigmoid(w x + b) per token times W_o(attention). alpha starts at 0:
-    silent at step 0; the token gate learns where to reinforce. Projections have the shapes of the
-    block's self-attention and start as its copies.
-    Source: ContextAnyone (arXiv 2512.07328), "Emphasize-Attention"; head and token gates are ours.
-    """
-
-    def __init__(self, dim: int, heads: int, eps: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(dim, dim)
-        self.to_k = nn.Linear(dim, dim)
-        self.to_v = nn.Linear(dim, dim)
-        self.to_out = nn.Linear(dim, dim, bias=False)
-        self.norm_q = nn.RMSNorm(dim, eps=eps)
-        self.norm_k = nn.RMSNorm(dim, eps=eps)
-        self.alpha = nn.Parameter(torch.zeros(heads))
-        self.gate = SilentLinear(dim, 1)
-
-    def reset_parameters(self) -> None:
-        """Be silent."""
-        nn.init.zeros_(self.alpha)
-
-    @torch.no_grad()
-    def copy_from(self, attention: WanAttention) -> None:
-        """Start as a copy of the self-attention."""
-        for name in ("to_q", "to_k", "to_v", "norm_q", "norm_k"):
-            for part, own in self.get_submodule(name).named_parameters():
-                own.copy_(attention.get_parameter(f"{name}.{part}"))
-        self.to_out.weight.copy_(attention.get_parameter("to_out.0.weight"))
-
-    def keys_of(self, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return key and value heads of reference tokens (B, N_r, D)."""
-        key = split_heads(self.norm_k(self.to_k(reference)), self.heads)
-        return key, split_heads(self.to_v(reference), self.heads)
-
-    def forward(
-        self,
-        video: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attention: WanAttention,
-        rotations: tuple[Rotation, Rotation] | None = None,
-    ) -> torch.Tensor:
-        """Return what to add to video tokens (B, N, D); `rotations` of video and reference."""
-        query = split_heads(self.norm_q(self.to_q(video)), self.heads)
-        if rotations is not None:
-            query, key = rotate(query, rotations[0]), rotate(key, rotations[1])
-        # On the values instead of the output: the same product, on the few tokens of the reference.
-        value = value * torch.tanh(self.alpha).view(-1, 1).to(value.dtype)
-        heads = attend(query, key, value, attention)
-        return self.to_out(heads.flatten(2)) * torch.sigmoid(self.gate(video))

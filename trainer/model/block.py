@@ -1,4 +1,4 @@
-"""One block: two streams of tokens, video and reference, through the same weights."""
+"""One block: streams of tokens through the same weights, of which some read the reference."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 
 from trainer.model.attention import (
-    EmphasizeAttention,
+    Projected,
     SilentLinear,
     attend,
     attend_both,
@@ -15,6 +15,7 @@ from trainer.model.attention import (
     project,
     split_heads,
 )
+from trainer.model.emphasis import Emphasis, make_emphasis
 from trainer.model.rope import Rotation
 
 
@@ -26,15 +27,6 @@ class Stream(NamedTuple):
     modulation: torch.Tensor  # (B, 6, D), from time
     rotation: Rotation
     text: torch.Tensor | None  # (B, L, D), what it reads besides the image tokens
-
-
-class Projected(NamedTuple):
-    """A stream's tokens at the entrance of self-attention, and their heads."""
-
-    normed: torch.Tensor  # (B, N, D)
-    query: torch.Tensor  # (B, N, heads, head_dim), rotated, as is key
-    key: torch.Tensor
-    value: torch.Tensor
 
 
 class ReferenceKV(NamedTuple):
@@ -59,10 +51,10 @@ NOTHING_DROPPED = ConditionMask()
 
 
 class ContextAnyoneBlock(WanTransformerBlock):
-    """A Wan block whose video stream also reads a reference stream.
+    """A Wan block in which the video, and a picture that is rebuilt, also read a reference stream.
 
-    Asymmetric: the reference sees only itself, the video sees both. No noisy feature of the video
-    flows back, so what the reference becomes does not depend on the video at all.
+    Asymmetric: the reference sees only itself, its readers see it and themselves. No noisy feature
+    flows back, so what the reference becomes does not depend on its readers at all.
     """
 
     def __init__(
@@ -74,14 +66,16 @@ class ContextAnyoneBlock(WanTransformerBlock):
         cross_attn_norm: bool,
         eps: float,
         added_kv_proj_dim: int | None,
-        emphasize: bool,
+        emphasize: bool | str,
+        emphasize_rank: int,
+        emphasize_heads: int,
         emphasize_rope: str,
         information_flow: str,
     ) -> None:
         super().__init__(
             dim, ffn_dim, heads, qk_norm or "", cross_attn_norm, eps, added_kv_proj_dim
         )
-        self.emphasize = EmphasizeAttention(dim, heads, eps) if emphasize else None
+        self.emphasize = make_emphasis(emphasize, dim, heads, eps, emphasize_rank, emphasize_heads)
         self.rotate_emphasis = emphasize_rope == "gap"
         self.symmetric = information_flow == "symmetric"
         if added_kv_proj_dim is not None:
@@ -91,54 +85,62 @@ class ContextAnyoneBlock(WanTransformerBlock):
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        video: Stream | None,
+        readers: Sequence[Stream],
         reference: Stream | None,
         image: torch.Tensor | None = None,
         reference_kv: ReferenceKV | None = None,
         mask: ConditionMask = NOTHING_DROPPED,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, ReferenceKV | None]:
-        """Return the tokens of both streams, and what the video reads of the reference.
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None, ReferenceKV | None]:
+        """Return the tokens of readers and reference, and what is read of the reference.
 
         Args:
-            video: the noisy video; None to let the reference pass alone.
+            readers: the noisy video, and a noisy picture of the character if one is rebuilt;
+                none of them to let the reference pass alone. They do not see each other.
             reference: the reference; None with reference_kv, or for plain text-to-video.
             image: image tokens (B, T, D).
             reference_kv: what an earlier pass of the same reference returned.
             mask: rows that see the reference and the image tokens.
         """
-        video_tokens = reference_tokens = None
+        reference_tokens = None
         image_kv = self._project_image(image)
-        projected_video = self._project(video) if video is not None else None
+        projected_readers = [self._project(reader) for reader in readers]
         if reference is not None:
             projected = self._project(reference)
             reference_kv = self._keys_and_values(projected, reference.rotation)
+            video = projected_readers[0] if projected_readers else None
             reference_tokens = self._add_attended(
-                reference, self._reference_heads(projected, projected_video, mask)
+                reference, self._reference_heads(projected, video, mask)
             )
-            del projected  # dead before the feed-forward: a quarter of sampling's memory
+            del projected, video  # dead before the feed-forward: a quarter of sampling's memory
             reference_tokens = self._finish(reference, reference_tokens, image_kv, mask)
-        if video is not None and projected_video is not None:
-            video_tokens = self._add_attended(
-                video, self._video_heads(projected_video, reference_kv, mask)
-            )
-            if reference_kv is not None and self.emphasize is not None:
-                video_tokens = video_tokens + self._emphasis(
-                    self.emphasize, projected_video.normed, video, reference_kv, mask
-                )
-            del projected_video
-            video_tokens = self._finish(video, video_tokens, image_kv, mask)
-        return video_tokens, reference_tokens, reference_kv
+        reader_tokens = []
+        for reader in readers:
+            tokens = self._read(reader, projected_readers.pop(0), reference_kv, mask)
+            reader_tokens.append(self._finish(reader, tokens, image_kv, mask))
+        return reader_tokens, reference_tokens, reference_kv
 
     def _project(self, stream: Stream) -> Projected:
         shift, scale, *_ = self._modulation(stream.modulation)
         normed = (self.norm1(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
-        return Projected(normed, *project(self.attn1, normed, stream.rotation))
+        keep = self.emphasize is not None and self.emphasize.reads_unrotated
+        return project(self.attn1, normed, stream.rotation, keep)
 
     def _keys_and_values(self, reference: Projected, rotation: Rotation) -> ReferenceKV:
-        emphasis = (None, None)
-        if self.emphasize is not None:
-            emphasis = self.emphasize.keys_of(reference.normed)
+        emphasis = (None, None) if self.emphasize is None else self.emphasize.keys_of(reference)
         return ReferenceKV(reference.key, reference.value, *emphasis, rotation)
+
+    def _read(
+        self,
+        reader: Stream,
+        projected: Projected,
+        reference_kv: ReferenceKV | None,
+        mask: ConditionMask,
+    ) -> torch.Tensor:
+        """Self-attention of a reader, and Emphasize-Attention."""
+        tokens = self._add_attended(reader, self._video_heads(projected, reference_kv, mask))
+        if reference_kv is None or self.emphasize is None:
+            return tokens
+        return tokens + self._emphasis(self.emphasize, projected, reader, reference_kv, mask)
 
     def _reference_heads(
         self, reference: Projected, video: Projected | None, mask: ConditionMask
@@ -165,21 +167,21 @@ class ContextAnyoneBlock(WanTransformerBlock):
 
     def _emphasis(
         self,
-        emphasize: EmphasizeAttention,
-        normed: torch.Tensor,
-        video: Stream,
+        emphasize: Emphasis,
+        projected: Projected,
+        reader: Stream,
         reference_kv: ReferenceKV,
         mask: ConditionMask,
     ) -> torch.Tensor:
         assert reference_kv.emphasis_key is not None, "a block with emphasis keeps its keys"
         assert reference_kv.emphasis_value is not None, "a block with emphasis keeps its values"
-        rotations = (video.rotation, reference_kv.rotation) if self.rotate_emphasis else None
+        rotations = (reader.rotation, reference_kv.rotation) if self.rotate_emphasis else None
         emphasis = emphasize(
-            normed, reference_kv.emphasis_key, reference_kv.emphasis_value, self.attn1, rotations
+            projected, reference_kv.emphasis_key, reference_kv.emphasis_value, self.attn1, rotations
         )
         if mask.reference is not None:
             emphasis = emphasis * mask.reference.to(emphasis.dtype)
-        return emphasis.type_as(video.tokens)
+        return emphasis.type_as(reader.tokens)
 
     def _finish(
         self,

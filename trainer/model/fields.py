@@ -21,6 +21,8 @@ ALLOWED = {
     "added_kv_proj_dim": _WIDTH,
     "rope_max_seq_len": Allowed(low=1, high=10**6),
     "pos_embed_seq_len": Allowed(low=1, high=10**6),
+    "emphasize_rank": Allowed(low=1, high=4096),
+    "emphasize_heads": Allowed(low=1, high=256),
     "gap": Allowed(low=1, high=10**6),  # from 1 on, reference and video never meet
 }
 
@@ -38,3 +40,14 @@ def check_fields(fields: Mapping[str, Any], init: Callable[..., None]) -> None:
         check_value(name, value, hint, ALLOWED.get(name, Allowed()))
     if fields["attention_head_dim"] % 2:
         raise ValueError(f"attention_head_dim must be even, got {fields['attention_head_dim']}")
+    few, heads = fields["emphasize_heads"], fields["num_attention_heads"]
+    if fields["emphasize"] == "few_heads" and few > heads:
+        raise ValueError(
+            f"emphasize_heads must be at most num_attention_heads ({heads}), got {few}"
+        )
+    noise, rebuilt = fields["reference_noise"], fields["reconstruction"]
+    if noise == "shared" and rebuilt not in ("none", "clean"):
+        raise ValueError(
+            "reference_noise=shared rebuilds the reference in its own stream, so reconstruction "
+            f"must be none or clean with it, got {rebuilt}"
+        )

@@ -24,11 +24,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Stream
+from trainer.model.emphasis import DEFAULT_FORM, EmphasisForm
 from trainer.model.fields import check_fields
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
 
 ReferenceCache = tuple[ReferenceKV, ...]  # one per block
+Reconstruction = Literal["none", "clean", "self", "other", "video_timestep"]
+# Fields that models of version 0.1 did not have, with the values that say what those did.
+SINCE_0_1 = {"emphasize_rank": 64, "emphasize_heads": 2, "reconstruction": "clean"}
 
 
 @dataclass
@@ -37,6 +41,7 @@ class ContextAnyoneOutput(BaseOutput):
 
     sample: torch.Tensor | None  # (B, C, F, H, W)
     reference: torch.Tensor | None  # (B, C, R, Hr, Wr)
+    rebuilt: torch.Tensor | None = None  # (B, C, 1, Hr, Wr)
     cache: ReferenceCache | None = None
 
 
@@ -49,9 +54,14 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         gap: temporal distance between the video and the first reference, and between references.
         spatial_offset: "diagonal" also moves references off the video's grid.
         information_flow: "asymmetric", or "symmetric" for ablation.
-        emphasize: whether blocks have Emphasize-Attention.
+        emphasize: form of Emphasize-Attention, see emphasis.py; True is that of version 0.1.
+        emphasize_rank: rank of the form low_rank.
+        emphasize_heads: heads of the form few_heads.
         emphasize_rope: "none" matches by content; "gap" also by place.
         reference_noise: "clean", or "shared": the reference is noised like the video.
+        reconstruction: what training rebuilds. "self" the reference, or "other" another picture of
+            the character, from noise, reading the reference as the video does; "clean" the
+            reference from itself; "video_timestep" the same at the video's timestep; or "none".
         reference_text: "none", or "prompt": the reference stream reads the prompt too.
         checkpoint_every: recompute every n-th block in the backward pass; 0 none, 1 all.
     """
@@ -88,10 +98,13 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         gap: int = 30,
         spatial_offset: Literal["none", "diagonal"] = "none",
         information_flow: Literal["asymmetric", "symmetric"] = "asymmetric",
-        emphasize: bool = True,
+        emphasize: Literal[EmphasisForm, True, False] = DEFAULT_FORM,
         emphasize_rope: Literal["none", "gap"] = "none",
         reference_noise: Literal["clean", "shared"] = "clean",
         reference_text: Literal["none", "prompt"] = "none",
+        emphasize_rank: int = 64,
+        emphasize_heads: int = 2,
+        reconstruction: Reconstruction = "clean",
     ) -> None:
         super().__init__()
         check_fields(self.config, type(self).__init__)
@@ -105,7 +118,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         self.blocks = nn.ModuleList(
             ContextAnyoneBlock(
                 *(width, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps, added),
-                *(emphasize, emphasize_rope, information_flow),
+                *(emphasize, emphasize_rank, emphasize_heads, emphasize_rope, information_flow),
             )
             for _ in range(num_layers)
         )
@@ -121,6 +134,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             "reference_noise": "shared",
             "reference_text": "prompt",
             "spatial_offset": "diagonal",
+            "reconstruction": "video_timestep",
         }
         self.uncacheable_settings = [
             f"{name}={choice}"
@@ -142,8 +156,10 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         keep_image: Sequence[bool] | None = None,
         reference_cache: ReferenceCache | None = None,
         return_cache: bool = False,
-    ) -> ContextAnyoneOutput:
-        """Predict velocities of the noisy video and of the references.
+        rebuilt: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Predict velocities of the noisy video, and of pictures that are rebuilt.
 
         Args:
             hidden_states: (B, C, F, H, W) noisy video latents; None to only fill a cache.
@@ -155,24 +171,33 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             keep_reference, keep_image: per row, on the host: does it see them? None: all do.
             reference_cache: what `cache_reference` returned for these references.
             return_cache: whether to return what the video read of the references.
+            rebuilt: (B, C, 1, Hr, Wr) noisy latents of a picture of the character at the video's
+                timestep. It stands where the video's first frame does and reads the references
+                as the video does; neither sees it.
+            return_dict: a `ContextAnyoneOutput`, or the tuple of what it holds.
         """
         text, image = self._embed_conditions(encoder_hidden_states, image_embeds)
-        video = self._open_video(hidden_states, timestep, text, encoder_hidden_states)
+        noisy = [latents for latents in (hidden_states, rebuilt) if latents is not None]
+        readers = self._open_readers(noisy, timestep, text, encoder_hidden_states)
         anchor = self._open_reference(reference, reference_timestep, text, hidden_states)
         mask = _condition_mask(keep_reference, keep_image, self.device)
         cache = []
         for index, block in enumerate(self.blocks):
             reference_kv = None if reference_cache is None else reference_cache[index]
             run = self._runner(index, block)
-            tokens, anchor_tokens, reference_kv = run(video, anchor, image, reference_kv, mask)
-            video = video and video._replace(tokens=tokens)
+            tokens, anchor_tokens, reference_kv = run(readers, anchor, image, reference_kv, mask)
+            pairs = zip(readers, tokens, strict=True)
+            readers = [reader._replace(tokens=its) for reader, its in pairs]
             anchor = anchor and anchor._replace(tokens=anchor_tokens)
             cache += [reference_kv] if return_cache else []
-        return ContextAnyoneOutput(
-            sample=self._close(video, hidden_states),
+        velocities = [self._close(*each) for each in zip(readers, noisy, strict=True)]
+        predicted = ContextAnyoneOutput(
+            sample=velocities[0] if velocities else None,
             reference=self._close(anchor, reference),
+            rebuilt=velocities[1] if rebuilt is not None else None,
             cache=tuple(cache) if return_cache else None,
         )
+        return predicted if return_dict else predicted.to_tuple()
 
     def cache_reference(
         self, reference: torch.Tensor, image_embeds: torch.Tensor | None = None
@@ -199,6 +224,18 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         self.gradient_checkpointing = every > 0
         self.checkpoint_every = max(every, 1)
 
+    def named_config(self) -> dict[str, Any]:
+        """Return the fields as a checkpoint names them.
+
+        Those that version 0.1 did not have are left out where they say what it did, so that its
+        trainings go on.
+        """
+        return {
+            name: value
+            for name, value in self.config.items()
+            if not name.startswith("_") and SINCE_0_1.get(name, ...) != value
+        }
+
     def new_parameter_names(self) -> set[str]:
         """Return the parameters that Wan 2.1 text-to-video does not have."""
         return {name for name, _ in self.named_parameters() if new_module(name)}
@@ -217,20 +254,31 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             return functools.partial(checkpoint, block, use_reentrant=False)
         return block
 
-    def _open_video(
+    def _open_readers(
         self,
-        latents: torch.Tensor | None,
+        noisy: Sequence[torch.Tensor],
         timestep: torch.Tensor | None,
         text: torch.Tensor | None,
         prompt: torch.Tensor | None,
-    ) -> Stream | None:
-        if latents is None:
-            return None
+    ) -> list[Stream]:
+        """Open the video, and the picture that is rebuilt, if any."""
+        if not noisy:
+            return []
         if timestep is None or prompt is None:
             raise ValueError("a video needs a timestep and encoder_hidden_states, got None")
         time, modulation = self._embed_time(timestep, prompt.dtype)
-        rotation = self.rope.video(*self._grid(latents))
-        return Stream(self._patchify(latents), time, modulation, rotation, text)
+        # Of another shot than the prompt tells of, a rebuilt picture reads what references do.
+        texts = (text, text if self.prompt_reaches_reference else None)
+        return [
+            Stream(
+                self._patchify(latents),
+                time,
+                modulation,
+                self.rope.video(*self._grid(latents)),
+                its,
+            )
+            for latents, its in zip(noisy, texts, strict=False)
+        ]
 
     def _open_reference(
         self,

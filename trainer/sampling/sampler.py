@@ -176,6 +176,7 @@ class _Denoiser:
         if self.reference is None:
             return {}
         if self.noise is None:
-            return {"reference": self.reference.to(self.dtype)}
+            at = timestep if self.model.config.reconstruction == "video_timestep" else None
+            return {"reference": self.reference.to(self.dtype), "reference_timestep": at}
         noisy = (1 - sigma) * self.reference + sigma * self.noise
         return {"reference": noisy.to(self.dtype), "reference_timestep": timestep}

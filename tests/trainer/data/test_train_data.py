@@ -17,7 +17,9 @@ from trainer.data.augment import ReferenceAugmentConfig, draw_change, place_refe
 from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
-from trainer.data.open_source import open_source
+from trainer.data.loader import make_loader
+from trainer.data.open_source import open_source, training_buckets
+from trainer.data.order import Order
 from trainer.data.pictures import decode_frames, subject_mask
 
 BUCKET = Bucket(96, 160, 17)
@@ -114,6 +116,37 @@ def test_more_references_than_a_sample_has_are_filled_up(dataset):
     [first, *_] = batches(dataset, data)
     assert len({picture.numpy().tobytes() for picture in first.references[0]}) == 2
     assert torch.equal(first.references[0, 0], first.references[0, 2])
+
+
+def _others(root: Path, references: int, steps: tuple[int, int] = (0, 12)) -> list:
+    """Return batches that hold another picture of each character."""
+    data = config(references=references)
+    source = open_source(root, data, others=True)
+    order = Order(training_buckets(source, data), 4, seed=0)
+    span = {"start_step": steps[0], "stop_step": steps[1]}
+    return list(make_loader(source, order, data, rank=0, world_size=1, micro_batch=2, **span))
+
+
+def test_another_picture_of_the_character_is_none_of_its_references(dataset):
+    data = config(augment=ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0))
+    source = open_source(dataset, data, others=True)
+    [batch, *_] = fixed_batches(source, data, "train", 1, seed=0)
+    assert batch.other.shape == (1, 1, 96, 160, 3)
+    assert not torch.equal(batch.other[:, 0], batch.references[:, 0])
+    two = dataclasses.replace(data, references=2)
+    [both, *_] = fixed_batches(open_source(dataset, two), two, "train", 1, seed=0)
+    assert torch.equal(batch.other[:, 0], both.references[:, 1])
+
+
+def test_where_there_is_no_other_picture_it_is_the_same_under_another_change(dataset):
+    for batch in _others(dataset, references=2, steps=(0, 2)):  # samples have two
+        for references, other in zip(batch.references, batch.other, strict=True):
+            assert all(not torch.equal(other[0], picture) for picture in references)
+
+
+def test_another_picture_changes_nothing_else_of_a_batch(dataset):
+    plain = by_place(batches(dataset, config(), steps=(0, 4), micro_batch=2))
+    assert by_place(_others(dataset, references=1, steps=(0, 4))) == plain
 
 
 def test_world_size_and_resume_change_nothing(dataset):

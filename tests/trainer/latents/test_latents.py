@@ -45,8 +45,10 @@ def dataset(tmp_path_factory) -> Path:
     return root
 
 
-def load(root: Path, data: DataConfig, steps: int = 3, buckets=None) -> list[Any]:
-    source = open_source(root, data)
+def load(
+    root: Path, data: DataConfig, steps: int = 3, buckets=None, others: bool = False
+) -> list[Any]:
+    source = open_source(root, data, others=others)
     order = Order(buckets or training_buckets(source, data), 4, seed=0)
     return list(
         make_loader(
@@ -78,6 +80,17 @@ def test_they_equal_encoding_during_training(dataset):
             assert torch.allclose(one, other, rtol=2**-8, atol=1e-6), field
     null = stored.null_text
     assert torch.allclose(null, encoders.encode_prompts([""])[0], rtol=2**-8, atol=1e-6)
+
+
+def test_another_picture_of_the_character_is_none_of_its_references(dataset):
+    data = dataclasses.replace(LATENTS, references=1)
+    plain, more = load(dataset, data), load(dataset, data, others=True)
+    both = load(dataset, dataclasses.replace(LATENTS, references=2))
+    for without, batch, two in zip(plain, more, both, strict=True):
+        assert without.other is None
+        assert torch.equal(batch.reference, without.reference)
+        assert torch.equal(batch.image, without.image)
+        assert torch.equal(batch.other, two.reference[:, :, 1:])
 
 
 def test_workers_change_nothing(dataset):

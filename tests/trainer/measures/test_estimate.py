@@ -101,13 +101,17 @@ def _bytes_kept(config, precision, reference):
 
 
 @pytest.mark.filterwarnings("ignore:The use of `x.T`")
-@pytest.mark.parametrize("reference", [True, False], ids=["reference", "plain"])
+@pytest.mark.parametrize(
+    ("reference", "form"),
+    [(True, "few_heads"), (True, "full"), (True, "low_rank"), (True, True), (False, "few_heads")],
+    ids=["few_heads", "full", "low_rank", "gated", "plain"],
+)
 @pytest.mark.parametrize("precision", ["fp32", "autocast"])
-def test_a_block_keeps_what_was_counted(precision, reference):
+def test_a_block_keeps_what_was_counted(precision, reference, form):
+    config = {**TINY, "emphasize": form, "num_layers": 3}
     two, three = (
-        _bytes_kept({**TINY, "num_layers": layers}, precision, reference) for layers in (2, 3)
+        _bytes_kept({**config, "num_layers": layers}, precision, reference) for layers in (2, 3)
     )
-    config = {**TINY, "num_layers": 3}
     counted = Activations(config, _sizes(reference), precision, cuda=False)
     assert counted.block == pytest.approx(three - two, rel=0.02)  # all but modulation tables
     assert counted.peak() == pytest.approx(three, rel=0.04)

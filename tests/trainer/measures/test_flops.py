@@ -68,7 +68,11 @@ def _counted(call):
     [
         {},
         {"information_flow": "symmetric"},
-        {"emphasize": False},
+        {"emphasize": "none"},
+        {"emphasize": "full"},
+        {"emphasize": "low_rank", "emphasize_rank": 8},
+        {"emphasize": "few_heads", "emphasize_heads": 1},
+        {"emphasize": True},
         {"emphasize_rope": "gap"},
         {"reference_text": "prompt"},
         {"image_dim": None},
@@ -81,6 +85,18 @@ def test_the_forward_count_is_torchs(variant):
     sizes = SIZES if variant.get("image_dim", 40) else dataclasses.replace(SIZES, image=0)
     counted, _ = _counted(lambda: model(**video, **conditions))
     assert forward_flops(model.config, sizes).total == counted
+
+
+@pytest.mark.parametrize("text", ["none", "prompt"])
+@pytest.mark.parametrize("flow", ["asymmetric", "symmetric"])
+def test_the_count_with_a_rebuilt_picture_is_torchs(text, flow):
+    model = ContextAnyoneTransformer3DModel(
+        **WAN, image_dim=40, reference_text=text, information_flow=flow
+    )
+    video, conditions = _inputs(model.config)
+    rebuilt = torch.randn(2, 16, 1, 6, 6)
+    counted, _ = _counted(lambda: model(**video, **conditions, rebuilt=rebuilt))
+    assert forward_flops(model.config, dataclasses.replace(SIZES, rebuilt=9)).total == counted
 
 
 def test_the_count_with_a_cached_reference_is_torchs():
@@ -138,9 +154,26 @@ def test_the_price_of_the_reference_stream_alone(flow, extra):
     assert predicted_ratio(config, sizes) - 1 == pytest.approx(extra, abs=5e-4)
 
 
+@pytest.mark.parametrize(
+    ("form", "points"), [(True, 6.8), ("full", 6.8), ("low_rank", 3.6), ("few_heads", 1.1)]
+)
+def test_the_price_of_emphasize_attention(form, points):
+    whole, without = (
+        predicted_ratio({**PUBLISHED, "emphasize": each}, CLIP_480P) for each in (form, "none")
+    )
+    assert 100 * (whole - without) == pytest.approx(points, abs=0.06)
+
+
+def test_the_price_of_rebuilding_a_picture_is_a_frame_of_tokens():
+    sizes = Sizes.of_pixels(480, 832, 81, rebuilt=1)
+    assert sizes.rebuilt == 1560
+    more = forward_flops(PUBLISHED, sizes).total / forward_flops(PUBLISHED, CLIP_480P).total
+    assert more - 1 == pytest.approx(0.0166, abs=5e-4)
+
+
 def test_the_price_of_all_parts():
-    """Emphasize-Attention adds 6.8 points to the stream's 4.9, image tokens 0.6."""
-    assert predicted_ratio(PUBLISHED, CLIP_480P) == pytest.approx(1.122, abs=5e-4)
+    """Emphasize-Attention adds 1.1 points to the stream's 4.9, image tokens 0.6."""
+    assert predicted_ratio(PUBLISHED, CLIP_480P) == pytest.approx(1.066, abs=5e-4)
     full = forward_flops(PUBLISHED, CLIP_480P).total
     cached = forward_flops(PUBLISHED, CLIP_480P, cached=True).total
     assert 1 - cached / full == pytest.approx(0.0153, abs=5e-4)
