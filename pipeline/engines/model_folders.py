@@ -10,6 +10,12 @@ from pathlib import Path
 from pipeline.engines.weights import FOLDERS, digest_of_file, folders
 
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors file; real ones have below 1 MB
+# Licence, and whether it allows commercial use, of models by the beginnings of their hub's names.
+_LICENCES = {
+    "PekingU/rtdetr": ("Apache-2.0", True),
+    "ustc-community/dfine": ("Apache-2.0", True),
+    "facebook/sam2": ("Apache-2.0", True),
+}
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 
 
@@ -30,6 +36,12 @@ def find_model_folder(name: str, purpose: str) -> Path:
         f"model {name!r} was not found: no folder {looked}, and not in the hub's cache. Fetch it "
         f"first (for example `hf download {name}`) or set {FOLDERS}. {purpose}"
     )
+
+
+def licence_of(name: str) -> tuple[str, bool]:
+    """Return a model's licence, and whether it allows commercial use, by its hub's name."""
+    known = (terms for start, terms in _LICENCES.items() if name.startswith(start))
+    return next(known, ("not stated", False))
 
 
 def _from_hub_cache(name: str) -> Path | None:

@@ -25,6 +25,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "opencv": "pipeline.engines.people.opencv_people:OpencvPeople",
         "ultralytics": "pipeline.engines.people.ultralytics_yolo:UltralyticsPeople",
         "yolox": "pipeline.engines.people.yolox:YoloxPeople",
+        "detr": "pipeline.engines.people.detr:DetrPeople",
     },
     "faces": {
         "opencv": "pipeline.engines.faces.opencv_faces:OpencvFaces",
@@ -46,6 +47,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "matting": "pipeline.engines.masks.matting:Matting",
         "selfie": "pipeline.engines.masks.selfie:SelfieMasks",
         "yolo_seg": "pipeline.engines.people.ultralytics_yolo:UltralyticsMasks",
+        "sam2": "pipeline.engines.masks.sam2:Sam2Masks",
         "segment_anything": "pipeline.engines.masks.segment_anything:SegmentAnything",
     },
     "captions": {

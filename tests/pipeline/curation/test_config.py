@@ -53,7 +53,7 @@ def test_a_wrong_file_is_refused_by_name_and_runs_nothing(
     [
         ("observe.part_s=20", "part_s must be >= 10 x observe.clips.max_s"),
         ("run.max_failed=2", "run.max_failed must be from 0 to 1"),
-        ("observe.engines.people=yolo", "observe.engines.people must be one of auto, opencv"),
+        ("observe.engines.people=yolo", "observe.engines.people must be one of auto, detr, opencv"),
         ("observe.clips.min_s=11", "observe.clips.min_s must be at most max_s (10 s), got 11"),
         ("pair.duplicates.max_distance=9", "pair.duplicates.max_distance must be from 0 to 3 bits"),
         ("pair.references.tiers=[[cross]]", "must be one of cross_video, same_video_other_shot"),
