@@ -94,7 +94,7 @@ def embedding(
         video_id="video",
         recogniser=recogniser,
         weights_digest="none",
-        num_images=1,
+        num_images=8,
         vector=[float(value) for value in vector],
     )
 

@@ -206,3 +206,20 @@ def test_who_stands_where_the_last_clip_of_the_shot_ended_is_the_same_person():
     names = names_of(find_characters(tracks, clips, embeddings, CLOTHES))
     assert names["a"] == names["b"]
     assert len({names["a"], names["c"], names["d"]}) == 3
+
+
+@pytest.mark.parametrize(("looks", "characters"), [(2, 2), (3, 1)])
+def test_two_looks_do_not_find_somebody_in_another_video(looks, characters):
+    clips, tracks, embeddings = cast({"a1": (0, "x"), "a2": (0, "y")})
+    embeddings[1] = replace(embeddings[1], num_images=looks)
+    names = names_of(find_characters(tracks, clips, embeddings, WINDOWS))
+    assert len(set(names.values())) == characters
+
+
+def test_two_people_of_one_clip_of_whom_one_is_hardly_seen_stay_two():
+    scene = clip("scene")
+    left, right = track("left", scene, left=50), track("right", scene, left=500)
+    seen, hardly = embedding(person(0), "left"), embedding(person(0), "right")
+    embeddings = [seen, replace(hardly, num_images=1)]
+    names = names_of(find_characters([left, right], {"scene": scene}, embeddings, WINDOWS))
+    assert len(set(names.values())) == 2
