@@ -36,7 +36,9 @@ EMBEDDED = {
 PERMISSIVE = EMBEDDED | {
     "person_detection": "observe.engines.people: yolox (Apache-2.0) or opencv",
     "face_detection": "observe.engines.faces: yunet (MIT) or opencv",
-    "recognition": "observe.engines.recogniser: sface (Apache-2.0) or appearance",
+    "recognition": "observe.engines.recogniser: dlib_appearance (CC0), sface_appearance "
+    "(Apache-2.0) or appearance",
+    "segmentation": "observe.engines.masks: selfie (Apache-2.0), matting (MIT) or grabcut",
 }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import time
+import urllib.error
 import urllib.request
 from dataclasses import replace
 
@@ -89,6 +90,7 @@ def test_hosts_that_never_answer_cost_all_files_together_one_patience(bare, monk
     def silent(url, first_byte):
         asked.append(url)
         time.sleep(30)
+        raise TimeoutError
 
     found = settle(AUTO, {}, opener=silent)
     assert len(asked) == 4  # at the same time
