@@ -170,7 +170,7 @@ def fit_recipe(recipe: AugmentRecipe, mask: np.ndarray, face: Sequence[float]) -
     if recipe.flip:
         shown, width = shown[:, ::-1], mask.shape[1]
         box = (width - box[2], box[1], width - box[0], box[3]) if box else ()
-    move = possible_move(_move_of(recipe), shown, box)
+    move = possible_move(move_of(recipe), shown, box)
     return replace(recipe, **asdict(move))
 
 
@@ -182,7 +182,8 @@ def _misses(mask: np.ndarray, face: Sequence[float]) -> bool:
     return bool(inside.size) and float((inside > 127).mean()) < FACE_COVERED
 
 
-def _move_of(recipe: AugmentRecipe) -> Move:
+def move_of(recipe: AugmentRecipe) -> Move:
+    """Return what a recipe does to places."""
     return Move(
         recipe.rotation_degrees,
         recipe.scale,
@@ -215,7 +216,7 @@ def apply_recipe(
         recipe.light_ev,
         recipe.light_degrees,
     )
-    warp = _move_of(recipe).matrix(mask.shape[1], mask.shape[0])
+    warp = move_of(recipe).matrix(mask.shape[1], mask.shape[0])
     if recipe.flip:
         person, mask = person[:, ::-1], mask[:, ::-1]
         alpha = None if alpha is None else alpha[:, ::-1]

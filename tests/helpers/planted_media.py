@@ -280,6 +280,20 @@ def mask_with_a_halo(copy: Copy) -> None:
     _mask(copy, lambda mask: cv2.GaussianBlur(mask, (0, 0), mask.shape[1] / 12))
 
 
+@fault("media.mirrored-part", media=True)
+def reference_padded_by_reflection(copy: Copy) -> None:
+    reference = copy.sample()["references"][0]
+    height, width = 360, 280
+    noise = copy.random.integers(0, 255, (height // 12, width // 12, 3)).astype(np.uint8)
+    picture = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    padded = cv2.copyMakeBorder(picture[:-60], 0, 60, 0, 0, cv2.BORDER_REFLECT_101)
+    mask = np.zeros((height, width), np.uint8)
+    mask[40:, 40:-40] = 255
+    reference["augmentation"] = ""
+    reference["image"]["bytes"] = image = encode_jpeg(padded, 90)
+    reference["sha256"], reference["mask"]["bytes"] = sha256_of(image), encode_png_mask(mask)
+
+
 @fault("media.mask-undecodable", media=True)
 def mask_is_no_picture(copy: Copy) -> None:
     copy.sample()["references"][0]["mask"]["bytes"] = b"\x89PNG\r\n" + copy.random.bytes(200)

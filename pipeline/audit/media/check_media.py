@@ -110,10 +110,15 @@ BACKGROUND = warning(
     "The model learns to copy the place along with the person.",
     "Mask the reference or replace its background.",
 )  # fmt: skip
+MIRRORED_PART = warning(
+    "media.mirrored-part", "A reference holds part of a picture mirrored",
+    "Padding by reflection shows a second mouth or hand: bodies that do not exist are learned.",
+    "Pair again, which moves people without inventing anything; or drop the reference.",
+)  # fmt: skip
 CHECKS: tuple[Check, ...] = (
     UNDECODABLE, FRAME_COUNT, SIZE, RATE, DAMAGED, CLIP_HASH, REFERENCE_HASH,
     REFERENCE_UNDECODABLE, MASK_UNDECODABLE, MASK_SIZE, MASK_EMPTY, MASK_SHIFTED, MASK_SOFT,
-    MEASURES, HIDDEN_CUT, FADED, PLAIN, OVERLAY, COPY, BACKGROUND,
+    MEASURES, HIDDEN_CUT, FADED, PLAIN, OVERLAY, COPY, BACKGROUND, MIRRORED_PART,
 )  # fmt: skip
 
 # Beside each number: what it was on good and on spoiled data (benchmarks/audit_faults.py).
@@ -266,6 +271,9 @@ def _check_reference(
             f" {100 * reference.shift:.0f} % of the image away"
         )
         yield finding(MASK_SHIFTED, evidence, reference.fit, _FIT)
+    if reference.mirrored > 0:
+        evidence = f"{100 * reference.mirrored:.0f} % of a side"
+        yield finding(MIRRORED_PART, evidence, reference.mirrored, 0.0)
     if reference.person_likeness >= _PERSON:
         evidence = f"correlation {reference.person_likeness:.3f} with frame {reference.frame_index}"
         yield finding(COPY, evidence, reference.person_likeness, _PERSON)

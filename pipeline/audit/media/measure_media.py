@@ -24,7 +24,9 @@ from pipeline.media.reader import VideoReader
 from pipeline.media.sandbox import Announce, Handler
 from pipeline.observing.quality import Quality, QualityMeter
 from pipeline.observing.shots import ShotDetector, ShotsConfig
+from pipeline.pairing.augment import move_of, recipe_from_json
 from pipeline.pictures.hashes import difference_hash
+from pipeline.pictures.mirrors import mirrored_share
 
 EXAMINED = 8  # frames of a clip that are examined for colour, overlays and known pictures
 _COMPARED_PER_S, _MOST_COMPARED = 4, 40  # frames that are compared with its references
@@ -61,6 +63,7 @@ class ReferenceMeasures:
     ground_likeness: float = float("nan")  # around the person, in that frame
     frame_index: int = -1  # that frame
     difference_hash: str = ""
+    mirrored: float = 0.0  # longest stretch of a side beyond which the picture mirrors itself
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class MediaRow:
     num_frames: int
     first_frame: int
     boxes: tuple[tuple[float, ...], ...] = field(repr=False)
-    references: tuple[tuple[str, bytes, bytes], ...] = field(repr=False)  # id, image, mask
+    references: tuple[tuple[str, bytes, bytes, str], ...] = field(
+        repr=False
+    )  # id, image, mask, recipe
 
 
 def media_row(row: Mapping[str, Any]) -> MediaRow:
@@ -111,6 +116,7 @@ def media_row(row: Mapping[str, Any]) -> MediaRow:
             str(reference.get("reference_id") or ""),
             _bytes(reference.get("image")),
             _bytes(reference.get("mask")),
+            str(reference.get("augmentation") or ""),
         )
         for reference in row.get("references") or ()
     ]
@@ -135,7 +141,10 @@ def make_handler() -> Handler:
         return MediaMeasures(
             row.sample_id,
             clip,
-            tuple(measure_reference(*reference, shown) for reference in row.references),
+            tuple(
+                measure_reference(id, image, mask, shown, recipe)
+                for id, image, mask, recipe in row.references
+            ),
         )
 
     return handle
@@ -276,7 +285,11 @@ def _joined(pixels: np.ndarray) -> np.ndarray:
 
 
 def measure_reference(
-    reference_id: str, image: bytes, mask: bytes, shown: Sequence[CharacterSurroundings]
+    reference_id: str,
+    image: bytes,
+    mask: bytes,
+    shown: Sequence[CharacterSurroundings],
+    recipe: str = "",
 ) -> ReferenceMeasures:
     """Open a reference and its mask, and compare the person with the clip's frames."""
     digest = hashlib.sha256(image).hexdigest()
@@ -301,6 +314,7 @@ def measure_reference(
     if person.shape != grey.shape or not 0.001 < measures["mask_area"] < 0.999:
         return ReferenceMeasures(**measures)
     measures["fit"], measures["shift"] = mask_fit(grey, person)
+    measures["mirrored"] = _mirrored(picture, person, recipe)
     template = person_of(picture, person)
     places = nearest(template, shown)
     if places:
@@ -310,6 +324,17 @@ def measure_reference(
             "ground_likeness": background_likeness(template, frames, best.scale),
         }  # fmt: skip
     return ReferenceMeasures(**measures)
+
+
+def _mirrored(picture: np.ndarray, person: np.ndarray, recipe: str) -> float:
+    """Return the longest mirrored stretch along a side; a recipe says how it was moved."""
+    try:
+        change = recipe_from_json(recipe)
+    except (ValueError, TypeError):  # of another program
+        change = recipe_from_json("")
+    warp = move_of(change).matrix(picture.shape[1], picture.shape[0])
+    painted = change.background != "keep"  # then nothing else can be mirrored
+    return mirrored_share(picture, person if painted else None, warp)
 
 
 def is_plain(clip: ClipMeasures) -> bool:

@@ -26,7 +26,7 @@ IN_COLUMNS = (
 IN_PICTURES = (
     "clip_truncated", "clip_is_no_video", "clip_with_a_cut", "clip_without_colour",
     "clip_of_another_size", "mask_shifted", "mask_of_another_size", "reference_cut_from_its_clip",
-    "reference_exchanged",
+    "reference_exchanged", "reference_padded_by_reflection",
 )  # fmt: skip
 
 
