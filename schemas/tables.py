@@ -279,6 +279,12 @@ class Candidate:
     )
     source_reference_id: str = column(_TEXT, "image that it was edited from, or ''", default="")
     edit: str = column(_TEXT, "JSON of the edit: prompt, seed, engine, checks; or ''", default="")
+    mask_quality: float = column(
+        _FLOAT,
+        "the mask alone, 0 to 1: coverage of the box, one piece, face on it, nothing outside, "
+        "outline on edges; NaN unmeasured",
+        default=math.nan,
+    )
 
 
 @dataclass(frozen=True)
@@ -434,6 +440,11 @@ class Reference:
     )
     recogniser_digest: str = column(
         _TEXT, "SHA-256 of the recogniser's weights, or its version without weights", default=""
+    )
+    mask_quality: float = column(
+        _FLOAT,
+        "of the mask before augmentation, as in candidates; NaN unmeasured",
+        default=math.nan,
     )
 
 

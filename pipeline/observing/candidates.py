@@ -24,6 +24,7 @@ from pipeline.pictures.image_measures import (
     truncation_of,
 )
 from pipeline.pictures.looks import look_of
+from pipeline.pictures.mask_measures import measure_mask
 from schemas.ids import content_id
 from schemas.settings import check_settings, setting
 from schemas.tables import Candidate, Clip, Embedding, FaceBox, Track
@@ -31,6 +32,7 @@ from schemas.tables import Candidate, Clip, Embedding, FaceBox, Track
 _EDGE = 0.02  # of the still's side: a box this near is cut by the picture's edge
 _BODY_SIDES = 5.5  # a box this many faces high holds feet; knees end at 5
 _BODY_ASPECT = 2.2  # the same without a face: height over width
+_LEGS = ("full", "wide")  # shot sizes in which legs are seen
 _HASH_PX = 64
 
 
@@ -132,7 +134,9 @@ class ProposeReferences:
             embedding_row(track, candidate.reference_id, self.recogniser, vector, 1)
             for candidate, vector in zip(candidates, vectors, strict=True)
         ]
-        top, bottom = (garment_colour(part, people, masks) for part in ("top", "bottom"))
+        top = garment_colour("top", people, masks)
+        legs = track.shot_size in _LEGS  # below a long jacket there is no other garment
+        bottom = garment_colour("bottom", people, masks) if legs else ""
         return replace(track, top_colour=top, bottom_colour=bottom), candidates, embeddings
 
     def _candidate(
@@ -148,7 +152,8 @@ class ProposeReferences:
         x0, y0, x1, y1 = np.round(person.box).astype(int)
         inside = mask[y0:y1, x0:x1] > 127
         mask_area, reach = float(inside.mean()), float(inside.any(axis=1).mean())
-        measured = replace(shown.measured, mask_area=mask_area, mask_reach=reach)
+        masked = measure_mask(person.picture, mask, person.box, person.face).quality
+        measured = replace(shown.measured, mask_quality=masked, mask_reach=reach)
         return Candidate(
             reference_id=content_id("reference", track.track_id, round(shown.still.time_s, 6)),
             track_id=track.track_id,
@@ -176,6 +181,7 @@ class ProposeReferences:
             image=encode_jpeg(person.picture, self.config.jpeg_quality),
             mask=encode_png_mask(mask),
             other_face=other_face,
+            mask_quality=masked,
             **asdict(traits_of(person, mask)),
         )
 

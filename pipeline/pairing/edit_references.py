@@ -47,6 +47,7 @@ from pipeline.pictures.image_measures import (
     sharpness_of,
 )
 from pipeline.pictures.looks import look_of
+from pipeline.pictures.mask_measures import measure_mask
 from schemas.reasons import Reason
 from schemas.tables import Candidate, Edit, Embedding
 
@@ -246,6 +247,7 @@ class EditMaker:
         face = np.asarray(person.face, np.float32)
         # where the source's person was: who has not moved there is a copy, whatever box was found
         source_box = np.asarray(source.box, np.float32)
+        masked = measure_mask(person.picture, mask, np.asarray(person.box), face).quality
         measured = Measured(
             size_px=source.size_px,
             sharpness=sharpness_of(person.picture, person.box),
@@ -254,7 +256,7 @@ class EditMaker:
             face_seen=True,
             occlusion=source.occlusion,
             truncation=source.truncation,
-            mask_area=float(inside.mean()),
+            mask_quality=masked,
             mask_reach=float(inside.any(axis=1).mean()),
         )
         candidate = replace(
@@ -268,6 +270,7 @@ class EditMaker:
             frontal=frontal,
             yaw=yaw,
             mask_area=float(inside.mean()),
+            mask_quality=masked,
             mask_engine=self.engines.masks.info.id,
             perceptual_hash=hash_of(person.picture),
             quality=combined_quality(measured),

@@ -22,12 +22,15 @@ class GroupsConfig:
         min_coverage: share of the clip's frames with the person.
         min_purity: share of the looks that agree.
         min_area: share of the picture.
+        min_face_rate: share of the examined stills with the person's face; without one, who walks
+            in a crowd is easily mistaken for another.
     """
 
     max_people: int = setting(8, low=1, high=1000)
     min_coverage: float = setting(0.9, above=0, high=1)
     min_purity: float = setting(0.9, above=0, high=1)
     min_area: float = setting(0.06, above=0, high=1)
+    min_face_rate: float = setting(0.5, above=0, high=1)
 
     def __post_init__(self) -> None:
         check_settings(self, "pair.groups")
@@ -37,6 +40,7 @@ class GroupsConfig:
             track.coverage >= self.min_coverage
             and track.purity >= self.min_purity
             and track.area >= self.min_area
+            and track.face_rate >= self.min_face_rate
         )
 
 

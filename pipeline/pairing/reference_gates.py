@@ -17,6 +17,7 @@ from schemas.tables import Clip, Track
 _DUPLICATE, _QUALITY = Reason.NEAR_DUPLICATE_REFERENCE, Reason.LOW_QUALITY_REFERENCE
 _NO_VECTOR = "the image has no identity vector"
 _CUT_FACE = "face cut by the side of the picture"
+_BAD_MASK = "quality of the mask"
 _SMALL = "pixels of the person in the source"
 _TOO_NEAR = "seconds outside the clip, in its own video"
 _ALIKE = "cosine to a picture of the clip"
@@ -45,6 +46,8 @@ class ReferencesConfig:
         max_references: at most so many a sample; OpenS2V has at most 4 edited ones, MAGREF 10.
         kinds: window, gap and share of every kind of pair.
         min_quality: least quality of a candidate; below 0.2 crops are blurred or cut off.
+        min_mask_quality: least quality of a mask; an empty one has 0, of one that lost the face or
+            half of the body less than 0.3 is left.
         min_px: square root of the person's area in the source; Phantom-Data asks for 128 x 128.
         body_parts: whether hands and backs cut off by the picture may be references.
         max_other_face: share of another face on the mask; MAGREF drops objects from 0.25 on.
@@ -65,6 +68,7 @@ class ReferencesConfig:
     max_references: int = setting(4, low=1, high=MOST_REFERENCES)
     kinds: KindsConfig = field(default_factory=KindsConfig)
     min_quality: float = setting(0.2, low=0, high=1)
+    min_mask_quality: float = setting(0.1, low=0, high=1)
     min_px: float = setting(128.0, low=0, high=8192, unit="pixels")
     body_parts: bool = False
     max_other_face: float = setting(0.25, low=0, high=1)
@@ -162,6 +166,13 @@ def refusals(
         ReferenceGate(_QUALITY, pool.half_face, 0 * one, one, detail=_CUT_FACE),
         ReferenceGate(_QUALITY, ~(size >= config.min_px), size, config.min_px * one, detail=_SMALL),
         ReferenceGate(_QUALITY, ~(quality >= config.min_quality), quality, least),
+        ReferenceGate(
+            _QUALITY,
+            pool.mask_quality < config.min_mask_quality,
+            pool.mask_quality,
+            config.min_mask_quality * one,
+            detail=_BAD_MASK,
+        ),
         ReferenceGate(Reason.OTHER_FACE, face > config.max_other_face, face, covered, False),
         ReferenceGate(Reason.LOW_SIMILARITY, ~(similarity >= floor), similarity, floor),
         grey,

@@ -47,6 +47,7 @@ class CandidatePool:
         self.confirmed = np.array([vector is not None for vector in known], dtype=bool)
         self.times = np.array([row.time_s for row in self.rows])
         self.quality = np.array([row.quality for row in self.rows])
+        self.mask_quality = np.array([row.mask_quality for row in self.rows])
         self.yaw = np.array([row.yaw for row in self.rows])
         self.size = np.log2(np.array([max(row.size_px, 1.0) for row in self.rows]))
         self.exposure = np.array([row.exposure for row in self.rows])

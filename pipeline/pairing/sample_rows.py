@@ -143,6 +143,7 @@ def _reference(row: ChosenReference, candidate: Candidate, track: Track) -> Refe
         similarity=row.similarity,
         recogniser=row.recogniser,
         recogniser_digest=row.recogniser_digest,
+        mask_quality=candidate.mask_quality,
         quality=row.quality,
         yaw=row.yaw,
         whole_body=row.whole_body,

@@ -22,6 +22,7 @@ from schemas.reasons import Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
 
 CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
+USABLE_MASK_QUALITY = 0.55  # below it the background is kept: it would cut the person up
 USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
 
 
@@ -227,7 +228,9 @@ def _plan(
     for row in references:
         recipe = ""
         if row.near_copy or row.kind in config.references.augmented:
-            has_mask = low <= light[row.reference_id].mask_area <= high
+            shown = light[row.reference_id]
+            cut_well = not shown.mask_quality < USABLE_MASK_QUALITY  # unmeasured: believed
+            has_mask = low <= shown.mask_area <= high and cut_well
             drawn = draw_recipe(sample_id, row.reference_id, config.augment, has_mask)
             recipe = recipe_to_json(drawn)
         planned.append(replace(row, augmentation=recipe))

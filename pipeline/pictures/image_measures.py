@@ -15,7 +15,6 @@ _GOOD_SIZE_PX = 256.0  # a person this large is large enough
 _GOOD_SHARPNESS = 150.0  # NeMo Curator's threshold is 100
 _BLACK, _WHITE = 0.04, 0.97  # luma beyond which nothing is left to see
 _DARK, _BRIGHT = (0.05, 0.20), (0.95, 0.85)  # mean luma: useless, good
-_MASK_RANGE = (0.25, 0.92)  # shares of the box that a well cut person covers
 _LEAST_REACH = 0.75  # of the box's height: below it legs or head were lost
 _WEIGHTS = {
     "size": 1.0,
@@ -24,7 +23,7 @@ _WEIGHTS = {
     "frontal": 1.5,
     "whole": 1.0,
     "free": 2.0,
-    "mask": 0.5,
+    "mask": 1.0,
 }
 
 
@@ -39,7 +38,7 @@ class Measured:
     face_seen: bool
     occlusion: float
     truncation: float
-    mask_area: float | None = None  # None before the person is cut out
+    mask_quality: float | None = None  # None before the person is cut out
     mask_reach: float = 1.0  # share of the box's height that the mask reaches over
 
 
@@ -63,11 +62,9 @@ def combined_quality(measured: Measured) -> float:
 
 
 def _mask_score(measured: Measured) -> float:
-    if measured.mask_area is None:
+    if measured.mask_quality is None:
         return 1.0
-    low, high = _MASK_RANGE
-    believable = low <= measured.mask_area <= high and measured.mask_reach >= _LEAST_REACH
-    return 1.0 if believable else 0.2
+    return measured.mask_quality * min(1.0, measured.mask_reach / _LEAST_REACH)
 
 
 def sharpness_of(picture: Picture, box: np.ndarray) -> float:

@@ -35,9 +35,11 @@ MIN_COVERAGE = 0.8  # of the clip; of less, it is not known what the person does
 ASIDE = 0.36  # of the picture's width: a middle further out is to the left or right
 MOST_ASIDE = 0.5  # of the picture's width; a wider person is nowhere in particular
 FEWEST_FACES, FACE_RATE = 3, 0.8  # from which on it is known where the face turns
-FRONTAL, ASLANT, PROFILE = 15.0, 35.0, 65.0  # degrees of yaw
+ASLANT, PROFILE = 35.0, 65.0  # degrees of yaw; nobody knows whether a head is bent
 TURNING = 45.0  # degrees between the extremes of a head that turns
 GROUP = 4  # people, from which on it is a group
+
+_SAFE = {"black": "dark"}  # dark blue, brown and green are taken for black
 
 INFO = EngineInfo(id="attributes/2", task="captioning", licence="Apache-2.0", commercial=True)
 
@@ -63,7 +65,7 @@ class AttributeCaptioner:
 
 
 def clip_caption(facts: CaptionFacts) -> str:
-    """Return for example "A medium shot of a person in a red top. The camera is static."."""
+    """Return for example "A medium shot of a person wearing a red top. The camera is static."."""
     sentences = [action(facts), _sentence(light(facts.clip)), _sentence(camera_motion(facts.clip))]
     return " ".join(_closed(text) for text in sentences if text)
 
@@ -79,14 +81,15 @@ def caption_parts(facts: CaptionFacts) -> CaptionParts:
 
 def action(facts: CaptionFacts) -> str:
     """Return who is seen and what the main person does, '' for nobody."""
-    parts = [_who(facts)]
-    if facts.character is not None:
-        parts += [
-            _place(facts),
-            facing(facts.character),
-            person_motion(facts.character, facts.clip),
-        ]
-    return ", ".join(part for part in parts if part)
+    character = facts.character
+    does = []
+    if character is not None:
+        does = [_place(facts), facing(character), person_motion(character, facts.clip)]
+    first, told_apart = _who(facts)
+    if not told_apart or character is None:
+        return ", ".join(part for part in (first, *does) if part)
+    about = ", ".join(part for part in (_clothes(character), *does) if part)
+    return f"{_closed(first)} One of them is {about}" if about else first
 
 
 def describe(character: Track | None) -> str:
@@ -97,20 +100,21 @@ def describe(character: Track | None) -> str:
     return _closed(f"A person {clothes}") if clothes else ""
 
 
-def _who(facts: CaptionFacts) -> str:
+def _who(facts: CaptionFacts) -> tuple[str, bool]:
+    """Return the people of the clip, and whether the main one is still to be told from others."""
     number, character = facts.clip.num_people, facts.character
     size = SHOT_SIZES.get(character.shot_size, "") if character else ""
-    clothes = _clothes(character) if character else ""
     followed = sum(track.coverage >= MIN_COVERAGE for track in facts.tracks)
     if number == 0 and character is None:
-        return ""
-    if 1 < number < GROUP and followed == number:
-        people = f"{count_word(number)} people" + (f", one of them {clothes}" if clothes else "")
+        return "", False
+    counted = 1 < number < GROUP and followed == number
+    if counted:
+        people = f"{count_word(number)} people"
     else:
-        among = " among others" if number >= GROUP else ""
-        people = f"a person{among} {clothes}".strip()
+        people = f"a person {_clothes(character) if character else ''}".strip()
+        people += ", among others" if number >= GROUP else ""
     text = f"a {size} of {people}" if size else people
-    return text[0].upper() + text[1:]
+    return text[0].upper() + text[1:], counted
 
 
 def _place(facts: CaptionFacts) -> str:
@@ -129,15 +133,13 @@ def _place(facts: CaptionFacts) -> str:
 
 def facing(track: Track) -> str:
     """Say where the face turns, '' where it is seen too seldom or its angle is unknown."""
-    yaw = np.array([face.yaw for face in track.faces], dtype=float)
+    yaw = np.array([face.yaw for face in track.faces if len(face.landmarks)], dtype=float)
     yaw = yaw[np.isfinite(yaw)]
     if len(yaw) < FEWEST_FACES or track.face_rate < FACE_RATE:
         return ""
     low, middle, high = np.percentile(yaw, (5, 50, 95))
     if high - low >= TURNING:
         return "turning the head"
-    if abs(low) <= 2 * FRONTAL and abs(high) <= 2 * FRONTAL and abs(middle) <= FRONTAL:
-        return "facing the camera"
     if abs(middle) >= PROFILE and min(abs(low), abs(high)) >= ASLANT:
         return "in profile"
     return "half turned away" if min(abs(low), abs(high)) >= ASLANT and low * high > 0 else ""
@@ -151,9 +153,10 @@ def count_word(number: int) -> str:
 def _clothes(character: Track) -> str:
     worn = []
     if character.top_colour:
-        worn.append(f"{_article(character.top_colour)} {character.top_colour} top")
+        colour = _SAFE.get(character.top_colour, character.top_colour)
+        worn.append(f"{_article(colour)} {colour} top")
     if character.bottom_colour:
-        worn.append(f"{character.bottom_colour} bottoms")
+        worn.append(f"{_SAFE.get(character.bottom_colour, character.bottom_colour)} bottoms")
     return f"wearing {' and '.join(worn)}" if worn else ""
 
 
@@ -183,17 +186,14 @@ def person_motion(track: Track, clip: Clip) -> str:
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2
         strayed = np.hypot(*np.ptp(middles, axis=0)) / diagonal
         return "staying in place" if strayed < 2 * MOVING_PERSON else ""
-    if speed < MOVING_PERSON:
+    if speed < MOVING_PERSON or abs(path[0]) < abs(path[1]):  # boxes lose feet, and find them
         return ""
     pace = "quickly " if speed >= FAST_PERSON else ""
     return f"moving {pace}{_direction(path)} across the picture"
 
 
 def _direction(path: np.ndarray) -> str:
-    x, y = path
-    if abs(x) >= abs(y):
-        return "to the right" if x > 0 else "to the left"
-    return "down" if y > 0 else "up"
+    return "to the right" if path[0] > 0 else "to the left"
 
 
 def camera_motion(clip: Clip) -> str:

@@ -179,7 +179,7 @@ def test_senseless_settings_are_refused():
 
 # --- the measures ------------------------------------------------------------------------------
 
-BEST = Measured(400, 300, 1.0, 1.0, True, 0.0, 0.0, 0.6)
+BEST = Measured(400, 300, 1.0, 1.0, True, 0.0, 0.0, 1.0)
 
 
 def test_the_best_image_has_quality_one():
@@ -196,7 +196,7 @@ def test_the_best_image_has_quality_one():
         {"face_seen": False},
         {"occlusion": 0.5},
         {"truncation": 0.5},
-        {"mask_area": 0.99},
+        {"mask_quality": 0.4},
         {"mask_reach": 0.4},
     ],
 )

@@ -29,7 +29,7 @@ def test_the_main_person_of_a_group_passes_and_a_crowd_does_not():
 
 def test_whoever_comes_and_goes_in_a_group_stays_out():
     group = rows.clip("group", num_people=6)
-    for lost in ({"coverage": 0.7}, {"purity": 0.8}, {"area": 0.05}):
+    for lost in ({"coverage": 0.7}, {"purity": 0.8}, {"area": 0.05}, {"face_rate": 0.3}):
         assert reason(rows.track("t", group, **SURE, **lost), group) == Reason.TOO_MANY_PEOPLE
 
 
