@@ -4,10 +4,11 @@ It answers on this machine alone: other hosts are refused by name (against DNS r
 need a header that no other site can send, and the page may load nothing from anywhere else.
 """
 
+import contextlib
 import json
 import re
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -26,12 +27,14 @@ from pipeline.browse import queries, reject_list
 from pipeline.browse.light_tables import load_tables
 from pipeline.browse.media_cache import Media
 from pipeline.browse.ranges import respond
+from pipeline.dataset.commit import read_manifest
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import TAGS, Tag, read_tags, write_tags
-from schemas.manifest import Manifest
+from schemas.manifest import POINTER, Manifest
 
 HOSTS = ["127.0.0.1", "localhost"]
 CHANGE_HEADER = "x-browse"  # a form or an image of another site cannot set it
+VERSION_HEADER = "x-dataset-version"  # another one makes an open page begin anew
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _MAX_BODY = 16_384
 _SECURITY = {
@@ -52,6 +55,7 @@ def make_app(manifest: Manifest, store: Store) -> Starlette:
     server = _Server(manifest, store)
     page = StaticFiles(directory=str(files("pipeline.browse") / "static"), html=True)
     get = {
+        "/api/version": server.version,
         "/api/summary": server.summary,
         "/api/samples": server.samples,
         "/api/samples/{id}": server.sample,
@@ -76,7 +80,7 @@ def make_app(manifest: Manifest, store: Store) -> Starlette:
         exception_handlers={HTTPException: _refused, ValueError: _wrong},
     )
     app.add_middleware(_Headers)
-    app.state.close = server.media.close
+    app.state.close = server.close
     return app
 
 
@@ -110,11 +114,34 @@ Handler = Callable[[Request], Response | dict | list]
 
 class _Server:
     def __init__(self, manifest: Manifest, store: Store) -> None:
-        self._manifest, self._store = manifest, store
-        self._db = load_tables(manifest, store)
-        self.media = Media(manifest, store)
-        self._tags = read_tags(store)
+        self._store = store
         self._lock = threading.Lock()
+        self._following = threading.Lock()
+        self._pointer = store.read(POINTER) if store.exists(POINTER) else b""
+        self._load(manifest)
+
+    def _load(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._db = load_tables(manifest, self._store)
+        self.media = Media(manifest, self._store)
+        self._tags = read_tags(self._store)
+
+    def _follow(self) -> None:
+        """Serve the newest version: what was forgotten since is not shown to an open page."""
+        with self._following:
+            pointer = self._store.read(POINTER) if self._store.exists(POINTER) else b""
+            if pointer == self._pointer:
+                return
+            found = read_manifest(self._store)
+            if found is None:
+                raise HTTPException(410, "the dataset is gone")
+            before = self.media
+            self._load(found[0])
+            self._pointer = pointer
+            before.close()
+
+    def close(self) -> None:
+        self.media.close()
 
     def answer(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Run a handler in a thread; dicts and lists become JSON."""
@@ -122,8 +149,11 @@ class _Server:
         async def answered(request: Request) -> Response:
             if request.method == "POST":
                 request.state.body = await _small_body(request)
+            await run_in_threadpool(self._follow)
             result = await run_in_threadpool(handler, request)
-            return result if isinstance(result, Response) else JSONResponse(result)
+            answer = result if isinstance(result, Response) else JSONResponse(result)
+            answer.headers[VERSION_HEADER] = str(self._manifest.version)
+            return answer
 
         return answered
 
@@ -135,6 +165,9 @@ class _Server:
         for tag in self._tags:
             named.setdefault(tag.tag, []).append(tag.sample_id)
         return named
+
+    def version(self, _: Request) -> dict:
+        return {"version": self._manifest.version}
 
     def summary(self, _: Request) -> dict:
         manifest = self._manifest
@@ -200,18 +233,27 @@ class _Server:
             raise HTTPException(403, f"changes need the header {CHANGE_HEADER}")
         body = request.state.body
         tag = Tag(body.get("sample_id", ""), body.get("tag", ""), body.get("note", ""))
-        if queries.sample(self._cursor(), tag.sample_id) is None:
-            raise HTTPException(404, "no such sample")
         same = (tag.sample_id, tag.tag)
-        with self._lock:
+        with self._lock, self._held():
+            self._follow()  # a version that was published while we waited may lack the sample
+            if queries.sample(self._cursor(), tag.sample_id) is None:
+                raise HTTPException(404, "no such sample")
             left = [t for t in read_tags(self._store) if (t.sample_id, t.tag) != same]
             changed = left if body.get("remove") else sorted([*left, tag])
-            try:
-                write_tags(changed, self._store)
-            except OSError as error:
-                raise HTTPException(507, f"tags cannot be written: {error}") from error
+            write_tags(changed, self._store)
             self._tags = changed
         return {"tags": [vars(t) for t in changed if t.sample_id == tag.sample_id]}
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the dataset's lock, so that no tag is written while somebody is forgotten."""
+        try:
+            with self._store.lock():
+                yield
+        except BlockingIOError as error:
+            raise HTTPException(503, f"{error}; then tag again") from error
+        except OSError as error:
+            raise HTTPException(507, f"tags cannot be written: {error}") from error
 
     def clip(self, request: Request) -> Response:
         return respond(request, self.media.of_sample(self._sample(request), "clip"), "video/mp4")

@@ -2,9 +2,26 @@
 
 import { tell } from "./dom.js";
 
+// The version of the dataset that this page shows. With another one the page begins anew: what was
+// forgotten since must not stay on the screen.
+let version = null;
+
+function follow(answer) {
+  const now = answer.headers.get("x-dataset-version");
+  if (version !== null && now !== null && now !== version) {
+    location.reload();
+  }
+  version ??= now;
+}
+
+export function watch(seconds = 5) {
+  setInterval(() => fetch("api/version").then(follow, () => {}), 1000 * seconds);
+}
+
 export async function ask(path, parameters = {}) {
   const query = new URLSearchParams(parameters).toString();
   const answer = await fetch(query ? `${path}?${query}` : path);
+  follow(answer);
   const body = await answer.json();
   if (!answer.ok) {
     tell(body.error ?? `error ${answer.status}`);
@@ -16,6 +33,7 @@ export async function ask(path, parameters = {}) {
 export async function post(path, body) {
   const headers = { "content-type": "application/json", "x-browse": "1" };
   const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+  follow(answer);
   const told = await answer.json();
   if (!answer.ok) {
     tell(told.error ?? `error ${answer.status}`);

@@ -1,6 +1,6 @@
 // Which page is shown, and which keys it hears.
 
-import { ask, loadTags } from "./api.js";
+import { ask, loadTags, watch } from "./api.js";
 import * as characters from "./characters.js";
 import { clear, el, plural } from "./dom.js";
 import * as funnel from "./funnel.js";
@@ -76,3 +76,4 @@ document.getElementById("counts").textContent = [
   plural(facts.counts.characters, "character"), plural(facts.counts.videos, "video"),
 ].join(" · ");
 await route();
+watch();

@@ -1,0 +1,97 @@
+"""A page that was open before somebody was forgotten shows nobody, and brings nobody back."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+from places import script
+from present import current_version, there
+from starlette.testclient import TestClient
+from tiny_dataset import tiny_sample, write_samples
+
+from pipeline.browse.app import CHANGE_HEADER, make_app
+from pipeline.dataset.store import open_store
+from pipeline.dataset.tags import TAGS, Tag, read_tags
+from pipeline.forget import forget
+from pipeline.forget.erasure import sample_id_of
+from pipeline.forget.targets import ForgetRequest, find_targets
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CHANGES = {CHANGE_HEADER: "1"}
+
+
+@pytest.fixture
+def opened(tmp_path):
+    stays, goes = (
+        replace(row, sample_id=sample_id_of(asdict(row))) for row in map(tiny_sample, range(2))
+    )
+    store = open_store(write_samples(tmp_path / "dataset", [stays, goes]))
+    app = make_app(current_version(store)[0], store)
+    yield store, TestClient(app, base_url="http://127.0.0.1"), stays, goes
+    app.state.close()
+
+
+def tag(page: TestClient, sample_id: str):
+    body = {"sample_id": sample_id, "tag": "veto", "note": "it is her"}
+    return page.post("/api/tags", json=body, headers=CHANGES)
+
+
+def forget_person(store, character_id: str) -> None:
+    request = ForgetRequest(characters=(character_id,))
+    targets = find_targets(request, current_version(store)[0], store)
+    assert forget.finish(forget.begin(targets, store), store).clean
+
+
+def test_an_open_page_follows_to_the_version_without_the_forgotten(opened):
+    store, page, stays, goes = opened
+    assert page.get(f"/api/samples/{goes.sample_id}").status_code == 200
+    assert page.get(f"/media/clip/{goes.sample_id}").status_code == 200  # in the server's cache now
+    assert tag(page, goes.sample_id).status_code == 200
+    forget_person(store, goes.character_id)
+    for path in ("api/samples", "media/clip", "media/poster"):
+        assert page.get(f"/{path}/{goes.sample_id}").status_code == 404
+    assert page.get("/api/summary").json()["version"] == 2
+    assert page.get("/api/tags").json() == []
+    assert tag(page, goes.sample_id).status_code == 404
+    assert goes.sample_id.encode() not in (store.read(TAGS) if store.exists(TAGS) else b"")
+    assert tag(page, stays.sample_id).status_code == 200
+    assert read_tags(store) == [Tag(stays.sample_id, "veto", "it is her")]
+
+
+def test_nobody_is_tagged_while_another_job_writes(opened):
+    store, page, stays, _ = opened
+    with store.lock():
+        answer = tag(page, stays.sample_id)
+    assert answer.status_code == 503
+    assert "another job writes to" in answer.json()["error"]
+    assert read_tags(store) == []
+    assert tag(page, stays.sample_id).status_code == 200
+
+
+@pytest.mark.browser
+def test_the_person_leaves_the_screen_of_an_open_page(opened):
+    """A real page, left alone: it notices the new version by itself."""
+    store, _, stays, goes = opened
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    job = [sys.executable, script("browse"), store.url, "--port", "0"]
+    with subprocess.Popen(job, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            url = there(server.stdout).readline().split(" at ")[1].split()[0]
+            with api.sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+                page = browser.new_page()
+                page.goto(url)
+                page.get_by_text(goes.caption).wait_for()
+                forget_person(store, goes.character_id)
+                page.get_by_text(goes.caption).wait_for(state="detached")
+                page.get_by_text(stays.caption).wait_for()
+                assert goes.caption not in page.inner_text("body")
+                browser.close()
+        finally:
+            server.send_signal(signal.SIGINT)
