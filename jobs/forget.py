@@ -36,6 +36,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     who.add_argument("--video", action="append", default=[], metavar="ID")
     who.add_argument("--face", type=local_path, metavar="PICTURE", help="a picture of the person")
     who.add_argument("--list", type=local_path, metavar="FILE", dest="listed", help="many at once")
+    doubts = parser.add_argument_group("who may be the same person (a run names them)")
+    doubts.add_argument("--same", action="append", default=[], metavar="ID", help="goes, too")
+    doubts.add_argument("--different", action="append", default=[], metavar="ID", help="stays")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, change nothing")
     parser.add_argument("--yes", action="store_true", help="act on whom --face has found")
     parser.add_argument(
@@ -63,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
             dry_run=arguments.dry_run,
             confirmed=arguments.yes,
             report=arguments.report,
+            same=arguments.same,
+            different=arguments.different,
         ),
         open_store(arguments.dataset),
     )

@@ -25,12 +25,17 @@ FORGET = "forget"  # stage of the funnel that has no lines in the reject ledger
 
 @dataclass(frozen=True)
 class Tombstones:
-    """Salted keys of forgotten videos and characters; only ever grows."""
+    """Salted keys of forgotten videos and characters; only ever grows.
+
+    `doubts` are keys of characters that stayed: they resembled somebody who was forgotten, and a
+    person decided that they are somebody else.
+    """
 
     salt: str = ""  # hex; drawn once per dataset
     videos: tuple[str, ...] = ()
     characters: tuple[str, ...] = ()
     tombstones_version: int = TOMBSTONES_VERSION
+    doubts: tuple[str, ...] = ()
 
     def key(self, kind: str, id: str) -> str:
         """Return the salted key of an id."""
@@ -45,12 +50,18 @@ class Tombstones:
             self.key("character", character_id), self.characters
         )
 
+    def doubts_character(self, character_id: str) -> bool:
+        """Return whether somebody who was forgotten was held against this character."""
+        return bool(self.doubts) and _is_in(self.key("character", character_id), self.doubts)
+
     def stand_in(self, uri: str) -> str:
         """Return the id under which a forgotten input is recorded."""
         return content_id("forgotten", self.key("uri", uri))
 
-    def adding(self, videos: Iterable[str], characters: Iterable[str]) -> "Tombstones":
-        """Return these and the given ids', under a new salt where there was none."""
+    def adding(
+        self, videos: Iterable[str], characters: Iterable[str], doubts: Iterable[str] = ()
+    ) -> "Tombstones":
+        """Return these and those of further ids, under a new salt where there was none."""
         salted = self if self.salt else replace(self, salt=secrets.token_hex(32))
         ours = {salted.key("video", id) for id in videos}
         theirs = {salted.key("character", id) for id in characters}
@@ -58,6 +69,7 @@ class Tombstones:
             salted,
             videos=tuple(sorted({*self.videos, *ours})),
             characters=tuple(sorted({*self.characters, *theirs})),
+            doubts=tuple(sorted({*self.doubts, *(salted.key("character", id) for id in doubts)})),
         )
 
     def to_json(self) -> bytes:
@@ -73,7 +85,8 @@ class Tombstones:
             if found == TOMBSTONES_VERSION:
                 bytes.fromhex(raw["salt"])
                 videos, characters = sorted(raw["videos"]), sorted(raw["characters"])
-                return cls(raw["salt"], tuple(videos), tuple(characters))
+                doubts = tuple(sorted(raw.get("doubts", ())))
+                return cls(raw["salt"], tuple(videos), tuple(characters), doubts=doubts)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{TOMBSTONES} cannot be read ({error!r}); restore it from a copy: without it "

@@ -70,6 +70,8 @@ def check_metadata(
     if dataset.store.exists(TOMBSTONES):
         forgotten = rights.check_forgotten(dataset, index)
         findings.record((rights.FORGOTTEN,), forgotten, index.count("samples"))
+        doubts = rights.check_doubts(dataset, index)
+        findings.record((rights.DOUBT,), doubts, index.count("samples"))
     _vectors(index, findings, limits)
     findings.register([latents.LATENTS])
     findings.add(latents.check_latents(dataset, index))

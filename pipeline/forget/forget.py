@@ -10,6 +10,7 @@ scan         every byte of the folder; the journal goes when nothing is found
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,8 @@ class Job:
     units: int
     size_bytes: int  # of the dataset before
     patterns: dict[str, list[str]] = field(default_factory=dict)
+    same: int = 0  # characters that a person decided are the one who was named
+    different: list[str] = field(default_factory=list)  # that a person decided are somebody else
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class Forgotten:
         return not self.scan.hits
 
 
-def begin(targets: Targets, store: Store) -> Job:
-    """Write down what must go. Nothing is removed yet."""
+def begin(targets: Targets, store: Store, same: int = 0, different: Iterable[str] = ()) -> Job:
+    """Write down what must go, and what was decided of doubts. Nothing is removed yet."""
     manifest, digest = require_manifest(store)
     erasure = Erasure(targets.videos, targets.ids)
     job = Job(
@@ -78,6 +81,8 @@ def begin(targets: Targets, store: Store) -> Job:
         units=sum(path.endswith("/receipt.json") for path in unit_files(targets.videos, store)),
         size_bytes=sum(file.size_bytes for file in manifest.files),
         patterns=collect_patterns(targets, manifest, store).to_json(),
+        same=same,
+        different=sorted(different),
     )
     store.write(JOURNAL, json.dumps(asdict(job), indent=1, sort_keys=True).encode())
     return job
@@ -104,7 +109,7 @@ def finish(job: Job, store: Store) -> Forgotten:
     patterns = SearchPatterns.from_json(job.patterns)
     erasure = Erasure(set(job.videos), set(job.ids), job.renamed)
     tombstones = read_tombstones(store)
-    more = tombstones.adding(job.videos, job.characters)
+    more = tombstones.adding(job.videos, job.characters, job.different)
     if more != tombstones:
         store.write(TOMBSTONES, more.to_json())
     manifest = publish_without(erasure, store)

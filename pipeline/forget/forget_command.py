@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
+from pipeline.forget.doubts import Doubt, find_doubts, portraits
 from pipeline.forget.face import CharacterMatch, match_face
 from pipeline.forget.forget import (
     Forgotten,
@@ -37,6 +38,8 @@ class ForgetOptions:
     dry_run: bool
     confirmed: bool  # --yes
     report: Path
+    same: Sequence[str] = ()  # who is the person that was named, too
+    different: Sequence[str] = ()  # who is somebody else
 
 
 def run(options: ForgetOptions, store: Store) -> int:
@@ -47,6 +50,7 @@ def run(options: ForgetOptions, store: Store) -> int:
             print("an earlier removal was interrupted; a run without --dry-run finishes it first")
         _, targets = _resolve(options, store)
         _print_targets(targets)
+        _print_doubts(_doubts(targets, store) if targets else [], options, store)
         return DONE
     with store.lock():
         unfinished = interrupted(store)
@@ -64,8 +68,39 @@ def _forget(targets: Targets, options: ForgetOptions, store: Store) -> int:
     if options.face and not options.confirmed:
         print("nothing was removed: look at these in jobs/browse.py, then run again with --yes")
         return NOT_CONFIRMED
+    doubts = _doubts(targets, store)
+    if _print_doubts(doubts, options, store):
+        print("nothing was removed: decide about each of these, and run again with the flags")
+        return NOT_CONFIRMED
     make_folder("--report", options.report)
-    return _finish(begin(targets, store), options.report, store)
+    different = [each.other_character_id for each in doubts]
+    job = begin(targets, store, len(set(options.same) & targets.named), different)
+    return _finish(job, options.report, store)
+
+
+def _doubts(targets: Targets, store: Store) -> list[Doubt]:
+    manifest, _ = require_manifest(store)
+    return find_doubts(targets.named, targets.characters, manifest, store)
+
+
+def _print_doubts(doubts: Sequence[Doubt], options: ForgetOptions, store: Store) -> int:
+    """Show whom nobody has decided about beside who goes; return how many these are."""
+    undecided = [each for each in doubts if each.other_character_id not in options.different]
+    ids = {id for each in undecided for id in (each.character_id, each.other_character_id)}
+    known = portraits(ids, require_manifest(store)[0], store) if ids else {}
+    for each in undecided:
+        print(f"may be the same person ({each.why}, cosine {each.similarity:.2f}):")
+        for word, id in (("goes", each.character_id), ("stays", each.other_character_id)):
+            seen = known[id]
+            print(
+                f"  {word:5} {id}: {seen.samples} samples of {seen.videos} videos, "
+                f"{seen.description[:80]!r}"
+            )
+        print(
+            f"  --same {each.other_character_id}  or  --different {each.other_character_id}; "
+            "look at both in jobs/browse.py"
+        )
+    return len(undecided)
 
 
 def _finish(job: Job, report: Path, store: Store) -> int:
@@ -81,7 +116,7 @@ def _finish(job: Job, report: Path, store: Store) -> int:
 def _resolve(options: ForgetOptions, store: Store) -> tuple[list[str], Targets | None]:
     """Return the ids that are forgotten already, and the targets of the others, if any."""
     manifest, _ = require_manifest(store)
-    characters, videos = list(options.characters), list(options.videos)
+    characters, videos = [*options.characters, *options.same], list(options.videos)
     if options.listed:
         for kind, id in read_list(options.listed):
             (videos if kind == "video" else characters).append(id)

@@ -41,6 +41,7 @@ def report_facts(done: Forgotten) -> dict[str, Any]:
         "videos": len(job.videos),
         "copies_among_them": job.copies,
         "characters": len(job.characters),
+        "doubts_decided": {"the_same_person": job.same, "somebody_else": len(job.different)},
         "rows_removed": dict(job.rows),
         "latents_removed": done.latents,
         "samples_that_lost_references": job.shortened,
@@ -57,6 +58,17 @@ def report_facts(done: Forgotten) -> dict[str, Any]:
             "hits_in": sorted({hit.path.split("/")[0] for hit in scan.hits}),
         },
     }
+
+
+def _decided(doubts: dict[str, int]) -> str:
+    """Say what a person decided about those who looked like the one who was named."""
+    if not any(doubts.values()):
+        return "Nobody else in the dataset resembled the person so much that it was in doubt."
+    return (
+        "People who resembled the one who was named were looked at, and a person decided: "
+        f"{doubts['the_same_person']} are the same and were removed, {doubts['somebody_else']} are "
+        "somebody else and stay. The doubt is kept as a salted hash, and the audit names it."
+    )
 
 
 def _markdown(report: dict[str, Any]) -> str:
@@ -86,6 +98,8 @@ Date: {report["date"]}. The dataset went from version {report["version_before"]}
 
 Videos removed: {report["videos"]} ({report["copies_among_them"]} of them copies of another). \
 People of whom nothing is left: {report["characters"]}.
+
+{_decided(report["doubts_decided"])}
 
 ## Removed
 

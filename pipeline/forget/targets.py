@@ -36,6 +36,7 @@ class Targets:
 
     videos: set[str] = field(default_factory=set)
     copies: set[str] = field(default_factory=set)  # of them, found by repeated clips
+    named: set[str] = field(default_factory=set)  # characters of the request
     characters: set[str] = field(default_factory=set)  # seen in no other video
     ids: set[str] = field(default_factory=set)  # of every row that goes
     uris: set[str] = field(default_factory=set)  # of the videos
@@ -51,7 +52,7 @@ def find_targets(request: ForgetRequest, manifest: Manifest, store: Store) -> Ta
     every |= {row.video_id for row in known.values()} | set(_video_ids(manifest, store))
     _check_ids("character", request.characters, seen)
     _check_ids("video", request.videos, every)
-    targets = Targets(videos=set(request.videos))
+    targets = Targets(videos=set(request.videos), named=set(request.characters))
     for character_id in request.characters:
         targets.videos |= seen[character_id]
     _add_copies(targets, manifest, store)

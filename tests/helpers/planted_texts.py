@@ -143,6 +143,12 @@ def forgotten_video_is_back(copy: Copy) -> None:
     (copy.folder / TOMBSTONES).write_bytes(tombstones.to_json())
 
 
+@fault("rights.forgotten-doubt")
+def somebody_like_a_forgotten_person_stayed(copy: Copy) -> None:
+    tombstones = Tombstones().adding([], ["gone"], [copy.sample()["character_id"]])
+    (copy.folder / TOMBSTONES).write_bytes(tombstones.to_json())
+
+
 @fault("safety.known-picture", media=True)
 def known_picture(copy: Copy) -> None:
     path = copy.folder / "known.txt"

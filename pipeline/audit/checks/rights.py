@@ -40,6 +40,12 @@ FORGOTTEN = error(
     "The tombstone says that the person or the owner asked for the removal.",
     "Remove it once more with jobs/forget.py, and find out how it came back.",
 )  # fmt: skip
+DOUBT = warning(
+    "rights.forgotten-doubt", "Somebody here resembled a person who was forgotten",
+    "A person decided that it is somebody else; if that was wrong, the promise is not kept.",
+    "Look at the character once more; if it is the same person, remove it with jobs/forget.py.",
+    Action.NONE,
+)  # fmt: skip
 TERMS = warning(
     "rights.restricted", "A licence forbids commercial use or changes",
     "NC and ND terms do not allow what training data is mostly used for.",
@@ -138,6 +144,16 @@ def check_forgotten(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
             if id and holds(id):
                 evidence = f"{column} {id} has a tombstone"
                 yield found(FORGOTTEN, "sample", sample_id, evidence, sample_id)
+
+
+def check_doubts(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
+    """Name characters that were held against somebody who was forgotten, and stayed."""
+    tombstones = read_tombstones(dataset.store)
+    sql = "SELECT DISTINCT character_id FROM samples ORDER BY 1"
+    for (id,) in index.rows(sql) if index.has("samples.character_id") else ():
+        if id and tombstones.doubts_character(id):
+            evidence = f"character {id} was held against somebody who was forgotten"
+            yield found(DOUBT, "character", id, evidence)
 
 
 def read_list(flag: str, paths: Iterable[str]) -> list[str]:

@@ -1,0 +1,132 @@
+"""Who else may be the person that somebody wants forgotten: asked before anybody is removed.
+
+Identities are found by machine, so one person may be two characters. Two signs are looked at: a
+split suspect of the dataset, and a character with a track nearer to the person than the person's
+own tracks are to each other. Copies of videos need no question (`pipeline.forget.targets`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.dataset.store import Store
+from pipeline.dataset.tables import files_of, light_rows
+from schemas.manifest import Manifest
+
+SUSPECT, NEAR = "split suspect", "near vectors"
+_VECTORS = ("track_id", "reference_id", "vector")
+
+
+@dataclass(frozen=True, order=True)
+class Doubt:
+    """A character that stays, and may be one that goes."""
+
+    other_character_id: str
+    character_id: str
+    why: str  # SUSPECT | NEAR
+    similarity: float
+    threshold: float  # cosine that it was held against
+
+
+def find_doubts(
+    going: Iterable[str], vanishing: Iterable[str], manifest: Manifest, store: Store
+) -> list[Doubt]:
+    """Return one doubt per character that stays, the surest sign first.
+
+    `going` are the characters that were named, `vanishing` all of whom nothing will be left.
+    """
+    named, gone = set(going), {*going, *vanishing}
+    doubts: dict[str, Doubt] = {}
+    for doubt in (*_suspects(named, manifest, store), *_near(named, manifest, store)):
+        if doubt.other_character_id not in gone:
+            doubts.setdefault(doubt.other_character_id, doubt)
+    return sorted(doubts.values())
+
+
+def _suspects(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
+    columns = ("kind", "character_id", "other_character_id", "similarity", "threshold")
+    for path in files_of("suspects", manifest):
+        for row in light_rows(path, columns, store):
+            pair = (row["character_id"], row["other_character_id"])
+            for mine, other in (pair, pair[::-1]):
+                if row["kind"] == "split" and mine in named and other:
+                    yield Doubt(other, mine, SUSPECT, row["similarity"], row["threshold"])
+
+
+def _near(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
+    """Compare the vectors of every other track with those of each named character."""
+    characters = _characters(manifest, store)
+    own: dict[str, list[np.ndarray]] = {}
+    for track_id, vector in _track_vectors(manifest, store):
+        if characters.get(track_id) in named:
+            own.setdefault(characters[track_id], []).append(vector)
+    for character_id, vectors in sorted(own.items()):
+        mine = np.stack(vectors)
+        link = _weakest_link(mine)
+        best: dict[str, float] = {}
+        for track_id, vector in _track_vectors(manifest, store) if link is not None else ():
+            other = characters.get(track_id, "")
+            if other and other != character_id and vector.shape == mine.shape[1:]:
+                best[other] = max(best.get(other, -1.0), float((mine @ vector).max()))
+        for other, cosine in sorted(best.items()):
+            if link is not None and cosine >= link:
+                yield Doubt(other, character_id, NEAR, cosine, link)
+
+
+def _weakest_link(vectors: np.ndarray) -> float | None:
+    """Return the cosine of the track that is furthest from its nearest fellow; None for one."""
+    if len(vectors) < 2:
+        return None
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1)
+    return float(cosines.max(axis=1).min())
+
+
+def _characters(manifest: Manifest, store: Store) -> dict[str, str]:
+    return {
+        row["track_id"]: row["character_id"]
+        for path in files_of("tracks", manifest)
+        for row in light_rows(path, ("track_id", "character_id"), store)
+        if row["character_id"]
+    }
+
+
+def _track_vectors(manifest: Manifest, store: Store) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield every track's vector, of unit length; references have vectors of their own."""
+    for path in files_of("embeddings", manifest):
+        for row in light_rows(path, _VECTORS, store):
+            vector = np.asarray(row["vector"], np.float32)
+            length = float(np.linalg.norm(vector))
+            if not row["reference_id"] and length > 0 and np.isfinite(length):
+                yield row["track_id"], vector / length
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What a person can be told of a character without a picture."""
+
+    samples: int
+    videos: int
+    description: str
+
+
+def portraits(ids: Iterable[str], manifest: Manifest, store: Store) -> dict[str, Portrait]:
+    """Return how often characters are seen and what they look like."""
+    wanted = set(ids)
+    seen: dict[str, tuple[set[str], set[str], list[str]]] = {
+        id: (set(), set(), []) for id in wanted
+    }
+    columns = ("sample_id", "video_id", "character_id", "description", "others")
+    for path in files_of("samples", manifest):
+        for row in light_rows(path, columns, store):
+            for member in (row, *(row.get("others") or ())):
+                if member["character_id"] in wanted:
+                    samples, videos, words = seen[member["character_id"]]
+                    samples.add(row["sample_id"])
+                    videos.add(row["video_id"])
+                    words.append(member["description"] or "")
+    return {
+        id: Portrait(len(samples), len(videos), next(filter(None, words), ""))
+        for id, (samples, videos, words) in seen.items()
+    }
