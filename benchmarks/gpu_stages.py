@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import gc
-import importlib
 import io
 import statistics
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from train_variants import Bench, make_bench, make_models
 
+from trainer.distributed.optimizer import adamw_8bit
 from trainer.distributed.zero import ZeroConfig
 from trainer.lora import LoraConfig, add_lora
 from trainer.measures.estimate import MemoryPlan, estimate
@@ -167,7 +167,7 @@ def training(setting: Setting) -> Iterator[Item]:
         items["checkpointing all, compiled"] = {"compiled": True}
         items["checkpointing none, compiled"] = {"every": 0, "compiled": True}
         items["checkpointing all, LoRA 64"] = {"lora": LoraConfig(64, 64)}
-        items["checkpointing all, 8-bit AdamW (torchao)"] = {"eight_bits": True}
+        items["checkpointing all, 8-bit AdamW (bitsandbytes)"] = {"eight_bits": True}
         for name, options in items.items():
             run = functools.partial(_train, setting, frames, **options)
             yield f"{frames} frames, {name}", run
@@ -194,7 +194,7 @@ def _train(
     optimizer = _optimizer(trained, eight_bits)
     plan = MemoryPlan(
         bench.sizes,
-        ZeroConfig(stage=0),
+        ZeroConfig(stage=0, optimizer="adamw8bit" if eight_bits else "adamw"),
         checkpointing=every,
         lora_rank=lora.rank if lora else None,
         cuda=setting.device.type == "cuda",
@@ -224,8 +224,7 @@ def _train(
 def _optimizer(parameters: list[torch.nn.Parameter], eight_bits: bool) -> torch.optim.Optimizer:
     if not eight_bits:
         return torch.optim.AdamW(parameters, lr=1e-5, fused=True)
-    optim: Any = importlib.import_module("torchao.optim")
-    return optim.AdamW8bit(parameters, lr=1e-5)
+    return adamw_8bit(parameters, None, lr=1e-5)
 
 
 def sampling(setting: Setting) -> Iterator[Item]:

@@ -15,7 +15,7 @@ from trainer.distributed.zero import (
 )
 from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
-from trainer.lora import add_lora
+from trainer.lora import add_lora, keeps_frozen_in_bf16, shrink_frozen
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.saving.weights import WeightsFile
 from trainer.train_config import ModelConfig
@@ -44,7 +44,12 @@ def build_model(
     if config.attention != "native":
         model.set_attention_backend(config.attention)
     add_lora(model, config.lora)
+    if keeps_frozen_in_bf16(config.lora, zero):
+        shrink_frozen(model)
     model.enable_checkpointing(config.checkpointing)
+    if config.compile:
+        for block in model.blocks:  # one compilation serves all of them
+            block.compile()
     return model
 
 

@@ -226,7 +226,7 @@ def _frozen(state: dict[str, Any]) -> "dict[str, torch.Tensor]":
     seed = settings["train"]["seed"]
     ours = {"digest": base_of(config, seed)["digest"]}
     check_same({"digest": state["base"]["digest"]}, ours, "base")
-    model = build_model(config, ZeroConfig(stage=0), seed)
+    model = build_model(config, ZeroConfig(stage=0, precision="fp32"), seed)
     return {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
 
 

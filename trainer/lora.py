@@ -11,6 +11,7 @@ from schemas.settings import check_settings, setting
 if TYPE_CHECKING:
     from peft import LoraConfig as PeftConfig
 
+    from trainer.distributed.zero import ZeroConfig
     from trainer.model import ContextAnyoneTransformer3DModel
 
 _TARGETS = (
@@ -70,6 +71,27 @@ def add_lora(model: "ContextAnyoneTransformer3DModel", lora: LoraConfig) -> None
     for name, parameter in model.named_parameters():
         if name in new:
             parameter.requires_grad_(True)
+
+
+def keeps_frozen_in_bf16(lora: LoraConfig, zero: "ZeroConfig") -> bool:
+    """Tell whether the frozen projections take two bytes a number.
+
+    Autocast rounds them so at every product anyway. DoRA reads their length, and stage 3 spreads
+    parameters of one type.
+    """
+    return (
+        bool(lora.rank) and lora.kind != "dora" and zero.precision == "autocast" and zero.stage < 3
+    )
+
+
+@torch.no_grad()
+def shrink_frozen(model: "ContextAnyoneTransformer3DModel") -> None:
+    """Bring the frozen projections of the blocks to bf16; under autocast nothing else changes."""
+    for module in model.blocks.modules():
+        if isinstance(module, torch.nn.Linear):
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(torch.bfloat16)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from trainer.distributed.zero import Process
+from trainer.lora import keeps_frozen_in_bf16
 from trainer.measures.estimate import (
     MemoryEstimate,
     MemoryPlan,
@@ -65,6 +66,7 @@ def plan_for(
         checkpointing=training.model.checkpointing,
         ema=training.ema.decay > 0,
         lora_rank=training.model.lora.rank or None,
+        frozen_bytes=2 if keeps_frozen_in_bf16(training.model.lora, training.zero) else 4,
         encoders_bytes=encoders_bytes,
         cuda=cuda,
     )

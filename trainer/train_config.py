@@ -49,6 +49,8 @@ class ModelConfig:
             same at the video's timestep; none.
         checkpointing: recompute every n-th block in the backward pass; 0 none, 1 all.
         attention: diffusers' name of the attention kernel: native, flash, _flash_3, sage, …
+        compile: compile every block: faster steps, after minutes of waiting for each bucket; not
+            with zero.stage=3.
         lora: adapters instead of training the whole backbone.
     """
 
@@ -72,6 +74,7 @@ class ModelConfig:
     reconstruction: Literal["none", "clean", "self", "other", "video_timestep"] = "clean"
     checkpointing: int = setting(0, low=0, high=1000)
     attention: str = setting("native", least=1)
+    compile: bool = False
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
@@ -241,6 +244,11 @@ class TrainConfig:
             raise ValueError(
                 "model.lora.kind=dora needs whole weights, which zero.stage=3 spreads: set "
                 "zero.stage to 2 or less, or model.lora.kind=lora"
+            )
+        if self.model.compile and self.zero.stage == 3:
+            raise ValueError(
+                "model.compile needs whole weights, which zero.stage=3 gathers as it goes: set "
+                "zero.stage to 2 or less, or model.compile=false"
             )
         if self.validation.sampling.shift != self.flow.shift:
             raise ValueError(

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from tiny_model import IMAGE_DIM, WAN, tiny_model
+from tiny_model import IMAGE_DIM, WAN, tiny_inputs, tiny_model
 
 from trainer.build import build_model
 from trainer.distributed.zero import ZeroConfig, load_deepspeed
-from trainer.train_config import ModelConfig
+from trainer.lora import LoraConfig
+from trainer.train_config import ModelConfig, TrainConfig
 
 SMALL: dict[str, Any] = {
     "layers": 2,
@@ -97,3 +98,57 @@ def test_a_folder_with_code_or_pickled_weights_is_refused(wan, tmp_path):
         file.rename(file.with_suffix(".bin"))
     with pytest.raises(ValueError, match=r"\.bin"):
         build_model(ModelConfig(pretrained=str(tmp_path / "pickled"), image_dim=IMAGE_DIM), FP32, 0)
+
+
+def gradients_of(model, precision: str) -> dict[str, torch.Tensor]:
+    """Return outputs and gradients of one fixed step."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+        output = model.train()(**tiny_inputs(1, seed=3))
+    sum(part.float().square().mean() for part in (output.sample, output.reference)).backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {**found, "sample": output.sample, "reference": output.reference}
+
+
+def test_a_frozen_backbone_in_two_bytes_changes_nothing_under_autocast():
+    config = ModelConfig(**SMALL, image_dim=IMAGE_DIM, lora=LoraConfig(4, 6))
+    autocast = ZeroConfig(stage=0, precision="autocast")
+    half, whole = build_model(config, autocast, 1), build_model(config, FP32, 1)
+    frozen = {p.dtype for n, p in half.named_parameters() if "base_layer.weight" in n}
+    assert frozen == {torch.bfloat16}
+    assert {p.dtype for p in half.parameters() if p.requires_grad} == {torch.float32}
+    for model in (half, whole):
+        torch.manual_seed(7)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.05 * torch.randn_like(parameter)
+    ours, theirs = (gradients_of(model, "autocast") for model in (half, whole))
+    assert len(ours) > 20
+    for name, value in theirs.items():
+        assert torch.equal(ours[name], value), name
+
+
+@pytest.mark.slow
+def test_compiled_blocks_compute_the_same():
+    made = {
+        compiled: build_model(ModelConfig(**SMALL, image_dim=IMAGE_DIM, compile=compiled), FP32, 1)
+        for compiled in (False, True)
+    }
+    assert made[True].state_dict().keys() == made[False].state_dict().keys()
+    with torch.no_grad():
+        ours, theirs = (made[compiled](**tiny_inputs(1, seed=3)) for compiled in (True, False))
+    for part in ("sample", "reference"):
+        torch.testing.assert_close(getattr(ours, part), getattr(theirs, part), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "zero", "named"),
+    [
+        ({"compile": True}, {"stage": 3}, "model.compile needs whole weights"),
+        ({"lora": LoraConfig(4, 6, "dora")}, {"stage": 3}, "model.lora.kind=dora needs whole"),
+        ({}, {"stage": 3, "optimizer": "adamw8bit"}, "zero.optimizer=adamw8bit needs zero.stage"),
+        ({}, {"stage": 2, "offload": "optimizer", "optimizer": "adamw8bit"}, "zero.offload=none"),
+    ],
+)
+def test_choices_that_exclude_each_other_are_named(model, zero, named):
+    with pytest.raises(ValueError, match=named):
+        TrainConfig(model=ModelConfig(**model), zero=ZeroConfig(**zero))

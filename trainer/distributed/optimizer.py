@@ -1,5 +1,6 @@
 """The optimizer: AdamW, which parameters it decays, and its rate at every update."""
 
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,21 +44,23 @@ class OptimizerConfig:
         check_settings(self, "optimizer")
 
 
-class ClippingAdamW(torch.optim.AdamW):
-    """AdamW for stage 0 that clips, and skips an update whose gradient is not finite.
+class _Clips:
+    """Makes an optimizer for stage 0 clip, and skip an update whose gradient is not finite.
 
     DeepSpeed's own optimizers do this for stages 1 to 3 but nothing does for stage 0; the engine
     reads `overflow` and `_global_grad_norm` from any optimizer that has them.
     """
 
+    param_groups: list[dict[str, Any]]
+
     def __init__(self, groups: Any, clip_norm: float, **options: Any) -> None:
-        super().__init__(groups, **options)
+        super().__init__(groups, **options)  # pyright: ignore[reportCallIssue]
         self.overflow = False
         self._clip_norm = clip_norm
         self._global_grad_norm = 0.0
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: None = None) -> None:
         parameters = [p for group in self.param_groups for p in group["params"]]
         grads = [p.grad for p in parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
@@ -67,7 +70,29 @@ class ClippingAdamW(torch.optim.AdamW):
             return
         if self._clip_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, norm)
-        super().step()
+        super().step()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class ClippingAdamW(_Clips, torch.optim.AdamW):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """AdamW for stage 0."""
+
+
+def adamw_8bit(groups: Any, clip_norm: float | None, **options: Any) -> torch.optim.Optimizer:
+    """Return bitsandbytes' AdamW, whose moments take a byte each, in blocks of 256.
+
+    clip_norm: for stage 0; None leaves clipping to DeepSpeed. Moments of parameters with fewer
+    than 4,096 elements stay whole.
+    """
+    try:
+        base: Any = importlib.import_module("bitsandbytes").optim.AdamW8bit
+    except ImportError as error:
+        raise ValueError(
+            "zero.optimizer=adamw8bit needs bitsandbytes: pip install bitsandbytes, or set "
+            "zero.optimizer=adamw"
+        ) from error
+    if clip_norm is None:
+        return base(groups, **options)
+    return type("ClippingAdamW8bit", (_Clips, base), {})(groups, clip_norm, **options)
 
 
 def lr_at(optimizer: OptimizerConfig, step: int, total_steps: int) -> float:
@@ -88,7 +113,7 @@ class Schedule:
     The engine calls `step` after an update that was applied, never after a skipped one.
     """
 
-    def __init__(self, adamw: torch.optim.AdamW, config: OptimizerConfig, steps: int) -> None:
+    def __init__(self, adamw: torch.optim.Optimizer, config: OptimizerConfig, steps: int) -> None:
         self._adamw, self._config, self._steps = adamw, config, steps  # loading replaces its groups
         # Kept apart: loading a converted checkpoint gives all groups the options of the first.
         self._scales = [(group["lr_scale"], group["decayed"]) for group in adamw.param_groups]

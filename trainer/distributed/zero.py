@@ -17,6 +17,7 @@ from trainer.distributed.optimizer import (
     ClippingAdamW,
     OptimizerConfig,
     Schedule,
+    adamw_8bit,
     parameter_groups,
 )
 
@@ -51,6 +52,8 @@ class ZeroConfig:
             (stage 3).
         precision: fp32; autocast: fp32 parameters, bf16 matrix products; bf16: bf16 parameters
             beside fp32 copies in the optimizer (stage >= 1).
+        optimizer: adamw, or adamw8bit: moments of a byte each instead of four, by bitsandbytes;
+            with stages 0 to 2, and with as many processes as before at a resume.
         bucket_elements: numbers that are reduced or gathered at once.
         overlap_comm: reduce gradients while the backward pass goes on (CUDA only).
         prefetch_elements: stage 3: parameters gathered ahead of their use.
@@ -60,6 +63,7 @@ class ZeroConfig:
     stage: Literal[0, 1, 2, 3] = 2
     offload: Literal["none", "optimizer", "optimizer+parameters"] = "none"
     precision: Literal["fp32", "autocast", "bf16"] = "autocast"
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     bucket_elements: int = setting(50_000_000, low=1, high=10**12)
     overlap_comm: bool = True
     prefetch_elements: int = setting(50_000_000, low=0, high=10**12)
@@ -72,6 +76,11 @@ class ZeroConfig:
             raise ValueError(
                 f"zero.offload={self.offload} needs zero.stage >= {least}, got {self.stage}; "
                 "raise zero.stage or set zero.offload=none"
+            )
+        if self.optimizer == "adamw8bit" and (self.stage == 3 or self.offload != "none"):
+            raise ValueError(
+                "zero.optimizer=adamw8bit needs zero.stage from 0 to 2 and zero.offload=none, got "
+                f"{self.stage} and {self.offload}; set these, or zero.optimizer=adamw"
             )
         if self.precision == "bf16" and self.stage == 0:
             raise ValueError(
@@ -263,7 +272,9 @@ def make_engine(
     groups = parameter_groups(model, optimizer, is_new)
     sizes = (getattr(p, "ds_numel", p.numel()) for group in groups for p in group["params"])
     options: dict[str, Any] = {"lr": optimizer.lr, "betas": optimizer.betas, "eps": optimizer.eps}
-    if zero.stage:
+    if zero.optimizer == "adamw8bit":
+        adamw = adamw_8bit(groups, None if zero.stage else optimizer.clip_norm, **options)
+    elif zero.stage:
         adamw = torch.optim.AdamW(groups, fused=True, **options)
     else:
         adamw = ClippingAdamW(groups, optimizer.clip_norm, fused=True, **options)

@@ -19,6 +19,7 @@ from trainer.measures.parameter_counts import Counts, count_parameters
 GIB = 2**30
 _FP32 = 4
 _MASTER, _MOMENTS = 4, 8  # bytes per parameter: fp32 copy in the optimizer; AdamW's two moments
+_MOMENTS_8BIT = 2 + 2 * 4 / 256  # a byte each, and a scale for each block of 256
 _LIVE_ELEMENTS = 10**9  # DeepSpeed's default of stage3_max_live_parameters
 _CONTEXT_BYTES = GIB  # CUDA context, cuBLAS and NCCL
 _FRAGMENTATION = 0.04  # of what is allocated
@@ -104,7 +105,8 @@ def _states(counts: Counts, plan: MemoryPlan) -> tuple[dict[str, int], dict[str,
     offloads = zero.offload != "none"
     parameters = width * trainable + min(width, plan.frozen_bytes) * frozen
     copied = zero.stage in (1, 2) or zero.precision == "bf16" or offloads
-    optimizer = (_MOMENTS + (_MASTER if copied else 0)) * trainable
+    moments = _MOMENTS_8BIT if zero.optimizer == "adamw8bit" else _MOMENTS
+    optimizer = int((moments + (_MASTER if copied else 0)) * trainable)
     device: dict[str, int] = {}
     host: dict[str, int] = {}
     (host if "parameters" in zero.offload else device)["parameters"] = parameters // (
@@ -183,12 +185,15 @@ def _remedies(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
     if plan.checkpointing != 1:
         yield "model.checkpointing=1 (recompute every block)", replace(plan, checkpointing=1)
     if plan.world_size > 1 and zero.stage < 3:
-        yield "zero.stage=3", replace(plan, zero=replace(zero, stage=3))
+        yield "zero.stage=3", replace(plan, zero=replace(zero, stage=3, optimizer="adamw"))
     single = plan.world_size == 1 and zero.stage in (1, 2) and zero.offload == "none"
     if single and zero.precision != "bf16":
         yield "zero.stage=0", replace(plan, zero=replace(zero, stage=0))
+    if zero.stage < 3 and zero.offload == "none" and zero.optimizer == "adamw":
+        eight_bits = replace(zero, optimizer="adamw8bit")
+        yield "zero.optimizer=adamw8bit", replace(plan, zero=eight_bits)
     if zero.offload == "none":
-        offloading = replace(zero, offload="optimizer", stage=max(zero.stage, 2))
+        offloading = replace(zero, offload="optimizer", stage=max(zero.stage, 2), optimizer="adamw")
         yield (
             f"zero.offload=optimizer, zero.stage={offloading.stage}",
             replace(plan, zero=offloading),

@@ -178,6 +178,7 @@ def _describe_engine(engine: "DeepSpeedEngine") -> dict[str, Any]:
         "world_size": dist.get_world_size(),
         "zero_stage": int(engine.zero_optimization_stage()),
         "bf16": bool(engine.bfloat16_enabled()),
+        "eight_bits": "8bit" in type(engine.basic_optimizer).__name__,
         "versions": {
             "deepspeed": deepspeed.__version__,
             "diffusers": diffusers.__version__,
@@ -206,7 +207,8 @@ def load_checkpoint(
     for section, ours in (same or {}).items():
         check_same(state[section], ours, section)
     saved, ours = state["engine"], _describe_engine(engine)
-    layout = ["zero_stage", "bf16"]
+    saved = {"eight_bits": False, **saved}  # there was no choice in the first version
+    layout = ["zero_stage", "bf16", "eight_bits"]
     if ours["zero_stage"]:  # without ZeRO all processes read the same
         layout.append("world_size")
     if all(saved[key] == ours[key] for key in layout):
@@ -277,6 +279,12 @@ def _check(folder: Path, verify: bool) -> None:
 
 def _check_convertible(saved: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Raise ValueError when DeepSpeed cannot bring a checkpoint into the layout of this run."""
+    if saved["eight_bits"] or ours["eight_bits"]:
+        raise ValueError(
+            "moments of eight bits cannot be converted: go on with zero.optimizer, zero.stage and "
+            f"{saved['world_size']} processes as before, or export the checkpoint and start a new "
+            "run from the weights"
+        )
     if any(_family(saved)[key] != _family(ours)[key] for key in ("layout", "precision")):
         raise ValueError(
             f"a checkpoint of zero.stage={saved['zero_stage']}, {_family(saved)['precision']} "

@@ -122,6 +122,23 @@ def test_what_is_frozen_also_comes_to_another_number_of_processes(one, two, tmp_
 
 
 @pytest.mark.deepspeed
+def test_moments_of_eight_bits_go_on_to_the_bit_and_are_not_converted(one, two, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    for stage in (0, 2):
+        zero = ZeroConfig(stage, precision="fp32", optimizer="adamw8bit")
+        assert all(two.run(resumed, zero, tmp_path / f"{stage}")), stage
+    rows, plain = (
+        trace(one.run(losses, ZeroConfig(0, precision="fp32", optimizer=name), 4)[0])
+        for name in ("adamw8bit", "adamw")
+    )
+    assert not torch.equal(rows, plain)
+    torch.testing.assert_close(rows, plain, rtol=0.02, atol=0)
+    message, untouched = one.run(refusal, zero, newest(tmp_path / "2"))[0]
+    assert "moments of eight bits cannot be converted" in message
+    assert untouched
+
+
+@pytest.mark.deepspeed
 def test_a_frozen_backbone_need_not_be_saved(one, two, tmp_path):
     for zero in (STAGES[1], STAGES[3]):
         golden = trace(two.run(losses, zero, 3, 4)[0])[2:]
