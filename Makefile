@@ -43,7 +43,7 @@ lint: .venv/all
 
 install: .venv/all
 
-# Curating with the embedded engines needs no torch: about a minute instead of five.
+# Curating needs no torch: about a minute instead of five.
 .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo]"
