@@ -55,29 +55,34 @@ def _suspects(named: set[str], manifest: Manifest, store: Store) -> Iterator[Dou
 
 
 def _near(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
-    """Compare the vectors of every other track with those of each named character."""
+    """Compare the vectors of every other track with those of all named characters, in one pass."""
     characters = _characters(manifest, store)
     own: dict[str, list[np.ndarray]] = {}
     for track_id, vector in _track_vectors(manifest, store):
         if characters.get(track_id) in named:
             own.setdefault(characters[track_id], []).append(vector)
-    for character_id, vectors in sorted(own.items()):
-        mine = np.stack(vectors)
-        link = _weakest_link(mine)
-        best: dict[str, float] = {}
-        for track_id, vector in _track_vectors(manifest, store) if link is not None else ():
-            other = characters.get(track_id, "")
-            if other and other != character_id and vector.shape == mine.shape[1:]:
-                best[other] = max(best.get(other, -1.0), float((mine @ vector).max()))
-        for other, cosine in sorted(best.items()):
-            if link is not None and cosine >= link:
-                yield Doubt(other, character_id, NEAR, cosine, link)
+    people = {id: np.stack(vectors) for id, vectors in sorted(own.items()) if len(vectors) > 1}
+    if not people:
+        return
+    links = {id: _weakest_link(vectors) for id, vectors in people.items()}
+    every = np.concatenate(list(people.values()))
+    owners = np.repeat(list(people), [len(vectors) for vectors in people.values()])
+    least = np.array([links[id] for id in owners])
+    best: dict[tuple[str, str], float] = {}
+    for track_id, vector in _track_vectors(manifest, store):
+        other = characters.get(track_id, "")
+        if not other or other in named or vector.shape != every.shape[1:]:
+            continue
+        cosines = every @ vector
+        for place in np.flatnonzero(cosines >= least):
+            pair = (str(owners[place]), other)
+            best[pair] = max(best.get(pair, -1.0), float(cosines[place]))
+    for (mine, other), cosine in sorted(best.items(), key=lambda item: -item[1]):
+        yield Doubt(other, mine, NEAR, cosine, links[mine])
 
 
-def _weakest_link(vectors: np.ndarray) -> float | None:
-    """Return the cosine of the track that is furthest from its nearest fellow; None for one."""
-    if len(vectors) < 2:
-        return None
+def _weakest_link(vectors: np.ndarray) -> float:
+    """Return the cosine of the track that is furthest from its nearest fellow."""
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -1)
     return float(cosines.max(axis=1).min())

@@ -96,10 +96,8 @@ def _print_doubts(doubts: Sequence[Doubt], options: ForgetOptions, store: Store)
                 f"  {word:5} {id}: {seen.samples} samples of {seen.videos} videos, "
                 f"{seen.description[:80]!r}"
             )
-        print(
-            f"  --same {each.other_character_id}  or  --different {each.other_character_id}; "
-            "look at both in jobs/browse.py"
-        )
+        print(f"  --same {each.other_character_id}  or  --different {each.other_character_id}")
+        print(f"  both: jobs/browse.py, #/compare/{each.character_id}/{each.other_character_id}")
     return len(undecided)
 
 

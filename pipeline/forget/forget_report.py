@@ -63,7 +63,7 @@ def report_facts(done: Forgotten) -> dict[str, Any]:
 def _decided(doubts: dict[str, int]) -> str:
     """Say what a person decided about those who looked like the one who was named."""
     if not any(doubts.values()):
-        return "Nobody else in the dataset resembled the person so much that it was in doubt."
+        return "Nobody who stays in the dataset resembles the person so much that it was in doubt."
     return (
         "People who resembled the one who was named were looked at, and a person decided: "
         f"{doubts['the_same_person']} are the same and were removed, {doubts['somebody_else']} are "

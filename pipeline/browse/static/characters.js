@@ -33,6 +33,13 @@ export function key(event) {
   grid?.key(event);
 }
 
+// Two characters beside each other: are they one person?
+export async function showTwo(page, ids) {
+  const sides = ids.map(() => el("section", {}));
+  clear(page, el("div", { class: "sides" }, sides));
+  await Promise.all(ids.map((id, place) => showOne(sides[place], id)));
+}
+
 export async function showOne(page, id) {
   const found = await ask(`api/characters/${encodeURIComponent(id)}`);
   const shots = new Set(found.tracks.map((row) => row.shot_id)).size;

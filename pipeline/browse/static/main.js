@@ -19,7 +19,7 @@ async function route() {
   const parts = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const [name = "samples", one = "", two = ""] = parts[0] ? parts : ["samples"];
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.hash === `#/${name}` || (name === "character" && link.hash === "#/characters");
+    const here = link.hash === `#/${name}` || (/^(character|compare)$/.test(name) && link.hash === "#/characters");
     if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   hears = () => {};
@@ -28,6 +28,7 @@ async function route() {
   try {
     if (name === "characters") { await characters.showAll(page); hears = characters.key; }
     else if (name === "character") await characters.showOne(page, one);
+    else if (name === "compare") await characters.showTwo(page, [one, two]);
     else if (name === "rejects") { await rejects.show(page, facts, one, two); hears = rejects.key; }
     else if (name === "threshold") await rejects.showThreshold(page);
     else if (name === "funnel") funnel.show(page, facts);

@@ -88,6 +88,13 @@ def test_the_person_leaves_the_screen_of_an_open_page(opened):
                 page = browser.new_page()
                 page.goto(url)
                 page.get_by_text(goes.caption).wait_for()
+                page.goto(f"{url}#/compare/{goes.character_id}/{stays.character_id}")
+                sides = page.locator(".sides section")
+                sides.nth(0).get_by_text(f"Character {goes.character_id[:12]}").wait_for()
+                sides.nth(1).get_by_text(f"Character {stays.character_id[:12]}").wait_for()
+                assert sides.nth(0).locator(".references img").count() >= 2
+                page.goto(f"{url}#/samples")
+                page.get_by_text(goes.caption).wait_for()
                 forget_person(store, goes.character_id)
                 page.get_by_text(goes.caption).wait_for(state="detached")
                 page.get_by_text(stays.caption).wait_for()

@@ -82,6 +82,7 @@ def test_nobody_is_removed_before_every_doubt_is_decided(dataset, tmp_path):
     said = run(dataset, "--character", ANNA, "--report", report, code=3)
     assert f"stays {TWIN}: 2 samples of 2 videos, 'Somebody, {TWIN}.'" in said
     assert f"--same {NEIGHBOUR}  or  --different {NEIGHBOUR}" in said
+    assert f"#/compare/{ANNA}/{TWIN}" in said
     assert STRANGER not in said
     assert "nothing was removed" in said
     said = run(dataset, "--character", ANNA, "--same", TWIN, "--report", report, code=3)
@@ -121,4 +122,6 @@ def test_a_dry_run_names_the_doubts_and_a_video_alone_has_none(dataset, tmp_path
     assert said.count("may be the same person") == 2
     said = run(dataset, "--video", "video-6", "--report", tmp_path / "report")
     assert "may be the same person" not in said
-    assert "Nobody else in the dataset resembled" in (tmp_path / "report/report.md").read_text()
+    assert (
+        "Nobody who stays in the dataset resembles" in (tmp_path / "report/report.md").read_text()
+    )
