@@ -36,8 +36,8 @@ class DlibFace:
     The windows were set on people that no test of them knows (`tuned_on` in the truth): means of
     ten looks, two halves of one video, have 0.78 or more; one woman of two videos 0.69; strangers
     0.50 or less, but two young women with a filter on their faces 0.64, as means of several tracks.
-    A look with the mean of the rest of its video has 0.65 or more in 99 %, with a stranger's 0.56 or
-    less in 99.9 %.
+    A look and the mean of the rest of its video have 0.65 or more in 99 %, a look and a stranger's
+    0.56 or less in 99.9 %.
     """
 
     needs = EngineNeeds(packages=PACKAGES, memory_mib=120)

@@ -1,0 +1,101 @@
+"""Small permissive networks: who somebody is, and who is cut out, without a hub."""
+
+import cv2
+import numpy as np
+import portraits
+import pytest
+from production import engine, six_people, weights_root
+
+from pipeline.engines.identity.dlib_face import as_cosines
+from pipeline.engines.interfaces import PersonImage
+from pipeline.pictures.boxes import inside
+
+FACE = np.array([180, 65, 275, 190], np.float32)  # of the portrait
+BODY = np.array([100, 0, 400, 512], np.float32)
+POINTS = np.full((5, 2), np.nan, np.float32)  # the detector knows none
+
+
+def person(picture, face=FACE, box=BODY):
+    return PersonImage(picture, box, face, POINTS)
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    pytest.importorskip("skimage")
+    return portraits.portrait()
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    root = weights_root()
+    if root is None:
+        pytest.skip("test weights absent: set CONTEXTANYONE_MODELS to the folder that has them")
+    monkeypatch.setenv("CONTEXTANYONE_MODELS", str(root))
+
+
+def test_distances_of_dlib_become_cosines_of_a_gaussian():
+    random = np.random.default_rng(1)
+    for length in (0.1, 0.3, 0.5, 0.8):
+        step = random.standard_normal(128)
+        first = 0.12 * random.standard_normal(128)
+        second = first + length * step / np.linalg.norm(step)
+        cosine = float(as_cosines(first) @ as_cosines(second))
+        assert cosine == pytest.approx(np.exp(-(length**2) / 0.32), abs=0.1)
+        assert np.linalg.norm(as_cosines(first)) == pytest.approx(1)
+
+
+def test_a_face_is_the_same_in_other_light_size_and_clothes(astronaut):
+    pytest.importorskip("dlib")
+    recogniser = engine("recogniser", "dlib_appearance")
+    half = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    dark = (0.6 * astronaut).astype(np.uint8)
+    dressed = astronaut.copy()
+    dressed[230:] = portraits.recoloured(astronaut)[230:]
+    people = [person(astronaut), person(half, FACE / 2, BODY / 2), person(dark), person(dressed)]
+    vectors = recogniser.embed(people)
+    assert (vectors[1:] @ vectors[0] >= recogniser.windows.cross_video).all()
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_without_a_face_that_can_be_known_clothes_decide_and_prove_nothing(astronaut):
+    pytest.importorskip("dlib")
+    recogniser = engine("recogniser", "dlib_appearance")
+    tiny = np.array([200, 100, 220, 122], np.float32)
+    for shown in (PersonImage(astronaut, BODY), person(astronaut, tiny)):
+        [vector] = recogniser.embed([shown])
+        face, body = (np.linalg.norm(space.block(vector)) for space in recogniser.spaces)
+        assert face == 0
+        assert body == pytest.approx(1, abs=1e-5)
+    assert not recogniser.spaces[1].windows.prove
+
+
+def test_matting_keeps_hair_that_has_the_colour_of_nothing_else(astronaut):
+    pytest.importorskip("pymatting")
+    picture = portraits.placed(100, 100, 380)
+    face, box = FACE * 380 / 512 + 100, BODY * 380 / 512 + 100
+    [mask] = engine("masks", "matting").segment([person(picture, face, box)])
+    assert mask.shape == picture.shape[:2]
+    assert set(np.unique(mask)) == {0, 255}
+    x0, y0, x1, y1 = np.round(face).astype(int)
+    hair = mask[y0 - 14 : y0, x0 + 20 : x1 - 10]  # between the face and the crown
+    assert (hair > 0).mean() > 0.9
+    assert (mask[y0:y1, x0:x1] > 0).mean() > 0.9
+    assert not mask[:, :60].any()
+
+
+def test_every_person_of_six_gets_a_mask_around_the_own_face(weights):
+    picture = six_people()
+    [people], [faces] = (
+        engine(*e).detect([picture]) for e in (("people", "yolox"), ("faces", "yunet"))
+    )
+    owner = inside(faces.boxes, people.boxes).argmax(axis=1)
+    images = [
+        PersonImage(picture, people.boxes[k], face)
+        for k, face in zip(owner, faces.boxes, strict=True)
+    ]
+    for image, mask in zip(images, engine("masks", "selfie").segment(images), strict=True):
+        x0, y0, x1, y1 = np.round(image.face).astype(int)
+        assert (mask[y0:y1, x0:x1] > 0).mean() > 0.85
+        a, b, c, d = np.round(image.box).astype(int)
+        assert (mask[b:d, a:c] > 0).mean() > 0.4
+        assert (mask > 0).sum() < 1.3 * (c - a) * (d - b)
