@@ -36,6 +36,7 @@ class Parser(argparse.ArgumentParser):
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(
+        usage="%(prog)s dataset [option …]",
         allow_abbrev=False,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
