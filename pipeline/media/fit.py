@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from pipeline.execution.stage import Rejected
+from pipeline.media.bars import NO_BARS, Bars
 from pipeline.media.look import Orientation
 from pipeline.media.pixels import Scaler, planes_of
 from schemas.reasons import Reason
@@ -44,6 +45,7 @@ class Fit:
     scaled_width: int  # upright, before cropping
     scaled_height: int
     orientation: Orientation
+    bars: Bars = NO_BARS  # around the picture, cropped like what does not fit
 
     @property
     def left(self) -> int:
@@ -56,8 +58,9 @@ class Fit:
 
     @property
     def cropped(self) -> float:
-        """Share of the source picture that was cut off."""
-        return 1 - self.width * self.height / (self.scaled_width * self.scaled_height)
+        """Share of the source picture, without its bars, that was cut off."""
+        inner = self.scaled_width * self.bars.width * self.scaled_height * self.bars.height
+        return max(0.0, 1 - self.width * self.height / inner)
 
 
 def buckets(size_class: int) -> list[tuple[int, int]]:
@@ -74,12 +77,15 @@ def _multiple(side: float) -> int:
     return _SIDE_MULTIPLE * round(side / _SIDE_MULTIPLE)
 
 
-def fit_picture(video: Shown, size_classes: tuple[int, ...], max_upscale: float) -> Fit | Rejected:
+def fit_picture(
+    video: Shown, size_classes: tuple[int, ...], max_upscale: float, bars: Bars = NO_BARS
+) -> Fit | Rejected:
     """Choose the bucket of nearest aspect in the largest class that the source can fill."""
     scale = math.inf
+    shown = video.width * bars.width, video.height * bars.height
     for size_class in sorted(size_classes, reverse=True):
-        width, height = min(buckets(size_class), key=lambda bucket: _misfit(bucket, video))
-        scale = max(width / video.width, height / video.height)
+        width, height = min(buckets(size_class), key=lambda bucket: _misfit(bucket, shown))
+        scale = max(width / shown[0], height / shown[1])
         if scale <= max_upscale:
             return Fit(
                 width,
@@ -89,13 +95,14 @@ def fit_picture(video: Shown, size_classes: tuple[int, ...], max_upscale: float)
                 max(width, _even(video.width * scale)),
                 max(height, _even(video.height * scale)),
                 Orientation(video.rotation, video.mirrored),
+                bars,
             )
     detail = f"{video.width}x{video.height} for a short side of {min(size_classes)}"
     return Rejected(Reason.UPSCALED_TOO_MUCH, scale, max_upscale, detail)
 
 
-def _misfit(bucket: tuple[int, int], video: Shown) -> float:
-    return abs(math.log(bucket[0] / bucket[1] * video.height / video.width))
+def _misfit(bucket: tuple[int, int], shown: tuple[float, float]) -> float:
+    return abs(math.log(bucket[0] / bucket[1] * shown[1] / shown[0]))
 
 
 def _even(side: float) -> int:
@@ -124,15 +131,19 @@ class Fitter:
 
 
 class StillMaker:
-    """Makes the full upright picture with square pixels, as RGB."""
+    """Makes the full upright picture with square pixels, without its bars, as RGB."""
 
-    def __init__(self, video: Shown, max_side: int) -> None:
+    def __init__(self, video: Shown, max_side: int, bars: Bars = NO_BARS) -> None:
         self.scale = min(1.0, max_side / max(video.width, video.height))
-        self.width = round(video.width * self.scale)
-        self.height = round(video.height * self.scale)
+        width, height = round(video.width * self.scale), round(video.height * self.scale)
+        self.left, self.top = math.ceil(width * bars.across), math.ceil(height * bars.down)
+        self.width, self.height = width - 2 * self.left, height - 2 * self.top
         self._orientation = Orientation(video.rotation, video.mirrored)
-        size = self._orientation.lying(self.width, self.height)
+        size = self._orientation.lying(width, height)
         self._scale = Scaler(*size, "rgb24", exact=False)
 
     def __call__(self, picture: av.VideoFrame) -> np.ndarray:
-        return self._orientation.turn(self._scale(picture).to_ndarray())
+        upright = self._orientation.turn(self._scale(picture).to_ndarray())
+        rows = slice(self.top, self.top + self.height)
+        shown = upright[rows, self.left : self.left + self.width]
+        return np.ascontiguousarray(shown)

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 
 from pipeline.execution.stage import ClipRow, Rejected, Still
+from pipeline.media.bars import NO_BARS
 from pipeline.media.colours import BT709
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, StillMaker
@@ -40,6 +41,8 @@ class ClipsConfig:
         stills_fps: full source frames kept for references.
         still_side: longest side of a still.
         still_quality: JPEG quality of a still.
+        crop_bars: cut off black bars of one size on two sides, where none of a few key frames ever
+            shows anything.
         max_hold_s: a frame shown for longer ends the clip.
         encoding: how clips are stored.
     """
@@ -55,6 +58,7 @@ class ClipsConfig:
     stills_fps: float = setting(2.0, low=0.1, high=30, unit="stills/s")
     still_side: int = setting(1920, low=64, high=8192, unit="pixels")
     still_quality: int = setting(92, low=1, high=100)
+    crop_bars: bool = True
     max_hold_s: float = setting(0.5, above=0, high=600, unit="s")
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
 
@@ -114,8 +118,10 @@ class ClipMaker:
         self.min_frames = clips.frames_between_guards(clips.min_s, video.fps)
         self.min_reference_frames = clips.frames_between_guards(clips.min_reference_s, video.fps)
         self.fitter = Fitter(fit)
-        self.still_maker = StillMaker(look, clips.still_side)
-        self.digest = content_id(asdict(clips.encoding), clips.fps, fit.width, fit.height)
+        self.still_maker = StillMaker(look, clips.still_side, fit.bars)
+        made = (asdict(clips.encoding), clips.fps, fit.width, fit.height)
+        cut = (fit.bars.across, fit.bars.down) if fit.bars != NO_BARS else ()
+        self.digest = content_id(*made, *cut)
         self._still_step = max(1, round(clips.fps / clips.stills_fps))
 
     def still(self, picture: av.VideoFrame, tick: int) -> bytes | None:
@@ -156,8 +162,8 @@ class ClipMaker:
             width=maker.width,
             height=maker.height,
             scale=scale,
-            left=fit.left * scale,
-            top=fit.top * scale,
+            left=fit.left * scale - maker.left,
+            top=fit.top * scale - maker.top,
             jpeg=jpeg,
         )
 

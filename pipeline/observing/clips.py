@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pipeline.dataset.units import VideoPart
 from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
+from pipeline.media.bars import NO_BARS, Bars, find_bars
 from pipeline.media.fit import Fit, fit_picture
 from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.look import Look
@@ -49,8 +50,9 @@ def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> Vi
     unit_id = f"{video.video_id}-{part.index:04d}"
     try:
         _refuse_too_small(video, config.clips)
+        bars = _bars_of(path, video, part, config)
         with VideoReader(path, config.probe) as reader:
-            cutter = _Cutter(video, part, reader, config)
+            cutter = _Cutter(video, part, reader, config, bars)
             for frame in _frames_of(reader, video, part):
                 cutter.take(frame)
             clips = cutter.finish()
@@ -64,6 +66,16 @@ def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> Vi
         clips=tuple(_accounted(clips, video, ledger)),
         ledger=ledger,
     )
+
+
+def _bars_of(path: str, video: Video, part: VideoPart, config: CutConfig) -> Bars:
+    """Return the bars of a part; none where they would leave too little for any clip."""
+    if not config.clips.crop_bars:
+        return NO_BARS
+    with VideoReader(path, config.probe) as reader:
+        bars = find_bars(reader, part.start_s, min(part.end_s, video.duration_s))
+    fit = fit_picture(video, config.clips.size_classes, config.clips.max_upscale, bars)
+    return NO_BARS if isinstance(fit, Rejected) else bars
 
 
 def _refuse_too_small(video: Video, clips: ClipsConfig) -> None:
@@ -150,8 +162,14 @@ class _Cutter:
     """Takes decoded frames, asks for verdicts on them, and makes clips of what is safe."""
 
     def __init__(
-        self, video: Video, part: VideoPart, reader: VideoReader, config: CutConfig
+        self,
+        video: Video,
+        part: VideoPart,
+        reader: VideoReader,
+        config: CutConfig,
+        bars: Bars = NO_BARS,
     ) -> None:
+        self._bars = bars
         self.shots = ShotList(video.video_id, reader.timebase)
         self._video = video
         self._timebase = reader.timebase
@@ -200,7 +218,7 @@ class _Cutter:
     def _begin_stretch(self, frame: Frame, opened_by: str) -> None:
         clips, look = self._clips, frame.look
         self._watcher = _Watcher(look, self._video.fps, self._config.shots, opened_by)
-        fit = fit_picture(look, clips.size_classes, clips.max_upscale)
+        fit = fit_picture(look, clips.size_classes, clips.max_upscale, self._bars)
         if isinstance(fit, Fit):
             self._maker = ClipMaker(self._video, look, fit, self._timebase, clips)
         else:
