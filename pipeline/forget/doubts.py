@@ -5,6 +5,7 @@ split suspect of the dataset, and a character with a track nearer to the person 
 own tracks are to each other. Copies of videos need no question (`pipeline.forget.targets`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -61,7 +62,10 @@ def _near(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
     for track_id, vector in _track_vectors(manifest, store):
         if characters.get(track_id) in named:
             own.setdefault(characters[track_id], []).append(vector)
-    people = {id: np.stack(vectors) for id, vectors in sorted(own.items()) if len(vectors) > 1}
+    sizes = Counter(vector.size for vectors in own.values() for vector in vectors)
+    size = max(sizes, key=sizes.__getitem__, default=0)  # of the recogniser that saw most of them
+    alike = {id: [each for each in own[id] if each.size == size] for id in sorted(own)}
+    people = {id: np.stack(vectors) for id, vectors in alike.items() if len(vectors) > 1}
     if not people:
         return
     links = {id: _weakest_link(vectors) for id, vectors in people.items()}
@@ -71,7 +75,7 @@ def _near(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
     best: dict[tuple[str, str], float] = {}
     for track_id, vector in _track_vectors(manifest, store):
         other = characters.get(track_id, "")
-        if not other or other in named or vector.shape != every.shape[1:]:
+        if not other or other in named or vector.size != size:
             continue
         cosines = every @ vector
         for place in np.flatnonzero(cosines >= least):

@@ -125,3 +125,13 @@ def test_a_dry_run_names_the_doubts_and_a_video_alone_has_none(dataset, tmp_path
     assert (
         "Nobody who stays in the dataset resembles" in (tmp_path / "report/report.md").read_text()
     )
+
+
+def test_vectors_of_another_recogniser_are_not_compared(dataset):
+    store = open_store(dataset)
+    manifest, digest = current_version(store)
+    other = [draw.embedding((1.0, 0.0), f"track-{number}", recogniser="r/2") for number in (0, 4)]
+    file = stage_file(table_path("embeddings", 3, 1), encode_rows(other, Embedding), 2, store)
+    publish(replace(manifest, version=3, parent=digest, files=[*manifest.files, file]), store)
+    doubts = find_doubts([ANNA], [ANNA], current_version(store)[0], store)
+    assert [each.other_character_id for each in doubts] == [TWIN, NEIGHBOUR]
