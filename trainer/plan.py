@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 import yaml
 
+from trainer.data.batch import Bucket
 from trainer.distributed.zero import Process
 from trainer.lora import keeps_frozen_in_bf16
+from trainer.measures.codec_memory import codec_bytes
 from trainer.measures.estimate import (
     MemoryEstimate,
     MemoryPlan,
@@ -59,6 +61,9 @@ def plan_for(
         batch=training.train.micro_batch,
         rebuilt=training.model.reconstruction in ("self", "other"),
     )
+    remedy = ("validation.videos=0", 0)  # latents that were made without tiles refuse tiles
+    if training.data.source == "samples":
+        remedy = ("encoders.tiling=true", _codec_bytes(training, largest, True))
     return MemoryPlan(
         sizes,
         training.zero,
@@ -68,8 +73,26 @@ def plan_for(
         lora_rank=training.model.lora.rank or None,
         frozen_bytes=2 if keeps_frozen_in_bf16(training.model.lora, training.zero) else 4,
         encoders_bytes=encoders_bytes,
+        codec_bytes=_codec_bytes(training, largest, training.encoders.tiling),
+        codec_remedy=remedy,
         cuda=cuda,
     )
+
+
+def _codec_bytes(training: TrainConfig, bucket: Bucket, tiled: bool) -> int:
+    """Return what the codec takes: it decodes shown videos, and encodes what is no latent."""
+    encoders = training.encoders
+    if encoders.codec != "wan":
+        return 0
+    works = {True: training.validation.videos > 0, False: training.data.source == "samples"}
+    half = encoders.codec_dtype != "float32"
+    sizes = (bucket.height, bucket.width, bucket.frames)
+    peaks = (
+        codec_bytes(*sizes, decodes=decodes, half=half, tiled=tiled)
+        for decodes, does in works.items()
+        if does
+    )
+    return max(peaks, default=0)
 
 
 def plan_of(config: TrainConfig, process: Process) -> MemoryEstimate:

@@ -39,6 +39,8 @@ class MemoryPlan:
         lora_rank: train adapters of this rank and the new modules; None trains everything.
         frozen_bytes: of one frozen weight of the backbone (LoRA); at most 2 where all is bf16.
         encoders_bytes: of frozen encoders that stay on the device.
+        codec_bytes: that the video codec takes while it works, before a step or in a validation.
+        codec_remedy: setting that lowers this, and to how much.
         cuda: whether the device is a GPU.
     """
 
@@ -50,6 +52,8 @@ class MemoryPlan:
     lora_rank: int | None = None
     frozen_bytes: int = 4
     encoders_bytes: int = 0
+    codec_bytes: int = 0
+    codec_remedy: tuple[str, int] = ("", 0)
     cuda: bool = True
 
 
@@ -89,6 +93,8 @@ def estimate(config: Mapping[str, Any], plan: MemoryPlan) -> MemoryEstimate:
     update = _update_bytes(counts, plan) - parts["activations"]
     working = max(backward, update) + _buckets(counts, plan)
     parts["frozen encoders"] = plan.encoders_bytes
+    # The codec works while no step does: only what it takes beyond a step's own counts.
+    parts["codec beyond a step"] = max(0, plan.codec_bytes - parts["activations"] - working)
     overhead = int(_FRAGMENTATION * (sum(parts.values()) + working)) + _CONTEXT_BYTES
     parts["workspace"] = working + (overhead if plan.cuda else 0)
     return MemoryEstimate(config, plan, {name: size for name, size in parts.items() if size}, host)
@@ -198,6 +204,9 @@ def _remedies(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
             f"zero.offload=optimizer, zero.stage={offloading.stage}",
             replace(plan, zero=offloading),
         )
+    setting, less = plan.codec_remedy
+    if setting and less < plan.codec_bytes:
+        yield setting, replace(plan, codec_bytes=less)
     if plan.lora_rank is None:
         yield "model.lora.rank=32", replace(plan, lora_rank=32)
     half = replace(sizes, video=max(1, sizes.video // 2))

@@ -9,11 +9,13 @@ from typing import Any
 import jsonargparse
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch.profiler import ProfilerActivity, profile
 
 from trainer.distributed.zero import ZeroConfig
 from trainer.lora import LoraConfig, add_lora
 from trainer.measures.activations import Activations
+from trainer.measures.codec_memory import codec_bytes
 from trainer.measures.estimate import (
     GIB,
     MemoryPlan,
@@ -259,3 +261,41 @@ def test_more_of_anything_never_needs_less():
 
 def test_the_memory_of_this_machine_is_known():
     assert memory_bytes(torch.device("cpu")) > 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decodes", [True, False], ids=["decode", "encode"])
+def test_the_peak_of_the_codec_is_what_was_estimated(decodes):
+    height, width, frames = 64, 96, 5
+    torch.manual_seed(0)
+    codec = AutoencoderKLWan().eval()
+    video = torch.randn(1, 3, frames, height, width)
+    latents = torch.randn(1, 16, 2, height // 8, width // 8)
+    with (
+        torch.no_grad(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler,
+    ):
+        _ = codec.decode(latents) if decodes else codec.encode(video)
+    assert profiler.profiler is not None
+    results = profiler.profiler.kineto_results
+    assert results is not None
+    changes: list[Any] = [event for event in results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    peak = max(itertools.accumulate(event.nbytes() for event in changes))
+    estimated = codec_bytes(height, width, frames, decodes=decodes)
+    assert estimated == pytest.approx(peak, rel=0.1 if decodes else 0.2)
+
+
+def test_the_codec_counts_where_it_takes_more_than_a_step():
+    plan = MemoryPlan(CLIP_480P, ZeroConfig(stage=2, precision="bf16"), 1, 1, lora_rank=64)
+    size = codec_bytes(480, 832, 81, decodes=True)
+    tiled = codec_bytes(480, 832, 81, decodes=True, tiled=True)
+    assert tiled < size / 3
+    without = estimate(WAN_1_3B, plan)
+    step = without.parts["activations"] + without.parts["workspace"]
+    remedy = ("encoders.tiling=true", tiled)
+    larger = estimate(WAN_1_3B, replace(plan, codec_bytes=step + size, codec_remedy=remedy))
+    assert larger.total - without.total == pytest.approx(size, rel=0.3)
+    assert estimate(WAN_1_3B, replace(plan, codec_bytes=1)).total == without.total
+    with pytest.raises(ValueError, match=r"encoders\.tiling=true: saves"):
+        refuse_or_advise(larger, larger.total - 1)
