@@ -12,20 +12,20 @@ from pathlib import Path
 import torch
 
 MAX_CHARACTERS = 2_000  # more than 512 tokens of ordinary text
-_CONTROL = ("Cc", "Cs")  # control signs, halves of surrogate pairs
+_CONTROL = "Cc"
 _WORD = re.compile(r"[^\W_]+")
 _PLACE_SHARE = 0.25  # of a word's length; the order of words is a hint, the words are the content
 
 
 def clean_prompt(text: str) -> str:
     """Return one line as Wan's own pipeline cleans it, without control characters, bounded."""
-    text = text[: 4 * MAX_CHARACTERS]
+    text = text[: 4 * MAX_CHARACTERS].encode(errors="ignore").decode()  # no half surrogate pairs
     if importlib.util.find_spec("ftfy"):
         import ftfy  # pyright: ignore[reportMissingImports]
 
         text = ftfy.fix_text(text)
     text = html.unescape(html.unescape(text))
-    kept = (sign for sign in text if sign.isspace() or unicodedata.category(sign) not in _CONTROL)
+    kept = (sign for sign in text if sign.isspace() or unicodedata.category(sign) != _CONTROL)
     return " ".join("".join(kept).split())[:MAX_CHARACTERS]
 
 
