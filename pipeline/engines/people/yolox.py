@@ -27,7 +27,7 @@ class YoloxPeople:
         found = find_for("yolox", "person_detection")
         self._network = read_network(found.path)
         self.info = EngineInfo(
-            id=f"opencv-{found.weights.name}/1",
+            id=f"yolox-{found.weights.name}/2",
             task="person_detection",
             licence=found.weights.licence,
             commercial=found.weights.commercial,

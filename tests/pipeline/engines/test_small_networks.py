@@ -8,6 +8,7 @@ from production import engine, six_people, weights_root
 
 from pipeline.engines.identity.dlib_face import as_cosines
 from pipeline.engines.interfaces import PersonImage
+from pipeline.observing.tracks import PeopleConfig
 from pipeline.pictures.boxes import inside
 
 FACE = np.array([180, 65, 275, 190], np.float32)  # of the portrait
@@ -99,3 +100,9 @@ def test_every_person_of_six_gets_a_mask_around_the_own_face(weights):
         a, b, c, d = np.round(image.box).astype(int)
         assert (mask[b:d, a:c] > 0).mean() > 0.4
         assert (mask > 0).sum() < 1.3 * (c - a) * (d - b)
+
+
+def test_a_network_is_believed_without_a_face_and_cascades_are_not(weights):
+    weak = PeopleConfig().weak_detectors
+    assert not engine("people", "yolox").info.id.startswith(weak)
+    assert engine("people", "opencv").info.id.startswith(weak)
