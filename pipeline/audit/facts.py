@@ -9,6 +9,7 @@ from schemas.reasons import PairKind
 from schemas.thresholds import THRESHOLDS
 
 BINS = 24
+_ELSEWHERE = (PairKind.CROSS_VIDEO, PairKind.SAME_VIDEO_OTHER_SHOT)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Identities:
 
 
 @dataclass(frozen=True)
+class Worth:
+    """How much of a dataset teaches more than copying; shares from 0 to 1."""
+
+    real_pairs: float  # of samples with a reference from another shot or video
+    augmented_only: float  # of samples whose references all show the clip's own moments
+    two_looks: float  # of characters that are seen in two shots or more
+    own_caption: float  # of samples whose caption no other clip has
+
+
+@dataclass(frozen=True)
 class DatasetFacts:
     """Everything that the report draws and `report.json` holds."""
 
@@ -57,6 +68,7 @@ class DatasetFacts:
     similarity: list[Histogram]  # one per pair kind
     identities: Identities
     kinds: dict[str, dict[str, int]]  # pair kind -> references, augmented
+    worth: Worth
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,6 +114,9 @@ def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> Da
     min_quality = {"min_quality": variables["min_quality"]}
     drawn.append(histogram(index, "quality", "Quality of a reference", "quality", refs,
                            limits=min_quality))  # fmt: skip
+    masks = {"min_mask_quality": variables["min_mask_quality"]}
+    drawn.append(histogram(index, "mask_quality", "Quality of a mask", "mask_quality", refs,
+                           limits=masks))  # fmt: skip
     shares = [shares_of(index, name, label, samples) for name, label in _TEXTS]
     return DatasetFacts(
         totals=_totals(index, prefix),
@@ -113,6 +128,7 @@ def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> Da
         similarity=_similarity(index, variables, refs),
         identities=_identities(index, samples),
         kinds=_kinds(index, refs),
+        worth=_worth(index, samples, refs),
     )
 
 
@@ -203,6 +219,25 @@ def _kinds(index: AuditIndex, refs: str) -> dict[str, dict[str, int]]:
         f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return {kind: {"references": all_, "augmented": changed} for kind, all_, changed in rows}
+
+
+def _worth(index: AuditIndex, samples: str, refs: str) -> Worth:
+    elsewhere = f"({', '.join(repr(str(kind)) for kind in _ELSEWHERE)})"
+    inside = repr(str(PairKind.IN_CLIP_AUGMENTED))
+    paired = index.fetch(
+        "SELECT avg(real::INT), avg(own::INT) FROM (SELECT sample_id,"
+        f" bool_or(kind IN {elsewhere}) AS real, bool_and(kind = {inside}) AS own"
+        f" FROM {refs} WHERE kind IS NOT NULL GROUP BY 1)"
+    )[0]
+    looks = index.value(
+        f"SELECT avg((shots > 1)::INT) FROM (SELECT count(DISTINCT shot_id) AS shots"
+        f" FROM {samples} GROUP BY character_id)"
+    )
+    alone = index.value(
+        f"SELECT avg((clips = 1)::INT) FROM (SELECT count(DISTINCT clip_id)"
+        f" OVER (PARTITION BY lower(caption)) AS clips FROM {samples})"
+    )
+    return Worth(*(round(float(share or 0), 6) for share in (*paired, looks, alone)))
 
 
 def _identities(index: AuditIndex, samples: str) -> Identities:

@@ -71,6 +71,7 @@ class Limits:
         named = {"floor": floor, "ceiling": ceiling, "cross_floor": cross}
         named |= {"min_gap_s": kinds.same_shot_other_clip.min_gap_s}
         named |= {"min_quality": self.references.min_quality}
+        named |= {"min_mask_quality": self.references.min_mask_quality}
         named |= {"licences": list(self.licences)}
         return named | {variable(threshold): self.bound(threshold) for threshold in THRESHOLDS}
 

@@ -170,6 +170,16 @@ def copies(audit: Audit, pictures: Pictures) -> str:
     if not kinds:
         return ""
     total = sum(row["references"] for row in kinds.values())
+    worth = audit.facts.worth
+    tiles = "".join(
+        f'<div class="tile"><b>{100 * share:.0f} %</b><span>{what}</span></div>'
+        for share, what in (
+            (worth.real_pairs, "of samples have a reference from another shot or video"),
+            (worth.augmented_only, "have only changed pictures of the clip itself"),
+            (worth.two_looks, "of characters are seen in two shots or more"),
+            (worth.own_caption, "of samples have a caption that no other clip has"),
+        )
+    )
     lines = "".join(
         f"<tr><td>{escape(kind.replace('_', ' '))}</td><td>{_KINDS.get(kind, '')}</td>"
         f'<td class="n">{row["references"]:,}</td>'
@@ -196,7 +206,8 @@ def copies(audit: Audit, pictures: Pictures) -> str:
         "<p>A reference that is a picture of its own clip teaches copying. Those from other shots "
         "and videos teach what the person looks like.</p>"
     )
-    return f'{lead}{table}{window}<div class="grid">{drawn}</div>{found}'
+    tiles = f'<div class="tiles">{tiles}</div>'
+    return f'{lead}{tiles}{table}{window}<div class="grid">{drawn}</div>{found}'
 
 
 def leakage(audit: Audit, pictures: Pictures) -> str:

@@ -212,3 +212,14 @@ def test_every_check_is_in_the_documentation(clean):
     with audited(clean) as done:
         missing = [id for id in done.findings.checks if f"`{id}`" not in page]
     assert missing == []
+
+
+def test_how_much_teaches_more_than_copying_is_counted(tmp_path):
+    with audited(write_drawn_dataset(tmp_path / "drawn", 2)) as done:
+        worth = done.facts.worth
+        assert worth.real_pairs == 1.0  # every reference is of another clip
+        assert worth.augmented_only == 0.0
+        assert worth.two_looks == 1.0
+        captions = [row[0].lower() for row in done.index.fetch("SELECT caption FROM samples")]
+        alone = sum(captions.count(caption) == 1 for caption in captions) / len(captions)
+        assert worth.own_caption == pytest.approx(alone, abs=1e-6)
