@@ -80,11 +80,13 @@ LARGE = {**SMALL, "num_attention_heads": 8, "attention_head_dim": 32, "ffn_dim":
 LARGE |= {"num_layers": 6, "emphasize_rank": 20, "freq_dim": 128}
 
 _FORMS = {
-    "few_heads": Row("a few own heads"),
+    "few_heads": Row("one of three own heads"),
     "no_emphasis": Row("without Emphasize-Attention", {"emphasize": "none"}),
     "gated": Row("version 0.1: tanh(α) and a gate", {"emphasize": True}),
     "full": Row("own projections for all heads", {"emphasize": "full"}),
-    "low_rank": Row("low-rank changes of the block's", {"emphasize": "low_rank"}),
+    "low_rank": Row("changes of rank 4", {"emphasize": "low_rank"}),
+    "two_heads": Row("two of three own heads", {"emphasize_heads": 2}),
+    "rank_16": Row("changes of rank 16", {"emphasize": "low_rank", "emphasize_rank": 16}),
 }
 _REBUILT = {
     "other": Row("another picture, from noise", {"reconstruction": "other"}),

@@ -106,13 +106,14 @@ def test_the_folder_is_the_one_that_diffusers_would_expect(folder):
 def test_output_types_are_the_same_video_in_other_forms(pipeline):
     made = {
         kind: pipeline("walks", picture(), output_type=kind, **QUICK).frames
-        for kind in ("np", "uint8", "pil", "latent")
+        for kind in ("np", "pt", "uint8", "pil", "latent")
     }
     assert made["np"].shape == (1, 9, 48, 80, 3)
     assert made["np"].dtype == np.float32
     assert made["np"].min() >= 0
     assert made["np"].max() <= 1
     assert np.abs(made["np"] * 255 - made["uint8"]).max() <= 0.501
+    assert np.array_equal(made["pt"].permute(0, 1, 3, 4, 2).numpy(), made["np"])
     assert np.array_equal(np.stack([np.asarray(f) for f in made["pil"][0]]), made["uint8"][0])
     assert made["latent"].shape == (1, 16, 3, 6, 10)
 
@@ -162,6 +163,41 @@ def test_a_callback_sees_every_step(pipeline):
     assert seen == [(True, step, True, (1, 16, 3, 6, 10)) for step in range(2)]
 
 
+def test_latents_that_a_callback_returns_are_gone_on_with(pipeline):
+    def black(_pipe, step, _timestep, tensors):
+        return {"latents": torch.zeros_like(tensors["latents"])} if step == 1 else {}
+
+    latents = pipeline(
+        "walks", picture(), output_type="latent", callback_on_step_end=black, **QUICK
+    )
+    assert not latents.frames.any()  # the second step is the last
+
+
+def test_a_callback_may_end_a_video_as_it_is_and_the_next_is_whole(pipeline):
+    seen = []
+
+    def end(pipe, step, _timestep, tensors):
+        seen.append((step, tensors["latents"].clone()))
+        pipe.interrupt = True
+
+    given = {**QUICK, "output_type": "latent"}
+    ended = pipeline("walks", picture(), callback_on_step_end=end, **given).frames
+    assert [step for step, _ in seen] == [0]
+    assert torch.equal(ended, seen[0][1])
+    whole = pipeline("walks", picture(), **given).frames
+    assert not torch.equal(whole, ended)
+
+
+def test_a_tuple_is_returned_where_no_dict_is_wanted(pipeline, tmp_path):
+    (frames,) = pipeline("walks", picture(), return_dict=False, **QUICK)
+    assert np.array_equal(frames, pipeline("walks", picture(), **QUICK).frames)
+    pipeline("walks", picture(), output_type="pt", **QUICK).save(tmp_path / "video.mp4")
+    assert (tmp_path / "video.mp4").stat().st_size > 0
+    latent = pipeline("walks", picture(), output_type="latent", **QUICK)
+    with pytest.raises(ValueError, match="latents cannot be written"):
+        latent.save(tmp_path / "latents.mp4")
+
+
 def test_half_precision_makes_nearly_the_same_video(folder, pipeline):
     half = ContextAnyonePipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
     assert half.transformer.dtype == torch.bfloat16
@@ -180,6 +216,7 @@ def test_half_precision_makes_nearly_the_same_video(folder, pipeline):
         ({"reference": []}, "empty list"),
         ({"reference": [[picture()], [picture()]]}, "1 prompts came with the references of 2"),
         ({"prompt": ["a", "b"], "reference": [[picture()], [picture()] * 2]}, "same number"),
+        ({"prompt": ["a", "b"], "reference": [picture(), picture()]}, "may be one each"),
     ],
 )
 def test_wrong_arguments_are_refused_with_what_is_allowed(pipeline, wrong, named):

@@ -28,26 +28,31 @@ from trainer.sampling.references import Picture, Reference, stack_references
 from trainer.sampling.sampler import Conditions, Generators, SamplingConfig, sample
 from trainer.sampling.video_file import write_video
 
-OutputType = Literal["np", "uint8", "pil", "latent"]
-OUTPUT_TYPES = ("np", "uint8", "pil", "latent")
+OutputType = Literal["np", "pt", "uint8", "pil", "latent"]
+OUTPUT_TYPES = ("np", "pt", "uint8", "pil", "latent")
 
 
 @dataclass
 class ContextAnyonePipelineOutput:
     """B videos, in the form that was asked for.
 
-    np: (B, F, H, W, 3) float32 in [0, 1] · uint8: the same as 0..255 · pil: a list of frames for
-    each video · latent: a tensor (B, C, f, h, w) of normalised latents.
+    np: (B, F, H, W, 3) float32 in [0, 1] · pt: the same as a tensor (B, F, 3, H, W) on the CPU ·
+    uint8: as 0..255 · pil: a list of frames for each video · latent: a tensor (B, C, f, h, w) of
+    normalised latents.
     """
 
     frames: Any
     fps: float = 16.0
+    output_type: OutputType = "np"
 
     def save(self, path: str | Path, number: int = 0) -> None:
         """Write one of the videos as .mp4. Raises ValueError for latents, which are no pictures."""
-        if isinstance(self.frames, torch.Tensor):
+        if self.output_type == "latent":
             raise ValueError("latents cannot be written as a video; ask for another output_type")
-        frames = np.asarray(self.frames[number])
+        frames: Any = self.frames[number]
+        if self.output_type == "pt":
+            frames = frames.permute(0, 2, 3, 1)
+        frames = np.asarray(frames)
         write_video(path, frames if frames.dtype == np.uint8 else to_uint8(frames), self.fps)
 
 
@@ -72,6 +77,7 @@ class ContextAnyonePipeline:
         self.transformer = transformer.eval().requires_grad_(False)
         self.encoders = encoders
         self.published = published
+        self._interrupt = False
 
     @classmethod
     def from_pretrained(
@@ -106,6 +112,15 @@ class ContextAnyonePipeline:
     def device(self) -> torch.device:
         return self.transformer.device
 
+    @property
+    def interrupt(self) -> bool:
+        """Whether the video that is being made ends before its next step; for callbacks."""
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, ends: bool) -> None:
+        self._interrupt = ends
+
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -123,14 +138,14 @@ class ContextAnyonePipeline:
         negative_prompt: str = "",
         output_type: OutputType = "np",
         callback_on_step_end: Callable[[Any, int, float, dict[str, Any]], Any] | None = None,
-    ) -> ContextAnyonePipelineOutput:
+        return_dict: bool = True,
+    ) -> Any:
         """Make one video for each prompt.
 
         Args:
             prompt: what happens; a sequence gives a batch.
-            reference: a picture of the character or its path, or several; for a batch either one
-                choice for all or a sequence of pictures for each prompt. None makes plain
-                text-to-video.
+            reference: a picture of the character or its path, or several; for a batch one picture
+                for all or a sequence of pictures for each prompt. None makes plain text-to-video.
             height, width: px, multiples of 16; None is the size that the model was trained on.
             num_frames: 4k + 1.
             num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
@@ -139,9 +154,12 @@ class ContextAnyonePipeline:
             generator: on the CPU; takes the place of `seed`. One for the batch or one a prompt.
             negative_prompt: what guidance leads away from; '' is what training dropped to.
             output_type: see `ContextAnyonePipelineOutput`.
-            callback_on_step_end: called with (pipeline, step, timestep, {"latents": …}); what it
-                returns is not used.
+            callback_on_step_end: called with (pipeline, step, timestep, {"latents": …}); the
+                latents of the dict that it returns, if any, are those of the next step. It may set
+                `pipeline.interrupt`, and the video ends as it is.
+            return_dict: a `ContextAnyonePipelineOutput`, or the tuple (frames,).
         """
+        self.interrupt = False
         _check_output_type(output_type)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         size = self._size(height, width, num_frames)
@@ -164,7 +182,9 @@ class ContextAnyonePipeline:
             on_step=_reporter(self, callback_on_step_end),
         )
         frames = _output(self.encoders.codec, latents, output_type)
-        return ContextAnyonePipelineOutput(frames, size.fps)
+        if not return_dict:
+            return (frames,)
+        return ContextAnyonePipelineOutput(frames, size.fps, output_type)
 
     def generate(
         self,
@@ -174,13 +194,19 @@ class ContextAnyonePipeline:
         sampling: SamplingConfig,
         generator: Generators,
         negative_prompt: str = "",
-        on_step: Callable[[int, float, torch.Tensor], None] | None = None,
+        on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
     ) -> torch.Tensor:
         """Return latents (B, C, f, h, w) for prompts and pictures (B, R, H, W, 3) uint8."""
         conditions = self.encode(prompts, negative_prompt, pictures)
         shape = (len(prompts), *latent_shape(self.encoders.codec, size))
         latents = sample(
-            self.transformer, conditions, shape, sampling, generator=generator, on_step=on_step
+            self.transformer,
+            conditions,
+            shape,
+            sampling,
+            generator=generator,
+            on_step=on_step,
+            interrupted=lambda: self.interrupt,
         )
         _check_finite(latents, self.transformer.dtype)
         return latents
@@ -271,6 +297,8 @@ def _output(codec: VideoCodec, latents: torch.Tensor, output_type: OutputType) -
     frames = decode_frames(codec, latents)
     if output_type == "np":
         return frames
+    if output_type == "pt":
+        return torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
     pixels = to_uint8(frames)
     if output_type == "uint8":
         return pixels
@@ -286,13 +314,14 @@ def _check_output_type(output_type: str) -> None:
 
 def _reporter(
     pipeline: ContextAnyonePipeline, callback: Callable[..., Any] | None
-) -> Callable[[int, float, torch.Tensor], None] | None:
+) -> Callable[[int, float, torch.Tensor], torch.Tensor | None] | None:
     """Call a diffusers callback from the sampler."""
     if callback is None:
         return None
 
-    def report(step: int, sigma: float, latents: torch.Tensor) -> None:
-        callback(pipeline, step, 1000 * sigma, {"latents": latents})
+    def report(step: int, sigma: float, latents: torch.Tensor) -> torch.Tensor | None:
+        returned = callback(pipeline, step, 1000 * sigma, {"latents": latents})
+        return returned.get("latents") if isinstance(returned, dict) else None
 
     return report
 

@@ -55,6 +55,11 @@ def stack_references(
         rows = list(reference)
         if len(rows) != batch:
             raise ValueError(f"{batch} prompts came with the references of {len(rows)}")
+    elif batch > 1 and len(reference) > 1:
+        raise ValueError(
+            f"{len(reference)} pictures for {batch} prompts may be one each, or all for every "
+            "prompt: give one list a prompt, [[picture], [picture]] or [pictures] * number"
+        )
     counts = sorted({len(row) for row in rows})
     if len(counts) > 1 or counts[0] < 1:
         raise ValueError(

@@ -111,13 +111,16 @@ def sample(
     config: SamplingConfig,
     *,
     generator: Generators,
-    on_step: Callable[[int, float, torch.Tensor], None] | None = None,
+    on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
     use_cache: bool = True,
 ) -> torch.Tensor:
     """Return latents of this shape (B, C, F, H, W), float32, on the device of the conditions.
 
     The model is called in its own dtype, under the caller's autocast; the solver works in
-    float32. `on_step` gets the number of the finished step, its sigma and the latents after it.
+    float32. `on_step` gets the number of the finished step, its sigma and the latents after it;
+    what it returns takes their place, unless that is None. `interrupted` is asked before every
+    step, and ends the sampling with the latents as they are.
     """
     if shape[0] != len(conditions.text):
         raise ValueError(f"shape is of {shape[0]} videos, the conditions of {len(conditions.text)}")
@@ -129,13 +132,15 @@ def sample(
     has_reference = conditions.reference is not None or conditions.image is not None
     weights = config.weights(has_reference)
     for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()):
+        if interrupted():
+            break
         velocity = torch.zeros_like(latents)
         for branch, weight in weights.items():
             velocity += weight * denoiser.velocity(branch, latents, sigma)
         timestep = scheduler.timesteps[step]
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-        if on_step is not None:
-            on_step(step, sigma, latents)
+        changed = None if on_step is None else on_step(step, sigma, latents)
+        latents = latents if changed is None else changed
     return latents
 
 
