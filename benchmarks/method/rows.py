@@ -42,7 +42,8 @@ class Regime:
         frames: latent frames of a video.
         side: cells of a picture on each side.
         lr: learning rate of the rows.
-        steps: updates of a row; the model that all rows begin with has seen as many.
+        steps: updates of a row.
+        base_steps: updates of the text-to-video model that all rows begin with.
         batch: videos of an update.
         given_layout: whether the model is told where the figure is, without noise.
         begins_after: rows of the first regime that are worth more than the first of this one.
@@ -60,10 +61,11 @@ class Regime:
     batch: int = 12
     given_layout: bool = True
     begins_after: int = 0
+    base_steps: int = 300
 
     def shortened(self, steps: int) -> "Regime":
         """Return it with fewer updates, to try whether all of it runs."""
-        return replace(self, steps=steps)
+        return replace(self, steps=steps, base_steps=steps)
 
 
 SMALL: dict[str, Any] = {
@@ -136,6 +138,7 @@ def regimes(large: bool = False) -> dict[str, Regime]:
     compared = _against("few_heads", _FORMS, _REBUILT) | _against("other", _PARTS)
     compared |= _against("road_self", _ROADS)
     few = {"few_heads": _FORMS["few_heads"], **_REBUILT, **_FORMS}
+    long = {key: many[key] for key in ("few_heads", "other")}
     if large:
         return {
             "wide": Regime(
@@ -148,11 +151,22 @@ def regimes(large: bool = False) -> dict[str, Regime]:
                 compared,
                 side=16,
                 batch=32,
+                base_steps=1500,
             )
         }
     small = {**SMALL, "num_layers": 2}
     return {
         "wide": Regime("8:1", small, 8, 1e-3, 300, many, compared),
+        "long": Regime(
+            "8:1, three times as long",
+            small,
+            8,
+            1e-3,
+            900,
+            long,
+            _against("few_heads", long),
+            begins_after=9,
+        ),
         "short": Regime(
             "2:1", small, 2, 1e-3, 400, few, _against("few_heads", few), begins_after=8
         ),

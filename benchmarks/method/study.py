@@ -36,6 +36,7 @@ Measured = dict[str, list[float]]  # of every character who is held out
 
 def train_base(regime: Regime, seed: int, device: str) -> dict[str, torch.Tensor]:
     """Train text-to-video without any reference, as Wan is before a row begins."""
+    regime = replace(regime, steps=regime.base_steps)
     row = Row("base", {"emphasize": "none"}, images=False)
     model = _model(regime, row, seed)
     nothing_seen = DropoutConfig(reference=1.0)
