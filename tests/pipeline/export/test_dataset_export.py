@@ -15,6 +15,7 @@ from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import Tag, write_tags
+from pipeline.export import load_fiftyone
 from pipeline.export.croissant import write_croissant
 from pipeline.export.export_source import export
 from pipeline.export.fiftyone import write_fiftyone
@@ -120,25 +121,31 @@ def test_croissant_is_valid_and_read_by_mlcroissant(made, tmp_path):
         assert row["samples/num_frames"] == 8
 
 
-def test_fiftyone_layout_is_the_documented_one(made, tmp_path):
-    """`fiftyone` itself needs a database; its format is checked by what its importer reads."""
+def test_fiftyone_gets_groups_with_numbers_boxes_and_masks(made, tmp_path):
+    """`fiftyone` itself needs a database; what its script is handed is checked line by line."""
     store, rows = made
     export(write_fiftyone, store, tmp_path / "out")
-    index = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert index["type"] == "eta.core.datasets.LabeledVideoDataset"
-    assert len(index["index"]) == len(rows)
-    for entry in index["index"]:
-        key = Path(entry["data"]).stem
-        assert (tmp_path / "out" / entry["data"]).read_bytes() == rows[key].video["bytes"]
-        labels = json.loads((tmp_path / "out" / entry["labels"]).read_text())
-        told = {each["name"]: each["value"] for each in labels["attrs"]["attrs"]}
-        assert told["caption"] == rows[key].caption
-        assert sorted(map(int, labels["frames"])) == list(range(1, 9))
-        [person] = labels["frames"]["3"]["objects"]["objects"]
-        box = rows[key].boxes[2]
-        corner = person["bounding_box"]["bottom_right"]
-        assert corner["x"] == pytest.approx(box[2] / 64)
-        assert corner["y"] == pytest.approx(box[3] / 48)
+    lines = (tmp_path / "out" / "samples.jsonl").read_text().splitlines()
+    read = {line["sample_id"]: line for line in map(json.loads, lines)}
+    assert read.keys() == rows.keys()
+    for key, line in read.items():
+        row = rows[key]
+        assert line["tags"] == [row.split]
+        assert (tmp_path / "out" / line["clip"]).read_bytes() == row.video["bytes"]
+        assert line["fields"]["caption"] == row.caption
+        assert line["fields"]["sharpness"] == 100.0
+        assert ("fps" in line["fields"]) == (row.fps == row.fps)  # an unknown number is left out
+        assert sorted(map(int, line["boxes"])) == list(range(1, 9))
+        left, top, width, height = line["boxes"]["3"]
+        assert left + width == pytest.approx(row.boxes[2][2] / 64)
+        assert top + height == pytest.approx(row.boxes[2][3] / 48)
+        for reference, stored in zip(line["references"], row.references, strict=True):
+            image, mask = (tmp_path / "out" / reference[name] for name in ("image", "mask"))
+            assert image.read_bytes() == stored.image["bytes"]
+            assert mask.read_bytes() == stored.mask["bytes"]
+            assert reference["fields"]["similarity"] == pytest.approx(0.9)
+            assert reference["fields"]["kind"] == "cross_video"
+    assert (tmp_path / "out" / "load.py").read_bytes() == Path(load_fiftyone.__file__).read_bytes()
 
 
 def test_embeddings_never_leave_and_a_failed_export_leaves_nothing(made, tmp_path):
