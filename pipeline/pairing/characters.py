@@ -11,7 +11,7 @@ from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.cohesion import Cohesion, Membership
 from pipeline.pairing.linkage import link
-from pipeline.pairing.overlaps import Constraints, constraints
+from pipeline.pairing.overlaps import Constraints, constraints, returns
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from schemas.ids import content_id
 from schemas.reasons import Reason
@@ -92,9 +92,9 @@ def find_characters(
 
     The answer does not depend on the order of the input: rows are sorted by id and ties go to the
     smaller id. Two tracks that cannot be one person (`pipeline.pairing.overlaps`) never share a
-    character. Vectors that prove nobody join nothing: tracks share a character where time and
-    place say so, and those that look alike are suspects. Raises ValueError when recognisers are
-    mixed.
+    character. Vectors that prove nobody join only who is seen again in the same place of a shot, or
+    whom time and place join alone; others that look alike are suspects. Raises ValueError when
+    recognisers are mixed.
     """
     config = config or CharactersConfig()
     windows = config.windows(windows)
@@ -110,6 +110,9 @@ def find_characters(
         if track.track_id not in vectors.tracks
     }
     bound = constraints(known, clips, config.one_person, config.two_people)
+    if not windows.prove:
+        alike = _alike_in_place(known, clips, vectors, windows, config)
+        bound = replace(bound, together=bound.together | alike)
     inside = _inside_videos(known, vectors, bound, linking)
     often = [group for group in inside if sum(looks[each] for each in group) >= _LEAST_LOOKS]
     groups = _across_videos(often, vectors, bound, linking)
@@ -127,6 +130,21 @@ def find_characters(
         memberships=memberships,
         suspects=cohesion.suspects(memberships, windows, config.suspect_band),
     )
+
+
+def _alike_in_place(
+    tracks: Sequence[Track],
+    clips: Mapping[str, Clip],
+    vectors: IdentityVectors,
+    windows: SimilarityWindows,
+    config: CharactersConfig,
+) -> set[tuple[str, str]]:
+    """Return pairs that look alike and of which one begins where the other has ended."""
+    return {
+        (min(pair), max(pair))
+        for pair in returns(tracks, clips, config.one_person)
+        if float(vectors.tracks[pair[0]] @ vectors.tracks[pair[1]]) >= windows.same_video
+    }
 
 
 def _never(windows: SimilarityWindows) -> SimilarityWindows:

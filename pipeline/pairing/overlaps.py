@@ -1,5 +1,6 @@
 """What time and place alone say about two tracks: two people, or one person seen twice."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from schemas.tables import Clip, Track
 MIN_COMMON_FRAMES = 3  # fewer common frames decide nothing about two overlapping clips
 SAME_PICTURE = 0.01  # clips whose crops differ by more than this share are not compared by place
 NEXT_S = 0.25  # a clip that begins this soon after another of its shot goes on with it
+BACK_S = 60.0  # who comes back to the same place within this time may be told by clothes
 EDGE_S = 0.15  # a track that ends or begins this near its clip's end or start goes on there
 
 
@@ -75,15 +77,48 @@ def _share_a_frame(first: Track, second: Track) -> bool:
     return max(first.first_frame, second.first_frame) < last
 
 
+def returns(
+    tracks: Sequence[Track], clips: Mapping[str, Clip], one_person: float
+) -> list[tuple[str, str]]:
+    """Return pairs of one shot of which the second begins where the first has ended, by place.
+
+    Up to BACK_S may lie between them: it is somebody who came back, or another in the same place.
+    """
+    by_shot: dict[str, list[tuple[float, Track]]] = {}
+    for track in tracks:
+        clip = clips[track.clip_id]
+        begins_s = clip.start_s + track.first_frame / clip.fps
+        by_shot.setdefault(track.shot_id, []).append((begins_s, track))
+    pairs = []
+    for members in by_shot.values():
+        members.sort(key=lambda member: (member[0], member[1].track_id))
+        times = [begins_s for begins_s, _ in members]
+        for begins_s, first in members:
+            here = clips[first.clip_id]
+            ends_s = begins_s + len(first.boxes) / here.fps
+            later = slice(bisect_left(times, ends_s), bisect_right(times, ends_s + BACK_S))
+            pairs += [
+                (first.track_id, second.track_id)
+                for _, second in members[later]
+                if _meet(first, here, second, clips[second.clip_id]) >= one_person
+            ]
+    return pairs
+
+
 def _goes_on(first: Track, clip: Clip, second: Track, following: Clip) -> float:
     """Return the IoU of where one track ends and the next begins, 0 where they do not meet."""
     ends = (clip.num_frames - first.first_frame - len(first.boxes)) / clip.fps
     begins = second.first_frame / following.fps
     if clip.shot_id != following.shot_id or max(ends, begins) > EDGE_S:
         return 0.0
-    if not _same_picture(clip, following):
+    return _meet(first, clip, second, following)
+
+
+def _meet(first: Track, clip: Clip, second: Track, later: Clip) -> float:
+    """Return the IoU of a track's last box and another's first, 0 where the crops differ."""
+    if not _same_picture(clip, later):
         return 0.0
-    there = np.asarray(second.boxes[0]) * (clip.width / following.width)
+    there = np.asarray(second.boxes[0]) * (clip.width / later.width)
     return box_iou(first.boxes[-1], there.tolist())
 
 
