@@ -24,8 +24,11 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from schemas.files import local_path
 
 if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
+    from collections.abc import Iterator
+
     import numpy as np
     import torch
+    from PIL import Image
 
     from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.pipeline import ContextAnyonePipeline
@@ -159,6 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
     published = read_published(arguments.model)
     size, sampling = _settings(arguments, published)
     references = stack_references(pictures, 1, size)
+    for note in _unlike_training(published, size, pictures):
+        print(f"generate: {note}", file=sys.stderr)
     folder = jobs[0][1].parent
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
@@ -176,6 +181,21 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
     return 0
+
+
+def _unlike_training(
+    published: "Published", size: "VideoSize", pictures: "list[Image.Image]"
+) -> "Iterator[str]":
+    """Yield in what a video is asked for that the model has not seen in training."""
+    asked = f"{size.height}x{size.width}x{size.frames}"
+    if published.sizes and asked not in published.sizes:
+        yield f"trained on {', '.join(published.sizes)}, not on {asked}: the video may be worse"
+    opaque = [picture for picture in pictures if not picture.has_transparency_data]
+    if published.reference_background == "grey" and opaque:
+        yield (
+            "trained on references without a background, and this one has its own: cut the "
+            "character out (PNG, transparent around it)"
+        )
 
 
 def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyonePipeline":

@@ -451,6 +451,27 @@ def test_force_never_replaces_a_reference_or_what_was_not_made_here(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_it_says_what_the_model_has_not_seen(tmp_path, monkeypatch, capsys):
+    pipeline = tiny_pipeline()
+    published = replace(
+        pipeline.published, sizes=("48x80x9", "32x48x5"), reference_background="grey"
+    )
+    pipeline.published = published
+    pipeline.save_pretrained(tmp_path / "model")
+    words = arguments(tmp_path / "model", tmp_path, size="32x32", frames=5)
+    code, told = call(words, monkeypatch, capsys)
+    assert code == 0
+    assert "trained on 48x80x9, 32x48x5, not on 32x32x5" in told
+    assert "cut the character out" in told
+    cut_out = picture().convert("RGBA")
+    cut_out.putpixel((0, 0), (0, 0, 0, 0))
+    cut_out.save(tmp_path / "cut.png")
+    words = arguments(tmp_path / "model", tmp_path, size="32x48", frames=5)
+    words += ["--reference", str(tmp_path / "cut.png"), "--force"]
+    code, told = call(words, monkeypatch, capsys)
+    assert (code, "trained on" in told) == (0, False)
+
+
 def test_a_full_disk_leaves_no_truncated_video(tmp_path, monkeypatch):
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -18,6 +18,7 @@ from pathlib import Path
 _LINGER_S = 1800.0  # longest life of a training without its keeper: one step and one save
 _POLL_S = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_PID_BYTES = 8
 _NO_CODE = 1  # of a training that was killed
 
 
@@ -52,13 +53,16 @@ def split() -> Training | int:
             os._exit(0)
         os.close(life_in)
         os.close(status_out)
-        os.write(status_in, os.getpid().to_bytes(8, "little"))
+        os.write(status_in, os.getpid().to_bytes(_PID_BYTES, "little"))
         threading.Thread(target=_stop_without_keeper, args=(life_out,), daemon=True).start()
         return Training(status_in)
     os.close(status_in)
     os.close(life_out)
     os.waitpid(middle, 0)
-    return _keep(int.from_bytes(os.read(status_out, 8), "little"), status_out)
+    named = os.read(status_out, _PID_BYTES)
+    if len(named) < _PID_BYTES:  # it was killed before it began
+        return _NO_CODE
+    return _keep(int.from_bytes(named, "little"), status_out)
 
 
 def _stop_without_keeper(life: int) -> None:

@@ -178,16 +178,22 @@ class RunLog:
 
 
 def truncate_metrics(path: Path, step: int) -> None:
-    """Keep the whole lines up to a step, none for 0; a line cut short by a crash is dropped."""
+    """Keep the whole lines up to a step, none for 0; a line cut short by a crash is dropped.
+
+    Those of later steps, which will be trained again, go to `metrics.taken-back.jsonl`.
+    """
     if not path.exists():
         return
-    kept = []
+    kept, later = [], []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if step and json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+            stays = json.loads(line)["step"] <= step and step > 0
         except (ValueError, KeyError, TypeError):
             continue
+        (kept if stays else later).append(line + "\n")
+    if later:
+        with path.with_suffix(".taken-back.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(later)
     staged = path.with_suffix(".jsonl.part")
     with staged.open("w", encoding="utf-8") as file:
         file.writelines(kept)

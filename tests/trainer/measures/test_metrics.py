@@ -44,6 +44,8 @@ def test_a_resumed_run_appends_without_logging_a_step_twice(tmp_path):
     expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 0.4), (5, 0.5), (6, 0.6)]
     assert [(row["step"], row["loss/total"]) for row in _lines(tmp_path)] == expected
     assert _board(tmp_path, "loss/total") == pytest.approx(np.array(expected), rel=1e-6)
+    lines = (tmp_path / "metrics.taken-back.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [4, 5]
 
 
 def test_a_run_that_starts_over_keeps_nothing_of_the_one_before(tmp_path):
