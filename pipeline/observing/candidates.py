@@ -33,6 +33,7 @@ _EDGE = 0.02  # of the still's side: a box this near is cut by the picture's edg
 _BODY_SIDES = 5.5  # a box this many faces high holds feet; knees end at 5
 _BODY_ASPECT = 2.2  # the same without a face: height over width
 _LEGS = ("full", "wide")  # shot sizes in which legs are seen
+_LIT, _APART = 0.6, 0.1  # exposure, and share under others, for a garment's colour to be named
 _HASH_PX = 64
 
 
@@ -134,9 +135,11 @@ class ProposeReferences:
             embedding_row(track, candidate.reference_id, self.recogniser, vector, 1)
             for candidate, vector in zip(candidates, vectors, strict=True)
         ]
-        top = garment_colour("top", people, masks)
+        clear = [k for k, each in enumerate(chosen) if _shows_colours(each.measured)]
+        seen, cut = [people[k] for k in clear], [masks[k] for k in clear]
+        top = garment_colour("top", seen, cut)
         legs = track.shot_size in _LEGS  # below a long jacket there is no other garment
-        bottom = garment_colour("bottom", people, masks) if legs else ""
+        bottom = garment_colour("bottom", seen, cut) if legs else ""
         return replace(track, top_colour=top, bottom_colour=bottom), candidates, embeddings
 
     def _candidate(
@@ -296,6 +299,11 @@ def _crop(shown: _Shown, config: CandidatesConfig) -> PersonImage:
         points = to_still(np.asarray(shown.face.landmarks, np.float32), still)
         landmarks = (points.reshape(5, 2) - corner[:2]) * scale
     return PersonImage(np.ascontiguousarray(picture), place(box), face, landmarks)
+
+
+def _shows_colours(measured: Measured) -> bool:
+    """Whether light is good enough for a colour, and nobody else is in front or behind."""
+    return measured.exposure >= _LIT and measured.occlusion <= _APART
 
 
 def _whole_body(shown: _Shown) -> bool:

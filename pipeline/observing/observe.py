@@ -31,7 +31,7 @@ from pipeline.observing.clips import cut_video
 from pipeline.observing.faces import FindFaces
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.scores import ScoreClips
-from pipeline.observing.short_shots import TrackByLength
+from pipeline.observing.trim import TrackAndTrim
 from schemas.ids import bytes_id
 from schemas.reasons import Reason
 from schemas.tables import Video
@@ -281,7 +281,7 @@ def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[Cl
     scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
     return (
         *scoring,
-        TrackByLength(engines.people, config.tracks),
+        TrackAndTrim(engines.people, config.tracks, config.trim, config.clips.encoding),
         MeasureCamera(),
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),

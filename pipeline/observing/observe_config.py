@@ -11,6 +11,7 @@ from pipeline.observing.clip_maker import ClipsConfig
 from pipeline.observing.faces import FacesConfig
 from pipeline.observing.shots import ShotsConfig
 from pipeline.observing.tracks import TracksConfig
+from pipeline.observing.trim import TrimConfig
 from schemas.settings import check_settings, setting
 
 OBSERVE_VERSION = 4  # changes when the observing code may measure something else
@@ -27,6 +28,7 @@ class ObserveConfig:
         shots: where a video is cut into shots.
         clips: length, rate and size of clips.
         tracks: how people are followed.
+        trim: when a clip is cut to the stretch in which somebody is there.
         faces: how faces are found and recognised.
         candidates: which images are kept as possible references.
         stages: stages of your own, module:Class, that every clip passes after the others.
@@ -38,6 +40,7 @@ class ObserveConfig:
     shots: ShotsConfig = field(default_factory=ShotsConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     tracks: TracksConfig = field(default_factory=TracksConfig)
+    trim: TrimConfig = field(default_factory=TrimConfig)
     faces: FacesConfig = field(default_factory=FacesConfig)
     candidates: CandidatesConfig = field(default_factory=CandidatesConfig)
     stages: tuple[str, ...] = setting(())

@@ -32,6 +32,7 @@ APPROACH = 0.35  # log2 growth of the box's height per second
 DARK, BRIGHT = 0.18, 0.75  # mean luma
 MIN_SECONDS = 1.0  # of track; a shorter one shows no direction
 MIN_COVERAGE = 0.8  # of the clip; of less, it is not known what the person does in the rest
+FEET = 0.98  # of the picture's height; a box that ends below it is cut by the picture
 ASIDE = 0.36  # of the picture's width: a middle further out is to the left or right
 MOST_ASIDE = 0.5  # of the picture's width; a wider person is nowhere in particular
 FEWEST_FACES, FACE_RATE = 3, 0.8  # from which on it is known where the face turns
@@ -103,7 +104,7 @@ def describe(character: Track | None) -> str:
 def _who(facts: CaptionFacts) -> tuple[str, bool]:
     """Return the people of the clip, and whether the main one is still to be told from others."""
     number, character = facts.clip.num_people, facts.character
-    size = SHOT_SIZES.get(character.shot_size, "") if character else ""
+    size = _shot_size(character, facts.clip) if character else ""
     followed = sum(track.coverage >= MIN_COVERAGE for track in facts.tracks)
     if number == 0 and character is None:
         return "", False
@@ -115,6 +116,15 @@ def _who(facts: CaptionFacts) -> tuple[str, bool]:
         people += ", among others" if number >= GROUP else ""
     text = f"a {size} of {people}" if size else people
     return text[0].upper() + text[1:], counted
+
+
+def _shot_size(track: Track, clip: Clip) -> str:
+    """Return the size of the shot; '' for a full one that cuts the feet off."""
+    if track.shot_size == "full" and len(track.boxes):
+        bottoms = np.asarray(track.boxes, dtype=float)[:, 3]
+        if float(np.median(bottoms)) > FEET * clip.height:
+            return ""
+    return SHOT_SIZES.get(track.shot_size, "")
 
 
 def _place(facts: CaptionFacts) -> str:

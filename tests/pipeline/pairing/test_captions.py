@@ -110,6 +110,13 @@ def test_a_group_is_called_one():
     assert "blue bottoms, among others" in attributes(facts(num_people=6))[0]
 
 
+def test_a_shot_that_cuts_the_feet_off_is_no_full_one():
+    row = facts()
+    assert row.character is not None
+    cut = replace(row.character, boxes=[[300.0, 60.0, 450.0, 478.0]] * 32)
+    assert attributes(replace(row, character=cut))[0].startswith("A person wearing a red top")
+
+
 def face(frame_index: int, yaw: float) -> FaceBox:
     return FaceBox(frame_index, [0.0, 0.0, 9.0, 9.0], [1.0] * 10, 0.9, yaw)
 
