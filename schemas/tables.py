@@ -157,6 +157,12 @@ class Clip:
     text_area: float = column(_FLOAT, "share of the picture that looks like burned-in text")
     perceptual_hash: str = column(_TEXT, "hex difference hashes of first, middle and last frame")
     num_people: int = column(_INT, "median number of people in a frame", default=0)
+    person_dark: float = column(
+        _FLOAT, "dark, of the people's boxes alone; NaN without people", default=math.nan
+    )
+    person_bright: float = column(
+        _FLOAT, "bright, of the people's boxes alone; NaN without people", default=math.nan
+    )
     reference_only: bool = column(
         _FLAG, "too short to train on: its people are only references of others", default=False
     )

@@ -12,6 +12,7 @@ from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.clothes import garment_colour
 from pipeline.observing.faces import box_in_still, embedding_row, to_still, told_by_faces
+from pipeline.observing.quality import light_of_people
 from pipeline.observing.traits import other_face_share, search_size, traits_of
 from pipeline.pictures.boxes import clip_to
 from pipeline.pictures.hashes import difference_hash
@@ -77,7 +78,8 @@ class ProposeReferences:
     """Choose, crop and cut out the best images of every track.
 
     Reads  tracks with faces, stills
-    Adds   candidates; one embedding each; tracks: top_colour, bottom_colour, looks
+    Adds   candidates; one embedding each; tracks: top_colour, bottom_colour, looks;
+           clip: person_dark, person_bright
     """
 
     segmenter: Segmenter
@@ -98,8 +100,10 @@ class ProposeReferences:
             tracks.append(replace(track, looks=_looks(track, row.stills, pictures)))
             candidates += own
             embeddings += vectors
+        dark, bright = _light(row.tracks, row.stills, pictures)
         return replace(
             row,
+            clip=replace(row.clip, person_dark=dark, person_bright=bright),
             tracks=tuple(tracks),
             candidates=(*row.candidates, *candidates),
             embeddings=(*row.embeddings, *embeddings),
@@ -217,6 +221,20 @@ def _looks(track: Track, stills: Sequence[Still], pictures: Sequence[Picture]) -
         for picture, box in zip(pictures, boxes, strict=True)
         if box is not None
     ]
+
+
+def _light(
+    tracks: Sequence[Track], stills: Sequence[Still], pictures: Sequence[Picture]
+) -> tuple[float, float]:
+    """Return how much of the people is dark, and how much is bright."""
+    seen, boxes = [], []
+    for track in tracks:
+        for picture, still in zip(pictures, stills, strict=True):
+            box = box_in_still(track, still)
+            if box is not None:
+                seen.append(picture)
+                boxes.append(box)
+    return light_of_people(seen, boxes)
 
 
 def choose(shown: Sequence[_Shown], number: int) -> list[_Shown]:

@@ -4,13 +4,17 @@ All measures but motion look at two frames a second of the clip's own luma. Scor
 and thresholds come late: a changed threshold re-runs the pairing, not the decoding.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pipeline.execution.stage import Movement, Rejected
+from pipeline.media.images import Picture
 from pipeline.observing.camera import Flow, measure_flow, movement_of
+from pipeline.pictures.boxes import padded_crop
 from pipeline.pictures.hashes import difference_hash
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
 from schemas.settings import check_settings, setting
@@ -160,6 +164,30 @@ def _extent(shown: np.ndarray) -> int:
     return int(last - first + 1)
 
 
+def light_of_people(
+    pictures: Sequence[Picture], boxes: Sequence[np.ndarray]
+) -> tuple[float, float]:
+    """Return the shares of dark and of bright pixels in boxes (xyxy) of RGB pictures; NaN: none."""
+    shares = []
+    for picture, box in zip(pictures, boxes, strict=True):
+        luma = cv2.cvtColor(padded_crop(picture, box, (64, 64)), cv2.COLOR_RGB2GRAY) / 255
+        shares.append((float((luma < _DARK).mean()), float((luma > _BRIGHT).mean())))
+    if not shares:
+        return math.nan, math.nan
+    dark, bright = np.mean(shares, axis=0)
+    return float(dark), float(bright)
+
+
+def _of_people(clip: Clip) -> dict[str, float]:
+    """Return the measures that people decide: behind them may be a white studio, or the night."""
+    people = {"dark": clip.person_dark, "bright": clip.person_bright}
+    return {
+        name: min(share, getattr(clip, name))
+        for name, share in people.items()
+        if math.isfinite(share)
+    }
+
+
 @dataclass(frozen=True)
 class QualityConfig:
     """Which clips are worth training on. Applied in pairing, so a change is cheap.
@@ -170,8 +198,9 @@ class QualityConfig:
         min_sharpness: variance of the Laplacian (27 to 3300; blurred beyond recognition: under 10).
         min_brightness: mean luma, 0 to 1 (0.18 to 0.71; a night scene without a lit person 0.04 to
             0.06).
-        max_dark: share of the picture that is black (0 to 0.44; the same night scene 0.74 to 0.81).
-        max_bright: share of the picture that is white (0 to 0.06; a blown-out picture 1).
+        max_dark: share of the picture, or of its people if that is less, that is black
+            (0 to 0.44; the same night scene 0.74 to 0.81).
+        max_bright: the same of white (0 to 0.06; a blown-out picture 1).
         min_contrast: standard deviation of the luma, 0 to 1 (0.09 to 0.32; fog, a blank card).
         max_black_border: share of the picture under bars (0 to 0.11; 2.4:1 in 16:9 0.26, a pillar
             box 0.25 to 0.68).
@@ -196,7 +225,7 @@ class QualityConfig:
 
     def check(self, clip: Clip) -> Rejected | None:
         """Return why the clip is refused, or None."""
-        refusal = first_refusal(QUALITY, self, vars(clip))
+        refusal = first_refusal(QUALITY, self, vars(clip) | _of_people(clip))
         if refusal is None:
             return None
         return Rejected(refusal.threshold.reason, refusal.value, refusal.bound, str(refusal))

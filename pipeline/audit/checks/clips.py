@@ -107,6 +107,8 @@ def _beyond(threshold: Threshold, table: str) -> Query:
     source = "samples s JOIN clips c USING (clip_id)" if table == "clips" else "samples s"
     measure, limit = threshold.measure, f"getvariable('{variable(threshold)}')"
     column = f"{'c' if table == 'clips' else 's'}.{measure}"
+    if table == "clips" and measure in ("dark", "bright"):  # people decide, as in the gate
+        column = f"least({column}, coalesce(c.person_{measure}, {column}))"  # NaN is the greatest
     slack = "- 1e-6" if threshold.side == "min" else "+ 1e-6"
     return Query(
         CHECK_OF[threshold.setting], "clip",

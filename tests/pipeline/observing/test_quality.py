@@ -12,7 +12,13 @@ from pipeline.dataset.units import VideoPart
 from pipeline.media.probe import probe
 from pipeline.observing.clips import cut_video
 from pipeline.observing.observe_config import ObserveConfig
-from pipeline.observing.quality import Quality, QualityConfig, QualityMeter, black_border
+from pipeline.observing.quality import (
+    Quality,
+    QualityConfig,
+    QualityMeter,
+    black_border,
+    light_of_people,
+)
 from pipeline.pictures.hashes import hash_distance
 from pipeline.pictures.lettering import text_mask
 from schemas.reasons import Reason
@@ -186,3 +192,27 @@ def _clips(path: Path) -> list[Clip]:
     video = probe(str(path), "video", config.probe)
     assert isinstance(video, Video)
     return [row.clip for row in cut_video(str(path), video, VideoPart(), config).clips]
+
+
+def test_people_decide_what_is_too_bright_and_too_dark() -> None:
+    good = clip_with(dataclasses.replace(measure(lumas(48)), sharpness=300.0))
+    studio = dataclasses.replace(good, bright=0.9, dark=0.0)
+    refused = QualityConfig().check(studio)
+    assert refused is not None
+    assert refused.reason == Reason.TOO_BRIGHT
+    assert QualityConfig().check(dataclasses.replace(studio, person_bright=0.2)) is None
+    blown = QualityConfig().check(dataclasses.replace(studio, person_bright=0.8))
+    assert blown is not None
+    assert (blown.reason, blown.value) == (Reason.TOO_BRIGHT, 0.8)
+    stage = dataclasses.replace(good, dark=0.9)
+    assert QualityConfig().check(dataclasses.replace(stage, person_dark=0.3)) is None
+
+
+def test_the_light_of_people_is_that_of_their_boxes() -> None:
+    picture = np.full((200, 300, 3), 255, np.uint8)
+    picture[50:150, 100:200] = 120
+    box = np.array([100, 50, 200, 150], np.float32)
+    assert light_of_people([picture], [box]) == (0.0, 0.0)
+    dark, bright = light_of_people([picture], [np.array([0, 0, 300, 200], np.float32)])
+    assert (dark, bright) == (0.0, pytest.approx(5 / 6, abs=0.03))
+    assert all(np.isnan(light_of_people([], [])))
