@@ -20,7 +20,8 @@ IN_COLUMNS = (
     "vector_of_somebody_else", "vector_not_a_number", "recognisers_mixed",
     "box_jumps_to_somebody_else", "one_person_two_characters", "two_people_one_character",
     "caption_refuses", "caption_counts_people_who_are_not_there", "character_in_two_splits",
-    "near_duplicate_across_splits", "licence_unknown", "somebody_like_a_forgotten_person_stayed", "nobody_said_whose_it_is", "video_opted_out",
+    "near_duplicate_across_splits", "licence_unknown", "nobody_said_whose_it_is",
+    "somebody_like_a_forgotten_person_stayed", "video_opted_out",
     "clip_not_safe", "watermark_in_the_score", "text_in_the_score", "clip_unpleasing",
 )  # fmt: skip
 IN_PICTURES = (
