@@ -26,8 +26,8 @@ from trainer.measures.estimate import (
 from trainer.measures.flops import Sizes
 from trainer.measures.parameter_counts import count_parameters
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.plan import plan_for
-from trainer.train_config import TrainConfig, preset_path
+from trainer.plan import emphasis_share, plan_for
+from trainer.train_config import ModelConfig, TrainConfig, preset_path
 
 TINY: dict[str, Any] = {
     "patch_size": (1, 2, 2),
@@ -299,3 +299,16 @@ def test_the_codec_counts_where_it_takes_more_than_a_step():
     assert estimate(WAN_1_3B, replace(plan, codec_bytes=1)).total == without.total
     with pytest.raises(ValueError, match=r"encoders\.tiling=true: saves"):
         refuse_or_advise(larger, larger.total - 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("few_heads", "Emphasize-Attention (few_heads): 70.8 M parameters, 4.3% of all; 1."),
+        (True, "Emphasize-Attention (gated): 283.4 M parameters, 15.3% of all; 6."),
+        ("none", "no Emphasize-Attention"),
+    ],
+)
+def test_the_plan_says_what_emphasize_attention_takes(form, says):
+    config = TrainConfig(model=ModelConfig(emphasize=form, emphasize_heads=3))  # 1.3B
+    assert emphasis_share(config).startswith(says)
