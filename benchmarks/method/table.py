@@ -140,7 +140,7 @@ def draw_figure(output: Path, chosen: Mapping[str, Regime]) -> None:
     }
     lengths = [max(len(rows), 2) for rows in found.values()]
     figure, axes = plt.subplots(
-        len(found), 1, figsize=(8, 0.9 + 0.3 * sum(lengths)), height_ratios=lengths, squeeze=False
+        len(found), 1, figsize=(9, 0.9 + 0.3 * sum(lengths)), height_ratios=lengths, squeeze=False
     )
     for axis, (name, rows) in zip(axes[:, 0], found.items(), strict=True):
         _draw_regime(axis, chosen[name], rows)
