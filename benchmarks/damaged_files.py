@@ -113,7 +113,9 @@ def measure(
     child = Child(_cutter_maker(), SandboxConfig())
     truth = child.call(str(whole))
     assert isinstance(truth, tuple), f"the good {suffix} was refused: {truth}"
-    counts = {kind: dict.fromkeys(OUTCOMES, 0) for kind in ("cut off", "changed")}
+    counts: dict[str, dict[str, int]] = {
+        kind: dict.fromkeys(OUTCOMES, 0) for kind in ("cut off", "changed")
+    }
     path = folder / f"damaged.{suffix}"
     for kind, content in damaged(whole.read_bytes(), truncations, mutations):
         count = counts[kind]

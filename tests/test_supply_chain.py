@@ -43,7 +43,7 @@ def installed(requirements: list[str]) -> dict[str, Distribution]:
 def licence_of(package: Distribution) -> str:
     metadata = package.metadata
     classifiers = [line for line in metadata.get_all("Classifier", []) if "License ::" in line]
-    return " ".join([metadata.get("License-Expression") or "", *classifiers])
+    return " ".join([str(metadata.json.get("license_expression", "")), *classifiers])
 
 
 @pytest.mark.parametrize("extra", ["", *(name for name in EXTRAS if name not in ("dev", "all"))])

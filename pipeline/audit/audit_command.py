@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import json
-from dataclasses import fields
 
 from pipeline.audit.compare import compare
 from pipeline.audit.media.stream import DrawConfig
@@ -63,10 +62,11 @@ def settings_of(arguments: argparse.Namespace) -> AuditConfig:
 
 
 def _windows(text: str) -> SimilarityWindows:
-    names = [field.name for field in fields(SimilarityWindows)]
+    names = ("same_video", "cross_video", "reference_floor", "duplicate")
     try:
         values = json.loads(text)
-        return SimilarityWindows(**{name: float(values[name]) for name in names})
+        same, cross, floor, duplicate = (float(values[name]) for name in names)
+        return SimilarityWindows(same, cross, floor, duplicate)
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"--windows must be a JSON object with {', '.join(names)}; got {text!r:.80}"

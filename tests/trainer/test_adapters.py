@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
 from diffusers.loaders.lora_pipeline import WanLoraLoaderMixin
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_model import WAN, tiny_inputs, tiny_model, tiny_pipeline

@@ -18,7 +18,7 @@ from patience import HANG_S
 from places import ROOT, script
 
 from jobs.audit import parse
-from pipeline.audit.audit_command import run
+from pipeline.audit.audit_command import run, settings_of
 from pipeline.audit.media.stream import DrawConfig, plan_tasks
 from pipeline.audit.waivers import Waiver, read_waivers
 from pipeline.engines.interfaces import SimilarityWindows
@@ -59,6 +59,16 @@ def test_samples_alone_are_audited_and_the_rest_is_said_to_be_unchecked(foreign)
     assert "embeddings" in skipped["pair.wrong-identity"]
     assert "clips.perceptual_hash" in skipped["leak.near-duplicate"]
     assert "windows of recogniser" in skipped["pair.low-similarity"]
+
+
+def test_windows_are_four_cosines_by_name():
+    given = '{"same_video": 0.84, "cross_video": 0.99, "reference_floor": 0.77, "duplicate": 0.995}'
+    config = settings_of(parse(["dataset", "--windows", given]))
+    assert config.windows == SimilarityWindows(0.84, 0.99, 0.77, 0.995)
+    with pytest.raises(
+        ValueError, match="with same_video, cross_video, reference_floor, duplicate;"
+    ):
+        settings_of(parse(["dataset", "--windows", '{"same_video": 0.84}']))
 
 
 def test_windows_given_by_the_user_make_similarities_checkable(foreign):

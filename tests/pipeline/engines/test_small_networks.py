@@ -52,7 +52,12 @@ def test_a_face_is_the_same_in_other_light_size_and_clothes(astronaut):
     dark = (0.6 * astronaut).astype(np.uint8)
     dressed = astronaut.copy()
     dressed[230:] = portraits.recoloured(astronaut)[230:]
-    people = [person(astronaut), person(half, FACE / 2, BODY / 2), person(dark), person(dressed)]
+    people = [
+        person(astronaut),
+        person(half, *(np.float32(0.5) * box for box in (FACE, BODY))),
+        person(dark),
+        person(dressed),
+    ]
     vectors = recogniser.embed(people)
     assert (vectors[1:] @ vectors[0] >= recogniser.windows.cross_video).all()
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -73,7 +78,7 @@ def test_without_a_face_that_can_be_known_clothes_decide_and_prove_nothing(astro
 def test_matting_keeps_hair_that_has_the_colour_of_nothing_else(astronaut):
     pytest.importorskip("pymatting")
     picture = portraits.placed(100, 100, 380)
-    face, box = FACE * 380 / 512 + 100, BODY * 380 / 512 + 100
+    face, box = ((box * 380 / 512 + 100).astype(np.float32) for box in (FACE, BODY))
     [mask] = engine("masks", "matting").segment([person(picture, face, box)])
     assert mask.shape == picture.shape[:2]
     assert set(np.unique(mask)) == {0, 255}
@@ -95,6 +100,7 @@ def test_every_person_of_six_gets_a_mask_around_the_own_face(weights):
         for k, face in zip(owner, faces.boxes, strict=True)
     ]
     for image, mask in zip(images, engine("masks", "selfie").segment(images), strict=True):
+        assert image.face is not None
         x0, y0, x1, y1 = np.round(image.face).astype(int)
         assert (mask[y0:y1, x0:x1] > 0).mean() > 0.85
         a, b, c, d = np.round(image.box).astype(int)

@@ -1,5 +1,7 @@
 """Who may be a sample: a lone person, the main one of a group; half a second serves others."""
 
+from typing import Any
+
 import rows
 
 from pipeline.dataset.observed import Observed
@@ -13,7 +15,7 @@ from pipeline.pairing.samples import plan_samples
 from schemas.reasons import Reason
 
 PEOPLE, GROUPS = PeopleConfig(), GroupsConfig()
-SURE = {"detector": "sure/1"}
+SURE: dict[str, Any] = {"detector": "sure/1"}
 
 
 def reason(track, clip):

@@ -20,7 +20,7 @@ def figure() -> tuple[np.ndarray, np.ndarray]:
     return picture, mask
 
 
-def quality(mask: np.ndarray, face=FACE) -> float:
+def quality(mask: np.ndarray, face: np.ndarray | None = FACE) -> float:
     return measure_mask(figure()[0], mask, BOX, face).quality
 
 

@@ -15,9 +15,12 @@ def scene(seed: int = 0, height: int = 300, width: int = 260) -> np.ndarray:
 
 @pytest.mark.parametrize("sides", [(0, 45, 0, 0), (40, 0, 0, 0), (0, 0, 38, 0), (0, 0, 0, 38)])
 def test_a_mirrored_rim_is_found_at_every_side(sides):
-    padded = cv2.copyMakeBorder(scene(), *sides, cv2.BORDER_REFLECT_101)
+    top, bottom, left, right = sides
+    padded = cv2.copyMakeBorder(scene(), top, bottom, left, right, cv2.BORDER_REFLECT_101)
     assert mirrored_share(padded) > 0.5
-    plain = cv2.copyMakeBorder(scene(), *sides, cv2.BORDER_CONSTANT, value=(90, 90, 90))
+    plain = cv2.copyMakeBorder(
+        scene(), top, bottom, left, right, cv2.BORDER_CONSTANT, value=(90, 90, 90)
+    )
     assert mirrored_share(plain) == 0
 
 

@@ -14,7 +14,7 @@ from train_batches import batches, by_place, config, held_out
 from schemas.columns import from_table
 from schemas.tables import Sample
 from trainer.data.augment import ReferenceAugmentConfig, draw_change, place_reference
-from trainer.data.batch import Bucket
+from trainer.data.batch import Bucket, PixelBatch
 from trainer.data.data_config import DataConfig
 from trainer.data.heldout import fixed_batches
 from trainer.data.loader import make_loader
@@ -131,10 +131,13 @@ def test_another_picture_of_the_character_is_none_of_its_references(dataset):
     data = config(augment=ReferenceAugmentConfig(0, 0, 0, 0, 0, 0, 0))
     source = open_source(dataset, data, others=True)
     [batch, *_] = fixed_batches(source, data, "train", 1, seed=0)
+    assert isinstance(batch, PixelBatch)
+    assert batch.other is not None
     assert batch.other.shape == (1, 1, 96, 160, 3)
     assert not torch.equal(batch.other[:, 0], batch.references[:, 0])
     two = dataclasses.replace(data, references=2)
     [both, *_] = fixed_batches(open_source(dataset, two), two, "train", 1, seed=0)
+    assert isinstance(both, PixelBatch)
     assert torch.equal(batch.other[:, 0], both.references[:, 1])
 
 
