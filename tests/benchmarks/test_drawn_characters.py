@@ -173,7 +173,7 @@ def test_every_row_is_a_training_that_can_be_told():
     for more in ((), settings, (*larger.settings, *larger.row_settings)):
         words = run._set((*preset.settings, *preset.row_settings, *more))
         told.append(parse(["--preset", "tiny", "--data", "d", "--output", "o", *words]))
-    assert told[0].model.emphasize == "few_heads"
+    assert told[0].model.emphasize == "full"
     assert told[0].flow.reference_weight > 0
     assert told[0].flow.dropout.image < 1
     assert (told[1].model.emphasize, told[1].model.information_flow) == (False, "symmetric")
