@@ -1,11 +1,13 @@
-"""The embedded engines on real videos: who is kept, who is told apart, what is refused."""
+"""The default engines on real videos: who is kept, who is told apart, what is refused."""
 
+import os
 import subprocess
 import sys
 from collections import defaultdict
 
 import pytest
 from patience import HANG_S
+from production import weights_root
 from runs import JOB, curate, rows
 
 pytestmark = [pytest.mark.media, pytest.mark.ray, pytest.mark.slow]
@@ -15,12 +17,18 @@ NOBODY = ("tc-dog_eating_854132", "sam2-blackswan", "psd-testvideo")
 
 @pytest.fixture(scope="module")
 def dataset(media, tmp_path_factory):
-    """The job's own defaults, but for shots of two seconds, which their guards make shorter."""
+    """The job's own defaults, but for shots of two seconds, which their guards make shorter.
+
+    The engines are those of the weights at hand, where there are none those that need none.
+    """
+    root = weights_root()
+    models = {"CONTEXTANYONE_MODELS": str(root)} if root else {}
     output = tmp_path_factory.mktemp("real")
     names = [path for path in (media / "videos").iterdir() if path.stem in (*PEOPLE, *NOBODY)]
     command = [sys.executable, JOB, "--input", *map(str, names), "--output", str(output)]
     done = subprocess.run(
         [*command, "--set", "observe.clips.min_s=1.5"],
+        env={**os.environ, **models},
         capture_output=True,
         text=True,
         timeout=HANG_S,
