@@ -64,7 +64,12 @@ class ClipEncoder:
         codec.max_b_frames = 0
         codec.color_range = 1
         codec.colorspace, codec.color_primaries, codec.color_trc = _COLOUR_TAGS[matrix]
-        stream.options = {"preset": encoding.preset, "crf": str(encoding.crf)}
+        # Without mbtree, which slower presets switch on and which may give other bytes each time.
+        stream.options = {
+            "preset": encoding.preset,
+            "crf": str(encoding.crf),
+            "x264-params": "mbtree=0",
+        }
         self._timebase = Fraction(1, fps)
         self.num_frames = 0
 

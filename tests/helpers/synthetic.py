@@ -97,7 +97,9 @@ def write_video(
                 stream.pix_fmt = pixel_format
                 stream.codec_context.time_base = 1 / Fraction(fps)
                 stream.codec_context.thread_count = 1
-                stream.codec_context.options = options or {}
+                # x264's mbtree may give other bytes each time
+                steady = {"x264-params": "mbtree=0"} if codec == "libx264" else {}
+                stream.codec_context.options = steady | (options or {})
                 if sar is not None:
                     stream.codec_context.sample_aspect_ratio = sar
                 if rotation:

@@ -45,7 +45,8 @@ def _encode(frames: np.ndarray, path: Path, rate: Fraction) -> None:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": PRESET, "crf": str(CRF)}
+        # Without mbtree, which may give other bytes each time.
+        stream.options = {"preset": PRESET, "crf": str(CRF), "x264-params": "mbtree=0"}
         codec = stream.codec_context
         codec.color_range = _LIMITED_RANGE
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
