@@ -14,6 +14,8 @@ from pipeline.pairing.cohesion import Cohesion
 from pipeline.pairing.linkage import link
 from pipeline.pairing.vectors import identity_vectors
 
+pytestmark = pytest.mark.slow
+
 
 def crowd(number: int, people: int, noise: float = 0.7, size: int = 64):
     """Return vectors of people who are seen about equally often, and who is who."""

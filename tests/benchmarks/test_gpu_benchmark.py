@@ -16,6 +16,8 @@ from gpu_stages import (  # pyright: ignore[reportMissingImports]
     what_must_hold,
 )
 
+pytestmark = pytest.mark.slow
+
 TINY = Setting(torch.device("cpu"), tiny=True)
 
 

@@ -14,6 +14,8 @@ from benchmarks.method.rows import Regime, regimes
 from benchmarks.method.world import LAYOUT, World, draw_scenes
 from trainer.flow import FlowConfig, draw
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wide() -> Regime:

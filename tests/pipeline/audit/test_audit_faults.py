@@ -11,6 +11,8 @@ from faults import FAULTS, plant, plant_together
 
 from pipeline.audit.checks.rights import UNDECLARED
 
+pytestmark = pytest.mark.slow
+
 IN_COLUMNS = (
     "byte_changed_in_a_shard", "page_damaged", "shard_missing", "shard_not_listed",
     "manifest_edited", "funnel_does_not_add_up", "pickled_column", "column_of_another_type",

@@ -15,6 +15,8 @@ from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import read_tag_file
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):

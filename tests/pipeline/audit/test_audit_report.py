@@ -10,6 +10,8 @@ from faults import plant
 from pipeline.audit.report.page import report_html, report_json, write_report
 from pipeline.audit.report.pictures import gather_pictures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):

@@ -26,6 +26,8 @@ from pipeline.dataset.tags import TAGS, Tag, read_tags
 from schemas.manifest import FunnelRow
 from schemas.tables import Clip, ClipMedia, Embedding, Reject, Track
 
+pytestmark = pytest.mark.slow
+
 JOB = script("browse")
 MARKUP = "<img src=x onerror='window.hurt=1'><script>window.hurt=1</script> & \"two\" hats"
 NUMBER = 10_000

@@ -35,6 +35,8 @@ from pipeline.engines.interfaces import Faces, PersonImage
 from pipeline.engines.masks.grabcut import GrabCut
 from pipeline.media.images import decode_image, encode_jpeg
 
+pytestmark = pytest.mark.slow
+
 FACE = np.array([170, 65, 285, 180], np.float32)  # of the astronaut, by eye
 BOX = np.array([60, 10, 460, 512], np.float32)
 

@@ -21,6 +21,8 @@ from pipeline.engines.weights import Found, entry, find
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.pictures.boxes import inside, iou
 
+pytestmark = pytest.mark.slow
+
 PEOPLE, FACES = ("ultralytics", "yolox"), ("scrfd", "yunet")
 
 

@@ -27,6 +27,8 @@ from pipeline.engines.captions.vlm import VlmCaptioner
 from pipeline.engines.interfaces import CaptionFacts, CaptionParts, EngineInfo
 from pipeline.engines.model_folders import check_model_folder, find_model_folder
 
+pytestmark = pytest.mark.slow
+
 ME = "vlm/1:test"
 CAPTION = "A man walks slowly through a park while the camera follows him from behind."
 LOOK = "A slim man with short black hair, a red coat and a brown leather bag."

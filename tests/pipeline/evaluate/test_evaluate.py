@@ -36,6 +36,8 @@ from pipeline.evaluate.video_metrics import Target, measure_video
 from pipeline.media.images import decode_image
 from schemas.benchmark import Benchmark
 
+pytestmark = pytest.mark.slow
+
 OURS = PROTOCOLS["contextanyone"]
 
 

@@ -30,6 +30,8 @@ from pipeline.pairing import edit_references
 from pipeline.pairing.edit_choice import EditsConfig
 from pipeline.pairing.pair_config import PairConfig
 
+pytestmark = pytest.mark.slow
+
 PAIR = PairConfig(
     engines=WritersConfig(editor="relight"),
     quality=QualityConfig(min_motion=0.0),

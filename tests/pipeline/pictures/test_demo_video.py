@@ -12,6 +12,8 @@ from pipeline.media.clip_frames import read_clip
 from pipeline.pictures.demo_video import ASPECT, DEMO, FPS, write_demo_videos
 
 pytest.importorskip("skimage")
+
+pytestmark = pytest.mark.slow
 HEIGHT = 240
 
 
