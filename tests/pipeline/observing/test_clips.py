@@ -296,6 +296,7 @@ def test_every_odd_file_has_its_known_outcome(media: Path) -> None:
         "odd/psd-issue-134-rotate.mp4",
     ],
 )
+@pytest.mark.slow
 def test_no_real_clip_holds_a_frame_of_a_neighbour_shot(media: Path, name: str) -> None:
     path = media / name
     truth = json.loads((GOLDEN / "cuts.json").read_text())[name]["cuts"]
