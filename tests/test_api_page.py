@@ -22,6 +22,7 @@ def snippet(title: str) -> str:
     return found.group(1)
 
 
+@pytest.mark.slow
 def test_a_dataset_is_curated_and_audited_from_a_script(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "videos").mkdir()

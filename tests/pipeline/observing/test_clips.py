@@ -291,7 +291,7 @@ def test_every_odd_file_has_its_known_outcome(media: Path) -> None:
         "videos/movienet-test.mp4",
         "videos/moore-talk1.mp4",
         "videos/derived-intercut-two-people.mp4",
-        pytest.param("videos/psd-issue-195-aspect-ratio.mp4", marks=pytest.mark.slow),
+        "videos/psd-issue-195-aspect-ratio.mp4",
         "odd/psd-goldeneye-vfr-drop3.mp4",
         "odd/psd-issue-134-rotate.mp4",
     ],
