@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -193,37 +192,20 @@ def _copy(
 
 
 def _extract(weights: WeightsEntry, archive: Path, inner: Path) -> None:
-    """Copy one member of the archive, .zip or .tgz, out of it; no other name is looked at."""
+    """Copy one member of the archive out of it; no other name is looked at."""
     limit = weights.size or MAX_BYTES
     source = f"{weights.member} in {weights.url}"
     try:
-        with open(inner, "wb") as file, _member(archive, weights.member) as member:
+        with (
+            open(inner, "wb") as file,
+            zipfile.ZipFile(archive) as opened,
+            opened.open(weights.member) as member,
+        ):
             _copy(member.read, file, limit, source)
             file.flush()
             os.fsync(file.fileno())
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except (zipfile.BadZipFile, KeyError, RuntimeError) as error:
         raise ValueError(f"{weights.url} holds no {weights.member}: {error}") from error
-
-
-@contextmanager
-def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened, opened.open(name) as member:
-            yield member
-        return
-    with tarfile.open(archive, "r:*") as opened:
-        member = opened.extractfile(name)
-        if member is None:
-            raise KeyError(f"{name} is no file")
-        with member:
-            yield member
 
 
 def _check(weights: WeightsEntry, part: Path) -> None:

@@ -6,6 +6,7 @@ projection does; no factor has to grow before that projection is reached by a gr
 Source: ContextAnyone (arXiv 2512.07328), "Emphasize-Attention"; the forms are ours.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
@@ -21,19 +22,19 @@ DEFAULT_FORM: EmphasisForm = "few_heads"
 GATED = True  # how a model of version 0.1 names its form
 
 
-class Emphasis(nn.Module):
+class Emphasis(nn.Module, ABC):
     """What all forms share: the queries read the reference, the last projection starts at zero."""
 
     to_out: nn.Module
     reads_unrotated = False  # whether it reads the block's own heads before their rotation
 
+    @abstractmethod
     def queries_of(self, video: Projected) -> torch.Tensor:
         """Return the heads (B, N, heads, head_dim) with which video tokens ask."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keys_of(self, reference: Projected) -> tuple[torch.Tensor, torch.Tensor]:
         """Return key and value heads of reference tokens."""
-        raise NotImplementedError
 
     def twins(self) -> Mapping[str, str]:
         """Return which own parameters start as which of the block's self-attention."""
