@@ -159,8 +159,8 @@ def _unreachable(wanted: Iterable[WeightsEntry], opener: Opener) -> dict[str, st
     for thread in threads:  # a name that no server resolves blocks longer than any timeout
         thread.join(max(0.0, ends - time.monotonic()))
     silent = f"no answer within {PATIENCE_S:g} s"
-    told = {each.name: answers.get(each.name, silent) for each in wanted}
-    return {name: why for name, why in told.items() if why}
+    reasons = {weights.name: answers.get(weights.name, silent) for weights in wanted}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _say_what_is_lost(config: EnginesConfig, tasks: Iterable[str], why: str) -> None:
