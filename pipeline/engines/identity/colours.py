@@ -13,7 +13,7 @@ _CELLS = (12, 32, 32)  # of the Lab histogram: light varies in folds, hue less
 _NEAR = np.array([45, 14, 14])  # Lab distances from the peak that are the same cloth
 # Hues in OpenCV's degrees / 2, with the first name from 0 on; red closes the circle.
 _HUES = (
-    (8, "red"),
+    (6, "red"),
     (20, "orange"),
     (33, "yellow"),
     (78, "green"),
