@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reord
 FAST := not (ray or faults or deepspeed or slow or browser)
 VIDEOS ?=
 REFERENCE ?= $(DEMO)/reference.jpg
-PROMPT ?= A medium shot of a person wearing an orange top, moving to the right across the picture.
+PROMPT ?= A medium shot of a person wearing an orange top, moving to the right across the picture. The camera moves left.
 
 .PHONY: demo demo-data demo-train test test-fast lint install clean
 

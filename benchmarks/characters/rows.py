@@ -107,6 +107,7 @@ class Preset:
 
 
 _BASE = (
+    "model.reconstruction=other",
     "data.source=latents",
     "data.num_workers=0",
     f"data.buckets=[{SIDE}x{SIDE}x{FRAMES}]",
