@@ -309,7 +309,7 @@ def test_nobody_and_several_people_are_refused(verifier, astronaut):
 
 
 def repainted(astronaut, mask, degrees):
-    """Return the astronaut lit anew, in a suit of another colour."""
+    """Return the astronaut lit anew, her orange suit in another colour."""
     suit = mask.copy()
     suit[:210] = 0
     picture = relit(astronaut, mask, 4).picture.copy()
@@ -323,7 +323,7 @@ def test_other_clothes_are_refused_with_both_colours(verifier, astronaut, mask, 
     verdict = forgiving.verify(astronaut, repainted(astronaut, mask, degrees))
     assert verdict.refusal is EditRefusal.CLOTHES_CHANGED
     assert verdict.detail.startswith("top is ")
-    assert verdict.detail.endswith(", was red")
+    assert verdict.detail.endswith(", was orange")
 
 
 def test_a_skin_colour_that_no_lamp_makes_is_refused(verifier, astronaut):
