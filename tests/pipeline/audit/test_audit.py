@@ -205,6 +205,7 @@ def test_an_object_store_is_audited_like_a_folder(clean):
 
 
 @pytest.mark.ray
+@pytest.mark.alone
 def test_a_large_dataset_is_looked_at_on_ray_with_the_same_findings(clean, tmp_path, monkeypatch):
     import ray
 

@@ -170,6 +170,7 @@ def error_of(rows, settings):
 
 
 @pytest.mark.ray
+@pytest.mark.alone
 def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
     """A lone row stays here; its twin makes two, which go to Ray."""
     import ray
