@@ -138,7 +138,8 @@ def regimes(large: bool = False) -> dict[str, Regime]:
     compared = _against("few_heads", _FORMS, _REBUILT) | _against("other", _PARTS)
     compared |= _against("road_self", _ROADS)
     few = {"few_heads": _FORMS["few_heads"], **_REBUILT, **_FORMS}
-    long = {key: many[key] for key in ("few_heads", "other")}
+    main = ("few_heads", "no_emphasis", "gated", "full", "other")
+    slow = {key: many[key] for key in main}
     if large:
         return {
             "wide": Regime(
@@ -156,23 +157,18 @@ def regimes(large: bool = False) -> dict[str, Regime]:
         }
     small = {**SMALL, "num_layers": 2}
     return {
-        "wide": Regime("8:1", small, 8, 1e-3, 300, many, compared),
-        "long": Regime(
-            "8:1, three times as long",
-            small,
-            8,
-            1e-3,
-            900,
-            long,
-            _against("few_heads", long),
-            begins_after=9,
-        ),
+        "wide": Regime("8:1", small, 8, 1e-3, 900, many, compared),
         "short": Regime(
-            "2:1", small, 2, 1e-3, 400, few, _against("few_heads", few), begins_after=8
+            "2:1", small, 2, 1e-3, 900, few, _against("few_heads", few), begins_after=8
+        ),
+        "slow": Regime(
+            "8:1, a low learning rate",
+            *(small, 8, 3e-4, 900, slow, _against("few_heads", slow)),
+            begins_after=12,
         ),
         "place": Regime(
             "8:1, the layout is not given",
-            *(small, 8, 1e-3, 300, gaps, _against("gap_30", gaps)),
+            *(small, 8, 1e-3, 900, gaps, _against("gap_30", gaps)),
             given_layout=False,
             begins_after=14,
         ),

@@ -100,7 +100,7 @@ def _train(
     null = null_prompt().to(device)
     forward: Any = torch.compile(model) if device == "cuda" else model
     for step in range(regime.steps):
-        batch = draw_scenes(world, regime.batch, seed, step).batch.to(torch.device(device))
+        batch = draw_scenes(world, regime.batch, seed, step, device).batch
         noising = (
             pinned(draw(batch, flow, seed), batch, model)
             if regime.given_layout

@@ -60,17 +60,17 @@ class Scenes:
     reference_place: torch.Tensor  # (B, 2)
 
 
-def draw_scenes(world: World, number: int, seed: int, step: int) -> Scenes:
+def draw_scenes(world: World, number: int, seed: int, step: int, device: str = "cpu") -> Scenes:
     """Draw as many characters, each in a video and in pictures; the same for the same numbers."""
     source = generator_of(seed, step, "scenes")
-    person = torch.randn(number, PARTS, NUMBERS, generator=source)
-    light = _LIGHT * torch.randn(number, NUMBERS, generator=source)
-    places = _draw_path(world, number, source)
+    person = torch.randn(number, PARTS, NUMBERS, generator=source).to(device)
+    light = _LIGHT * torch.randn(number, NUMBERS, generator=source).to(device)
+    places = _draw_path(world, number, source).to(device)
     video = _pictures(world, person, light[:, None].expand(-1, world.frames, -1), places)
     lights, corners = [], []
     for _ in range(world.references + 1):  # the last is the other picture
-        lights.append(_LIGHT * torch.randn(number, NUMBERS, generator=source))
-        corners.append(_draw_path(world, number, source)[:, 0])
+        lights.append(_LIGHT * torch.randn(number, NUMBERS, generator=source).to(device))
+        corners.append(_draw_path(world, number, source)[:, 0].to(device))
     if world.origin != "other shots":
         lights[0], corners[0] = _of_the_clip(world, light, places[:, 0], lights[0], corners[0])
     pictures = _pictures(world, person, torch.stack(lights, 1), torch.stack(corners, 1))
@@ -84,7 +84,7 @@ def draw_scenes(world: World, number: int, seed: int, step: int) -> Scenes:
         text=_prompt(world, light, places),
         image=_image_tokens(person).repeat(1, world.references, 1),
     )
-    dark = torch.zeros(number, world.frames, NUMBERS)
+    dark = torch.zeros(number, world.frames, NUMBERS, device=device)
     return Scenes(
         batch=batch,
         numbers=_pictures(world, person, dark, places),
@@ -125,7 +125,7 @@ def _pictures(
 ) -> torch.Tensor:
     """Draw (B, 9, F, S, S) of characters (B, 3, 5) in lights (B, F, 5) at corners (B, F, 2)."""
     unit = world.side // 8
-    cells = torch.arange(world.side)
+    cells = torch.arange(world.side, device=corners.device)
     down = (cells - corners[..., :1])[..., :, None]  # (B, F, S, 1) rows below the corner
     right = (cells - corners[..., 1:])[..., None, :]
     inside = (down >= 0) & (down < 6 * unit) & (right >= 0) & (right < 4 * unit)
@@ -137,7 +137,7 @@ def _pictures(
 
 def _prompt(world: World, light: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Tell the light, and where the figure is at the beginning and at the end: (B, 2, 8)."""
-    told = torch.zeros(len(light), TEXT_TOKENS, TEXT_DIM)
+    told = torch.zeros(len(light), TEXT_TOKENS, TEXT_DIM, device=light.device)
     told[:, 0, :NUMBERS] = light
     told[:, 1, :4] = torch.cat([places[:, 0], places[:, -1]], -1) * 8 / world.side - 2
     told[:, 1, -1] = 1
@@ -147,10 +147,11 @@ def _prompt(world: World, light: torch.Tensor, places: torch.Tensor) -> torch.Te
 def _image_tokens(person: torch.Tensor) -> torch.Tensor:
     """Tell of a character what an image encoder would: (B, 4, 8), in no light."""
     mixing = torch.randn(PARTS * NUMBERS, _TOLD, generator=generator_of("image encoder"))
+    mixing = mixing.to(person.device)
     told = (person.flatten(1) @ mixing / (PARTS * NUMBERS) ** 0.5).view(
         len(person), IMAGE_TOKENS, -1
     )
-    which = torch.eye(IMAGE_TOKENS).expand(len(person), -1, -1)
+    which = torch.eye(IMAGE_TOKENS, device=person.device).expand(len(person), -1, -1)
     rest = IMAGE_DIM - told.shape[-1] - IMAGE_TOKENS
     return F.pad(torch.cat([told, which], -1), (0, rest))
 
