@@ -344,10 +344,14 @@ class Character:
     next_similarity: float = column(_FLOAT, "highest mean cosine of a track to another character")
     next_character_id: str = column(_TEXT, "that character, '' without one")
     recogniser: str = column(_TEXT, "id of the engine behind the cosines")
-    space: str = column(_TEXT, "face | body | '' for a recogniser of one space")
+    space: str = column(
+        _TEXT,
+        "face | body | '' for a recogniser of one space; both where a person joined them",
+    )
     recogniser_digest: str = column(
         _TEXT, "SHA-256 of the recogniser's weights, or its version without weights", default=""
     )
+    name: str = column(_TEXT, "what a person called it, '' where nobody did", default="")
 
 
 @dataclass(frozen=True)

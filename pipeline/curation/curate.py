@@ -32,8 +32,10 @@ from pipeline.pairing.pair import (
     light_tables,
     of_tracks,
     put_together,
+    with_corrected,
 )
 from pipeline.pairing.samples import find_cast, plan_cast, without_vetoed
+from schemas.corrections import Correction
 from schemas.manifest import Manifest
 
 
@@ -79,7 +81,7 @@ def curate(
 
     paired = pair(
         read_observed(plan.receipts_of(videos), store), plan.read(videos), plan.video_ids,
-        plan.vetoes, store, config, workers, plan.unread,
+        plan.vetoes, store, config, workers, plan.unread, plan.corrections,
     )  # fmt: skip
     manifest = release(paired, videos, plan, store, config, workers)
     return CurationResult(manifest, changed=True, new_units=new_units, unread=not_read)
@@ -94,11 +96,12 @@ def pair(
     config: CurationConfig,
     workers: int = 1,
     unread: Mapping[str, str] = MappingProxyType({}),
+    corrections: Sequence[Correction] = (),
 ) -> Paired:
     """Decide over everything observed.
 
     `video_ids` is by uri; `vetoes` are ids of samples; `unread` says by uri why other inputs could
-    not be read.
+    not be read; `corrections` are what people decided in the page.
     """
     settings, engines, processes = config.pair, config.engines, config.run.cluster
     first, copies = first_of_each(inputs, video_ids)
@@ -108,7 +111,9 @@ def pair(
     candidates, vectors = of_tracks(observed, kept)
 
     spaces = identity_spaces(engines.observing.recogniser, settings.windows)
-    cast = find_cast(kept.clips, kept.tracks, vectors, spaces, settings.characters)  # characters
+    cast = find_cast(  # characters
+        kept.clips, kept.tracks, vectors, spaces, settings.characters, corrections
+    )
     plans = plan_cast(cast, candidates, vectors, settings)  # references
 
     edits = edit_references(
@@ -125,6 +130,7 @@ def pair(
         facts, own_captions, observed.unit_of_clip, store, engines.pairing.captions,
         settings.captions, processes,
     )  # fmt: skip
+    captions = with_corrected(captions, facts, corrections)
     samples = put_together(plans, kept, captions, observed.unit_of_clip, edits.paths)
 
     ledger = Ledger(list(observed.rejects), dict(observed.counts))

@@ -8,6 +8,8 @@ from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.plan import make_plan
 from pipeline.curation.plan import restart as empty
 from pipeline.curation.release import funnel_row
+from pipeline.dataset.correction_states import State, standings
+from pipeline.dataset.corrections import read_corrections
 from pipeline.dataset.inputs import FoundInputs, InputVideo
 from pipeline.dataset.losses import losses_of, sentences
 from pipeline.dataset.store import Store
@@ -84,6 +86,7 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     print(f"{samples} samples ({splits}) in {store.url}, version {manifest.version}")
     print("\n".join(sentences(losses_of(manifest, store))))
     _print_refused(manifest, store)
+    _print_corrections(manifest, store)
     _print_unread(outcome.unread)
     unread = sum(row["outcome"] == "not_read" for row in _outcomes(manifest, store))
     failed = sum(row.failed for row in manifest.funnel) - unread
@@ -116,6 +119,21 @@ def _print_refused(manifest: Manifest, store: Store) -> None:
         print(f"  {row['outcome']} {row['uri']} ({row['reason']}{detail})")
     if len(lost) > _NAMED:
         print(f"  and {len(lost) - _NAMED} more: see inputs/")
+
+
+def _print_corrections(manifest: Manifest, store: Store) -> None:
+    """Say how many corrections are obeyed, and name those that are not."""
+    found = standings(read_corrections(store), manifest, store)
+    if not found:
+        return
+    others = [each for each in found if each.state != State.HOLDS]
+    print(f"{len(found) - len(others)} of {len(found)} corrections are obeyed")
+    words = {State.WAITS: "cannot be obeyed", State.REPLACED: "replaced", State.LOST: "lost"}
+    for each in others[:_NAMED]:
+        made = each.correction
+        print(f"  {words[each.state]}: {made.kind} by {made.by}, {made.at}: {each.detail}")
+    if len(others) > _NAMED:
+        print(f"  and {len(others) - _NAMED} more: see jobs/browse.py, #/corrections")
 
 
 def _print_unread(unread: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.commit import data_files, digest_of, read_manifest
+from pipeline.dataset.corrections import read_corrections
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import read_columns
@@ -30,6 +31,7 @@ from pipeline.dataset.units import (
 )
 from pipeline.dataset.uris import public_uri
 from pipeline.observing.observe_config import OBSERVE_VERSION
+from schemas.corrections import Correction
 from schemas.manifest import POINTER, Manifest
 from schemas.old_settings import current_settings
 from schemas.tables import Input
@@ -54,6 +56,7 @@ class CurationPlan:
     finished: bool  # the current version is what the inputs and settings make
     tombstones: Tombstones  # what must not come back
     vetoes: frozenset[str]  # samples that a person refused
+    corrections: tuple[Correction, ...] = ()  # what people decided
     observe_version: int = OBSERVE_VERSION  # of the code that observed the units
     unread: Mapping[str, str] = field(default_factory=dict)  # uri -> why it could not be read
     stale: Mapping[str, str] = field(default_factory=dict)  # the same; what was read before stays
@@ -132,8 +135,9 @@ def make_plan(
         _check_nothing_vanishes(manifest, store, videos)
     vetoes = frozenset(vetoed(read_tags(store)))
     plan = CurationPlan(
-        pending, known, receipts, manifest, sha256, False, tombstones, vetoes, version
-    )
+        pending, known, receipts, manifest, sha256, False, tombstones, vetoes,
+        read_corrections(store), version,
+    )  # fmt: skip
     finished = manifest is not None and not pending and is_published(manifest, videos, plan, config)
     return replace(plan, finished=finished)
 
@@ -228,13 +232,14 @@ def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[I
 
 
 def inputs_digest(videos: Iterable[InputVideo], plan: CurationPlan) -> str:
-    """Digest which bytes the inputs hold, what their owner says of them, and what was vetoed."""
+    """Digest which bytes the inputs hold, what their owner says, and what people decided."""
     facts = [
         [plan.known[v.uri].video_id, v.uri, v.licence, v.source, v.caption]
         for v in plan.read(videos)
     ]
     unread = [["unread", uri] for uri in plan.unread]
-    return digest_of([*sorted(facts), *sorted(unread), *sorted(plan.vetoes)])
+    corrected = [["corrected", each.id] for each in plan.corrections]
+    return digest_of([*sorted(facts), *sorted(unread), *sorted(plan.vetoes), *corrected])
 
 
 def remember(

@@ -21,7 +21,7 @@ from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of
 from pipeline.engines.interfaces import Captioner, CaptionFacts, CaptionParts
 from pipeline.media.clip_frames import read_clip
-from pipeline.pairing.captions import GIVEN, Caption, CaptionsConfig, ask
+from pipeline.pairing.captions import CORRECTED, GIVEN, Caption, CaptionsConfig, ask
 from schemas.columns import from_table, schema_of
 from schemas.ids import content_id
 from schemas.manifest import DataFile, Manifest
@@ -47,8 +47,8 @@ class Recaptioned:
 def recaption(store: Store, captioner: Captioner, config: CaptionsConfig) -> Recaptioned:
     """Caption every sample and publish the next version, where any text changed.
 
-    Captions that came with the user's manifest stay where `config.prefer_given`. Raises ValueError
-    where there is no dataset.
+    Captions that a person corrected stay, and those that came with the user's manifest where
+    `config.prefer_given`. Raises ValueError where there is no dataset.
     """
     old, digest = require_manifest(store)
     done = Recaptioned(old)
@@ -134,8 +134,9 @@ def _batch(
     answers, captions = iter(texts), []
     for row, own in zip(rows, members, strict=True):
         first, *others = (next(answers) for _ in own)
-        if config.prefer_given and row["caption_engine"] == GIVEN:
-            given = {"text": row["caption"], "engine": GIVEN, "digest": ""}
+        engine = row["caption_engine"]
+        if engine == CORRECTED or (config.prefer_given and engine == GIVEN):
+            given = {"text": row["caption"], "engine": engine, "digest": ""}
             first = replace(first, **given, parts=CaptionParts())
         captions.append([first, *others])
     return captions

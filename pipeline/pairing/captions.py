@@ -19,6 +19,7 @@ from pipeline.engines.interfaces import (
 from schemas.settings import check_settings, setting
 
 GIVEN = "given"  # caption_engine of captions that came with the user's manifest
+CORRECTED = "corrected"  # of captions that a person corrected in the page
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
 _SPACE = re.compile(r"\s+")
 # What a language model writes instead of an answer.

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pipeline.dataset.corrections import name_of
+from pipeline.dataset.decided import Decided
 from pipeline.engines.identity.spaces import Space, deciding
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
@@ -71,6 +73,7 @@ class CharacterResult:
     memberships: Mapping[str, Membership]  # by track_id
     suspects: tuple[Suspect, ...]
     spaces: Mapping[str, str] = field(default_factory=dict)  # by character_id: what decided it
+    names: Mapping[str, str] = field(default_factory=dict)  # by track_id: what a person called it
 
     @property
     def members(self) -> dict[str, list[Track]]:
@@ -81,22 +84,49 @@ class CharacterResult:
         return found
 
 
+@dataclass(frozen=True)
+class _Linked:
+    """The tracks of one space, put into groups that may be one person each."""
+
+    known: list[Track]  # sorted by id
+    unknown: list[str]  # tracks without a vector
+    groups: list[list[str]]
+    vectors: IdentityVectors
+    windows: SimilarityWindows
+
+
 def find_characters(
     tracks: Iterable[Track],
     clips: Mapping[str, Clip],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows,
     config: CharactersConfig | None = None,
+    decided: Decided | None = None,
 ) -> CharacterResult:
     """Give every track a character_id or a reason why not.
 
     The answer does not depend on the order of the input: rows are sorted by id and ties go to the
     smaller id. Two tracks that cannot be one person (`pipeline.pairing.overlaps`) never share a
     character. Vectors that prove nobody join only who is seen again in the same place of a shot, or
-    whom time and place join alone; others that look alike are suspects. Raises ValueError when
-    recognisers are mixed.
+    whom time and place join alone; others that look alike are suspects. What a person decided goes
+    before what vectors say, and after what time and place say. Raises ValueError when recognisers
+    are mixed.
     """
-    config = config or CharactersConfig()
+    config, decided = config or CharactersConfig(), decided or Decided()
+    rows = list(tracks)
+    linked = _link(rows, clips, embeddings, windows, config, decided)
+    names = _names(decided.regroup(linked.groups, _impossible(rows, clips, config, decided)))
+    return _judge(linked, names, config, decided)
+
+
+def _link(
+    tracks: Iterable[Track],
+    clips: Mapping[str, Clip],
+    embeddings: Iterable[Embedding],
+    windows: SimilarityWindows,
+    config: CharactersConfig,
+    decided: Decided,
+) -> _Linked:
     windows = config.windows(windows)
     linking = windows if windows.prove else _never(windows)
     embeddings = list(embeddings)
@@ -104,31 +134,57 @@ def find_characters(
     looks = {row.track_id: row.num_images for row in embeddings if not row.reference_id}
     ordered = sorted(tracks, key=lambda track: track.track_id)
     known = [track for track in ordered if track.track_id in vectors.tracks]
-    rejected = {
-        track.track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
-        for track in ordered
-        if track.track_id not in vectors.tracks
-    }
+    unknown = [track.track_id for track in ordered if track.track_id not in vectors.tracks]
     bound = constraints(known, clips, config.one_person, config.two_people)
     if not windows.prove:
         alike = _alike_in_place(known, clips, vectors, windows, config)
         bound = replace(bound, together=bound.together | alike)
+    same, two = decided.constraints(track.track_id for track in known)
+    bound = Constraints(bound.apart | two, bound.together | same)
     inside = _inside_videos(known, vectors, bound, linking)
     often = [group for group in inside if sum(looks[each] for each in group) >= _LEAST_LOOKS]
     groups = _across_videos(often, vectors, bound, linking)
     groups += [group for group in inside if group not in often]
-    names = {member: content_id("character", min(group)) for group in groups for member in group}
-    named = [replace(track, character_id=names[track.track_id]) for track in known]
-    cohesion = Cohesion(named, vectors)
-    memberships = cohesion.memberships(windows)
+    return _Linked(known, unknown, groups, vectors, windows)
+
+
+def _impossible(
+    tracks: Sequence[Track],
+    clips: Mapping[str, Clip],
+    config: CharactersConfig,
+    decided: Decided,
+) -> frozenset[tuple[str, str]]:
+    """Return pairs that time and place tell apart, whatever a person decided of them."""
+    if not decided:
+        return frozenset()
+    return constraints(tracks, clips, config.one_person, config.two_people).apart
+
+
+def _names(groups: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return the character of every track."""
+    return {member: content_id("character", min(group)) for group in groups for member in group}
+
+
+def _judge(
+    linked: _Linked, names: Mapping[str, str], config: CharactersConfig, decided: Decided
+) -> CharacterResult:
+    """Say how well every track fits its character; refuse those that fit another as well."""
+    named = [replace(track, character_id=names[track.track_id]) for track in linked.known]
+    rejected = {
+        track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
+        for track_id in linked.unknown
+    }
+    cohesion = Cohesion(named, linked.vectors)
+    memberships = cohesion.memberships(linked.windows)
     for track_id, fit in memberships.items():
-        if windows.prove and fit.confusable and fit.margin < config.min_margin:
+        sure = not linked.windows.prove or track_id in decided
+        if not sure and fit.confusable and fit.margin < config.min_margin:
             rejected[track_id] = _ambiguous(fit, config.min_margin)
     return CharacterResult(
         tracks=tuple(track for track in named if track.track_id not in rejected),
         rejected=rejected,
         memberships=memberships,
-        suspects=cohesion.suspects(memberships, windows, config.suspect_band),
+        suspects=cohesion.suspects(memberships, linked.windows, config.suspect_band, decided),
     )
 
 
@@ -158,12 +214,14 @@ def find_in_spaces(
     embeddings: Iterable[Embedding],
     spaces: Sequence[Space],
     config: CharactersConfig | None = None,
+    decided: Decided | None = None,
 ) -> tuple[CharacterResult, dict[str, SimilarityWindows]]:
     """Find characters in each space of a recogniser apart; also say whose windows hold for whom.
 
     A track that shows a face and one that shows only a body do not compare, so they never share a
-    character. Returns the windows by track_id.
+    character, unless a person decided that they do. Returns the windows by track_id.
     """
+    config, decided = config or CharactersConfig(), decided or Decided()
     rows, embeddings = list(tracks), list(embeddings)
     vectors = identity_vectors(embeddings).tracks
     place = {track.track_id: 0 for track in rows}
@@ -171,8 +229,8 @@ def find_in_spaces(
     if known:
         stacked = np.stack([vectors[track_id] for track_id in known])
         place |= dict(zip(known, deciding(stacked, spaces).tolist(), strict=True))
-    results = [
-        find_characters(
+    linked = [
+        _link(
             [track for track in rows if place[track.track_id] == index],
             clips,
             [
@@ -182,9 +240,13 @@ def find_in_spaces(
             ],
             space.windows,
             config,
+            decided,
         )
         for index, space in enumerate(spaces)
     ]
+    groups = [group for part in linked for group in part.groups]
+    names = _names(decided.regroup(groups, _impossible(rows, clips, config, decided)))
+    results = [_judge(part, names, config, decided) for part in linked]
     windows = {track_id: spaces[index].windows for track_id, index in place.items()}
     return _together(results, spaces), windows
 
@@ -197,12 +259,19 @@ def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> Ch
         rejected={key: why for result in results for key, why in result.rejected.items()},
         memberships={key: fit for result in results for key, fit in result.memberships.items()},
         suspects=tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id))),
-        spaces={
-            track.character_id: space.name
-            for result, space in zip(results, spaces, strict=True)
-            for track in result.tracks
-        },
+        spaces=_spaces_of_characters(results, spaces),
     )
+
+
+def _spaces_of_characters(
+    results: Sequence[CharacterResult], spaces: Sequence[Space]
+) -> dict[str, str]:
+    """Return what decided each character: one space, or several where a person joined them."""
+    found: dict[str, list[str]] = {}
+    for result, space in zip(results, spaces, strict=True):
+        for character_id in {track.character_id for track in result.tracks}:
+            found.setdefault(character_id, []).append(space.name)
+    return {character_id: " ".join(names) for character_id, names in found.items()}
 
 
 def describe_characters(found: CharacterResult, recogniser: str, digest: str) -> list[Character]:
@@ -239,6 +308,7 @@ def _describe(
         recogniser=recogniser[0],
         recogniser_digest=recogniser[1],
         space=found.spaces.get(character_id, ""),
+        name=name_of((track.track_id for track in members), found.names),
     )
 
 

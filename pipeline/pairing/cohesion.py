@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.dataset.decided import Decided
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.pairing.neighbours import EXACT, cosines_of, near_pairs, nearest
 from pipeline.pairing.vectors import IdentityVectors
@@ -106,33 +107,37 @@ class Cohesion:
         return Membership(inside, float(means[second]), name, bool(linked.any()))
 
     def suspects(
-        self, memberships: Mapping[str, Membership], windows: SimilarityWindows, band: float
+        self,
+        memberships: Mapping[str, Membership],
+        windows: SimilarityWindows,
+        band: float,
+        decided: Decided,
     ) -> tuple[Suspect, ...]:
-        """List at most one merge and one split suspect per character."""
-        found = [*self._merge_suspects(memberships, windows.reference_floor)]
-        found += self._split_suspects(windows.cross_video - band)
+        """List at most one merge and one split suspect per character; none that was decided."""
+        found = [*self._merge_suspects(memberships, windows.reference_floor, decided)]
+        found += self._split_suspects(windows.cross_video - band, decided)
         return tuple(sorted(found, key=lambda row: (row.kind, row.character_id)))
 
     def _merge_suspects(
-        self, memberships: Mapping[str, Membership], floor: float
+        self, memberships: Mapping[str, Membership], floor: float, decided: Decided
     ) -> Iterable[Suspect]:
         worst: dict[str, tuple[float, str]] = {}
         for track in self._tracks:
             own = memberships[track.track_id].own
-            if own < floor:
+            if own < floor and track.track_id not in decided:
                 entry = (own, track.track_id)
                 worst[track.character_id] = min(worst.get(track.character_id, entry), entry)
         for character_id, (own, track_id) in worst.items():
             detail = "a member is further from the others than a reference may be"
             yield Suspect("merge", character_id, "", track_id, own, floor, detail)
 
-    def _split_suspects(self, window: float) -> Iterable[Suspect]:
+    def _split_suspects(self, window: float, decided: Decided) -> Iterable[Suspect]:
         """Yield, for every character, the nearest one after it that may be the same person."""
         if len(self._ids) < 2:
             return
         lengths = np.maximum(np.linalg.norm(self._sums, axis=1, keepdims=True), 1e-6)
         directions = self._sums / lengths
-        pairs = near_pairs(directions, window, self._exact)
+        pairs = self._open(near_pairs(directions, window, self._exact), decided)
         cosines = cosines_of(directions, pairs)
         order = np.lexsort((pairs[:, 1], -cosines, pairs[:, 0]))
         _, best = np.unique(pairs[order, 0], return_index=True)
@@ -142,3 +147,18 @@ class Cohesion:
         ):
             names = self._ids[first], self._ids[second]
             yield Suspect("split", *names, "", cosine, window, detail)
+
+    def _open(self, pairs: np.ndarray, decided: Decided) -> np.ndarray:
+        """Leave out the pairs of characters whom somebody has told apart."""
+        if not decided.apart:
+            return pairs
+        members: dict[int, list[str]] = {}
+        for track, own in zip(self._tracks, self._own.tolist(), strict=True):
+            if track.track_id in decided:
+                members.setdefault(own, []).append(track.track_id)
+        empty: list[str] = []
+        told = [
+            decided.differ(members.get(first, empty), members.get(second, empty))
+            for first, second in pairs.tolist()
+        ]
+        return pairs[~np.array(told, bool).reshape(len(pairs))]

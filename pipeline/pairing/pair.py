@@ -7,19 +7,21 @@ and writes nothing; thresholds that change re-run it alone.
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+from pipeline.dataset.corrections import texts_of_tracks
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
 from pipeline.engines.identity.spaces import Space, spaces_of
-from pipeline.engines.interfaces import CaptionFacts
+from pipeline.engines.interfaces import CaptionFacts, CaptionParts
 from pipeline.engines.registry import load_engine
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.pairing.captions import Caption
+from pipeline.pairing.captions import CORRECTED, Caption
 from pipeline.pairing.characters import describe_characters, with_fit
 from pipeline.pairing.gates import Kept
 from pipeline.pairing.sample_rows import Ingredients, Member
 from pipeline.pairing.samples import Plans, SamplePlan
 from pipeline.pairing.windows import WindowsConfig, with_own_windows
 from schemas.columns import Row
+from schemas.corrections import CAPTION, Correction
 from schemas.reasons import Reason
 from schemas.tables import (
     Candidate,
@@ -88,6 +90,19 @@ def facts_for_captions(plans: Plans, kept: Kept) -> tuple[list[CaptionFacts], li
         for plan in members
     ]
     return facts, [given[plan.video_id] for plan in members]
+
+
+def with_corrected(
+    captions: Sequence[Caption], facts: Sequence[CaptionFacts], corrections: Sequence[Correction]
+) -> list[Caption]:
+    """Return the captions with those that a person corrected in their place."""
+    texts = texts_of_tracks(corrections, CAPTION)
+    return [
+        replace(caption, text=text, engine=CORRECTED, digest="", parts=CaptionParts())
+        if (text := texts.get(row.character.track_id if row.character else ""))
+        else caption
+        for caption, row in zip(captions, facts, strict=True)
+    ]
 
 
 def in_time(plans: Plans, kept: Kept) -> list[SamplePlan]:

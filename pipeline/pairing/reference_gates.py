@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.dataset.decided import Decided
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.copy_risk import CopyRisk
@@ -15,6 +16,7 @@ from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Track
 
 _DUPLICATE, _QUALITY = Reason.NEAR_DUPLICATE_REFERENCE, Reason.LOW_QUALITY_REFERENCE
+_BAD = "a person marked it bad"
 _NO_VECTOR = "the image has no identity vector"
 _CUT_FACE = "face cut by the side of the picture"
 _BAD_MASK = "quality of the mask"
@@ -34,6 +36,7 @@ class ReferencesConfig:
 
     Reads    candidates of the character, identity vectors, clip times, looks
     Rejects  no_reference               the character has no candidate at all
+             vetoed                     a person marked it bad
              unconfirmed_person         the candidate has no identity vector
              body_part                  neither a face nor a whole body
              low_quality_reference      too small, half a face, quality < min_quality
@@ -150,15 +153,22 @@ def refusals(
     risk: CopyRisk,
     windows: SimilarityWindows,
     config: ReferencesConfig,
+    decided: Decided,
 ) -> list[ReferenceGate]:
-    """Return the gates in the order in which a candidate meets them."""
+    """Return the gates in the order in which a candidate meets them.
+
+    Where a person decided that two tracks show one person, no cosine is asked.
+    """
     floor = config.kinds.values(kinds, "floor", windows)
+    sure = np.array([decided.same(track.track_id, other) for other in pool.tracks], bool)
+    floor = np.where(sure, -1.0, floor)
     one = np.ones(len(pool))
     quality, size, face = pool.quality, pool.size_px, pool.other_face
     least, covered = config.min_quality * one, config.max_other_face * one
     part = pool.body_part & (not config.body_parts)
     grey = _colour_gate(track, pool, config)
     return [
+        ReferenceGate(Reason.VETOED, pool.bad, 0 * one, one, detail=_BAD),
         ReferenceGate(Reason.UNCONFIRMED_PERSON, ~pool.confirmed, 0 * one, one, detail=_NO_VECTOR),
         ReferenceGate(
             Reason.BODY_PART, part, 0 * one, one, detail="faces, in a picture cut by its edge"

@@ -1,12 +1,14 @@
 """All candidates of one character as arrays, so that a clip is compared with them at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
 from pipeline.pairing.vectors import IdentityVectors
 from pipeline.pictures.looks import looks_array, places_array
+from schemas.corrections import BAD, BEST
 from schemas.tables import Candidate
 
 HASH_BITS = 64  # of one difference hash
@@ -32,8 +34,13 @@ class CandidatePool:
     """All candidates of one character, as arrays, sorted by reference_id."""
 
     def __init__(
-        self, character_id: str, candidates: Iterable[Candidate], vectors: IdentityVectors
+        self,
+        character_id: str,
+        candidates: Iterable[Candidate],
+        vectors: IdentityVectors,
+        marks: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Line the candidates up; `marks` says by reference_id which a person found best or bad."""
         self.character_id = character_id
         self.recogniser, self.recogniser_digest = vectors.recogniser, vectors.digest
         rows = {row.reference_id: replace(row, image=b"", mask=b"") for row in candidates}
@@ -67,6 +74,10 @@ class CandidatePool:
         self.body_part = np.array([_is_body_part(row) for row in self.rows], dtype=bool)
         self.half_face = np.array([_is_half_face(row) for row in self.rows], dtype=bool)
         self.edited = np.array([bool(row.edit) for row in self.rows], dtype=bool)
+        self.best, self.bad = (
+            np.array([_mark_of(row, marks) == mark for row in self.rows], dtype=bool)
+            for mark in (BEST, BAD)
+        )
         self.tracks = np.array([row.track_id for row in self.rows], dtype=object)
         self.clips = np.array([row.clip_id for row in self.rows], dtype=object)
         self.shots = np.array([row.shot_id for row in self.rows], dtype=object)
@@ -101,6 +112,11 @@ class CandidatePool:
         }
         weighted = [weight * np.minimum(parts[name], 1) for name, weight in WEIGHTS.items()]
         return np.sum(weighted, axis=0)
+
+
+def _mark_of(row: Candidate, marks: Mapping[str, str]) -> str:
+    """Return what a person said of an image; an edited one shares the mark of its source."""
+    return marks.get(row.reference_id) or marks.get(row.source_reference_id, "")
 
 
 def _is_body_part(row: Candidate) -> bool:

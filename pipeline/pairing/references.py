@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.dataset.decided import Decided
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.copy_risk import SAME_POSE, CopyRisk, copy_risk
@@ -65,11 +66,13 @@ def choose_references(
     vectors: IdentityVectors,
     windows: SimilarityWindows,
     config: ReferencesConfig | None = None,
+    decided: Decided | None = None,
 ) -> ReferenceChoice:
     """Choose references for `track` of `clip` from all candidates of its character.
 
-    The tiers of `config` are tried in order; the first with a survivor is used alone. Raises
-    ValueError when track, clip and pool do not belong together.
+    The tiers of `config` are tried in order; the first with a survivor is used alone, but for what
+    a person marked best, which comes first in any tier. Raises ValueError when track, clip and pool
+    do not belong together.
     """
     config = config or ReferencesConfig()
     _check_same(track, clip, pool, vectors)
@@ -81,18 +84,21 @@ def choose_references(
     similarity = np.round(cosines.astype(np.float64), 6)
     kinds = pair_kinds(clip, pool)
     risk = copy_risk(track, pool, similarity)
-    gates = refusals(track, clip, pool, similarity, kinds, risk, windows, config)
+    gates = refusals(
+        track, clip, pool, similarity, kinds, risk, windows, config, decided or Decided()
+    )
     passed, copies = np.ones((2, len(pool)), dtype=bool)
     for gate in gates:
         passed &= ~gate.refuses
         copies &= ~gate.refuses | gate.copies
     for allowed, near_copy in _preferences(kinds, passed, copies, config):
-        indices = np.flatnonzero(allowed)
+        indices = np.flatnonzero(allowed | (passed & pool.best))
         if len(indices):
             chosen = _spread(indices, track, pool, kinds, risk, config)
             refused = _count_refused(gates, pool, chosen)
             pairs = _Pairs(pool, kinds, similarity, risk, clip, config)
-            return ReferenceChoice(tuple(pairs.chosen(i, near_copy) for i in chosen), refused)
+            copied = near_copy & ~(passed & pool.best)
+            return ReferenceChoice(tuple(pairs.chosen(i, bool(copied[i])) for i in chosen), refused)
     refused = _count_refused(gates, pool, ())
     if passed.any():
         seen = ", ".join(sorted(set(kinds[passed])))
@@ -164,6 +170,7 @@ def _spread(
     for index in indices:
         draw = unit_interval("reference", track.track_id, pool.rows[index].reference_id)
         score[index] = pool.quality[index] * (1 - config.variety * draw) * danger[index]
+    score[indices] += pool.best[indices]  # above all others
     ranked = indices[np.argsort(-score[indices], kind="stable")]
     present = sorted(set(kinds[ranked]))
     quotas = config.kinds.quotas(present, config.max_references)
@@ -194,13 +201,14 @@ def _primary(
     quotas: dict[str, int],
     config: ReferencesConfig,
 ) -> int:
-    """Return the best of those that are owed by their kind, a real picture, and not turned away.
+    """Return the best of those that a person marked best, that their kind is owed, that are real
+    pictures, and not turned away.
 
     A wish that nobody fulfils is passed over.
     """
     owed = np.array([quotas.get(kind, 0) > 0 for kind in kinds])
     frontal = np.abs(pool.yaw) <= config.primary_yaw  # an unknown yaw is not
-    for wish in (owed, ~pool.edited, frontal):
+    for wish in (pool.best, owed, ~pool.edited, frontal):
         if wish[shortlist].any():
             shortlist = shortlist[wish[shortlist]]
     return int(shortlist[np.argmax(score[shortlist])])

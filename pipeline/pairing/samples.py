@@ -5,8 +5,10 @@ Planning is light: ids and scores of everything observed, no pixels; `sample_row
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from pipeline.dataset.corrections import marks_of_references, texts_of_tracks
+from pipeline.dataset.decided import Decided, decide
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Ledger, Rejected
@@ -17,6 +19,7 @@ from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.references import ChosenReference, ReferenceChoice, choose_references
 from pipeline.pairing.splits import SplitsConfig, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
+from schemas.corrections import NAME, SPLIT, Correction
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
@@ -66,6 +69,8 @@ class Cast:
     tracks: tuple[Track, ...]  # all that were asked for, sorted by id
     found: CharacterResult
     windows: Mapping[str, SimilarityWindows]  # by track_id
+    corrections: tuple[Correction, ...] = ()
+    decided: Decided = field(default_factory=Decided)  # of the corrections
 
 
 def find_cast(
@@ -74,14 +79,20 @@ def find_cast(
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows | Sequence[Space],
     config: CharactersConfig | None = None,
+    corrections: Sequence[Correction] = (),
 ) -> Cast:
-    """Find characters. Raises ValueError for a track without its clip or mixed recognisers."""
+    """Find characters, as people corrected them.
+
+    Raises ValueError for a track without its clip or mixed recognisers.
+    """
     by_clip = {clip.clip_id: clip for clip in clips}
     ordered = sorted(tracks, key=lambda track: track.track_id)
     _check_clips(ordered, by_clip)
     spaces = [Space.whole(windows)] if isinstance(windows, SimilarityWindows) else windows
-    found, own = find_in_spaces(ordered, by_clip, embeddings, spaces, config)
-    return Cast(by_clip, tuple(ordered), found, own)
+    decided = decide(corrections)
+    found, own = find_in_spaces(ordered, by_clip, embeddings, spaces, config, decided)
+    found = replace(found, names=texts_of_tracks(corrections, NAME))
+    return Cast(by_clip, tuple(ordered), found, own, tuple(corrections), decided)
 
 
 def plan_samples(
@@ -91,6 +102,7 @@ def plan_samples(
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows | Sequence[Space],
     config: PairConfig | None = None,
+    corrections: Sequence[Correction] = (),
 ) -> Plans:
     """Find characters, choose references for each of their clips, draw recipes and splits.
 
@@ -99,7 +111,7 @@ def plan_samples(
     """
     config = config or PairConfig()
     embeddings = list(embeddings)
-    cast = find_cast(clips, tracks, embeddings, windows, config.characters)
+    cast = find_cast(clips, tracks, embeddings, windows, config.characters, corrections)
     return plan_cast(cast, candidates, embeddings, config)
 
 
@@ -116,13 +128,16 @@ def plan_cast(
     plans: list[SamplePlan] = []
     refused: Counter[str] = Counter()
     filmed = 0  # tracks of clips that may be trained on
-    for track, pool in _pools(cast.found, light, vectors):
+    marks = marks_of_references(cast.corrections)
+    for track, pool in _pools(cast.found, light, vectors, marks):
         if cast.clips[track.clip_id].reference_only:
             continue
         filmed += 1
         windows = cast.windows[track.track_id]
         clip = cast.clips[track.clip_id]
-        choice = choose_references(track, clip, pool, vectors, windows, config.references)
+        choice = choose_references(
+            track, clip, pool, vectors, windows, config.references, cast.decided
+        )
         for line in choice.refused:
             refused[str(line.rejected.reason)] += line.number
         _account(track, choice, len(pool), ledger)
@@ -131,7 +146,8 @@ def plan_cast(
     ledger.check(REFERENCES, "sample", entered=filmed)
     if config.samples == "multi_character":
         plans = _by_clip(plans, {track.track_id: track for track in cast.found.tracks})
-    samples = _with_splits(plans, cast.clips, config.splits)
+    wished = texts_of_tracks(cast.corrections, SPLIT)
+    samples = _with_splits(plans, cast.clips, config.splits, wished)
     return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
 
 
@@ -201,7 +217,10 @@ def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger
 
 
 def _pools(
-    found: CharacterResult, light: Mapping[str, Candidate], vectors: IdentityVectors
+    found: CharacterResult,
+    light: Mapping[str, Candidate],
+    vectors: IdentityVectors,
+    marks: Mapping[str, str],
 ) -> Iterator[tuple[Track, CandidatePool]]:
     """Yield every track with the candidates of its character, one character at a time."""
     by_track: dict[str, list[Candidate]] = {}
@@ -209,7 +228,7 @@ def _pools(
         by_track.setdefault(row.track_id, []).append(row)
     for character_id, members in found.members.items():
         rows = [row for track in members for row in by_track.get(track.track_id, [])]
-        pool = CandidatePool(character_id, rows, vectors)
+        pool = CandidatePool(character_id, rows, vectors, marks)
         for track in members:
             yield track, pool
 
@@ -246,8 +265,15 @@ def _plan(
 
 
 def _with_splits(
-    plans: Sequence[SamplePlan], clips: Mapping[str, Clip], config: SplitsConfig
+    plans: Sequence[SamplePlan],
+    clips: Mapping[str, Clip],
+    config: SplitsConfig,
+    wished: Mapping[str, str],
 ) -> tuple[SamplePlan, ...]:
+    """Draw the split of every group, or take what a person wished for one of its tracks.
+
+    `wished` is by track, the latest wish last: of two in one group that one holds.
+    """
     links = [
         (
             plan.clip_id,
@@ -258,5 +284,10 @@ def _with_splits(
         for plan in plans
     ]
     groups = split_groups(links, clips, config.copies)
-    placed = [replace(plan, split=str(config.draw(groups[plan.clip_id]))) for plan in plans]
+    group_of = {member.track_id: groups[plan.clip_id] for plan in plans for member in plan.members}
+    chosen = {group_of[id]: split for id, split in wished.items() if id in group_of}
+    placed = [
+        replace(plan, split=chosen.get(group, str(config.draw(group))))
+        for plan, group in ((plan, groups[plan.clip_id]) for plan in plans)
+    ]
     return tuple(sorted(placed, key=lambda plan: plan.sample_id))
