@@ -1,20 +1,27 @@
 """Who else may be the person that somebody wants forgotten: asked before anybody is removed.
 
-Identities are found by machine, so one person may be two characters. Two signs are looked at: a
-split suspect of the dataset, and a character with a track nearer to the person than the person's
-own tracks are to each other. Copies of videos need no question (`pipeline.forget.targets`).
+Identities are found by machine, so one person may be two characters. Four signs are looked at: a
+person decided so and no version obeys it yet, or gave both one name; a split suspect of the
+dataset; a character with a track nearer to the person than the person's own tracks are to each
+other. Copies of videos need no question (`pipeline.forget.targets`).
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
+from pipeline.dataset.corrections import read_corrections, texts_of_tracks
+from pipeline.dataset.decided import decide
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
+from schemas.corrections import NAME
 from schemas.manifest import Manifest
 
+DECIDED, NAMED = "decided by a person", "the same name"
 SUSPECT, NEAR = "split suspect", "near vectors"
 _VECTORS = ("track_id", "reference_id", "vector")
 
@@ -25,9 +32,9 @@ class Doubt:
 
     other_character_id: str
     character_id: str
-    why: str  # SUSPECT | NEAR
-    similarity: float
-    threshold: float  # cosine that it was held against
+    why: str  # DECIDED | NAMED | SUSPECT | NEAR
+    similarity: float = math.nan
+    threshold: float = math.nan  # cosine that it was held against
 
 
 def find_doubts(
@@ -39,10 +46,56 @@ def find_doubts(
     """
     named, gone = set(going), {*going, *vanishing}
     doubts: dict[str, Doubt] = {}
-    for doubt in (*_suspects(named, manifest, store), *_near(named, manifest, store)):
+    signs = (
+        *_decided(named, manifest, store), *_names(named, manifest, store),
+        *_suspects(named, manifest, store), *_near(named, manifest, store),
+    )  # fmt: skip
+    for doubt in signs:
         if doubt.other_character_id not in gone:
             doubts.setdefault(doubt.other_character_id, doubt)
     return sorted(doubts.values())
+
+
+def _decided(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
+    """Yield who shares a decided person with somebody named: another curation would join them."""
+    decided = decide(read_corrections(store))
+    of_person: dict[int, set[str]] = {}
+    for track_id, character_id in _characters(manifest, store).items() if decided else ():
+        if track_id in decided:
+            of_person.setdefault(decided.person(track_id), set()).add(character_id)
+    for characters in of_person.values():
+        for mine in sorted(characters & named):
+            yield from (Doubt(other, mine, DECIDED) for other in sorted(characters - named))
+
+
+def _names(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:
+    """Yield who has the name of somebody named, in this version or by a correction."""
+    given = texts_of_tracks(read_corrections(store), NAME)
+    names: dict[str, set[str]] = {}
+    for track_id, character_id in _characters(manifest, store).items() if given else ():
+        if given.get(track_id):
+            names.setdefault(given[track_id].casefold(), set()).add(character_id)
+    for path in files_of("characters", manifest):
+        for row in light_rows(path, ("character_id", "name"), store):
+            if row.get("name"):
+                names.setdefault(row["name"].casefold(), set()).add(row["character_id"])
+    for characters in names.values():
+        for mine in sorted(characters & named):
+            yield from (Doubt(other, mine, NAMED) for other in sorted(characters - named))
+
+
+def told_apart(going: Iterable[str], manifest: Manifest, store: Store) -> list[str]:
+    """Return the characters that hold people whom somebody told apart, in no version yet."""
+    decided = decide(read_corrections(store))
+    named, people = set(going), dict[str, set[int]]()
+    for track_id, character_id in _characters(manifest, store).items() if decided else ():
+        if character_id in named and track_id in decided:
+            people.setdefault(character_id, set()).add(decided.person(track_id))
+    return sorted(
+        character_id
+        for character_id, persons in people.items()
+        if any(pair in decided.apart for pair in combinations(sorted(persons), 2))
+    )
 
 
 def _suspects(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doubt]:

@@ -6,6 +6,7 @@ version      published without their rows; the files of older versions are swept
 latents      the same; until then the trainer refuses them, as they are of another version
 edits        what an editor made of their pictures
 units        what was measured of the videos, and where they were read from
+notes        tags and corrections that speak of them
 scan         every byte of the folder; the journal goes when nothing is found
 """
 
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.dataset.commit import require_manifest
+from pipeline.dataset.corrections import read_corrections, write_corrections
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import read_tags, write_tags
@@ -117,6 +119,7 @@ def finish(job: Job, store: Store) -> Forgotten:
     rewrite_edits(erasure, store)
     _drop_units(job, store)
     _drop_tags(job, store)
+    _drop_corrections(job, store)
     done = scan(patterns, store, leave_out=JOURNAL)
     keys = [more.key("video", id) for id in job.videos]
     keys += [more.key("character", id) for id in job.characters]
@@ -144,3 +147,12 @@ def _drop_tags(job: Job, store: Store) -> None:
     left = [tag for tag in renamed if tag.sample_id not in ids]
     if left != tags:
         write_tags(left, store)
+
+
+def _drop_corrections(job: Job, store: Store) -> None:
+    corrections = read_corrections(store)
+    ids = set(job.ids)
+    shortened = (each.without(ids) for each in corrections)
+    left = tuple(each for each in shortened if each is not None)
+    if left != corrections:
+        write_corrections(left, store)

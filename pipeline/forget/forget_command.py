@@ -1,5 +1,6 @@
 """The command that forgets: resolves the request, prints what goes, returns the exit code."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
-from pipeline.forget.doubts import Doubt, find_doubts, portraits
+from pipeline.forget.doubts import Doubt, find_doubts, portraits, told_apart
 from pipeline.forget.face import CharacterMatch, match_face
 from pipeline.forget.forget import (
     Forgotten,
@@ -65,6 +66,12 @@ def run(options: ForgetOptions, store: Store) -> int:
 
 def _forget(targets: Targets, options: ForgetOptions, store: Store) -> int:
     _print_targets(targets)
+    if mixed := told_apart(targets.named, require_manifest(store)[0], store):
+        print(
+            f"nothing was removed: a person told people of {', '.join(mixed)} apart, which no "
+            "version obeys yet; run jobs/curate.py or jobs/audit.py --fix, and name the right one"
+        )
+        return NOT_CONFIRMED
     if options.face and not options.confirmed:
         print("nothing was removed: look at these in jobs/browse.py, then run again with --yes")
         return NOT_CONFIRMED
@@ -89,7 +96,8 @@ def _print_doubts(doubts: Sequence[Doubt], options: ForgetOptions, store: Store)
     ids = {id for each in undecided for id in (each.character_id, each.other_character_id)}
     known = portraits(ids, require_manifest(store)[0], store) if ids else {}
     for each in undecided:
-        print(f"may be the same person ({each.why}, cosine {each.similarity:.2f}):")
+        cosine = "" if math.isnan(each.similarity) else f", cosine {each.similarity:.2f}"
+        print(f"may be the same person ({each.why}{cosine}):")
         for word, id in (("goes", each.character_id), ("stays", each.other_character_id)):
             seen = known[id]
             print(

@@ -6,16 +6,18 @@ from dataclasses import replace
 import pytest
 import rows as draw
 from audits import findings
+from decisions import decision, in_turn
 from present import current_version
 from runs import rows
 from test_forget import run
 from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.dataset.commit import publish, stage_file, table_path
+from pipeline.dataset.corrections import read_corrections, write_corrections
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.store import open_store
-from pipeline.forget.doubts import NEAR, SUSPECT, find_doubts
+from pipeline.forget.doubts import DECIDED, NAMED, NEAR, SUSPECT, find_doubts
 from schemas.tables import Embedding, Suspect, Track
 
 ANNA, TWIN, NEIGHBOUR, STRANGER = (4 * f"{number}a7c9e" for number in range(1, 5))
@@ -135,3 +137,42 @@ def test_vectors_of_another_recogniser_are_not_compared(dataset):
     publish(replace(manifest, version=3, parent=digest, files=[*manifest.files, file]), store)
     doubts = find_doubts([ANNA], [ANNA], current_version(store)[0], store)
     assert [each.other_character_id for each in doubts] == [TWIN, NEIGHBOUR]
+
+
+def tracks_of(folder, character_id: str) -> str:
+    found = rows(folder, "tracks")
+    return " ".join(row["track_id"] for row in found if row["character_id"] == character_id)
+
+
+def test_whom_a_person_found_to_be_the_same_is_asked_about_first(dataset, tmp_path):
+    """Decided after the last curation: the dataset itself still says that they are two."""
+    store = open_store(dataset)
+    both = f"{tracks_of(dataset, ANNA)} {tracks_of(dataset, STRANGER)}"
+    named = [
+        decision("name", tracks_of(dataset, who), value=name)
+        for who, name in ((ANNA, "Anna"), (NEIGHBOUR, "anna"))
+    ]
+    made = in_turn(decision("merge", both, why="Anna told me"), *named)
+    write_corrections(made, store)
+    manifest, _ = current_version(store)
+    doubts = find_doubts([ANNA], [ANNA], manifest, store)
+    assert {each.other_character_id: each.why for each in doubts} == {
+        STRANGER: DECIDED, NEIGHBOUR: NAMED, TWIN: SUSPECT,
+    }  # fmt: skip
+    report = ("--report", tmp_path / "report")
+    said = run(dataset, "--character", ANNA, *report, code=3)
+    assert f"may be the same person ({DECIDED}):" in said
+    run(dataset, "--character", ANNA, "--same", STRANGER, "--different", TWIN,
+        "--different", NEIGHBOUR, *report)  # fmt: skip
+    assert people(dataset) == {TWIN, NEIGHBOUR}
+    [left] = read_corrections(store)  # nothing of her: neither tracks nor what was said of her
+    assert (left.value, left.people[0]) == ("anna", tuple(tracks_of(dataset, NEIGHBOUR).split()))
+
+
+def test_nobody_is_forgotten_for_a_character_that_a_person_found_to_be_two(dataset, tmp_path):
+    one, other = tracks_of(dataset, ANNA).split()
+    write_corrections([decision("separate", one, other)], open_store(dataset))
+    before = people(dataset)
+    said = run(dataset, "--character", ANNA, "--report", tmp_path / "report", code=3)
+    assert f"told people of {ANNA} apart" in said
+    assert people(dataset) == before
