@@ -7,6 +7,7 @@ from pipeline.audit import file_findings
 from pipeline.audit.checks import (
     captions,
     clips,
+    corrections,
     files,
     identity,
     latents,
@@ -20,6 +21,7 @@ from pipeline.audit.dataset import Dataset
 from pipeline.audit.finding_store import FindingStore, Query
 from pipeline.audit.index import AuditIndex
 from pipeline.audit.limits import Limits
+from pipeline.dataset.decided import Decided, decide
 from schemas.tombstones import TOMBSTONES
 
 _BY_WINDOWS = (
@@ -51,6 +53,10 @@ def check_metadata(
         (file_findings.SCHEMA_FOREIGN, file_findings.FILE_UNREADABLE), dataset.num_files
     )
     _files(dataset, findings, workers)
+    decisions = corrections.read_decisions(dataset, findings)
+    decided = decide(decisions)
+    corrections.store_decided(decided, index)
+    corrections.check_corrections(dataset, decisions, findings)
     findings.register(rows.COUNTS)
     findings.add(rows.check_counts(dataset, index))
     variables = limits.variables() | {"opt_out": list(lists.opt_out)}
@@ -72,7 +78,7 @@ def check_metadata(
         findings.record((rights.FORGOTTEN,), forgotten, index.count("samples"))
         doubts = rights.check_doubts(dataset, index)
         findings.record((rights.DOUBT,), doubts, index.count("samples"))
-    _vectors(index, findings, limits)
+    _vectors(index, findings, limits, decided)
     findings.register([latents.LATENTS])
     findings.add(latents.check_latents(dataset, index))
 
@@ -144,7 +150,7 @@ def _lists_not_given(findings: FindingStore, lists: Lists) -> None:
             findings.skip([check], why)
 
 
-def _vectors(index: AuditIndex, findings: FindingStore, limits: Limits) -> None:
+def _vectors(index: AuditIndex, findings: FindingStore, limits: Limits, decided: Decided) -> None:
     findings.run_queries(vectors.queries(), {})
     needs = ("embeddings.vector", "embeddings.track_id", "samples.track_id", "refs.reference_id")
     findings.register(identity.VECTOR_CHECKS)
@@ -163,7 +169,7 @@ def _vectors(index: AuditIndex, findings: FindingStore, limits: Limits) -> None:
     if limits.windows is None:
         findings.skip(identity.VECTOR_CHECKS, limits.why_no_windows)
         return
-    centres = identity.Centres(index)
+    centres = identity.Centres(index, decided)
     found = identity.check_centres(index, limits, centres)
     findings.record(identity.VECTOR_CHECKS, found, len(centres.ids))
     if centres.drawn:

@@ -8,6 +8,7 @@ from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Finding, error, found, warning
 from pipeline.audit.index import AuditIndex
 from pipeline.audit.limits import Limits, variable
+from pipeline.dataset.decided import Decided
 from schemas.ids import unit_interval
 from schemas.thresholds import PEOPLE
 
@@ -153,9 +154,15 @@ def _one() -> str:
 
 
 class Centres:
-    """The mean direction of every character, and how far each of its tracks is from the others."""
+    """The mean direction of every character, and how far each of its tracks is from the others.
 
-    def __init__(self, index: AuditIndex, seed: int = 0) -> None:
+    Tracks of whom a person decided stray no more, and characters that were told apart are not
+    alike.
+    """
+
+    def __init__(self, index: AuditIndex, decided: Decided, seed: int = 0) -> None:
+        self._decided = decided
+        self._told: list[list[str]] = []  # of every character: its tracks that were decided
         self.ids: list[str] = []
         self.sizes: list[int] = []
         self.strays: list[tuple[str, str, float]] = []  # character, track, mean cosine to the rest
@@ -166,9 +173,11 @@ class Centres:
             sums.append(total / max(float(np.linalg.norm(total)), 1e-6))
             self.ids.append(character_id)
             self.sizes.append(len(tracks))
-            if len(tracks) > 1:
+            told = [track_id in decided for track_id in tracks]
+            self._told.append([id for id, known in zip(tracks, told, strict=True) if known])
+            if len(tracks) > 1 and not all(told):
                 inside = (vectors @ total - 1) / (len(tracks) - 1)
-                worst = int(np.argmin(inside))
+                worst = int(np.argmin(np.where(told, np.inf, inside)))
                 self.strays.append((character_id, tracks[worst], float(inside[worst])))
         self.directions = np.stack(sums) if sums else np.zeros((0, 1), np.float32)
 
@@ -186,9 +195,18 @@ class Centres:
             cosines = self.directions[top : top + _BLOCK] @ self.directions.T
             for row, line in enumerate(cosines, start=top):
                 line[: row + 1] = -np.inf
+                line[self._told_apart(row)] = -np.inf
                 other = int(np.argmax(line))
                 if line[other] >= window:
                     yield self.ids[row], self.ids[other], float(line[other])
+
+    def _told_apart(self, row: int) -> list[int]:
+        """Return the characters that a person told apart from one."""
+        mine = self._told[row]
+        if not mine:
+            return []
+        others = enumerate(self._told)
+        return [place for place, ids in others if ids and self._decided.differ(mine, ids)]
 
 
 def _members(
@@ -224,10 +242,19 @@ def _unit(vectors: list[np.ndarray]) -> np.ndarray:
 
 
 def listed_suspects(index: AuditIndex) -> Iterator[Finding]:
-    """Yield the doubts that curation wrote down: what is left to ask once vectors are dropped."""
+    """Yield the doubts that curation wrote down and nobody decided since.
+
+    It is what is left to ask once vectors are dropped.
+    """
     sql = (
         "SELECT kind, character_id, other_character_id, track_id, similarity, threshold"
-        " FROM suspects WHERE kind IN ('merge', 'split') ORDER BY ALL"
+        " FROM suspects s WHERE kind IN ('merge', 'split')"
+        " AND track_id NOT IN (SELECT track_id FROM decided)"
+        " AND NOT EXISTS (SELECT 1 FROM tracks a JOIN decided d ON a.track_id = d.track_id"
+        " JOIN told_apart p ON p.one = d.person JOIN decided e ON e.person = p.other"
+        " JOIN tracks b ON b.track_id = e.track_id"
+        " WHERE a.character_id = s.character_id AND b.character_id = s.other_character_id)"
+        " ORDER BY ALL"
     )
     for kind, character_id, other, track_id, cosine, threshold in index.rows(sql):
         check = MERGE if kind == "merge" else SPLIT

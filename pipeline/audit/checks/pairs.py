@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.audit.checks.corrections import SAME_BY_DECISION
 from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import error, warning
 
@@ -169,7 +170,9 @@ def _floor() -> str:
 
 def _low_similarity() -> Query:
     evidence = "r.kind || ': cosine ' || round(r.similarity, 3)"
-    sql = _pairs(evidence, f"r.similarity < {_floor()} - 1e-4", "r.similarity", _floor())
+    decided = SAME_BY_DECISION.format("s.track_id", "r.track_id")
+    where = f"r.similarity < {_floor()} - 1e-4 AND NOT {decided}"
+    sql = _pairs(evidence, where, "r.similarity", _floor())
     return Query(LOW_SIMILARITY, "reference", sql, ("refs.similarity", "refs.kind"), "refs")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.audit.checks.corrections import SAME_BY_DECISION
 from pipeline.audit.checks.pairs import COPY
 from pipeline.audit.finding_store import Query
 from pipeline.audit.findings import Action, Check, error, warning
@@ -114,7 +115,7 @@ def _row(
 # Every pair's cosine, recomputed once for three checks.
 PAIRS_SQL = (
     "CREATE OR REPLACE TABLE pair_cosines AS SELECT r.reference_id, r.sample_id, r.kind,"
-    " r.similarity, r.augmentation, CASE WHEN e.dimension = t.dimension"
+    " r.similarity, r.augmentation, r.track_id AS shown, CASE WHEN e.dimension = t.dimension"
     " THEN list_cosine_similarity(e.vector, t.vector) END AS cosine, s.track_id"
     " FROM refs r JOIN samples s USING (sample_id)"
     " JOIN embeddings e ON e.reference_id = r.reference_id"
@@ -138,7 +139,8 @@ def pair_queries() -> Iterator[Query]:
         WRONG_IDENTITY, "reference",
         "SELECT reference_id AS id, sample_id, kind || ': cosine ' || round(cosine, 3)"
         f" AS evidence, cosine AS value, {_FLOOR} AS threshold FROM pair_cosines"
-        f" WHERE cosine < {_FLOOR} - {_TOLERANCE}",
+        f" WHERE cosine < {_FLOOR} - {_TOLERANCE}"
+        f" AND NOT {SAME_BY_DECISION.format('pair_cosines.track_id', 'shown')}",
         needs, "pair_cosines",
     )  # fmt: skip
     yield Query(
