@@ -26,6 +26,7 @@ from trainer.model.loading import new_module
 from trainer.saving.complete import has_checkpoints
 from trainer.train_config import TrainConfig
 
+_NAMED = 3  # buckets that a plan names
 IMAGE_TOKENS = {"clip": 257}  # of one reference
 # Published weights in the precision that they are loaded in: 5.68 G, 0.63 G and 0.127 G parameters.
 ENCODER_BYTES = {"umt5": 11_360_000_000, "clip": 1_260_000_000, "wan": 508_000_000}
@@ -136,7 +137,7 @@ def describe(config: TrainConfig, data: str, folder: Path, process: Process) -> 
     train, zero = config.train, config.zero
     return "\n".join(
         [
-            f"{train.steps} steps of {train.batch_size} samples ({', '.join(config.data.buckets)}) "
+            f"{train.steps} steps of {train.batch_size} samples ({_buckets(config)}) "
             f"from {config.data.source} of {data} into {folder}",
             f"{process.world_size} processes on {process.device.type}, micro-batches of "
             f"{train.micro_batch}, ZeRO {zero.stage}, {zero.precision}, offload {zero.offload}",
@@ -145,6 +146,13 @@ def describe(config: TrainConfig, data: str, folder: Path, process: Process) -> 
             plan_of(config, process).table(),
         ]
     )
+
+
+def _buckets(config: TrainConfig) -> str:
+    """Name the first buckets, and say how many more there are."""
+    names = config.data.buckets
+    more = f" and {len(names) - _NAMED} smaller or of other shapes" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def emphasis_share(config: TrainConfig) -> str:

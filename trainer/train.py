@@ -102,6 +102,8 @@ def train(
     notes: list[str],
 ) -> int:
     """Train in a folder that is held for it."""
+    from trainer.data.index import describe_buckets
+    from trainer.data.open_source import training_buckets
     from trainer.inputs import open_inputs
     from trainer.loop import Trainer
     from trainer.measures.metrics import RunLog
@@ -115,6 +117,8 @@ def train(
         checkpoint = newest_intact(folder) if resume == "auto" else intact(Path(resume))
     inputs = open_inputs(config, arguments.dataset, process.device)
     trainer = Trainer(config, inputs, folder, process, record, arguments.accept_changes)
+    buckets = training_buckets(inputs.source, config.data)
+    notes.append(describe_buckets(buckets, config.data))
     if checkpoint is not None:
         notes += trainer.resume(checkpoint)
         step = trainer.counters.step

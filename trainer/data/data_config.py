@@ -26,7 +26,8 @@ class DataConfig:
         reference_background: keep what is behind the character in a reference, or make it grey.
         max_upscale: a clip may be enlarged by this factor to fill its bucket.
         max_crop: share of a clip's picture that its bucket's aspect may cut off.
-        min_samples: fewest samples of a bucket with which a run starts.
+        min_samples: fewest samples of a bucket with which a run starts; one that fits no sample at
+            all is left out.
         train_split: the split that is trained on.
         validation_split: the split that is held out for validation.
         max_skipped: unreadable samples that are replaced; one more stops the run.

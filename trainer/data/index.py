@@ -161,10 +161,21 @@ def describe_sizes(
     )
 
 
+def describe_buckets(buckets: Mapping[Bucket, np.ndarray], data: DataConfig) -> str:
+    """Return how many samples each bucket has, most first, for a person."""
+    often = sorted(buckets.items(), key=lambda item: (-len(item[1]), item[0]))
+    names = ", ".join(f"{len(rows)} of {bucket_name(bucket)}" for bucket, rows in often)
+    empty = len(data.buckets) - len(buckets)
+    return f"samples: {names}" + (f"; {empty} buckets have none" if empty else "")
+
+
 def check_buckets(
     assigned: Assigned, split: str, splits: Mapping[str, int], data: DataConfig
 ) -> None:
-    """Refuse buckets with too few samples, with what was seen instead and what to change."""
+    """Refuse buckets with too few samples, with what was seen instead and what to change.
+
+    One without any is no fault while another has some: a preset has buckets for clips of all forms.
+    """
     found = sum(map(len, assigned.buckets.values())) + sum(assigned.left_out.values())
     if not found:
         there = ", ".join(f"{number} of {name}" for name, number in splits.items()) or "none"
@@ -172,8 +183,10 @@ def check_buckets(
             f"split {split!r} has no samples, the dataset has {there}; name another split, or "
             "curate more video"
         )
-    small = {b: len(rows) for b, rows in assigned.buckets.items() if len(rows) < data.min_samples}
-    if small:
+    sizes = {bucket: len(rows) for bucket, rows in assigned.buckets.items()}
+    small = {bucket: size for bucket, size in sizes.items() if 0 < size < data.min_samples}
+    if small or not any(sizes.values()):
+        small = small or sizes
         names = ", ".join(f"{bucket_name(b)} ({number})" for b, number in sorted(small.items()))
         unused = ", ".join(f"{number} {why}" for why, number in assigned.left_out.items())
         raise ValueError(

@@ -58,6 +58,7 @@ class LatentSource:
         self.origin = origin_of(self._folder, snapshot, snapshot.manifest.splits)
         if not self.layout.files:
             raise ValueError(f"{self._folder.url}/{LATENTS_INDEX} lists no files; encode again")
+        _check_buckets(self.layout, data)
         check_files(self._folder, self.layout.files, data.verify)
         check = functools.partial(_check_shard, self.layout)
         self.index = read_index(self._folder, self.layout.files, Latent, _LIGHT, check)
@@ -126,6 +127,16 @@ def _check_origin(folder: Folder, layout: LatentIndex) -> Snapshot:
             "encode it again"
         )
     return now
+
+
+def _check_buckets(layout: LatentIndex, data: DataConfig) -> None:
+    """Refuse a bucket that no sample was tried for: its samples went to another, or nowhere."""
+    new = [name for name in data.buckets if name not in layout.buckets]
+    if new:
+        raise ValueError(
+            f"the latents were not made for {', '.join(new)} of data.buckets, but for "
+            f"{', '.join(layout.buckets)}; set data.buckets to these, or encode the dataset again"
+        )
 
 
 def _check_fingerprint(theirs: dict[str, str], ours: dict[str, str]) -> None:

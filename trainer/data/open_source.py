@@ -30,7 +30,10 @@ def open_source(
 
 
 def training_buckets(source: SampleSet, data: DataConfig) -> dict[Bucket, np.ndarray]:
-    """Return the training samples of every bucket. Raises ValueError when one has too few."""
+    """Return the training samples of every bucket that has some.
+
+    Raises ValueError when one has too few.
+    """
     assigned = source.assign(data.train_split)
     check_buckets(assigned, data.train_split, source.splits, data)
-    return assigned.buckets
+    return {bucket: rows for bucket, rows in assigned.buckets.items() if len(rows)}

@@ -166,6 +166,8 @@ class EncodingPlan:
         recipe, lines, total = self.recipe, [], 0
         encoders, encoding = recipe.encoders, recipe.encoding
         for bucket, rows in self.assigned().items():
+            if not len(rows):
+                continue
             size = sample_bytes(bucket, encoders, encoding)
             total += size * len(rows)
             samples = f"{len(rows)} samples of about {_amount(size)}"

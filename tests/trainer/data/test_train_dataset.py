@@ -13,7 +13,8 @@ import pytest
 from tiny_dataset import tiny_sample, write_dataset, write_samples
 from train_batches import batches, by_place, config
 
-from trainer.data.data_config import parse_bucket
+from trainer.data.data_config import bucket_name, parse_bucket
+from trainer.data.index import describe_buckets
 from trainer.data.open_source import open_source, training_buckets
 
 
@@ -192,14 +193,27 @@ def test_a_foreign_table_is_refused(copy, change, message):
         open_source(copy, config())
 
 
-def test_an_empty_bucket_names_what_was_seen(dataset):
-    data = config(buckets=("96x160x17", "96x160x49", "480x832x17"))
+def test_buckets_that_no_clip_fits_are_named_with_what_was_seen(dataset):
+    data = config(buckets=("96x160x49", "480x832x17"))
     with pytest.raises(ValueError, match="fewer than 1 samples") as caught:
         training_buckets(open_source(dataset, data), data)
     told = str(caught.value)
     for part in ("96x160x49 (0)", "480x832x17 (0)", "6 of 96x160", "25 to 25 frames at 16"):
         assert part in told
     assert "data.buckets" in told
+
+
+def test_a_bucket_without_clips_is_left_out_beside_one_that_has_some(dataset):
+    data = config(buckets=("96x160x17", "96x160x49", "480x832x17"))
+    buckets = training_buckets(open_source(dataset, data), data)
+    assert {bucket_name(bucket): len(rows) for bucket, rows in buckets.items()} == {"96x160x17": 6}
+    assert describe_buckets(buckets, data) == "samples: 6 of 96x160x17; 2 buckets have none"
+
+
+def test_a_bucket_with_fewer_clips_than_asked_for_is_refused(dataset):
+    data = config(buckets=("96x160x17", "96x160x49"), min_samples=7)
+    with pytest.raises(ValueError, match=r"fewer than 7 samples in split 'train': 96x160x17 \(6\)"):
+        training_buckets(open_source(dataset, data), data)
 
 
 @pytest.mark.parametrize(
