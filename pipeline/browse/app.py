@@ -25,9 +25,11 @@ from starlette.staticfiles import StaticFiles
 
 from pipeline.browse import queries, reject_list
 from pipeline.browse.light_tables import load_tables
+from pipeline.browse.loss_list import loss_list
 from pipeline.browse.media_cache import Media
 from pipeline.browse.ranges import respond
 from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.losses import losses_of
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import TAGS, Tag, read_tags, write_tags
 from schemas.manifest import POINTER, Manifest
@@ -63,6 +65,7 @@ def make_app(manifest: Manifest, store: Store) -> Starlette:
         "/api/characters/{id}": server.character,
         "/api/rejects": server.rejects,
         "/api/gates": server.gates,
+        "/api/losses": server.losses,
         "/api/gates/{id}": server.what_if,
         "/api/tags": server.tags,
         "/tags.jsonl": server.export_tags,
@@ -212,6 +215,9 @@ class _Server:
     def rejects(self, request: Request) -> dict:
         stage, reason = (request.query_params.get(name, "")[:60] for name in ("stage", "reason"))
         return reject_list.page(self._cursor(), stage, reason, *_page(request))
+
+    def losses(self, _: Request) -> dict:
+        return loss_list(losses_of(self._manifest, self._store))
 
     def gates(self, _: Request) -> list:
         return reject_list.gates(self._cursor(), self._manifest.config)

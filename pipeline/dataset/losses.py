@@ -14,7 +14,6 @@ from schemas.thresholds import THRESHOLDS, Threshold
 
 _NOBODY = "nobody_found"  # no track at all: not a reject, the detector saw no one
 _FARTHEST = 2.0  # a bound is moved to half or twice of what it is, no further
-_LOOKS_AGAIN = {str(Reason.CLIP_TOO_SHORT): "observe.clips.min_s"}
 
 
 @dataclass
@@ -53,7 +52,14 @@ def losses_of(manifest: Manifest, store: Store) -> Losses:
         table: [row for path in files_of(table, manifest) for row in light_rows(path, names, store)]
         for table, names in _COLUMNS.items()
     }
-    return add_up(**read)
+    return add_up(**read, shortest=_shortest(manifest))
+
+
+def _shortest(manifest: Manifest) -> str:
+    """Return the setting that says how short a clip may be, '' when it is what a trainer takes."""
+    clips = manifest.config.get("observe", {}).get("clips", {})
+    from_s = clips.get("frames_from", 1) / clips.get("fps", 1)
+    return "" if from_s > clips.get("min_s", 0.0) else "observe.clips.min_s"
 
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -68,9 +74,9 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 def add_up(
     videos: Sequence[Mapping[str, Any]], clips: Sequence[Mapping[str, Any]],
     tracks: Sequence[Mapping[str, Any]], samples: Sequence[Mapping[str, Any]],
-    rejects: Sequence[Mapping[str, Any]],
+    rejects: Sequence[Mapping[str, Any]], shortest: str = "observe.clips.min_s",
 ) -> Losses:  # fmt: skip
-    """Return what rows of the tables tell."""
+    """Return what rows of the tables tell; `shortest` is the setting of the shortest clip."""
     used = {row["clip_id"] for row in samples}
     of_clip = {row["id"]: row for row in rejects if row["level"] == "clip"}
     of_track = {row["id"]: row for row in rejects if row["level"] in ("track", "sample")}
@@ -79,10 +85,10 @@ def add_up(
     for clip in clips:
         if clip["clip_id"] not in used and not clip.get("reference_only"):
             reject = _reject_of(clip["clip_id"], of_clip, of_track, largest)
-            _add(lost, reject, clip["end_s"] - clip["start_s"])
+            _add(lost, reject, clip["end_s"] - clip["start_s"], shortest)
     for row in of_clip.values():
         if row["reason"] == str(Reason.CLIP_TOO_SHORT):
-            _add(lost, row, row["value"] or 0.0)
+            _add(lost, row, row["value"] or 0.0, shortest)
     for loss in lost.values():
         _propose(loss)
     return Losses(
@@ -116,9 +122,12 @@ def _reject_of(
     return {"reason": _NOBODY}
 
 
-def _add(lost: dict[tuple[str, str], Loss], reject: Mapping[str, Any], seconds: float) -> None:
+def _add(
+    lost: dict[tuple[str, str], Loss], reject: Mapping[str, Any], seconds: float, shortest: str
+) -> None:
     threshold = _threshold_of(reject)
-    setting = threshold.setting if threshold else _LOOKS_AGAIN.get(reject["reason"], "")
+    too_short = reject["reason"] == str(Reason.CLIP_TOO_SHORT)
+    setting = threshold.setting if threshold else shortest if too_short else ""
     loss = lost.setdefault((reject["reason"], setting), Loss(reject["reason"], setting=setting))
     loss.clips += 1
     loss.seconds += seconds

@@ -1,11 +1,13 @@
 // What became of everything, stage by stage.
 
 import { clear, el, words } from "./dom.js";
+import { losses } from "./losses.js";
 
 export function show(page, facts) {
   const most = new Map();
   for (const row of facts.funnel) most.set(row.level, Math.max(most.get(row.level) ?? 1, row.entered));
   clear(page,
+    losses(),
     el("div", { class: "head" }, el("h2", {}, "What became of everything")),
     el("div", { class: "scrolls" }, el("table", { class: "funnel" },
       el("thead", {}, el("tr", {}, ["stage", "of", "in", "kept", "dropped", "", "reasons"].map(

@@ -87,3 +87,9 @@ def test_a_published_dataset_is_read(tmp_path):
     found = losses_of(current_version(store)[0], store)
     assert (found.videos, found.samples, found.characters) == (4, 8, 2)
     assert found.lost_s == 0
+
+
+def test_a_length_that_a_trainer_asks_for_is_not_proposed_away():
+    gone = [reject("clip", "gone", "clip_too_short", 4.0, 5.0625)]
+    assert add_up([], [], [], [], gone, shortest="").lost[0].setting == ""
+    assert add_up([], [], [], [], gone).lost[0].setting == "observe.clips.min_s"
