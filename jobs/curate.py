@@ -22,11 +22,13 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from jsonargparse import Namespace
 
 from pipeline.curation.curation_config import CurationConfig
+from pipeline.curation.profiles import PROFILES, profile_names, profile_words
 from pipeline.engines.auto import OFFLINE
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
 from schemas.old_settings import current_settings
+from schemas.settings import meant
 from schemas.settings_parser import SettingsParser, read_settings
 
 
@@ -45,6 +47,8 @@ def parse(arguments: list[str]) -> Namespace:
     parser.flag("--output", "DATASET", "a folder or an fsspec URL", required=True)
     presets = f"who does what: {', '.join(PRESETS)} (auto: the best permissive ones at hand)"
     parser.shortcut("--engines", "PRESET", presets, _engine_words)
+    models = f"clips as a trainer takes them: {', '.join(PROFILES)}, or a preset of train.py"
+    parser.shortcut("--for", "MODEL", models, _profile_words, first=True)
     parser.flag("--models", "FOLDER", f"of weights, before those of {FOLDERS}")
     offline = f"fetch no weights; the same as {OFFLINE}=1"
     parser.flag("--offline", "", offline, action="store_true")
@@ -70,6 +74,19 @@ def _engine_words(name: str) -> list[str]:
         named = {task: engine for task, engine in asdict(engines).items() if engine}
         words += [f"--{section}.engines.{task}={engine}" for task, engine in named.items()]
     return words
+
+
+def _profile_words(name: str) -> list[str]:
+    """Return what `--for NAME` stands for: a model, or a preset of our own trainer."""
+    if name in profile_names():
+        return profile_words(name)
+    from trainer.clip_profile import clip_profile  # loads torch
+    from trainer.train_config import preset_names
+
+    if name in preset_names():
+        return clip_profile(name)
+    known = [*profile_names(), *preset_names()]
+    raise ValueError(f"--for must be one of {', '.join(known)}, got {name!r}{meant(name, known)}")
 
 
 def _count(text: str | int) -> int:

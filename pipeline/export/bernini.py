@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.trainer_folder import Fit, TrainerFolder, TrainerSample
-from pipeline.export.trainer_rules import ClipRules
+from schemas.clip_rules import ClipRules
 
 RENDERER = ClipRules("Bernini-R (r2v)", 16, 1, 16, fps=16.0, fewest=17, most=97)
 _ROWS_PER_FILE = 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.trainer_folder import Fit, TrainerFolder, TrainerSample, write_json
-from pipeline.export.trainer_rules import ClipRules
+from schemas.clip_rules import ClipRules
 
 H3 = ClipRules("MiniMax-H3 (Ref2VA)", 17, 5, 32, fps=24.0)
 VACE = ClipRules("Wan 2.1 VACE", 4, 1, 16)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.trainer_folder import Fit, TrainerFolder, TrainerSample
-from pipeline.export.trainer_rules import ClipRules
+from schemas.clip_rules import ClipRules
 
 WAN = ClipRules("Wan 2.1 and 2.2", 4, 1, 16, fps=16.0)
 H3 = ClipRules("MiniMax-H3", 17, 0, 32, fps=24.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.trainer_folder import Fit, TrainerFolder, TrainerSample, write_json
-from pipeline.export.trainer_rules import ClipRules
+from schemas.clip_rules import ClipRules
 
 LTX = ClipRules("LTX-2 (IC-LoRA)", 8, 1, 32)
 _PAGES = (

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.trainer_folder import Fit, TrainerFolder, TrainerSample, write_json_lines
-from pipeline.export.trainer_rules import ClipRules
+from schemas.clip_rules import ClipRules
 
 H3 = ClipRules("MiniMax-H3", 17, 5, 32, fps=24.0, fewest=124, most=345)
 WAN = ClipRules("Wan 2.1 and 2.2", 4, 1, 16, fps=16.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.reference_pictures import reference_jpeg
-from pipeline.export.trainer_rules import ClipRules, best_length
+from schemas.clip_rules import ClipRules, best_length
 
 _NEVER_SAID = (
     "boxes of the character in each frame",

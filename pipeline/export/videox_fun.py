@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.trainer_folder import Fit, TrainerFolder, TrainerSample, write_json
-from pipeline.export.trainer_rules import ClipRules
+from schemas.clip_rules import ClipRules
 
 VACE = ClipRules("Wan 2.1 VACE and Wan 2.2 VACE-Fun", 4, 1, 16)
 _PAGES = (

@@ -18,7 +18,6 @@ from schemas.reasons import Reason
 
 # Pictures of about 480 x 832 pixels, from 2.4:1 to 1:1; the lying forms are the same, turned.
 _LYING_480 = ((960, 400), (832, 480), (768, 512), (720, 544), (624, 624))
-_SIDE_MULTIPLE = 16  # what video autoencoders and transformers divide by
 
 
 class Shown(Protocol):
@@ -63,28 +62,36 @@ class Fit:
         return max(0.0, 1 - self.width * self.height / inner)
 
 
-def buckets(size_class: int) -> list[tuple[int, int]]:
-    """Return the (width, height) buckets of a class, lying and standing, by aspect."""
+def buckets(size_class: int, multiple: int = 16) -> list[tuple[int, int]]:
+    """Return the (width, height) buckets of a class, lying and standing, by aspect.
+
+    multiple: sides are multiples of it, which video autoencoders and transformers divide by.
+    """
     lying = [
-        (_multiple(width * size_class / 480), _multiple(height * size_class / 480))
+        (
+            multiple * round(width * size_class / 480 / multiple),
+            multiple * round(height * size_class / 480 / multiple),
+        )
         for width, height in _LYING_480
     ]
     standing = [(height, width) for width, height in reversed(lying[:-1])]
     return lying + standing
 
 
-def _multiple(side: float) -> int:
-    return _SIDE_MULTIPLE * round(side / _SIDE_MULTIPLE)
-
-
 def fit_picture(
-    video: Shown, size_classes: tuple[int, ...], max_upscale: float, bars: Bars = NO_BARS
+    video: Shown,
+    size_classes: tuple[int, ...],
+    max_upscale: float,
+    bars: Bars = NO_BARS,
+    multiple: int = 16,
 ) -> Fit | Rejected:
     """Choose the bucket of nearest aspect in the largest class that the source can fill."""
     scale = math.inf
     shown = video.width * bars.width, video.height * bars.height
     for size_class in sorted(size_classes, reverse=True):
-        width, height = min(buckets(size_class), key=lambda bucket: _misfit(bucket, shown))
+        width, height = min(
+            buckets(size_class, multiple), key=lambda bucket: _misfit(bucket, shown)
+        )
         scale = max(width / shown[0], height / shown[1])
         if scale <= max_upscale:
             return Fit(

@@ -4,18 +4,20 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from typing import Literal
 
 import av
 
 from pipeline.execution.stage import ClipRow, Rejected, Still
-from pipeline.media.bars import NO_BARS
+from pipeline.media.bars import NO_BARS, Bars
 from pipeline.media.colours import BT709
 from pipeline.media.encode import ClipEncoder, EncodingConfig
-from pipeline.media.fit import Fit, Fitter, StillMaker
+from pipeline.media.fit import Fit, Fitter, Shown, StillMaker, fit_picture
 from pipeline.media.images import encode_jpeg
 from pipeline.media.look import Look
 from pipeline.media.pixels import planes_of
 from pipeline.observing.quality import Quality, QualityMeter
+from schemas.clip_rules import longest_length
 from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
@@ -33,10 +35,14 @@ class ClipsConfig:
         min_reference_s: shortest shot, its guards included, whose people may be references of
             others; jump cuts of half a second show an outfit or a place that no longer shot does.
         max_s: longest clip.
-        stride_s: from one clip's start to the next; null is max_s, without overlap.
+        frames_from: fewest frames of a clip, whatever min_s lets pass.
+        frames_step: a clip has frames_from plus a multiple of so many frames; what is left over at
+            its end is cut off. Video autoencoders take 4n + 1, 8n + 1 or 17n + 5 frames.
+        stride_s: from one clip's start to the next; null is the longest clip, without overlap.
         fps: frame rate of clips; 16 is what Wan-type video models are trained at.
         guard: source frames left out on both sides of a cut.
         size_classes: short sides that clips may have, largest first that fits is taken.
+        side_multiple: sides of clips are multiples of it; 32 is what MiniMax-H3 and LTX-2 ask for.
         max_upscale: how far a smaller video may be enlarged to the next size.
         stills_fps: full source frames kept for references.
         still_side: longest side of a still.
@@ -50,10 +56,13 @@ class ClipsConfig:
     min_s: float = setting(2.0, low=0.1, high=600, unit="s")
     min_reference_s: float = setting(0.4, low=0.1, high=600, unit="s")
     max_s: float = setting(10.0, low=0.1, high=600, unit="s")
+    frames_from: int = setting(1, low=1, high=10_000, unit="frames")
+    frames_step: int = setting(1, low=1, high=1000, unit="frames")
     stride_s: float | None = setting(None, low=0.1, high=600, unit="s")
     fps: int = setting(16, low=1, high=120, unit="frames/s")
     guard: int = setting(2, low=0, high=100, unit="frames")
     size_classes: tuple[int, ...] = setting((480, 320, 240), low=64, high=4320, least=1)
+    side_multiple: Literal[16, 32, 64] = 16
     max_upscale: float = setting(1.5, low=1, high=8)
     stills_fps: float = setting(2.0, low=0.1, high=30, unit="stills/s")
     still_side: int = setting(1920, low=64, high=8192, unit="pixels")
@@ -68,6 +77,11 @@ class ClipsConfig:
             raise ValueError(
                 f"observe.clips.min_s must be at most max_s ({self.max_s:g} s), got {self.min_s:g}"
             )
+        if self.frames_from > round(self.max_s * self.fps):
+            raise ValueError(
+                f"observe.clips.frames_from must be at most max_s x fps "
+                f"({round(self.max_s * self.fps)} frames), got {self.frames_from}"
+            )
         if self.stills_fps > self.fps:
             raise ValueError(
                 f"observe.clips.stills_fps must be at most fps ({self.fps}), "
@@ -79,13 +93,23 @@ class ClipsConfig:
         left_s = shot_s - 2 * self.guard / max(source_fps, 1e-6)
         return max(1, math.floor(left_s * self.fps + 1e-6))
 
+    def fit(self, shown: Shown, bars: Bars = NO_BARS) -> Fit | Rejected:
+        """Return the way from a source's picture to a clip's, or why there is none."""
+        return fit_picture(
+            shown, self.size_classes, self.max_upscale, bars, multiple=self.side_multiple
+        )
+
+    def length_within(self, num_frames: int) -> int:
+        """Return the most frames that a clip may have of so many; 0 when there are too few."""
+        return longest_length(num_frames, self.frames_from, self.frames_step)
+
     @property
     def max_frames(self) -> int:
-        return round(self.max_s * self.fps)
+        return self.length_within(round(self.max_s * self.fps))
 
     @property
     def stride_frames(self) -> int:
-        return max(1, round((self.stride_s or self.max_s) * self.fps))
+        return max(1, round(self.stride_s * self.fps)) if self.stride_s else self.max_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +193,13 @@ class ClipMaker:
 
 
 class OpenClip:
-    """A clip in the making. Nothing is encoded before it is long enough to be kept.
+    """A clip in the making. Nothing is encoded before the clip has a length that it may keep.
 
     One that opens its shot is kept for references where it is too short for anything else.
     """
 
     def __init__(self, shot_id: str, maker: ClipMaker, opens_shot: bool) -> None:
-        self.num_frames = 0
+        self.num_frames = 0  # that were added; the last of them may not become part of the clip
         self._opens_shot = opens_shot
         self._shot_id = shot_id
         self._maker = maker
@@ -191,10 +215,10 @@ class OpenClip:
     def add(self, ticked: Ticked) -> None:
         """Append a frame that is known to belong to the clip."""
         self._first = self._first or ticked
-        self._last = ticked
         self.num_frames += 1
         self._held.append(ticked)
-        if self.num_frames >= self._min_frames:
+        allowed = self._maker.clips.length_within(self.num_frames) == self.num_frames
+        if allowed and self.num_frames >= self._min_frames:
             self._encode_held()
 
     def _encode_held(self) -> None:
@@ -205,27 +229,31 @@ class OpenClip:
                 self._stills.append(self._maker.place_still(ticked.still, frame_index, ticked.pts))
             self._meter.add(planes_of(ticked.picture)[0])
             self._encoder.write(ticked.picture)
+        self._last = self._held[-1]
         self._held.clear()
 
     def close(self) -> ClipRow | Dropped:
         """Return the finished clip, or why there is none."""
         assert self._first is not None, "a clip has frames"
-        assert self._last is not None, "a clip has frames"
-        clip_id = self._maker.clip_id(self._first, self._last)
-        clips = self._maker.clips
         only = self._encoder is None
         if only and self._opens_shot and self.num_frames >= self._maker.min_reference_frames:
             self._stills += self._small_stills()
             self._encode_held()
-        if self._encoder is None:
-            seconds = self.num_frames / clips.fps
-            detail = f"{seconds:.2f} s between the guards of its shot"
-            return Dropped(clip_id, Rejected(Reason.CLIP_TOO_SHORT, seconds, clips.min_s, detail))
-        mp4 = self._encoder.close()
-        clip = self._describe(clip_id, mp4, self._first, self._last, self._meter.finish())
+        if self._encoder is None or self._last is None:
+            return self._too_short(self._first, self._held[-1])
+        num_frames, mp4 = self._encoder.num_frames, self._encoder.close()
+        clip = self._describe(num_frames, mp4, self._first, self._last, self._meter.finish())
         clip = replace(clip, reference_only=only)
         stills = sorted(self._stills, key=lambda still: still.frame_index)
         return ClipRow(clip, mp4, tuple(stills), movements=self._meter.movements)
+
+    def _too_short(self, first: Ticked, last: Ticked) -> Dropped:
+        clips = self._maker.clips
+        seconds = self.num_frames / clips.fps
+        least_s = max(clips.min_s, clips.frames_from / clips.fps)
+        detail = f"{seconds:.2f} s between the guards of its shot"
+        rejected = Rejected(Reason.CLIP_TOO_SHORT, seconds, least_s, detail)
+        return Dropped(self._maker.clip_id(first, last), rejected)
 
     def _small_stills(self) -> list[Still]:
         """Take stills from the clip's own pictures where its short time has too few full ones."""
@@ -236,11 +264,11 @@ class OpenClip:
         return [self._maker.small_still(self._held[place], place) for place in missing]
 
     def _describe(
-        self, clip_id: str, mp4: bytes, first: Ticked, last: Ticked, quality: Quality
+        self, num_frames: int, mp4: bytes, first: Ticked, last: Ticked, quality: Quality
     ) -> Clip:
         maker, fit = self._maker, self._maker.fit
         return Clip(
-            clip_id=clip_id,
+            clip_id=maker.clip_id(first, last),
             video_id=maker.video_id,
             shot_id=self._shot_id,
             start_pts=first.pts,
@@ -255,7 +283,7 @@ class OpenClip:
             height=fit.height,
             size_class=fit.size_class,
             fps=float(maker.clips.fps),
-            num_frames=self.num_frames,
+            num_frames=num_frames,
             scale=fit.scale,
             cropped=fit.cropped,
             size_bytes=len(mp4),

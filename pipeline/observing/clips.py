@@ -16,7 +16,7 @@ from typing import Protocol
 from pipeline.dataset.units import VideoPart
 from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
 from pipeline.media.bars import NO_BARS, Bars, find_bars
-from pipeline.media.fit import Fit, fit_picture
+from pipeline.media.fit import Fit
 from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.look import Look
 from pipeline.media.pixels import Scaler
@@ -74,13 +74,12 @@ def _bars_of(path: str, video: Video, part: VideoPart, config: CutConfig) -> Bar
         return NO_BARS
     with VideoReader(path, config.probe) as reader:
         bars = find_bars(reader, part.start_s, min(part.end_s, video.duration_s))
-    fit = fit_picture(video, config.clips.size_classes, config.clips.max_upscale, bars)
-    return NO_BARS if isinstance(fit, Rejected) else bars
+    return NO_BARS if isinstance(config.clips.fit(video, bars), Rejected) else bars
 
 
 def _refuse_too_small(video: Video, clips: ClipsConfig) -> None:
     """Refuse a video that is too small for any clip before it is decoded."""
-    fit = fit_picture(video, clips.size_classes, clips.max_upscale)
+    fit = clips.fit(video)
     if isinstance(fit, Rejected):
         raise Refused(fit)
 
@@ -218,7 +217,7 @@ class _Cutter:
     def _begin_stretch(self, frame: Frame, opened_by: str) -> None:
         clips, look = self._clips, frame.look
         self._watcher = _Watcher(look, self._video.fps, self._config.shots, opened_by)
-        fit = fit_picture(look, clips.size_classes, clips.max_upscale, self._bars)
+        fit = clips.fit(look, self._bars)
         if isinstance(fit, Fit):
             self._maker = ClipMaker(self._video, look, fit, self._timebase, clips)
         else:

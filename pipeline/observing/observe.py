@@ -281,7 +281,7 @@ def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[Cl
     scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
     return (
         *scoring,
-        TrackAndTrim(engines.people, config.tracks, config.trim, config.clips.encoding),
+        TrackAndTrim(engines.people, config.tracks, config.trim, config.clips),
         MeasureCamera(),
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),

@@ -16,6 +16,7 @@ from pipeline.execution.stage import ClipRow
 from pipeline.media.colours import BT709
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.pixels import planes_of
+from pipeline.observing.clip_maker import ClipsConfig
 from pipeline.observing.quality import QualityMeter
 from pipeline.observing.tracks import TrackPeople, TracksConfig
 from schemas.ids import content_id
@@ -51,7 +52,7 @@ class TrackAndTrim:
     detector: PersonDetector
     config: TracksConfig
     trim: TrimConfig
-    encoding: EncodingConfig
+    clips: ClipsConfig
     name = "tracks"
 
     def process(self, row: ClipRow) -> ClipRow:
@@ -60,22 +61,25 @@ class TrackAndTrim:
             return TrackPeople(self.detector, dense).process(row)
         tracker = TrackPeople(self.detector, self.config)
         tracked = tracker.process(row)
-        stretch = stretch_of(tracked.clip, tracked.tracks, self.trim)
+        stretch = stretch_of(tracked.clip, tracked.tracks, self.trim, self.clips)
         if stretch is None:
             return tracked
-        trimmed = tracker.process(cut_to(row, *stretch, self.encoding))
+        trimmed = tracker.process(cut_to(row, *stretch, self.clips.encoding))
         stays = any(track.coverage >= self.trim.below_coverage for track in trimmed.tracks)
         return trimmed if stays else tracked  # looks fall elsewhere, and may find nobody
 
 
-def stretch_of(clip: Clip, tracks: Sequence[Track], config: TrimConfig) -> tuple[int, int] | None:
+def stretch_of(
+    clip: Clip, tracks: Sequence[Track], config: TrimConfig, clips: ClipsConfig
+) -> tuple[int, int] | None:
     """Return the frames, half-open, to which a clip is to be cut; None to leave it as it is."""
     if not tracks or max(track.coverage for track in tracks) >= config.below_coverage:
         return None
     main = max(tracks, key=lambda track: (len(track.boxes) * track.area, track.track_id))
-    if len(main.boxes) < config.min_s * clip.fps:
+    length = clips.length_within(len(main.boxes))
+    if length < config.min_s * clip.fps:
         return None
-    return main.first_frame, main.first_frame + len(main.boxes)
+    return main.first_frame, main.first_frame + length
 
 
 def cut_to(row: ClipRow, first: int, end: int, encoding: EncodingConfig) -> ClipRow:

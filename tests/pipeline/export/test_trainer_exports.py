@@ -17,7 +17,7 @@ from pipeline.dataset.store import open_store
 from pipeline.export.export_source import export
 from pipeline.export.options import NO_OPTIONS, ExportOptions
 from pipeline.export.reference_pictures import reference_jpeg
-from pipeline.export.trainer_rules import ClipRules, best_length
+from schemas.clip_rules import ClipRules, best_length
 from schemas.tables import CastMember
 
 MOST = {"bernini": 12, "diffsynth": 9, "diffusion-pipe": 0, "ltx": 1, "musubi": 9, "videox-fun": 4}

@@ -382,6 +382,9 @@ def test_buckets_are_multiples_of_16_and_near_their_class() -> None:
             assert width % 16 == height % 16 == 0
             assert 0.9 <= width * height / area <= 1.06, (width, height)
     assert (832, 480) in buckets(480)
+    for width, height in buckets(480, 32):
+        assert (width % 32, height % 32) == (0, 0)
+    assert {(832, 480), (480, 832)} <= set(buckets(480, 32))
     assert (480, 832) in buckets(480)
     assert (416, 240) in buckets(240)
 

@@ -122,6 +122,41 @@ def test_long_shot_is_cut_at_the_maximum_and_the_short_rest_is_accounted(tmp_pat
     }
 
 
+@pytest.mark.parametrize(
+    ("frames_from", "frames_step", "lengths"),
+    [(1, 1, [32, 32, 14]), (9, 8, [25, 25, 25]), (17, 4, [29, 29, 17]), (22, 17, [22, 22, 22])],
+)
+def test_clips_have_the_lengths_that_a_trainer_takes(
+    tmp_path: Path, frames_from: int, frames_step: int, lengths: list[int]
+) -> None:
+    frames = numbered(moving_shapes(78))
+    path = write_video(tmp_path / "a.mp4", frames, 16, options={"crf": "12"})
+    clips = ClipsConfig(
+        min_s=0.5, max_s=2.0, frames_from=frames_from, frames_step=frames_step, guard=0
+    )
+    row = cut(path, ObserveConfig(clips=clips))
+    assert [clip.clip.num_frames for clip in row.clips] == lengths
+    for clip in row.clips:
+        shown = numbers_in(clip)
+        assert shown == list(range(clip.clip.start_frame, clip.clip.end_frame))
+        assert len(shown) == clip.clip.num_frames
+        assert all(0 <= still.frame_index < clip.clip.num_frames for still in clip.stills)
+        assert clip.clip.end_s == pytest.approx(clip.clip.end_frame / 16)
+
+
+def test_a_shot_that_is_too_short_for_a_trainer_is_lost_by_that_length(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    shots_video(path, [4.0])
+    clips = ClipsConfig(max_s=5.0625, frames_from=81, frames_step=4)
+    row = cut(path, ObserveConfig(clips=clips))
+    (only,) = row.clips
+    assert only.clip.reference_only
+    assert only.clip.num_frames == 64  # references may have any length
+    clips = replace(clips, min_reference_s=5.0)
+    (reject,) = cut(path, ObserveConfig(clips=clips)).ledger.rejects
+    assert (reject.reason, reject.threshold) == ("clip_too_short", 81 / 16)
+
+
 def test_overlapping_clips_show_the_same_frames_where_they_overlap(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", numbered(moving_shapes(96)), options={"crf": "12"})
     config = ObserveConfig(clips=ClipsConfig(min_s=1.0, max_s=2.0, stride_s=1.0))

@@ -12,7 +12,7 @@ from pipeline.engines.interfaces import Detections, EngineInfo
 from pipeline.execution.stage import ClipRow
 from pipeline.media.clip_frames import read_clip
 from pipeline.media.probe import probe
-from pipeline.observing.clips import cut_video
+from pipeline.observing.clips import ClipsConfig, cut_video
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.trim import TrackAndTrim, TrimConfig, cut_to, stretch_of
 from schemas.tables import Video
@@ -53,7 +53,7 @@ class Late:
 
 
 def test_whoever_comes_late_gets_a_clip_of_the_rest(row):
-    done = TrackAndTrim(Late(72), CONFIG.tracks, CONFIG.trim, CONFIG.clips.encoding).process(row)
+    done = TrackAndTrim(Late(72), CONFIG.tracks, CONFIG.trim, CONFIG.clips).process(row)
     [person] = done.tracks
     assert person.coverage > 0.9
     assert person.clip_id == done.clip.clip_id != row.clip.clip_id
@@ -79,14 +79,14 @@ def test_a_stretch_in_which_nobody_is_found_again_is_not_cut(row):
             return super().detect(pictures) if self.calls == 1 else [NOBODY for _ in pictures]
 
     detector = Once(72)
-    done = TrackAndTrim(detector, CONFIG.tracks, CONFIG.trim, CONFIG.clips.encoding).process(row)
+    done = TrackAndTrim(detector, CONFIG.tracks, CONFIG.trim, CONFIG.clips).process(row)
     assert detector.calls == 2
     assert done.clip.clip_id == row.clip.clip_id
     assert len(done.tracks) == 1
 
 
 def test_whoever_stays_keeps_the_whole_window(row):
-    done = TrackAndTrim(Late(0), CONFIG.tracks, CONFIG.trim, CONFIG.clips.encoding).process(row)
+    done = TrackAndTrim(Late(0), CONFIG.tracks, CONFIG.trim, CONFIG.clips).process(row)
     assert done.clip.clip_id == row.clip.clip_id
     assert done.mp4 == row.mp4
 
@@ -108,8 +108,11 @@ def test_a_glimpse_is_no_clip_and_a_long_stay_needs_none():
         boxes = [[300.0, 60.0, 450.0, 460.0]] * frames
         return track("t", window, boxes=boxes, first_frame=20, coverage=seconds / 10)
 
-    assert stretch_of(window, [stay(1.5)], TrimConfig()) is None
-    assert stretch_of(window, [stay(4.0)], TrimConfig()) == (20, 84)
-    assert stretch_of(window, [stay(7.0)], TrimConfig()) is None
-    assert stretch_of(window, [stay(3.0), track("all", window)], TrimConfig()) is None
-    assert stretch_of(window, [], TrimConfig()) is None
+    assert stretch_of(window, [stay(1.5)], TrimConfig(), CONFIG.clips) is None
+    assert stretch_of(window, [stay(4.0)], TrimConfig(), CONFIG.clips) == (20, 84)
+    assert stretch_of(window, [stay(7.0)], TrimConfig(), CONFIG.clips) is None
+    assert stretch_of(window, [stay(3.0), track("all", window)], TrimConfig(), CONFIG.clips) is None
+    assert stretch_of(window, [], TrimConfig(), CONFIG.clips) is None
+    wan = ClipsConfig(max_s=5.0625, frames_from=49, frames_step=4)
+    assert stretch_of(window, [stay(4.0)], TrimConfig(), wan) == (20, 81)
+    assert stretch_of(window, [stay(2.5)], TrimConfig(), wan) is None

@@ -4,6 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+def longest_length(num_frames: int, first: int, step: int) -> int:
+    """Return the largest of first, first + step, first + 2 step, … within num_frames, else 0."""
+    return num_frames - (num_frames - first) % step if num_frames >= first else 0
+
+
 @dataclass(frozen=True)
 class ClipRules:
     """What one model takes of a clip.
@@ -28,8 +33,8 @@ class ClipRules:
         """Return how many frames of a clip the model can use; 0 when it has too few for any."""
         if self.fps is not None and fps > 0:
             num_frames = int(num_frames * self.fps / fps)
-        usable = (min(num_frames, self.most) - self.offset) // self.step * self.step + self.offset
-        return usable if usable > 0 else 0
+        first = self.offset or self.step
+        return longest_length(min(num_frames, self.most), first, self.step)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the largest size within the picture's that the model takes."""
