@@ -33,6 +33,7 @@ TASKS: dict[str, dict[str, Command]] = {
         "doctor": Command("what would run on this machine and what not", "jobs.doctor"),
         "models": Command("list, fetch and check weights of engines", "jobs.models"),
         "curate": Command("turn raw videos into samples", "jobs.curate", exit_process),
+        "import": Command("find people in clips that are cut", "jobs.import_clips", exit_process),
         "calibrate": Command("find the windows of a recogniser", "jobs.calibrate"),
         "caption": Command("write its captions anew, with a model", "jobs.caption"),
         "demo-videos": Command("write two small sample videos", "jobs.demo_videos"),

@@ -10,8 +10,10 @@ read this time, 130 interrupted.
 
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -31,6 +33,9 @@ from schemas.old_settings import current_settings
 from schemas.settings import meant
 from schemas.settings_parser import SettingsParser, read_settings
 
+if TYPE_CHECKING:
+    from pipeline.dataset.inputs import InputVideo
+
 
 def parse(arguments: list[str]) -> Namespace:
     """Read flags and the YAML file; unknown keys are refused by name."""
@@ -44,6 +49,12 @@ def parse(arguments: list[str]) -> Namespace:
     sources = "videos, folders, globs, or lists (.csv, .jsonl, .parquet) with a column uri"
     many = {"nargs": "+", "action": "extend"}
     parser.flag("--input", "VIDEOS …", sources, required=True, **many)
+    add_curation_flags(parser)
+    return parser.parse(arguments)
+
+
+def add_curation_flags(parser: SettingsParser) -> None:
+    """Add all that a curation can be told, but its input."""
     parser.flag("--output", "DATASET", "a folder or an fsspec URL", required=True)
     presets = f"who does what: {', '.join(PRESETS)} (auto: the best permissive ones at hand)"
     parser.shortcut("--engines", "PRESET", presets, _engine_words)
@@ -63,7 +74,6 @@ def parse(arguments: list[str]) -> Namespace:
     parser.flag("--replace", "", "leave out videos that are no input now", action="store_true")
     parser.flag("--restart", "", "empty the output and begin again", action="store_true")
     parser.add_settings(CurationConfig)
-    return parser.parse(arguments)
 
 
 def _engine_words(name: str) -> list[str]:
@@ -105,18 +115,27 @@ def _words(text: str) -> str:
 
 def run(arguments: Namespace) -> int:
     from pipeline.curation import curate_command
-    from pipeline.curation.engine_choice import engines_of, with_engines
     from pipeline.dataset.inputs import find_inputs
+
+    config = read_settings(arguments, CurationConfig)
+    found = find_inputs(arguments.input, config.run.remote)
+    curate_command.print_passed_over(found)
+    return curate_inputs(found.videos, config, arguments)
+
+
+def curate_inputs(
+    inputs: Sequence["InputVideo"], config: CurationConfig, arguments: Namespace
+) -> int:
+    """Curate what was found, as the flags of `add_curation_flags` say; return the exit code."""
+    from pipeline.curation import curate_command
+    from pipeline.curation.engine_choice import engines_of, with_engines
     from pipeline.dataset.store import open_store
 
     if arguments.models:
         use_folder(arguments.models)
-    config = read_settings(arguments, CurationConfig)
-    found = find_inputs(arguments.input, config.run.remote)
-    curate_command.print_passed_over(found)
     videos = [
         video.declared(arguments.licence or "", arguments.source or "")
-        for video in found.videos[: arguments.limit]
+        for video in inputs[: arguments.limit]
     ]
     store = open_store(arguments.output)
     begun = {} if arguments.restart else engines_of(store)

@@ -51,7 +51,8 @@ _COMMON = (  # what every such command has
 class SettingsParser:
     """Reads a command line; every refusal is one line on stderr and exit code 2.
 
-    `renamed` turns settings under the names of an older version into those of today.
+    `renamed` turns settings under the names of an older version into those of today. `begins_with`
+    are words that every other overrides: what this command sets differently from the defaults.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class SettingsParser:
         usage: str,
         closing: str = "",
         renamed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        begins_with: Iterable[str] = (),
     ) -> None:
         self._reader = ArgumentParser(
             add_help=False, allow_abbrev=False, print_config=None, exit_on_error=False
         )
         self._reader.add_argument("--config", action="config")
-        self._command, self._renamed = command, renamed
+        self._command, self._renamed, self._begins_with = command, renamed, tuple(begins_with)
         self._page = (f"usage: {self._reader.prog} {usage}", description, closing)
         self._topics: dict[str, Topic] = {}
         self._rows: list[tuple[str, str]] = []  # of the help: flag and text
@@ -154,7 +156,7 @@ class SettingsParser:
             else:
                 found = self._expanded(flag, value if equals else next(words, ""))
                 (first if flag in self._first else others).extend(found)
-        return first + others
+        return [*self._begins_with, *first, *others]
 
     def _expanded(self, flag: str, value: str) -> list[str]:
         """Return the words that a flag with its value stands for."""

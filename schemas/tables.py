@@ -54,6 +54,9 @@ class InputOutcome:
     value: float | None = column(_DOUBLE, "what was measured", default=None)
     threshold: float | None = column(_DOUBLE, "what was allowed", default=None)
     detail: str = column(_TEXT, "one line for a person", default="")
+    caption_from: str = column(
+        _TEXT, "file and column of the caption that came with an imported clip, or ''", default=""
+    )
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,7 @@ def inputs_digest(videos: Iterable[InputVideo], plan: CurationPlan) -> str:
     """Digest which bytes the inputs hold, what their owner says, and what people decided."""
     facts = [
         [plan.known[v.uri].video_id, v.uri, v.licence, v.source, v.caption]
+        + ([v.caption_from] if v.caption_from else [])
         for v in plan.read(videos)
     ]
     unread = [["unread", uri] for uri in plan.unread]

@@ -54,11 +54,10 @@ def read_manifest_rows(content: bytes, name: str) -> Iterator[ManifestRow]:
 
     Raises ValueError naming line and column.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     number = 0
-    for where, row in readers[PurePosixPath(name).suffix.lower()](content, name):
+    for where, row in table_rows(content, name):
         number += 1
-        cells = {column: _text(row.get(column), column, where) for column in COLUMNS}
+        cells = {column: cell_text(row.get(column), column, where) for column in COLUMNS}
         if not cells["uri"]:
             seen = ", ".join(repr(str(column)[:40]) for column in row)
             raise ValueError(
@@ -70,7 +69,22 @@ def read_manifest_rows(content: bytes, name: str) -> Iterator[ManifestRow]:
         raise ValueError(f"{name}: the manifest holds no row")
 
 
-def _text(value: Any, column: str, where: str) -> str:
+def table_rows(
+    content: bytes, name: str, columns: Sequence[str] = COLUMNS
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (where, row) of a .csv, .jsonl or .parquet; of Parquet only these columns, as text.
+
+    `where` names file and line for a message. Raises ValueError naming line and column.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(content, name, columns)
+    else:
+        yield from {".csv": _csv_rows, ".jsonl": _jsonl_rows}[suffix](content, name)
+
+
+def cell_text(value: Any, column: str, where: str) -> str:
+    """Return the text of a cell, '' for none. Raises ValueError for what is no text of its kind."""
     place = f"{where}, column {column!r}"
     if value is None:
         return ""
@@ -94,7 +108,7 @@ def _what_is_broken(sign: str) -> str:
     return f"half a character (\\u{ord(sign):04x}); write both halves, or none"
 
 
-def _decode(content: bytes, name: str) -> str:
+def decode_text(content: bytes, name: str) -> str:
     """Decode by a byte order mark, as UTF-8, or as Windows writes it where that is certain.
 
     A byte that stays uncertain becomes a surrogate, so that its line and column can be named.
@@ -131,7 +145,7 @@ def _unmarked(content: bytes) -> Iterator[tuple[bytes, str]]:
 
 
 def _csv_rows(content: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
-    text = io.StringIO(_decode(content, name), newline="")  # a lone \r ends a line, too
+    text = io.StringIO(decode_text(content, name), newline="")  # a lone \r ends a line, too
     before = csv.field_size_limit(MAX_CELL)  # of the whole process
     rows: list[tuple[str, dict[str, Any]]] = []
     header: list[str] | None = None
@@ -177,7 +191,7 @@ def _csv_row(cells: Sequence[str], header: Sequence[str], where: str) -> dict[st
 
 def _jsonl_rows(content: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     # Split at \n alone: U+2028 and others that splitlines() knows are signs of a string in JSON.
-    for number, line in enumerate(_decode(content, name).split("\n"), start=1):
+    for number, line in enumerate(decode_text(content, name).split("\n"), start=1):
         if line.strip():
             where = f"{name}, line {number}"
             yield where, _json_row(line, where)
@@ -199,7 +213,9 @@ def _json_row(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _parquet_rows(content: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(
+    content: bytes, name: str, wanted: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -207,13 +223,14 @@ def _parquet_rows(content: bytes, name: str) -> Iterator[tuple[str, dict[str, An
         file = pq.ParquetFile(pa.BufferReader(content))
         schema = file.schema_arrow
         stored = {column.strip(): column for column in schema.names}
-        columns = [column for column in COLUMNS if column in stored]
+        columns = [column for column in wanted if column in stored]
         for column in columns:  # looked at before any value is read: a foreign type may run code
             kind = schema.field(stored[column]).type
             if not _is_text(kind):
                 raise ValueError(f"{name}: column {column!r} must be text, got {kind}")
-        if "uri" not in columns:
-            raise ValueError(f"{name}: column 'uri' is missing; the columns are {schema.names}")
+        if wanted[0] not in columns:
+            missing = f"column {wanted[0]!r} is missing"
+            raise ValueError(f"{name}: {missing}; the columns are {schema.names}")
         if file.metadata.num_rows > MAX_ROWS:
             raise ValueError(f"{name}: {file.metadata.num_rows} rows, {MAX_ROWS} are allowed")
         first = 1

@@ -46,6 +46,7 @@ class InputVideo:
     licence: str = "unknown"
     source: str = ""
     caption: str = ""
+    caption_from: str = ""  # the file, and its column or key, where that is no manifest of ours
     size_bytes: int = -1  # -1: unknown; reading the file says why
     changed: str = ""  # modification time or etag: another value means other bytes
     location: str = field(default="", repr=False)  # what is opened, where the uri hides a secret

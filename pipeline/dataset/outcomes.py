@@ -1,6 +1,7 @@
 """The published table `inputs/`: what became of every input of a run."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.units import unreadable_id
@@ -60,7 +61,8 @@ def _outcome(
     video: InputVideo, video_id: str, lost: Reject | None, tombstones: Tombstones
 ) -> InputOutcome:
     if lost is None:
-        return InputOutcome(video.uri, video_id, video.size_bytes, "kept")
+        kept = InputOutcome(video.uri, video_id, video.size_bytes, "kept")
+        return replace(kept, caption_from=video.caption_from)
     forgotten = bool(tombstones.videos) and video_id == tombstones.stand_in(video.uri)
     outcome = "forgotten" if forgotten else "failed" if lost.failed else "refused"
     return InputOutcome(

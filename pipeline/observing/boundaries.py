@@ -13,6 +13,7 @@ _FINDERS = {
     "adaptive": "pipeline.observing.adaptive_cuts:AdaptiveCuts",
     "scenedetect": "pipeline.observing.scenedetect_cuts:PySceneDetectCuts",
     "transnetv2": "pipeline.observing.transnet_cuts:TransnetCuts",
+    "none": "pipeline.observing.boundaries:NoBoundaries",
 }
 
 
@@ -22,8 +23,8 @@ class ShotsConfig:
 
     Attributes:
         detector: adaptive is ours; scenedetect is PySceneDetect's, for hard cuts alone;
-            transnetv2 is a network, installed by `pip install -e ".[shots]"`; or one of your own
-            as module:Class.
+            transnetv2 is a network, installed by `pip install -e ".[shots]"`; none is for clips
+            that are cut already; or one of your own as module:Class.
         picture_width: pixels of the long side of the picture that the detector is shown.
         cut_score: what a change must score above to be a cut; more finds fewer.
         flash_s: the longest flash, after which the picture comes back, that is no cut.
@@ -88,6 +89,21 @@ class BoundaryFinder(Protocol):
     def finish(self) -> Iterator[Boundary]:
         """Yield what is left when the last picture has been shown."""
         ...
+
+
+class NoBoundaries:
+    """Says that all is one shot: for clips that are cut already."""
+
+    delay = 0
+
+    def __init__(self, config: ShotsConfig, fps: float) -> None:
+        pass
+
+    def add(self, picture: np.ndarray) -> Iterator[Boundary]:
+        return iter(())
+
+    def finish(self) -> Iterator[Boundary]:
+        return iter(())
 
 
 def load_finder(config: ShotsConfig, fps: float) -> BoundaryFinder:
