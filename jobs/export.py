@@ -39,6 +39,7 @@ TRAINERS = {
     "diffusion-pipe": "pipeline.export.diffusion_pipe:write_diffusion_pipe",
     "ltx": "pipeline.export.ltx:write_ltx",
     "musubi": "pipeline.export.musubi:write_musubi",
+    "opens2v": "pipeline.export.opens2v:write_opens2v",
     "videox-fun": "pipeline.export.videox_fun:write_videox_fun",
 }
 

@@ -145,8 +145,7 @@ class TrainerFolder:
             f"{len(self.samples):,} samples ({splits}), of {self.source.facts.name}, "
             f"version {self.source.manifest.version}.", "",
             "## Train", "", how.strip(), "",
-            "## What the trainer uses of these clips", "",
-            *(line for fit in fits for line in fit.lines()), "",
+            *_used(fits),
             "## What this format cannot say", "",
             *(f"- {line}" for line in [*loses, *_NEVER_SAID, *counts]), "",
             "## Read before this was written", "", *(f"- {page}" for page in sources), "",
@@ -207,6 +206,12 @@ class Fit:
             yield f"    - {others:,} clips have another size than {self.size[0]}x{self.size[1]}"
 
 
+def _used(fits: Iterable[Fit]) -> list[str]:
+    """Return the part of the page on what models use; none where no model is meant."""
+    lines = [line for fit in fits for line in fit.lines()]
+    return ["## What the trainer uses of these clips", "", *lines, ""] if lines else []
+
+
 def references_in_turn(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (who is seen, reference), best first; of several characters one of each in turn."""
     casts = [
@@ -226,6 +231,6 @@ def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def write_json(path: Path, records: list[dict[str, Any]]) -> None:
-    """Write a list of JSON objects."""
+def write_json(path: Path, records: list[dict[str, Any]] | dict[str, dict[str, Any]]) -> None:
+    """Write JSON objects, as a list or by id."""
     path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pyarrow.parquet as pq
 
 Read = dict[str, tuple[Path, str, list[Path]]]
@@ -110,12 +111,63 @@ def read_diffusion_pipe(folder: Path, split: str) -> Read:
     return _opened(rows)
 
 
+def read_opens2v(folder: Path, split: str) -> Read:
+    """data_process/step6-2_get_cross-frame.py: the subject of a pair is cut out by its mask."""
+    entries = json.loads((folder / "jsons" / f"{split}.json").read_text())
+    pairs = json.loads((folder / "jsons" / "cross_video_pairs" / f"{split}.json").read_text())
+    rows = {
+        _id(entry["metadata"]["path"]): (
+            folder / entry["metadata"]["path"],
+            entry["metadata"]["face_cap_qwen"],
+            [],
+        )
+        for entry in entries.values()
+        if entry["metadata"]["path"].startswith("videos/")
+    }
+    for pair in pairs:
+        entry = entries[pair["aft_id"]]
+        size = entry["metadata"]["resolution"]
+        masks = entry["annotation"]["mask_annotation"][str(pair["aft_frame_idx"])]
+        [number] = [
+            number
+            for number, subject in entry["annotation"]["mask_map"].items()
+            if subject["class_name"] == pair["aft_class_name"]
+        ]
+        mask = read_runs(masks[number]["counts"], size["height"], size["width"])
+        assert mask.any()
+        assert masks[number]["size"] == [size["height"], size["width"]]
+        rows[entries[pair["cur_id"]]["metadata"]["path"][7:-4]][2].append(
+            folder / entry["metadata"]["path"]
+        )
+    return _opened(rows)
+
+
+def read_runs(counts: str, height: int, width: int) -> np.ndarray:
+    """cocoapi's maskApi.h, rleFrString and rleDecode: a mask (height, width) of 0 and 1."""
+    runs: list[int] = []
+    signs = iter(counts)
+    for sign in signs:
+        value, shift, low = 0, 0, ord(sign) - 48
+        while True:
+            value |= (low & 31) << shift
+            shift += 5
+            if not low & 32:
+                break
+            low = ord(next(signs)) - 48
+        if low & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    flat = np.concatenate([np.full(run, place % 2) for place, run in enumerate(runs)])
+    return flat.reshape(width, height).T
+
+
 READERS = {
     "bernini": read_bernini,
     "diffsynth": read_diffsynth,
     "diffusion-pipe": read_diffusion_pipe,
     "ltx": read_ltx,
     "musubi": read_musubi,
+    "opens2v": read_opens2v,
     "videox-fun": read_videox_fun,
 }
 
@@ -124,7 +176,7 @@ def _opened(rows: Read) -> Read:
     for clip, prompt, pictures in rows.values():
         assert _size_of_clip(clip)[0] > 0
         assert prompt
-        assert all(cv2.imread(str(picture)) is not None for picture in pictures)
+        assert all(_size_of_clip(picture)[0] > 0 for picture in pictures)
     return rows
 
 

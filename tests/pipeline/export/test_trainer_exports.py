@@ -1,26 +1,30 @@
 """What is written for a trainer is read back by the rules of that trainer's own pages."""
 
 import importlib.util
+import json
 import sys
 import types
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from tiny_dataset import tiny_sample, write_samples
-from trainer_readers import READERS, read_diffsynth_vace
+from trainer_readers import READERS, read_diffsynth_vace, read_runs
 
 from jobs.export import TRAINERS, main, writer_of
 from pipeline.dataset.store import open_store
 from pipeline.export.export_source import export
+from pipeline.export.mask_runs import mask_runs
 from pipeline.export.options import NO_OPTIONS, ExportOptions
 from pipeline.export.reference_pictures import reference_jpeg
 from schemas.clip_rules import ClipRules, best_length
 from schemas.tables import CastMember
 
 MOST = {"bernini": 12, "diffsynth": 9, "diffusion-pipe": 0, "ltx": 1, "musubi": 9, "videox-fun": 4}
+MOST["opens2v"] = 8
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def test_a_trainer_reads_clip_prompt_and_references(made, tmp_path, name):
         assert clip.read_bytes() == row.video["bytes"]
         assert prompt == (row.caption if name == "ltx" else f"sks person {row.caption}")
         assert len(pictures) == min(MOST[name], len(row.references))
-        if name not in ("diffusion-pipe", "ltx"):
+        if name not in ("diffusion-pipe", "ltx", "opens2v"):
             for picture, reference in zip(pictures, row.references, strict=False):
                 assert picture.read_bytes() == reference.image["bytes"]
 
@@ -67,7 +71,7 @@ def test_what_a_format_cannot_say_stands_in_its_page(made, tmp_path, name):
     assert "## What this format cannot say" in page
     assert "samples without a clip, left out: 1" in page
     assert "https://github.com/" in page
-    if name not in ("diffusion-pipe", "videox-fun"):
+    if name not in ("diffusion-pipe", "opens2v", "videox-fun"):
         assert "left out: 1\n" in page.replace("without a clip, left out: 1\n", "")
 
 
@@ -103,6 +107,33 @@ def test_several_characters_of_a_clip_give_references_in_turn(tmp_path):
     out = written(store, "diffusion-pipe", tmp_path / "pipe")
     told = {path.read_text() for path in (out / "train_pictures").glob("*.txt")}
     assert told == {row.description, other.description}
+
+
+def test_opens2v_cuts_the_person_out_of_another_moment(made, tmp_path):
+    store, rows = made
+    out = written(store, "opens2v", tmp_path / "out")
+    entries = json.loads((out / "jsons" / "train.json").read_text())
+    pairs = json.loads((out / "jsons" / "cross_video_pairs" / "train.json").read_text())
+    mine = [pair for pair in pairs if pair["cur_id"] == rows[0].sample_id]
+    assert [pair["kind"] for pair in mine] == [each.kind for each in rows[0].references]
+    reference, entry = rows[0].references[0], entries[mine[0]["aft_id"]]
+    with av.open(str(out / entry["metadata"]["path"])) as container:
+        [frame] = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    picture, mask = opened(reference.image["bytes"]), opened(reference.mask["bytes"])[..., 0]
+    height, width = frame.shape[:2]
+    assert np.abs(frame.astype(int) - picture[:height, :width]).mean() < 4
+    stored = entry["annotation"]["mask_annotation"]["0"]["1"]["counts"]
+    assert np.array_equal(read_runs(stored, height, width), mask[:height, :width] > 127)
+    left, top, right, bottom = entry["annotation"]["ann_frame_data"]["annotations"][0]["bbox"]
+    assert mask[int(top) : int(bottom), int(left) : int(right)].sum() == mask.sum()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_give_the_mask_back(seed):
+    rng = np.random.default_rng(seed)
+    mask = (cv2.GaussianBlur(rng.random((97, 61)), (9, 9), 4) > 0.5).astype(np.uint8)
+    for each in (mask, 1 - mask, np.zeros_like(mask), np.ones_like(mask), mask[:1], mask[:, :1]):
+        assert np.array_equal(read_runs(mask_runs(each), *each.shape), each)
 
 
 def test_a_white_background_takes_the_place_away_and_leaves_the_person():
