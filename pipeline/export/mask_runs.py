@@ -14,7 +14,7 @@ def mask_runs(mask: np.ndarray) -> str:
     """Return the run lengths of a mask (height, width) of 0 and others."""
     flat = (mask > 0).T.reshape(-1)
     borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff([0, *borders, flat.size]).tolist()
+    runs = np.diff(borders, prepend=0, append=flat.size).tolist()
     if flat[0]:
         runs.insert(0, 0)
     differences = [run - runs[place - 2] if place > 2 else run for place, run in enumerate(runs)]
