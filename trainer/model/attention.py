@@ -63,8 +63,8 @@ def project(
     attention: WanAttention, tokens: torch.Tensor, rotation: Rotation, keep_unrotated: bool = False
 ) -> Projected:
     """Return query, key and value heads of self-attention for normed tokens (B, N, D)."""
-    query = split_heads(attention.norm_q(attention.to_q(tokens)), attention.heads)
-    key = split_heads(attention.norm_k(attention.to_k(tokens)), attention.heads)
+    query = split_heads(normalize(attention.norm_q, attention.to_q(tokens)), attention.heads)
+    key = split_heads(normalize(attention.norm_k, attention.to_k(tokens)), attention.heads)
     value = split_heads(attention.to_v(tokens), attention.heads)
     unrotated = (query, key) if keep_unrotated else None
     return Projected(tokens, rotate(query, rotation), rotate(key, rotation), value, unrotated)
@@ -74,6 +74,12 @@ def output(attention: WanAttention, heads: torch.Tensor, dtype: torch.dtype) -> 
     """Join the heads and apply the output projection."""
     projection, dropout = attention.to_out
     return dropout(projection(heads.flatten(2).to(dtype)))
+
+
+def normalize(norm: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Apply an RMS norm in the precision of its weight: torch has one kernel for that alone."""
+    weight = getattr(norm, "weight", None)  # without a norm it is nn.Identity
+    return norm(tokens if weight is None else tokens.to(weight.dtype))
 
 
 def split_heads(tokens: torch.Tensor, heads: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from trainer.model.attention import (
     SilentLinear,
     attend,
     attend_both,
+    normalize,
     output,
     project,
     split_heads,
@@ -204,7 +205,9 @@ class ContextAnyoneBlock(WanTransformerBlock):
         attention = self.attn2
         assert attention.add_k_proj is not None, "the model checked for its image branch"
         assert attention.add_v_proj is not None, "the model checked for its image branch"
-        key = split_heads(attention.norm_added_k(attention.add_k_proj(image)), attention.heads)
+        key = split_heads(
+            normalize(attention.norm_added_k, attention.add_k_proj(image)), attention.heads
+        )
         return key, split_heads(attention.add_v_proj(image), attention.heads)
 
     def _cross_attend(
@@ -217,10 +220,10 @@ class ContextAnyoneBlock(WanTransformerBlock):
         """Read the text, and apart from it the image tokens, as Wan's image-to-video model does."""
         attention = self.attn2
         normed = self.norm2(tokens.float()).type_as(tokens)
-        query = split_heads(attention.norm_q(attention.to_q(normed)), attention.heads)
+        query = split_heads(normalize(attention.norm_q, attention.to_q(normed)), attention.heads)
         read = []
         if text is not None:
-            key = split_heads(attention.norm_k(attention.to_k(text)), attention.heads)
+            key = split_heads(normalize(attention.norm_k, attention.to_k(text)), attention.heads)
             value = split_heads(attention.to_v(text), attention.heads)
             read.append(attend(query, key, value, attention))
         if image_kv is not None:

@@ -14,7 +14,7 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import nn
 
-from trainer.model.attention import Projected, SilentLinear, attend, split_heads
+from trainer.model.attention import Projected, SilentLinear, attend, normalize, split_heads
 from trainer.model.rope import Rotation, rotate
 
 EmphasisForm = Literal["none", "few_heads", "low_rank", "full"]
@@ -80,10 +80,10 @@ class OwnHeads(Emphasis):
         self.norm_k = nn.RMSNorm(width, eps=eps)
 
     def queries_of(self, video: Projected) -> torch.Tensor:
-        return split_heads(self.norm_q(self.to_q(video.normed)), self.heads)
+        return split_heads(normalize(self.norm_q, self.to_q(video.normed)), self.heads)
 
     def keys_of(self, reference: Projected) -> tuple[torch.Tensor, torch.Tensor]:
-        key = split_heads(self.norm_k(self.to_k(reference.normed)), self.heads)
+        key = split_heads(normalize(self.norm_k, self.to_k(reference.normed)), self.heads)
         return key, split_heads(self.to_v(reference.normed), self.heads)
 
     def twins(self) -> Mapping[str, str]:
