@@ -146,13 +146,13 @@ def regimes(large: bool = False) -> dict[str, Regime]:
                 "16:1, width 256, 6 blocks",
                 LARGE,
                 16,
-                3e-4,
-                1500,
+                1e-3,
+                600,
                 many,
                 compared,
                 side=16,
                 batch=32,
-                base_steps=1500,
+                base_steps=400,
             )
         }
     small = {**SMALL, "num_layers": 2}

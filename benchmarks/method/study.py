@@ -98,7 +98,6 @@ def _train(
     schedule = Schedule(optimizer, config, regime.steps)
     world = World(regime.frames, regime.side, row.references, row.origin)
     null = null_prompt().to(device)
-    forward: Any = torch.compile(model) if device == "cuda" else model
     for step in range(regime.steps):
         batch = draw_scenes(world, regime.batch, seed, step, device).batch
         noising = (
@@ -107,7 +106,7 @@ def _train(
             else draw(batch, flow, seed)
         )
         with _precision(device):
-            loss = losses(forward, batch, noising, null, flow).total.mean()
+            loss = losses(model, batch, noising, null, flow).total.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
