@@ -17,6 +17,7 @@ from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
 from trainer.lora import add_lora, keeps_frozen_in_bf16, shrink_frozen
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.model.bases import find_base
 from trainer.saving.weights import WeightsFile
 from trainer.train_config import ModelConfig
 
@@ -97,18 +98,18 @@ def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DMo
     cls = ContextAnyoneTransformer3DModel
     folder = _pretrained_folder(config)
     saved: Any = cls.load_config(folder)
-    from_wan = saved.get("_class_name") == "WanTransformer3DModel"
-    if not from_wan:
+    base = find_base(saved)
+    if base is None:
         _check_method(config, saved)
-    fields: dict[str, Any] = {"reconstruction": config.reconstruction}
-    if from_wan:
-        fields = {"image_dim": config.image_dim, **config.method()}
+        fields: dict[str, Any] = {"reconstruction": config.reconstruction}
+    else:
+        fields = base.fields(saved) | {"image_dim": config.image_dim, **config.method()}
     if zero.stage < 3:
         return cls.from_pretrained(folder, torch_dtype=torch.float32, **fields)
     with sharded_init(zero):
         model: Any = cls.from_config(saved, **fields)
     weights = WeightsFile(folder)
-    load_parameters(model, _WithTwins(weights, model) if from_wan else weights)
+    load_parameters(model, _WithTwins(weights, model) if base else weights)
     return model
 
 

@@ -59,12 +59,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     adapters = "adapters to add: of ours, of others for Wan, for few steps"
     add("--lora", nargs="+", default=[], metavar="FILE[:SCALE]", help=adapters)
     add("--seed", type=_seed, default=0, help="of every video (0)")
-    add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 (as in training)")
+    add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 or 32 (as in training)")
     add("--frames", type=int, help="4k + 1 (as in training)")
     add("--fps", type=float, help="frames a second (as in training)")
     add("--device", default="auto", help="cpu, cuda, cuda:1, …")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    add("--encoders", default="", help="where the Wan 2.1 encoders are on this machine")
+    add("--encoders", default="", help="where the Wan encoders are on this machine")
     add("--image-encoder", default="", help="where CLIP's image encoder is, if elsewhere")
     add("--strip", action="store_true", help="also write a picture: reference | frames")
     add("--force", action="store_true", help="replace videos that this made before")
@@ -241,14 +241,15 @@ def _settings(
     arguments: argparse.Namespace, published: "Published"
 ) -> "tuple[VideoSize, SamplingConfig]":
     """Return the size and the sampling of the flags; a flag left out is as in training."""
+    from trainer.data.data_config import check_sides
+
     height, width = arguments.size or (None, None)
     size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
     names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift")
     sampling = {name: getattr(arguments, name) for name in names}
-    return (
-        replace(published.size, **_without_none(size)),
-        replace(published.sampling, **_without_none(sampling)),
-    )
+    chosen = replace(published.size, **_without_none(size))
+    check_sides(chosen.height, chosen.width, published.encoders.stride, "--size")
+    return chosen, replace(published.sampling, **_without_none(sampling))
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.settings import check_settings, meant, setting
-from trainer.data.data_config import DataConfig
+from trainer.data.data_config import DataConfig, check_sides
 from trainer.distributed.zero import OptimizerConfig, ZeroConfig
 from trainer.encoders import EncoderConfig
 from trainer.flow import FlowConfig
@@ -22,7 +22,7 @@ class ModelConfig:
     """Which transformer is trained, and the method's choices.
 
     Attributes:
-        pretrained: folder or hub id of Wan 2.1 text-to-video, or of an exported model; '' begins
+        pretrained: folder or hub id of Wan text-to-video, or of an exported model; '' begins
             with random weights of the sizes below.
         layers: number of transformer blocks.
         heads: number of attention heads.
@@ -30,6 +30,7 @@ class ModelConfig:
         ffn_dim: inner width of the feed-forward layers.
         freq_dim: width of the timestep's sinusoidal embedding.
         text_dim: width of the text encoder's features.
+        channels: channels of the codec's latents.
         image_dim: width of the image encoder's tokens.
         gap: temporal distance between video and reference positions, in latent frames; 1 is plain
             concatenation.
@@ -62,6 +63,7 @@ class ModelConfig:
     freq_dim: int = setting(256, low=1, high=2**16)
     text_dim: int = setting(4096, low=1, high=2**16)
     image_dim: int = setting(1280, low=1, high=2**16)
+    channels: int = setting(16, low=1, high=2**12)
     gap: int = setting(30, low=1, high=1023, unit="latent frames")
     spatial_offset: Literal["none", "diagonal"] = "none"
     information_flow: Literal["asymmetric", "symmetric"] = "asymmetric"
@@ -104,6 +106,8 @@ class ModelConfig:
     def fields(self) -> dict[str, Any]:
         """Return the fields of a transformer with random weights."""
         return {
+            "in_channels": self.channels,
+            "out_channels": self.channels,
             "num_layers": self.layers,
             "num_attention_heads": self.heads,
             "attention_head_dim": self.head_dim,
@@ -240,6 +244,13 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
+        for bucket in self.data.sizes:
+            check_sides(bucket.height, bucket.width, self.encoders.stride, "data.buckets")
+        if self.model.channels != self.encoders.channels:
+            raise ValueError(
+                f"model.channels must be those of the codec {self.encoders.codec}, "
+                f"{self.encoders.channels}, got {self.model.channels}"
+            )
         if self.model.lora.kind == "dora" and self.zero.stage == 3:
             raise ValueError(
                 "model.lora.kind=dora needs whole weights, which zero.stage=3 spreads: set "

@@ -32,8 +32,8 @@ class VideoSize:
     """Size, length and rate of a video.
 
     Attributes:
-        height: in px, a multiple of 16.
-        width: in px, a multiple of 16.
+        height: in px, a multiple of 16; of 32 with the codec wan2.2.
+        width: in px, likewise.
         frames: 4k + 1, because the first is coded alone and the others by fours.
         fps: frames a second.
     """

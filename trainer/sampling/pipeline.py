@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trainer.data.data_config import check_sides
 from trainer.encoders.encode_batch import encode_images, encode_references, to_signed
 from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encoders
 from trainer.encoders.interfaces import VideoCodec
@@ -146,7 +147,8 @@ class ContextAnyonePipeline:
             prompt: what happens; a sequence gives a batch.
             reference: a picture of the character or its path, or several; for a batch one picture
                 for all or a sequence of pictures for each prompt. None makes plain text-to-video.
-            height, width: px, multiples of 16; None is the size that the model was trained on.
+            height, width: px, multiples of 16 (32 with the codec wan2.2); None is the size that the
+                model was trained on.
             num_frames: 4k + 1.
             num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
                 `SamplingConfig`; None is as in the validation of the training.
@@ -226,12 +228,14 @@ class ContextAnyonePipeline:
 
     def _size(self, height: int | None, width: int | None, frames: int | None) -> VideoSize:
         known = self.published.size
-        return VideoSize(
+        size = VideoSize(
             known.height if height is None else height,
             known.width if width is None else width,
             known.frames if frames is None else frames,
             known.fps,
         )
+        check_sides(size.height, size.width, self.encoders.codec.stride, "video")
+        return size
 
 
 def _load_transformer(folder: Path, dtype: torch.dtype) -> ContextAnyoneTransformer3DModel:
@@ -277,7 +281,8 @@ def check_fit(transformer: ContextAnyoneTransformer3DModel, encoders: Encoders) 
 
 def latent_shape(codec: VideoCodec, size: VideoSize) -> tuple[int, int, int, int]:
     """Return (C, f, h, w) of the latents of a video."""
-    return codec.channels, (size.frames - 1) // 4 + 1, size.height // 8, size.width // 8
+    sides = (size.height // codec.stride, size.width // codec.stride)
+    return codec.channels, (size.frames - 1) // 4 + 1, *sides
 
 
 def decode_frames(codec: VideoCodec, latents: torch.Tensor) -> np.ndarray:
