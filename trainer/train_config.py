@@ -8,7 +8,7 @@ from schemas.settings import check_settings, meant, setting
 from trainer.data.data_config import DataConfig, check_sides
 from trainer.distributed.zero import OptimizerConfig, ZeroConfig
 from trainer.encoders import EncoderConfig
-from trainer.flow import FlowConfig
+from trainer.flow import ALL_LEVELS, FlowConfig
 from trainer.lora import LoraConfig
 from trainer.measures.metrics import LogConfig
 from trainer.sampling.sampler import SamplingConfig
@@ -24,6 +24,9 @@ class ModelConfig:
     Attributes:
         pretrained: folder or hub id of Wan text-to-video, or of an exported model; '' begins
             with random weights of the sizes below.
+        expert: of the two of Wan 2.2 A14B: high is trained on noise levels from the boundary on,
+            low on those below; none trains one model on all.
+        boundary: noise level between the two experts.
         layers: number of transformer blocks.
         heads: number of attention heads.
         head_dim: width of a head, even; the model is heads x head_dim wide.
@@ -56,6 +59,8 @@ class ModelConfig:
     """
 
     pretrained: str = ""
+    expert: Literal["none", "high", "low"] = "none"
+    boundary: float = setting(0.875, above=0, below=1)
     layers: int = setting(30, low=1, high=1000)
     heads: int = setting(12, low=1, high=256)
     head_dim: int = setting(128, low=12, high=1024)
@@ -95,6 +100,13 @@ class ModelConfig:
             )
         if self.attention != "native":
             _check_attention(self.attention)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Return the lowest and the highest noise level that it is trained on."""
+        return {"none": ALL_LEVELS, "high": (self.boundary, 1.0), "low": (0.0, self.boundary)}[
+            self.expert
+        ]
 
     def method(self) -> dict[str, Any]:
         """Return the method's choices, as fields of the transformer."""
@@ -278,7 +290,14 @@ class TrainConfig:
             "data.references": self.data.references,
             "flow": settings["flow"],
             "model.lora": self.model.lora.same_in_every_run(),
+            **self._expert(),
         }
+
+    def _expert(self) -> dict[str, Any]:
+        """Return what older runs, which knew of no experts, do not say."""
+        if self.model.expert == "none":
+            return {}
+        return {"model.expert": self.model.expert, "model.boundary": self.model.boundary}
 
 
 def preset_path(name: str) -> Path:

@@ -22,6 +22,7 @@ WAN_14B = {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
 PUBLISHED: dict[str, dict[str, Any]] = {
     "wan-1.3b": {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
     "wan-14b": WAN_14B,
+    "wan2.2-a14b": WAN_14B,  # each of its experts
     "wan2.2-ti2v-5b": {
         "num_attention_heads": 24,
         "ffn_dim": 14336,
@@ -33,6 +34,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 PARAMETERS = {
     "wan-1.3b": 1_418_996_800,
     "wan-14b": 14_288_491_584,
+    "wan2.2-a14b": 14_288_491_584,
     "wan2.2-ti2v-5b": 4_999_787_712,
 }
 
