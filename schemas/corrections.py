@@ -12,7 +12,8 @@ split                             the character's tracks            train | vali
 caption                           the one track of the sample       the clip's caption
 reference                         the track that it shows           best | bad, '' for neither
 
-Of the first four, tracks of one list show one person, and two lists show two.
+Of the first four, two lists show two people, and but for `different`, which says nothing of that,
+tracks of one list show one.
 """
 
 import re
@@ -24,7 +25,8 @@ from typing import Any
 from schemas.ids import content_id
 from schemas.reasons import Split
 
-IDENTITY = ("merge", "separate", "move", "different")
+DIFFERENT = "different"
+IDENTITY = ("merge", "separate", "move", DIFFERENT)
 NAME, SPLIT, CAPTION, REFERENCE = "name", "split", "caption", "reference"
 BEST, BAD = "best", "bad"
 MAX_TRACKS = 20_000  # of one line

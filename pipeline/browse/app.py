@@ -1,17 +1,19 @@
 """The web application: a few JSON routes, media with ranges, and the page itself.
 
-It answers on this machine alone: other hosts are refused by name (against DNS rebinding), changes
-need a header that no other site can send, and the page may load nothing from anywhere else.
+It answers on this machine alone, and there only who has the token (`pipeline.browse.access`): other
+hosts are refused by name (against DNS rebinding), changes need a header that no other site can
+send, and the page may load nothing from anywhere else.
 """
 
 import contextlib
 import json
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
+import duckdb
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,15 +25,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pipeline.browse import queries, reject_list
+from pipeline.browse import queries, reject_list, review_queue
+from pipeline.browse.access import Access
 from pipeline.browse.light_tables import load_tables
+from pipeline.browse.likeness import TrackMap, Vectors
 from pipeline.browse.loss_list import loss_list
 from pipeline.browse.media_cache import Media
+from pipeline.browse.mending import Acts, Author, impossible, lay_over
 from pipeline.browse.ranges import respond
 from pipeline.dataset.commit import read_manifest
+from pipeline.dataset.correction_states import standings
+from pipeline.dataset.corrections import CORRECTIONS, read_corrections, write_corrections
 from pipeline.dataset.losses import losses_of
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import TAGS, Tag, read_tags, write_tags
+from schemas.corrections import Correction
 from schemas.manifest import POINTER, Manifest
 
 HOSTS = ["127.0.0.1", "localhost"]
@@ -52,8 +60,8 @@ _SECURITY = {
 }
 
 
-def make_app(manifest: Manifest, store: Store) -> Starlette:
-    """Return the application for one version of a dataset."""
+def make_app(manifest: Manifest, store: Store, token: str) -> Starlette:
+    """Return the application for one version of a dataset; requests must bring the token."""
     server = _Server(manifest, store)
     page = StaticFiles(directory=str(files("pipeline.browse") / "static"), html=True)
     get = {
@@ -68,7 +76,14 @@ def make_app(manifest: Manifest, store: Store) -> Starlette:
         "/api/losses": server.losses,
         "/api/gates/{id}": server.what_if,
         "/api/tags": server.tags,
+        "/api/corrections": server.corrections,
+        "/api/review": server.review,
+        "/api/likeness": server.likeness,
+        "/api/similar/{id}": server.similar,
+        "/api/map": server.track_map,
+        "/api/tracks": server.some_tracks,
         "/tags.jsonl": server.export_tags,
+        "/corrections.jsonl": server.export_corrections,
         "/media/clip/{id}": server.clip,
         "/media/poster/{id}": server.poster,
         "/media/{kind:str}/{id}/{place:int}": server.picture,
@@ -76,12 +91,14 @@ def make_app(manifest: Manifest, store: Store) -> Starlette:
         "/media/unit-poster/{id}": server.unit_poster,
     }
     routes: list[Any] = [Route(path, server.answer(handler)) for path, handler in get.items()]
-    routes.append(Route("/api/tags", server.answer(server.change_tags), methods=["POST"]))
+    post = {"/api/tags": server.change_tags, "/api/corrections": server.correct}
+    routes += [Route(path, server.answer(act), methods=["POST"]) for path, act in post.items()]
     app = Starlette(
         routes=[*routes, Mount("/", page)],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
-        exception_handlers={HTTPException: _refused, ValueError: _wrong},
+        exception_handlers={HTTPException: _refused, ValueError: _wrong, duckdb.Error: _wrong},
     )
+    app.add_middleware(Access, token=token)
     app.add_middleware(_Headers)
     app.state.close = server.close
     return app
@@ -109,7 +126,9 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _wrong(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+    """Answer what cannot be answered with the reason; bytes that are no text are replaced."""
+    reason = str(error).encode(errors="replace").decode()
+    return JSONResponse({"error": reason.splitlines()[0][:500] if reason else "wrong"}, 400)
 
 
 Handler = Callable[[Request], Response | dict | list]
@@ -120,7 +139,9 @@ class _Server:
         self._store = store
         self._lock = threading.Lock()
         self._following = threading.Lock()
+        self._reading = threading.Lock()
         self._pointer = store.read(POINTER) if store.exists(POINTER) else b""
+        self._author = Author.of_account()
         self._load(manifest)
 
     def _load(self, manifest: Manifest) -> None:
@@ -128,6 +149,20 @@ class _Server:
         self._db = load_tables(manifest, self._store)
         self.media = Media(manifest, self._store)
         self._tags = read_tags(self._store)
+        self._vectors: Vectors | None = None  # read when they are asked for
+        self._map: TrackMap | None = None
+        self._lay_over(read_corrections(self._store))
+
+    def _lay_over(self, corrections: Sequence[Correction]) -> None:
+        self._corrections = tuple(corrections)
+        self._decided = lay_over(self._cursor(), corrections)
+
+    def _all_vectors(self) -> Vectors:
+        with self._reading:
+            if self._vectors is None:
+                self._vectors = Vectors(self._manifest, self._store)
+                self._map = TrackMap(self._vectors)
+            return self._vectors
 
     def _follow(self) -> None:
         """Serve the newest version: what was forgotten since is not shown to an open page."""
@@ -182,6 +217,8 @@ class _Server:
             "engines": [{k: e.get(k) for k in ("id", "task", "licence")} for e in manifest.engines],
             "reasons": reject_list.reasons(self._cursor()),
             "tags": {name: len(ids) for name, ids in self._by_tag().items()},
+            "corrections": len(self._corrections),
+            "review": len(review_queue.open_suspects(self._cursor(), self._decided)),
         }
 
     def samples(self, request: Request) -> dict:
@@ -229,9 +266,7 @@ class _Server:
         return [vars(tag) for tag in self._tags]
 
     def export_tags(self, _: Request) -> Response:
-        content = self._store.read(TAGS) if self._store.exists(TAGS) else b""
-        disposition = {"Content-Disposition": f'attachment; filename="{TAGS}"'}
-        return Response(content, media_type="application/x-ndjson", headers=disposition)
+        return self._download(TAGS)
 
     def change_tags(self, request: Request) -> Response | dict:
         """Add a tag, or with `remove` take it away; the file is written before the answer."""
@@ -250,6 +285,95 @@ class _Server:
             self._tags = changed
         return {"tags": [vars(t) for t in changed if t.sample_id == tag.sample_id]}
 
+    def corrections(self, _: Request) -> dict:
+        """Return every correction with its state, the latest first."""
+        found = standings(self._corrections, self._manifest, self._store)
+        rows = [
+            each.correction.to_json()
+            | {"id": each.correction.id, "state": str(each.state), "detail": each.detail}
+            for each in reversed(found)
+        ]
+        return {"rows": rows, "total": len(rows)}
+
+    def export_corrections(self, _: Request) -> Response:
+        return self._download(CORRECTIONS)
+
+    def _download(self, name: str) -> Response:
+        content = self._store.read(name) if self._store.exists(name) else b""
+        disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(content, media_type="application/x-ndjson", headers=disposition)
+
+    def correct(self, request: Request) -> dict:
+        """Write a correction down, or with `undo` take one back; shown when this is answered."""
+        if CHANGE_HEADER not in request.headers:
+            raise HTTPException(403, f"changes need the header {CHANGE_HEADER}")
+        body = request.state.body
+        with self._lock, self._held():
+            self._follow()  # a version that was published while we waited may lack the people
+            before = read_corrections(self._store)
+            if "undo" in body:
+                left = [each for each in before if each.id != body["undo"]]
+                if len(left) == len(before):
+                    raise HTTPException(404, "there is no such correction")
+                self._write(left)
+                return {"id": body["undo"], "total": len(left)}
+            line = Acts(self._cursor(), self._author).correction(body)
+            clash = impossible(line, self._cursor(), self._manifest, self._store)
+            if clash:
+                raise ValueError(clash)
+            self._write([*before, line])
+        now = [queries.character_of(self._cursor(), tracks[0]) for tracks in line.people]
+        return {"id": line.id, "total": len(before) + 1, "characters": now}
+
+    def _write(self, corrections: Sequence[Correction]) -> None:
+        write_corrections(corrections, self._store)
+        self._lay_over(read_corrections(self._store))
+
+    def review(self, _: Request) -> dict:
+        rows = review_queue.open_suspects(self._cursor(), self._decided)
+        return {"rows": rows, "total": len(rows)}
+
+    def likeness(self, request: Request) -> dict:
+        """Return how alike people are inside and between each other: `a` and `b` are characters.
+
+        With `track`, the second one is that track, and the first all others of `a`.
+        """
+        names = {name: request.query_params.get(name, "")[:200] for name in ("a", "b", "track")}
+        acts = Acts(self._cursor(), self._author)
+        first = acts.tracks_of(names["a"])
+        second = [names["track"]] if names["track"] else acts.tracks_of(names["b"])
+        first = [id for id in first if id not in second]
+        return self._all_vectors().purity([first, second])
+
+    def similar(self, request: Request) -> dict:
+        """Return the tracks that are most like a character, or like one track."""
+        id = _id(request)
+        _, limit = _page(request)
+        own = queries.tracks_of(self._cursor(), id)
+        others = own or queries.tracks_of(self._cursor(), queries.character_of(self._cursor(), id))
+        found = self._all_vectors().nearest(own or [id], others, limit)
+        rows = queries.tracks(self._cursor(), [track_id for track_id, _ in found])
+        cosines = dict(found)
+        rows = [row | {"cosine": cosines[row["track_id"]]} for row in rows]
+        rows.sort(key=lambda row: -row["cosine"])
+        return {"rows": rows, "total": len(rows)}
+
+    def some_tracks(self, request: Request) -> dict:
+        """Return tracks by their ids, separated by commas."""
+        ids = [id for id in request.query_params.get("ids", "").split(",") if id]
+        if not 0 < len(ids) <= queries.MAX_PAGE:
+            raise ValueError(f"ids must be 1 to {queries.MAX_PAGE} ids of tracks, got {len(ids)}")
+        rows = queries.tracks(self._cursor(), ids)
+        return {"rows": rows, "total": len(rows)}
+
+    def track_map(self, _: Request) -> dict:
+        """Return the map of all tracks, with who is who now."""
+        vectors = self._all_vectors()
+        people = queries.people(self._cursor(), vectors.ids)
+        assert self._map is not None, "vectors come with their map"
+        drawn = self._map.draw(people)
+        return drawn | {"characters": [people.get(id, "") for id in drawn["ids"]]}
+
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         """Hold the dataset's lock, so that no tag is written while somebody is forgotten."""
@@ -257,9 +381,9 @@ class _Server:
             with self._store.lock():
                 yield
         except BlockingIOError as error:
-            raise HTTPException(503, f"{error}; then tag again") from error
+            raise HTTPException(503, f"{error}; then do it again") from error
         except OSError as error:
-            raise HTTPException(507, f"tags cannot be written: {error}") from error
+            raise HTTPException(507, f"this cannot be written: {error}") from error
 
     def clip(self, request: Request) -> Response:
         return respond(request, self.media.of_sample(self._sample(request), "clip"), "video/mp4")
@@ -298,7 +422,10 @@ async def _small_body(request: Request) -> dict:
         content += part
         if len(content) > _MAX_BODY:
             raise HTTPException(413, f"more than {_MAX_BODY} bytes")
-    body = json.loads(content)
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise ValueError("the body must be a JSON object")
     return body

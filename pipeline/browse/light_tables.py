@@ -7,17 +7,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.browse.mending import prepare
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from schemas.columns import Row, schema_of
 from schemas.manifest import Manifest
-from schemas.tables import Clip, InputOutcome, Reject, Sample, Track, Video
+from schemas.tables import (
+    Character,
+    Clip,
+    InputOutcome,
+    Reject,
+    Sample,
+    Suspect,
+    Track,
+    Video,
+)
 
 _TABLES: dict[str, type[Row]] = {
     "videos": Video,
     "clips": Clip,
     "tracks": Track,
     "samples": Sample,
+    "characters": Character,
+    "suspects": Suspect,
     "rejects": Reject,
     "inputs": InputOutcome,
 }
@@ -40,7 +52,7 @@ _DERIVED = """
         list_max(list_transform("references", lambda r: r.quality)) AS best_quality,
         list_distinct(list_transform("references", lambda r: r.kind)) AS kinds,
         "references"[1].kind AS first_kind
-    FROM samples;
+    FROM mended;
     CREATE VIEW names AS SELECT video_id, min(uri) AS uri FROM (
         SELECT video_id, uri FROM inputs WHERE outcome <> 'duplicate' UNION ALL
         SELECT video_id, uri FROM videos WHERE video_id NOT IN (SELECT video_id FROM inputs)
@@ -62,6 +74,7 @@ def load_tables(manifest: Manifest, store: Store) -> duckdb.DuckDBPyConnection:
             db.register("part", part)
             db.execute(f"INSERT INTO {name} SELECT * FROM part")
         db.unregister("part")
+    prepare(db)
     db.execute(_DERIVED)
     db.execute("CREATE INDEX sample_ids ON samples (sample_id)")
     db.execute("SET enable_external_access = false")  # what is not in memory is out of reach

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 MAX_PAGE = 200
+_LONGEST = 500  # characters of a filter's value
 NUMBERS = (
     "sharpness", "brightness", "motion", "camera_motion", "purity", "coverage", "area",
     "face_rate", "num_people", "duration_s", "width", "height", "fps", "best_similarity",
@@ -16,6 +17,7 @@ NUMBERS = (
 )  # fmt: skip
 WORDS = ("split", "shot_size", "licence", "source", "caption_engine", "first_kind")
 _IDS = ("sample_id", "clip_id", "video_id", "character_id", "track_id", "shot_id")
+_NAME = "coalesce(n.name, k.name, '')"  # of a correction, else of the version
 _SORTABLE = (*NUMBERS, *WORDS, *_IDS, "caption")
 
 
@@ -38,18 +40,31 @@ class SampleQuery:
         try:
             raw = json.loads(text) if text else {}
             question = cls(**raw)
-        except (json.JSONDecodeError, TypeError) as error:
+        except (json.JSONDecodeError, TypeError, RecursionError) as error:
             raise ValueError(f"filter is not understood: {error}") from None
-        for name in (*question.words, *question.least, *question.most, question.sort):
-            if name and name not in _SORTABLE:
-                raise ValueError(f"no column {name[:60]!r}; there are {', '.join(_SORTABLE)}")
-        texts = [question.text, *question.kinds, *(v for vs in question.words.values() for v in vs)]
-        if not all(isinstance(value, str) and len(value) <= 500 for value in texts):
-            raise ValueError("filter values must be texts of at most 500 characters")
-        for value in (*question.least.values(), *question.most.values()):
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"bounds must be finite numbers, got {str(value)[:40]!r}")
+        question._check_shapes()
+        columns = (*question.words, question.sort), (*question.least, *question.most)
+        for names, known in zip(columns, (_SORTABLE, NUMBERS), strict=True):
+            for name in names:
+                if name and name not in known:
+                    raise ValueError(f"no column {name[:60]!r}; there are {', '.join(known)}")
         return question
+
+    def _check_shapes(self) -> None:
+        for name, kind in (("sort", str), ("text", str), ("descending", bool), ("kinds", list),
+                           ("words", dict), ("least", dict), ("most", dict)):  # fmt: skip
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a JSON {kind.__name__}")
+        if not all(isinstance(values, list) for values in self.words.values()):
+            raise ValueError("words must hold a list of values for each column")
+        texts = [self.sort, self.text, "" if self.tagged is None else self.tagged, *self.kinds]
+        for value in (*texts, *(value for values in self.words.values() for value in values)):
+            if not isinstance(value, str) or len(value) > _LONGEST or not _is_text(value):
+                raise ValueError(f"filter values must be texts of at most {_LONGEST} characters")
+        for value in (*self.least.values(), *self.most.values()):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise ValueError(f"bounds must be finite numbers, got {str(value)[:40]!r}")
 
     def where(self, tags: dict[str, list[str]]) -> tuple[str, list[Any]]:
         """Return a condition and its values; `tags` is tag -> sample ids."""
@@ -76,6 +91,11 @@ class SampleQuery:
             parts.append(f"{'NOT ' * (self.tagged == 'none')}list_contains(?, sample_id)")
             values.append(sorted(named))
         return " AND ".join(parts), values
+
+
+def _is_text(value: str) -> bool:
+    """Whether text is more than half of a pair: a lone surrogate is no character."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def samples(
@@ -168,8 +188,9 @@ def characters(db: duckdb.DuckDBPyConnection, offset: int, limit: int) -> dict[s
         "SELECT character_id, count(*) AS samples, count(DISTINCT video_id) AS videos, "
         "count(DISTINCT shot_id) AS shots, arg_min(description, sample_id) AS description, "
         "arg_max(sample_id, (ifnull(best_quality, -1), sample_id)) AS shown, "
-        "mean(best_similarity) AS similarity "
-        "FROM seen GROUP BY 1 ORDER BY samples DESC, character_id LIMIT ? OFFSET ?",
+        f"mean(best_similarity) AS similarity, any_value({_NAME}) AS name "
+        "FROM seen LEFT JOIN named n USING (character_id) LEFT JOIN characters k "
+        "USING (character_id) GROUP BY 1 ORDER BY samples DESC, character_id LIMIT ? OFFSET ?",
         [min(limit, MAX_PAGE), offset],
     )
     rows = rows_of(page)
@@ -192,7 +213,7 @@ def character(db: duckdb.DuckDBPyConnection, character_id: str) -> dict[str, Any
     tracks = rows_of(
         db.execute(
             "SELECT t.track_id, t.clip_id, t.video_id, t.shot_id, t.purity, t.coverage, t.area, "
-            "t.shot_size, t.face_rate, c.start_s, c.end_s FROM tracks t LEFT JOIN clips c "
+            "t.shot_size, t.face_rate, c.start_s, c.end_s FROM people t LEFT JOIN clips c "
             "USING (clip_id) WHERE t.character_id = ? ORDER BY t.video_id, c.start_s LIMIT 500",
             [character_id],
         )
@@ -204,4 +225,48 @@ def character(db: duckdb.DuckDBPyConnection, character_id: str) -> dict[str, Any
         for place, reference in enumerate(row.pop("references") or ()):
             where = {"sample_id": row["sample_id"], "place": place}
             shown.setdefault(reference["reference_id"], reference | where)
-    return {"samples": mine, "tracks": tracks, "references": list(shown.values())}
+    marks = dict(db.execute("SELECT reference_id, mark FROM marked").fetchall())
+    images = [row | {"mark": marks.get(row["reference_id"], "")} for row in shown.values()]
+    return {"samples": mine, "tracks": tracks, "references": images, "name": name(db, character_id)}
+
+
+def name(db: duckdb.DuckDBPyConnection, character_id: str) -> str:
+    """Return what people call a character, '' where nobody named it."""
+    found = db.execute(
+        f"SELECT {_NAME} FROM (SELECT ? AS character_id) LEFT JOIN named n USING (character_id)"
+        " LEFT JOIN characters k USING (character_id) LIMIT 1",
+        [character_id],
+    ).fetchone()
+    return found[0] if found and found[0] else ""
+
+
+def tracks_of(db: duckdb.DuckDBPyConnection, character_id: str) -> list[str]:
+    """Return the tracks of a character, as corrected."""
+    sql = "SELECT track_id FROM people WHERE character_id = ? AND track_id <> '' ORDER BY 1"
+    return [row[0] for row in db.execute(sql, [character_id]).fetchall()]
+
+
+def character_of(db: duckdb.DuckDBPyConnection, track_id: str) -> str:
+    """Return the character of a track, as corrected; '' where there is none."""
+    found = db.execute("SELECT character_id FROM people WHERE track_id = ?", [track_id]).fetchone()
+    return found[0] or "" if found else ""
+
+
+def people(db: duckdb.DuckDBPyConnection, track_ids: list[str]) -> dict[str, str]:
+    """Return the characters of tracks, as corrected."""
+    sql = "SELECT track_id, character_id FROM people WHERE track_id IN (SELECT unnest(?))"
+    return dict(db.execute(sql, [track_ids]).fetchall())
+
+
+def tracks(db: duckdb.DuckDBPyConnection, track_ids: list[str]) -> list[dict[str, Any]]:
+    """Return tracks with who they are and what shows them."""
+    return rows_of(
+        db.execute(
+            f"SELECT p.*, c.start_s, c.end_s, {_NAME} AS name, s.sample_id FROM people p"
+            " LEFT JOIN clips c USING (clip_id) LEFT JOIN named n USING (character_id)"
+            " LEFT JOIN characters k USING (character_id) LEFT JOIN (SELECT track_id,"
+            " min(sample_id) AS sample_id FROM samples GROUP BY 1) s USING (track_id)"
+            " WHERE track_id IN (SELECT unnest(?))",
+            [track_ids],
+        )
+    )

@@ -1,10 +1,12 @@
 """Serve the page on loopback until Ctrl-C."""
 
+import secrets
 import socket
 import webbrowser
 
 import uvicorn
 
+from pipeline.browse.access import PARAMETER
 from pipeline.browse.app import make_app
 from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.store import Store
@@ -13,11 +15,15 @@ LOOPBACK = "127.0.0.1"
 
 
 def serve(store: Store, port: int, show: bool) -> None:
-    """Load the dataset and answer. Raises ValueError without a dataset or with a port in use."""
+    """Load the dataset and answer whoever has the token of the printed address.
+
+    Raises ValueError without a dataset or with a port in use.
+    """
     manifest, _ = require_manifest(store)
     listener = _listen(port)
-    app = make_app(manifest, store)
-    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
+    token = secrets.token_urlsafe(24)
+    app = make_app(manifest, store, token)
+    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/?{PARAMETER}={token}"
     print(f"{store.url} at {url}  (Ctrl-C ends)", flush=True)
     if show:
         webbrowser.open(url)

@@ -11,7 +11,16 @@ from pipeline.dataset.corrections import marks_of_references, texts_of_tracks
 from pipeline.dataset.decided import Decided, decide
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
-from schemas.corrections import BEST, CAPTION, IDENTITY, NAME, REFERENCE, SPLIT, Correction
+from schemas.corrections import (
+    BEST,
+    CAPTION,
+    DIFFERENT,
+    IDENTITY,
+    NAME,
+    REFERENCE,
+    SPLIT,
+    Correction,
+)
 from schemas.manifest import Manifest
 
 _REFERENCE_IDS = "references.list.element.reference_id"
@@ -79,12 +88,13 @@ def _identity(each: Correction, facts: _Facts, decided: Decided) -> tuple[State,
         gone = len(each.tracks) - sum(map(len, here))
         return State.LOST, f"{gone} of its {len(each.tracks)} tracks are not in the dataset"
     persons = [{decided.person(id) for id in tracks} for tracks in here]
-    if any(len(person) > 1 for person in persons):
+    whole = each.kind != DIFFERENT
+    if whole and any(len(person) > 1 for person in persons):
         return State.REPLACED, "a later decision tells some of these tracks apart"
     if any(one & other for one, other in combinations(persons, 2)):
         return State.REPLACED, "a later decision says that these are one person"
     shown = [{facts.characters[id] for id in tracks} - {""} for tracks in here]
-    if any(len(ids) > 1 for ids in shown):
+    if whole and any(len(ids) > 1 for ids in shown):
         return State.WAITS, "these tracks are still of several characters"
     if any(one & other for one, other in combinations(shown, 2)):
         return State.WAITS, "these people are still one character"

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 
-from schemas.corrections import IDENTITY, Correction
+from schemas.corrections import DIFFERENT, IDENTITY, Correction
 
 Pair = tuple[str, str]
+_EACH = 100  # tracks of each of two different people that are kept apart; the others follow
 
 
 @dataclass(frozen=True)
@@ -16,17 +17,16 @@ class Decided:
     Attributes:
         people: tracks of one person each, as far as somebody has decided.
         apart: pairs of indices of `people` that are two people.
+        confirmed: tracks of which somebody decided who they are, not only who they are not.
     """
 
     people: tuple[tuple[str, ...], ...] = ()
     apart: frozenset[tuple[int, int]] = frozenset()
+    confirmed: frozenset[str] = frozenset()
     _place: Mapping[str, int] = field(default_factory=dict)  # of a track in people
 
     def __bool__(self) -> bool:
         return bool(self.people)
-
-    def __contains__(self, track_id: object) -> bool:
-        return track_id in self._place
 
     def person(self, track_id: str) -> int:
         """Return the index of a track's person, -1 where nobody decided."""
@@ -171,7 +171,7 @@ class _Sets:
         self._foes.setdefault(two, set()).add(one)
         return True
 
-    def decided(self) -> Decided:
+    def decided(self, confirmed: Iterable[str]) -> Decided:
         members: dict[str, list[str]] = {}
         for track_id in sorted(self._parent):
             members.setdefault(self.root(track_id), []).append(track_id)
@@ -182,19 +182,24 @@ class _Sets:
             for foe in foes
         }
         of_track = {id: place[root] for root, ids in members.items() for id in ids}
-        return Decided(tuple(map(tuple, members.values())), frozenset(apart), of_track)
+        people = tuple(map(tuple, members.values()))
+        return Decided(people, frozenset(apart), frozenset(confirmed), of_track)
 
 
 def decide(corrections: Iterable[Correction]) -> Decided:
     """Take all corrections of identity together; where two contradict, the later one holds."""
-    sets = _Sets()
+    sets, confirmed = _Sets(), set[str]()
     for correction in reversed([each for each in corrections if each.kind in IDENTITY]):
-        heads = [_join_all(tracks, sets) for tracks in correction.people]
+        if correction.kind == DIFFERENT:  # of two people, each may still be several
+            heads = [list(tracks[:_EACH]) for tracks in correction.people]
+        else:
+            heads = [_join_all(tracks, sets) for tracks in correction.people]
+            confirmed.update(correction.tracks)
         for one, other in combinations(heads, 2):
             for first in one:
                 for second in other:
                     sets.part(first, second)
-    return sets.decided()
+    return sets.decided(confirmed)
 
 
 def _join_all(tracks: Sequence[str], sets: _Sets) -> list[str]:

@@ -61,7 +61,7 @@ def _decided(named: set[str], manifest: Manifest, store: Store) -> Iterator[Doub
     decided = decide(read_corrections(store))
     of_person: dict[int, set[str]] = {}
     for track_id, character_id in _characters(manifest, store).items() if decided else ():
-        if track_id in decided:
+        if decided.person(track_id) >= 0:
             of_person.setdefault(decided.person(track_id), set()).add(character_id)
     for characters in of_person.values():
         for mine in sorted(characters & named):
@@ -89,7 +89,7 @@ def told_apart(going: Iterable[str], manifest: Manifest, store: Store) -> list[s
     decided = decide(read_corrections(store))
     named, people = set(going), dict[str, set[int]]()
     for track_id, character_id in _characters(manifest, store).items() if decided else ():
-        if character_id in named and track_id in decided:
+        if character_id in named and decided.person(track_id) >= 0:
             people.setdefault(character_id, set()).add(decided.person(track_id))
     return sorted(
         character_id

@@ -177,7 +177,7 @@ def _judge(
     cohesion = Cohesion(named, linked.vectors)
     memberships = cohesion.memberships(linked.windows)
     for track_id, fit in memberships.items():
-        sure = not linked.windows.prove or track_id in decided
+        sure = not linked.windows.prove or track_id in decided.confirmed
         if not sure and fit.confusable and fit.margin < config.min_margin:
             rejected[track_id] = _ambiguous(fit, config.min_margin)
     return CharacterResult(

@@ -124,7 +124,7 @@ class Cohesion:
         worst: dict[str, tuple[float, str]] = {}
         for track in self._tracks:
             own = memberships[track.track_id].own
-            if own < floor and track.track_id not in decided:
+            if own < floor and track.track_id not in decided.confirmed:
                 entry = (own, track.track_id)
                 worst[track.character_id] = min(worst.get(track.character_id, entry), entry)
         for character_id, (own, track_id) in worst.items():
@@ -154,7 +154,7 @@ class Cohesion:
             return pairs
         members: dict[int, list[str]] = {}
         for track, own in zip(self._tracks, self._own.tolist(), strict=True):
-            if track.track_id in decided:
+            if decided.person(track.track_id) >= 0:
                 members.setdefault(own, []).append(track.track_id)
         empty: list[str] = []
         told = [

@@ -80,11 +80,18 @@ SAME_BY_DECISION = (
 
 
 def store_decided(decided: Decided, index: AuditIndex) -> None:
-    """Make the tables `decided` (track_id, person) and `told_apart` (one, other) for the checks."""
-    people = [(id, number) for number, ids in enumerate(decided.people) for id in ids]
+    """Make the tables `decided` (track_id, person, confirmed) and `told_apart` (one, other)."""
+    people = [
+        (id, number, id in decided.confirmed)
+        for number, ids in enumerate(decided.people)
+        for id in ids
+    ]
     pairs = [pair for a, b in decided.apart for pair in ((a, b), (b, a))]
     tables = {
-        "decided": ({"track_id": pa.string(), "person": pa.int64()}, people),
+        "decided": (
+            {"track_id": pa.string(), "person": pa.int64(), "confirmed": pa.bool_()},
+            people,
+        ),
         "told_apart": ({"one": pa.int64(), "other": pa.int64()}, pairs),
     }
     for name, (types, rows) in tables.items():

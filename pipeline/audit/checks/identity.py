@@ -173,8 +173,8 @@ class Centres:
             sums.append(total / max(float(np.linalg.norm(total)), 1e-6))
             self.ids.append(character_id)
             self.sizes.append(len(tracks))
-            told = [track_id in decided for track_id in tracks]
-            self._told.append([id for id, known in zip(tracks, told, strict=True) if known])
+            told = [track_id in decided.confirmed for track_id in tracks]
+            self._told.append([id for id in tracks if decided.person(id) >= 0])
             if len(tracks) > 1 and not all(told):
                 inside = (vectors @ total - 1) / (len(tracks) - 1)
                 worst = int(np.argmin(np.where(told, np.inf, inside)))
@@ -249,7 +249,7 @@ def listed_suspects(index: AuditIndex) -> Iterator[Finding]:
     sql = (
         "SELECT kind, character_id, other_character_id, track_id, similarity, threshold"
         " FROM suspects s WHERE kind IN ('merge', 'split')"
-        " AND track_id NOT IN (SELECT track_id FROM decided)"
+        " AND track_id NOT IN (SELECT track_id FROM decided WHERE confirmed)"
         " AND NOT EXISTS (SELECT 1 FROM tracks a JOIN decided d ON a.track_id = d.track_id"
         " JOIN told_apart p ON p.one = d.person JOIN decided e ON e.person = p.other"
         " JOIN tracks b ON b.track_id = e.track_id"

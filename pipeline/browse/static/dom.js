@@ -35,9 +35,9 @@ export function plural(count, noun) {
 
 let clock = 0;
 
-export function tell(text) {
+export function tell(text, milliseconds = 2500) {
   const place = document.getElementById("told");
   place.textContent = text;
   clearTimeout(clock);
-  clock = setTimeout(() => { place.textContent = ""; }, 2500);
+  clock = setTimeout(() => { place.textContent = ""; }, milliseconds);
 }

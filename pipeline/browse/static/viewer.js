@@ -2,6 +2,7 @@
 
 import { ask, has, media, tags, toggle } from "./api.js";
 import { clear, el, number, plural, tell, words } from "./dom.js";
+import { correct } from "./mend.js";
 import { facts, reference } from "./parts.js";
 
 const dialog = document.getElementById("viewer");
@@ -45,7 +46,7 @@ export async function openViewer(id, walker = null, tagging = false) {
       el("button", { type: "button", onclick: () => step(1), "aria-label": "Next" }, "→"),
       el("button", { type: "button", onclick: close, "aria-label": "Close" }, "✕")),
     el("div", { class: "columns" },
-      el("div", {}, stage, el("p", { class: "told" }, current.caption || "(no caption)"),
+      el("div", {}, stage, captioning(walker),
         el("p", { class: "soft" }, current.description), tagging_()),
       el("div", {},
         el("h2", {}, plural(current.references.length, "reference")),
@@ -60,6 +61,33 @@ export async function openViewer(id, walker = null, tagging = false) {
   drawBoxes(boxes);
   video.play().catch(() => {});
   if (tagging) document.getElementById("tag").focus();
+}
+
+// The caption, and where it is corrected: e opens, Ctrl and Enter or the button saves.
+function captioning(walker) {
+  const id = current.sample_id;
+  const text = el("textarea", { id: "caption-it", rows: 3, maxlength: 2000, "aria-label": "Caption" });
+  text.value = current.caption ?? "";
+  const save = async () => {
+    const value = text.value.trim();
+    if (!value) { tell("a caption must not be empty"); return; }
+    await correct({ act: "caption", sample: id, value }, "caption corrected");
+    openViewer(id, walker);
+    document.dispatchEvent(new CustomEvent("tagged", { detail: id }));
+  };
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.ctrlKey) save();
+    else if (event.key === "Escape") { event.preventDefault(); box.classList.remove("open"); }
+    event.stopPropagation();
+  });
+  const edit = el("button", { type: "button", id: "edit", onclick: () => {
+    box.classList.add("open");
+    text.focus();
+  } }, "Correct ", el("kbd", {}, "e"));
+  const box = el("div", { class: "captioning" },
+    el("p", { class: "told" }, current.caption || "(no caption)"), edit, text,
+    el("button", { type: "button", class: "save", onclick: save }, "Save ", el("kbd", {}, "Ctrl Enter")));
+  return box;
 }
 
 function tagging_() {
@@ -119,6 +147,7 @@ export function key(event) {
     j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1),
     v: () => document.getElementById("veto").click(),
     t: () => document.getElementById("tag").focus(),
+    e: () => document.getElementById("edit").click(),
     b: () => dialog.classList.toggle("plain"),
     " ": () => (video.paused ? video.play() : video.pause()),
     ".": () => { video.pause(); video.currentTime += frame; },

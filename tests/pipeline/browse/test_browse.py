@@ -78,6 +78,23 @@ def write_large(folder: Path) -> None:
     publish(replace(manifest, version=2, parent=digest, files=files, funnel=funnel), store)
 
 
+class Address(str):
+    """The server's address, and the token that was printed with it."""
+
+    token: str
+
+    @classmethod
+    def printed(cls, text: str) -> "Address":
+        place, _, query = text.partition("?")
+        made = cls(place)
+        made.token = query.removeprefix("token=")
+        return made
+
+    @property
+    def with_token(self) -> str:
+        return f"{self}?token={self.token}"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("large")
@@ -93,7 +110,7 @@ def url(folder):
     )
     line = there(server.stdout).readline()
     assert "http://127.0.0.1:" in line
-    yield line.split(" at ")[1].split()[0]
+    yield Address.printed(line.split(" at ")[1].split()[0])
     server.send_signal(signal.SIGINT)
     assert server.wait(HANG_S) in (0, 130)
 
@@ -118,8 +135,9 @@ def page(chromium, url):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(url)
+    page.goto(url.with_token)
     page.wait_for_selector(".card")
+    assert "token" not in page.url
     yield page
     context.close()
     assert errors == []
@@ -135,11 +153,12 @@ class Answer:
     content: bytes
 
 
-def ask(url: str, path: str, method="GET", body=None, **headers) -> Answer:
+def ask(url: Address, path: str, method="GET", body=None, **headers) -> Answer:
     """Send a request exactly as written: no client cleans the path."""
     host = url.removeprefix("http://").rstrip("/")
     connection = http.client.HTTPConnection(host, timeout=HANG_S)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named.setdefault("Authorization", f"token {url.token}")
     connection.request(method, path, body=body, headers=named)
     answer = connection.getresponse()
     return Answer(answer.status, answer.headers, answer.read())
@@ -298,6 +317,7 @@ def test_no_page_has_barriers_or_runs_over_the_side(chromium, url, width, scheme
         viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
     )
     page = context.new_page()
+    page.goto(url.with_token)
     for place, ready in (("samples", ".card"), ("rejects", ".card"), ("funnel", ".funnel")):
         page.goto(f"{url}#/{place}")
         page.wait_for_selector(ready)

@@ -23,7 +23,8 @@ def test_a_loss_names_its_share_and_the_setting_that_helps():
 
 def test_the_page_asks_for_the_losses_of_its_dataset(tmp_path):
     store = LocalStore(str(write_drawn_dataset(tmp_path / "dataset", 2)))
-    app = make_app(current_version(store)[0], store)
-    found = TestClient(app, base_url="http://127.0.0.1").get("/api/losses").json()
+    app = make_app(current_version(store)[0], store, "secret")
+    page = TestClient(app, base_url="http://127.0.0.1")
+    found = page.get("/api/losses", headers={"Authorization": "token secret"}).json()
     app.state.close()
     assert (found["samples"], found["characters"], found["lost"]) == (8, 2, [])

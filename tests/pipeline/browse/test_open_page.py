@@ -30,8 +30,10 @@ def opened(tmp_path):
         replace(row, sample_id=sample_id_of(asdict(row))) for row in map(tiny_sample, range(2))
     )
     store = open_store(write_samples(tmp_path / "dataset", [stays, goes]))
-    app = make_app(current_version(store)[0], store)
-    yield store, TestClient(app, base_url="http://127.0.0.1"), stays, goes
+    app = make_app(current_version(store)[0], store, "secret")
+    page = TestClient(app, base_url="http://127.0.0.1")
+    page.headers["Authorization"] = "token secret"
+    yield store, page, stays, goes
     app.state.close()
 
 
@@ -88,6 +90,7 @@ def test_the_person_leaves_the_screen_of_an_open_page(opened):
                 page = browser.new_page()
                 page.goto(url)
                 page.get_by_text(goes.caption).wait_for()
+                url = url.partition("?")[0]  # the cookie knows the token now
                 page.goto(f"{url}#/compare/{goes.character_id}/{stays.character_id}")
                 sides = page.locator(".sides section")
                 sides.nth(0).get_by_text(f"Character {goes.character_id[:12]}").wait_for()
