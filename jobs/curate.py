@@ -11,7 +11,7 @@ read this time, 130 interrupted.
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
 from schemas.old_settings import current_settings
+from schemas.remote import NotRead, use_policy
 from schemas.settings import meant
 from schemas.settings_parser import SettingsParser, read_settings
 
@@ -118,7 +119,7 @@ def run(arguments: Namespace) -> int:
     from pipeline.dataset.inputs import find_inputs
 
     config = read_settings(arguments, CurationConfig)
-    found = find_inputs(arguments.input, config.run.remote)
+    found = find_inputs(arguments.input, use_policy(config.run.remote))
     curate_command.print_passed_over(found)
     return curate_inputs(found.videos, config, arguments)
 
@@ -133,6 +134,7 @@ def curate_inputs(
 
     if arguments.models:
         use_folder(arguments.models)
+    config = replace(config, run=replace(config.run, remote=use_policy(config.run.remote)))
     videos = [
         video.declared(arguments.licence or "", arguments.source or "")
         for video in inputs[: arguments.limit]
@@ -157,6 +159,9 @@ def curate_inputs(
 def main() -> int:
     try:
         return run(parse(sys.argv[1:]))
+    except NotRead as error:
+        print(f"curate: {error}", file=sys.stderr)
+        return 3
     except (ValueError, OSError) as error:
         print(f"curate: {error}", file=sys.stderr)
         return 2

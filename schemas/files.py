@@ -1,8 +1,8 @@
-"""Files and folders that a command line names, refused in one line where they cannot be used."""
+"""Files and folders that a command line or a dataset names, refused in one line if unusable."""
 
 import re
 from argparse import ArgumentTypeError
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -17,6 +17,14 @@ def local_path(text: str | Path) -> Path:
             f"must be on this machine, got {str(text)!r}; copy from or to a local folder"
         )
     return Path(str(text).removeprefix("file://"))
+
+
+def inside(path: str) -> str:
+    """Return a path of a dataset, or raise ValueError for one that leaves its folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path:
+        raise ValueError(f"path must be relative and stay inside the dataset, got {path!r}")
+    return path
 
 
 def read_file(flag: str, path: str | Path, expected: str) -> bytes:

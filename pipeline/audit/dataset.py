@@ -19,6 +19,7 @@ from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
 from schemas.columns import Row, schema_of
 from schemas.manifest import POINTER, Manifest
+from schemas.remote import NotRead
 from schemas.tables import (
     Character,
     Clip,
@@ -117,6 +118,8 @@ def _read_manifest(store: Store, chosen: str) -> Dataset:
         content = store.read(pointer["path"])
         digest = hashlib.sha256(content).hexdigest()
         manifest = Manifest.from_json(content)
+    except NotRead:  # says nothing about the dataset
+        raise
     except (ValueError, KeyError, TypeError, OSError, AssertionError, AttributeError) as problem:
         version = isinstance(problem, ValueError) and "schema_version" in str(problem)
         check = checks.SCHEMA_VERSION if version else checks.MANIFEST_DAMAGED
@@ -163,6 +166,8 @@ def _look_at(table: str, path: str, dataset: Dataset) -> TableFile | None:
             parquet = pq.ParquetFile(file)
             schema, metadata = parquet.schema_arrow, parquet.metadata
             leaves = [parquet.schema.column(i).path for i in range(len(parquet.schema))]
+    except NotRead:
+        raise
     except _READ_ERRORS as problem:
         evidence = f"{type(problem).__name__}: {_line(problem)}"
         dataset.problems.append(found(checks.FILE_UNREADABLE, "file", path, evidence))

@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.dataset.remote import RemoteConfig
 from pipeline.engines.engines_config import EngineSet, chosen
 from pipeline.engines.registry import weights_in_use
 from pipeline.execution.cluster import ClusterConfig
 from pipeline.media.sandbox import SandboxConfig
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.pairing.pair_config import PairConfig
+from schemas.remote import RemoteConfig
 from schemas.settings import check_settings, setting
 
 
@@ -20,7 +20,7 @@ class RunConfig:
     Attributes:
         cluster: workers and patience.
         sandbox: limits of the process that reads untrusted media.
-        remote: patience with videos that lie elsewhere.
+        remote: patience with other machines: object stores, web servers.
         max_failed: share of the videos that may fail before the exit code says so.
     """
 

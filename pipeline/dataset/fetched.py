@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.inputs import InputVideo
-from pipeline.dataset.remote import NotRead, RemoteConfig, fetch
+from pipeline.dataset.remote import fetch
 from pipeline.dataset.uris import is_local
 from schemas.ids import bytes_id
+from schemas.remote import NotRead, RemoteConfig
 
 _BLOCK = 1 << 20
 _PREFIX = "contextanyone-fetched-"

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
-from pipeline.dataset.remote import NotRead, RemoteConfig, is_chain, open_filesystem, retry
 from pipeline.dataset.uris import (
     FILE,
     is_local,
@@ -20,6 +19,7 @@ from pipeline.dataset.uris import (
     public_uri,
     uri_of_path,
 )
+from schemas.remote import RemoteConfig, is_chain, open_filesystem, retry
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -197,7 +197,7 @@ class _Search:
             below = retry(lambda: fs.find(path, detail=True), self._remote)
         except FileNotFoundError:
             return self._list_remote_glob(pattern, fs, path)
-        except (OSError, NotRead) as problem:
+        except OSError as problem:
             if _suffix(path) in VIDEO_SUFFIXES:  # a video, then; reading it will say why
                 return [(_location_of(pattern, fs, path, path), {})]
             raise _not_listed(pattern, problem) from None
@@ -215,7 +215,7 @@ class _Search:
             raise ValueError(f"input {public_uri(pattern)}: no such file or folder")
         try:
             matched = retry(lambda: fs.glob(path, detail=True), self._remote)
-        except (OSError, NotRead) as problem:
+        except OSError as problem:
             raise _not_listed(pattern, problem) from None
         files = [
             (_location_of(pattern, fs, path, found), info)
@@ -236,7 +236,7 @@ class _Search:
             rows = list(read_manifest_rows(self._content(location, local), name))
         except FileNotFoundError:
             raise ValueError(f"input {name}: no such manifest") from None
-        except (OSError, NotRead) as problem:
+        except OSError as problem:
             raise ValueError(f"input {name}: cannot be read: {_reason(problem)}") from None
         folder = _absolute(location) if local else _path_of_url(location)
         places = [_resolve(row, folder.rpartition("/")[0]) for row in rows]
@@ -265,18 +265,18 @@ class _Search:
         location = _location_of(url, fs, path, path)
         try:
             return _from_info(location, self._info(fs, path))
-        except (OSError, NotRead):
+        except OSError:
             return _from_info(location, {})
 
 
-def _not_listed(pattern: str, problem: OSError | NotRead) -> ValueError:
+def _not_listed(pattern: str, problem: OSError) -> ValueError:
     return ValueError(
         f"input {public_uri(pattern)} cannot be listed: {_reason(problem)}; run again"
     )
 
 
-def _reason(problem: OSError | NotRead) -> str:
-    return str((problem.strerror if isinstance(problem, OSError) else problem) or problem)
+def _reason(problem: OSError) -> str:
+    return str(problem.strerror or problem)
 
 
 def _local_path(pattern: str) -> str | None:

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 from pipeline.execution.device import DEVICE
 from pipeline.execution.machine import has_gpu, usable_cpus
-from pipeline.execution.worker import Make, Pool, Raised, run_in_this_process
+from pipeline.execution.worker import Finished, Make, Pool, Raised, run_in_this_process
+from schemas.remote import add_repeated
 from schemas.settings import check_settings, setting
 
 _PAYLOAD = "payload"
@@ -249,15 +250,16 @@ def run(
     else:
         check_budget([pool for pool, _ in steps], cluster)
         results = _run_on_ray(payloads, steps, cluster)
-    for result in results:
-        if isinstance(result, Raised):
-            result.throw()
-        yield result
+    for finished in results:
+        add_repeated(finished.repeated)
+        if isinstance(finished.result, Raised):
+            finished.result.throw()
+        yield finished.result
 
 
 def _run_on_ray(
     payloads: list[bytes], steps: Iterable[tuple[Pool, Make]], cluster: ClusterConfig
-) -> Iterator[Any | Raised]:
+) -> Iterator[Finished]:
     import ray
 
     _connect(cluster)

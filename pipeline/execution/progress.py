@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.execution.stage import Count
 from schemas.manifest import FunnelRow
+from schemas.remote import take_repeated
 from schemas.tables import Reject
 
 # the order in which a video meets the stages
@@ -41,6 +42,14 @@ def _order(key: tuple[str, str]) -> tuple[int, str, int]:
     stage, level = key
     place = STAGES.index(stage) if stage in STAGES else len(STAGES)
     return place, stage, LEVELS.index(level)
+
+
+def print_repeated() -> None:
+    """Print how often calls to other machines were repeated in this run, and why."""
+    repeated = take_repeated()
+    if repeated:
+        reasons = ", ".join(f"{reason}: {number}" for reason, number in repeated.most_common(5))
+        print(f"{repeated.total()} calls to other machines were repeated ({reasons})")
 
 
 def print_funnel(rows: list[FunnelRow]) -> None:

@@ -5,12 +5,14 @@ import os
 import pickle
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.execution.device import DEVICE
 from pipeline.execution.machine import usable_cpus
+from schemas.remote import take_repeated
 
 _THREADS = "OMP_NUM_THREADS"
 Function = Callable[[Any], Any]
@@ -41,6 +43,14 @@ class Raised:
         raise self.error from RuntimeError(f"in a worker:\n{self.trace}")
 
 
+@dataclass(frozen=True)
+class Finished:
+    """The result of a row, and which calls to other machines were repeated for it."""
+
+    result: Any | Raised
+    repeated: Counter[str]
+
+
 class Worker:
     """Calls, on every row, the function that `make` makes.
 
@@ -52,9 +62,14 @@ class Worker:
         self._make = make
         self._function: Function | None = None
 
-    def __call__(self, row: Any) -> Any | Raised:
-        if isinstance(row, Raised):  # by the step before
-            return row
+    def __call__(self, row: Any) -> "Finished":
+        repeated: Counter[str] = Counter()
+        if isinstance(row, Finished):  # by the step before
+            repeated, row = row.repeated, row.result
+        result = row if isinstance(row, Raised) else self._call(row)
+        return Finished(result, repeated + take_repeated())
+
+    def _call(self, row: Any) -> Any | Raised:
         try:
             self._function = self._function or self._make()
             return self._function(row)
@@ -69,7 +84,7 @@ def hidden_gpus(pool: Pool) -> dict[str, str]:
 
 def run_in_this_process(
     payloads: Iterable[bytes], steps: Iterable[tuple[Pool, Make]]
-) -> Iterator[Any | Raised]:
+) -> Iterator[Finished]:
     """Run pickled rows through all steps, one after another, in this process.
 
     The steps are on the CPU. No row is started before the one before it was taken.

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from pipeline.dataset.fetched import VideoFetcher, sha256_of
 from pipeline.dataset.inputs import InputVideo
-from pipeline.dataset.remote import PASSING, NotRead, TooLarge, describe
-from pipeline.dataset.store import open_store
+from pipeline.dataset.remote import PASSING, TooLarge
+from pipeline.dataset.store import Store, open_store
 from pipeline.dataset.units import Identified, Receipt, Unit, Unread, commit_unit, unreadable_id
 from pipeline.dataset.uris import is_local
 from pipeline.engines.registry import LoadedEngines, load_engines
@@ -34,6 +34,7 @@ from pipeline.observing.scores import ScoreClips
 from pipeline.observing.trim import TrackAndTrim
 from schemas.ids import bytes_id
 from schemas.reasons import Reason
+from schemas.remote import NotRead, describe
 from schemas.tables import Video
 from schemas.tombstones import Tombstones
 
@@ -195,11 +196,18 @@ def _make_committer(
         if isinstance(work, Unread):
             return work
         if isinstance(work, CutUnit):
-            return commit_unit(work.unit, _look_in(child, work), store)
+            return _commit(work.unit, _look_in(child, work), store)
         observed = _cut_in(child, work, fetcher)
-        return observed if isinstance(observed, Unread) else commit_unit(work, observed, store)
+        return observed if isinstance(observed, Unread) else _commit(work, observed, store)
 
     return observe_and_commit
+
+
+def _commit(unit: Unit, observed: VideoRow, store: Store) -> Receipt | Unread:
+    try:
+        return commit_unit(unit, observed, store)
+    except NotRead as problem:
+        return Unread(unit.uri, f"its unit could not be written: {problem}", unit.unit_id)
 
 
 def _cut_in(child: Child, unit: Unit, fetcher: VideoFetcher) -> VideoRow | Unread:
@@ -208,7 +216,7 @@ def _cut_in(child: Child, unit: Unit, fetcher: VideoFetcher) -> VideoRow | Unrea
     try:
         with fetcher.identified(unit.video_id, unit.source) as path:
             observed = child.call((path, unit), seconds_of_video=unit.duration_s)
-    except (NotRead, TooLarge, OSError) as problem:  # it was there when it was identified
+    except (TooLarge, OSError) as problem:  # it was there when it was identified
         detail = describe(problem) if isinstance(problem, OSError) else str(problem)
         return Unread(unit.uri, detail, unit.unit_id)
     fetcher.files.part_done(unit.video_id, unit.uri, unit.part.index, unit.part.count)

@@ -29,13 +29,15 @@ class Snapshot:
 def read_snapshot(folder: Folder) -> Snapshot:
     """Follow the pointer to the manifest. Raises ValueError for a folder that is no dataset."""
     try:
-        pointer = json.loads(folder.read(POINTER))
-        path, expected = pointer["path"], pointer["sha256"]
+        content = folder.read(POINTER)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ValueError(
             f"no dataset at {folder.url}: it has no {POINTER}; give the folder that "
             "jobs/curate.py wrote (its --output)"
         ) from error
+    try:
+        pointer = json.loads(content)
+        path, expected = pointer["path"], pointer["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder.url}/{POINTER} is no pointer to a manifest: {error!r}; give the folder that "

@@ -4,10 +4,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+
+from schemas.files import inside
+from schemas.remote import RemoteFile, open_filesystem, retry
 
 READERS = 16  # files looked at at once; an object store answers slowly, but many at a time
 
@@ -29,7 +32,7 @@ class Folder:
         if self.is_local:
             return Path(self._local(path)).read_bytes()
         filesystem, root = self._remote()
-        return filesystem.cat_file(f"{root}/{inside(path)}")
+        return retry(lambda: filesystem.cat_file(f"{root}/{inside(path)}"))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the size of every file below a folder, by path; empty when there is none."""
@@ -39,7 +42,7 @@ class Folder:
             root = Path(self.url)
             return {path.relative_to(root).as_posix(): path.stat().st_size for path in found}
         filesystem, root = self._remote()
-        found = filesystem.find(f"{root}/{inside(folder)}", detail=True)
+        found = retry(lambda: filesystem.find(f"{root}/{inside(folder)}", detail=True))
         return {name[len(root) :].lstrip("/"): info["size"] for name, info in found.items()}
 
     @contextlib.contextmanager
@@ -58,7 +61,7 @@ class Folder:
             return pq.ParquetFile(local, memory_map=True, page_checksum_verification=True)
         filesystem, root = self._remote()
         # pyarrow asks for the ranges that it needs, and only for those.
-        file = filesystem.open(f"{root}/{inside(path)}", "rb", cache_type="none")
+        file = RemoteFile(filesystem, f"{root}/{inside(path)}", ahead=0)
         return pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
 
     def _local(self, path: str) -> str:
@@ -66,19 +69,9 @@ class Folder:
 
     def _remote(self) -> tuple[Any, str]:
         if self._filesystem is None or self._filesystem[0] != os.getpid():
-            import fsspec
-
-            filesystem, root = fsspec.core.url_to_fs(self.url)
+            filesystem, root = open_filesystem(self.url)
             self._filesystem = (os.getpid(), filesystem, root)
         return self._filesystem[1:]
-
-
-def inside(path: str) -> str:
-    """Return the path, or raise ValueError for one that leaves its folder."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path:
-        raise ValueError(f"paths in a dataset are relative and stay inside it, got {path!r}")
-    return path
 
 
 def in_parallel(function: Any, values: list[Any]) -> list[Any]:

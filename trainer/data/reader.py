@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.remote import NotRead
 from trainer.data.files import Folder
 from trainer.data.index import RowLocation
 
 _OPEN_FILES = 32
-_ATTEMPTS = 3  # at reading a row group; an object store fails now and then
+_ATTEMPTS = 3  # at reading a row group of a disk that may be mounted
 _PAUSE_S = 0.5  # before the second attempt, doubled before each further one
 
 
@@ -62,6 +63,8 @@ class RowReader:
                 return self._file(path).read_row_group(
                     number, columns=self._columns, use_threads=False
                 )
+            except NotRead:  # patience is at its end
+                raise
             except (OSError, pa.ArrowException) as error:
                 self._files.pop(path, None)
                 if attempt == _ATTEMPTS - 1:

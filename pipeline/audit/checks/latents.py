@@ -11,6 +11,7 @@ from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Finding, error, found
 from pipeline.audit.index import AuditIndex
 from schemas.latents import LATENTS_INDEX, LatentIndex
+from schemas.remote import NotRead
 
 LATENTS = error(
     "file.latents", "Latents do not belong to these samples",
@@ -36,6 +37,8 @@ def check_latents(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
         try:
             content = store.read(file.path)
             table = pq.read_table(pa.BufferReader(content), columns=["sample_id"])
+        except NotRead:
+            raise
         except (OSError, ValueError, KeyError, json.JSONDecodeError) as problem:
             yield found(LATENTS, "file", file.path, f"{type(problem).__name__}: {problem}"[:200])
             continue

@@ -26,6 +26,7 @@ from pipeline.audit.media.measure_media import MediaMeasures, make_handler, medi
 from pipeline.dataset.store import Store, open_store
 from pipeline.media.sandbox import Child, Died, SandboxConfig
 from schemas.ids import unit_interval
+from schemas.remote import NotRead
 from schemas.settings import check_settings, setting
 
 LARGE = 5_000  # row groups from which on Ray shares the work: about 50,000 samples
@@ -197,6 +198,8 @@ class _ChildPool:
         """Read a row group and measure its wanted rows, one after the other."""
         try:
             rows = _read(task, self.store)
+        except NotRead:
+            raise
         except (pa.ArrowException, OSError, ValueError) as problem:
             evidence = f"row group {task.group}: {' '.join(str(problem).split())[:200]}"
             return [(0, found(file_checks.FILE_UNREADABLE, "file", task.path, evidence))]

@@ -11,9 +11,10 @@ from web_server import WebServer
 
 from pipeline.dataset.fetched import FetchedFiles, batches, sha256_of, video_fetcher
 from pipeline.dataset.inputs import InputVideo, find_inputs, list_inputs
-from pipeline.dataset.remote import PASSING, NotRead, RemoteConfig, TooLarge, fetch
+from pipeline.dataset.remote import PASSING, TooLarge, fetch
 from pipeline.dataset.uris import public_uri, without_secrets
 from schemas.ids import bytes_id
+from schemas.remote import NotRead, RemoteConfig
 
 QUICK = RemoteConfig(attempts=3, pause_s=0.01)
 CONTENT = bytes(range(256)) * 500
@@ -70,7 +71,7 @@ def test_a_file_without_end_is_cut_at_the_limit(server, tmp_path):
 
 
 def test_pauses_grow_and_differ(monkeypatch):
-    from pipeline.dataset import remote
+    from schemas import remote
 
     pauses = []
     monkeypatch.setattr(remote.time, "sleep", pauses.append)

@@ -1,0 +1,267 @@
+"""One policy for every call to another machine: read, list, write, delete.
+
+What a server says of a file is a fact, at once: it is missing, or forbidden. Everything else may
+pass and is tried again with growing pauses; what lasts longer is `NotRead`, which says nothing of
+the file, and the next run tries again. How often calls were repeated is counted.
+"""
+
+import errno
+import io
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from schemas.settings import check_settings, setting
+from schemas.start import remedy_of
+
+CHAINS = frozenset({"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache"})
+POLICY = "CONTEXTANYONE_REMOTE"  # environment: attempts=5,pause_s=1,deadline_s=3600
+_NO_CREDENTIALS = frozenset(  # botocore's and Google's names of it
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
+        *("TokenRetrievalError", "ProfileNotFound", "DefaultCredentialsError", "RefreshError"),
+    }
+)
+_FACTS = {  # libraries raise them without a number
+    FileNotFoundError: errno.ENOENT,
+    FileExistsError: errno.EEXIST,
+    PermissionError: errno.EACCES,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+}
+_PASSING_STATUS = frozenset({408, 425, 429})  # of the 4xx; from 500 on all may pass
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CONNECT_S, _SILENCE_S = 30, 60  # of a web server, until it counts as a passing error
+_BLOCK = 1 << 20  # read ahead of a file that is read in pieces
+_repeated: Counter[str] = Counter()
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class RemoteConfig:
+    """How patient the calls to other machines are.
+
+    Attributes:
+        attempts: how often a call is tried before it counts as failed in this run.
+        pause_s: seconds before the second attempt; every further pause is twice as long, give or
+            take a half, so that many workers do not come back at one moment.
+        deadline_s: seconds that all attempts at one call may take together.
+        cache_gib: disk on each machine for files that were fetched, so that a long video is
+            fetched once and not once for each of its parts; 0 keeps none.
+    """
+
+    attempts: int = setting(5, low=1, high=100)
+    pause_s: float = setting(1.0, low=0, high=3600, unit="s")
+    deadline_s: float = setting(3600.0, above=0, high=7 * 86400, unit="s")
+    cache_gib: float = setting(20.0, low=0, high=1_000_000, unit="GiB")
+
+    def __post_init__(self) -> None:
+        check_settings(self, "run.remote")
+
+
+class NotRead(OSError):
+    """Raised when a call could not be done this time; says nothing about the file."""
+
+
+class Refused(Exception):
+    """Raised by an action that must not be tried again."""
+
+
+def use_policy(config: RemoteConfig) -> RemoteConfig:
+    """Let this process and its workers be as patient as `config`; return what is in force.
+
+    Where `config` is the default, the environment decides.
+    """
+    if config == RemoteConfig():
+        return policy()
+    names = ("attempts", "pause_s", "deadline_s", "cache_gib")
+    os.environ[POLICY] = ",".join(f"{name}={getattr(config, name)}" for name in names)
+    return config
+
+
+def policy() -> RemoteConfig:
+    """Return the policy of this process. Raises ValueError for words that are none."""
+    text = os.environ.get(POLICY, "")
+    kinds = {"attempts": int, "pause_s": float, "deadline_s": float, "cache_gib": float}
+    values = {}
+    for word in filter(None, text.split(",")):
+        name, _, value = word.partition("=")
+        try:
+            values[name] = kinds[name.strip()](value)
+        except (KeyError, ValueError):
+            raise ValueError(
+                f"{POLICY} must read like attempts=5,pause_s=1,deadline_s=3600, got {word!r}"
+            ) from None
+    return RemoteConfig(**values)
+
+
+def is_chain(location: str) -> bool:
+    """Return whether `a::b` is a filesystem inside another, and not a name with two colons."""
+    first, mark, _ = location.partition("::")
+    return bool(mark) and first.partition("://")[0] in CHAINS
+
+
+def open_filesystem(location: str) -> tuple[Any, str]:
+    """Return the filesystem of a URL and the path there. Nothing that it lists is remembered.
+
+    Raises ValueError when fsspec does not know it, or needs a package for it.
+    """
+    import fsspec
+
+    try:
+        if is_chain(location):
+            return fsspec.core.url_to_fs(location)
+        scheme = location.partition("://")[0].lower()
+        kind: Any = fsspec.get_filesystem_class(scheme)
+        options = kind._get_kwargs_from_urls(location) | {"use_listings_cache": False}
+        if scheme in ("http", "https"):
+            options |= _web_options(location)
+        if scheme in ("s3", "s3a"):  # it would repeat by itself, unseen and without patience
+            options |= {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}}}
+        return kind(**options), kind._strip_protocol(location)
+    except ImportError as error:
+        remedy = remedy_of(error) or error
+        raise ValueError(f"{location.partition('://')[0]}:// cannot be used: {remedy}") from None
+
+
+def _web_options(url: str) -> dict[str, Any]:
+    """Send a URL that is encoded already as it is, and wait for bytes, not for the whole file."""
+    import aiohttp
+
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
+    return {"encoded": url.isascii() and " " not in url, "client_kwargs": {"timeout": patience}}
+
+
+def retry(action: Callable[[], _Result], config: RemoteConfig | None = None) -> _Result:
+    """Return the result of `action`, called again after transient errors.
+
+    Raises OSError for a fact about the file, NotRead for everything else: what a filesystem's
+    library raises is not ours to list. `Refused` and `NotRead` of the action itself pass.
+    """
+    config = config or policy()
+    give_up = time.monotonic() + config.deadline_s
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return action()
+        except (Refused, NotRead):
+            raise
+        except Exception as error:
+            fact = fact_of(error)
+            if fact is not None:
+                raise fact from None
+            problem = describe(error)
+            hopeless = isinstance(error, OSError) and error.errno in _FULL
+        pause_s = config.pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+        if hopeless or attempt == config.attempts or time.monotonic() + pause_s > give_up:
+            raise NotRead(f"{problem}, after {attempt} attempt{'s' * (attempt > 1)}")
+        _repeated[problem] += 1
+        time.sleep(pause_s)
+
+
+def take_repeated() -> Counter[str]:
+    """Return how often calls were repeated in this process since the last time, by reason."""
+    taken = Counter(_repeated)
+    _repeated.clear()
+    return taken
+
+
+def add_repeated(repeated: Counter[str]) -> None:
+    """Count what a worker has repeated."""
+    _repeated.update(repeated)
+
+
+def fact_of(error: BaseException) -> OSError | None:
+    """Return what an error says about the file itself, None for a transient one."""
+    if type(error).__name__ in _NO_CREDENTIALS:
+        return PermissionError(errno.EACCES, f"no credentials ({type(error).__name__})")
+    status = _status_of(error)
+    if status in (404, 410):
+        return FileNotFoundError(errno.ENOENT, f"HTTP {status}")
+    if 400 <= status < 500 and status not in _PASSING_STATUS:
+        return PermissionError(errno.EACCES, f"HTTP {status}")
+    if status:
+        return None
+    number = next((n for kind, n in _FACTS.items() if isinstance(error, kind)), 0)
+    if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+        number = error.errno
+    return OSError(number, os.strerror(number)) if number else None
+
+
+def _status_of(error: BaseException) -> int:
+    """Return the HTTP status behind an error; fsspec hides one behind FileNotFoundError."""
+    for cause in (error, error.__cause__):
+        status = getattr(cause, "status", None)
+        if isinstance(status, int):
+            return status
+    return 0
+
+
+def describe(error: BaseException) -> str:
+    """Return a few words about an error; never its text, which may hold the URL."""
+    if isinstance(error, NotRead):
+        return str(error)
+    status = _status_of(error)
+    if status:
+        return f"HTTP {status}"
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return f"{type(error).__name__} {code}" if code else type(error).__name__
+
+
+class RemoteFile(io.RawIOBase):
+    """A remote file, opened for reading at any place; every range is read under the policy."""
+
+    def __init__(self, filesystem: Any, path: str, ahead: int = _BLOCK) -> None:
+        from fsspec.caching import BaseCache, ReadAheadCache
+
+        super().__init__()
+        self._filesystem, self._path, self._place = filesystem, path, 0
+        self.size = int(retry(lambda: filesystem.info(path))["size"])
+        kind = ReadAheadCache if ahead else BaseCache
+        self._cache = kind(ahead, self._fetch, self.size)
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        def fetch() -> bytes:
+            content = self._filesystem.cat_file(self._path, start=start, end=end)
+            if len(content) != end - start:
+                raise ConnectionError(errno.ECONNRESET, "an answer was cut off")
+            return content
+
+        return retry(fetch) if end > start else b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = self.size if size is None or size < 0 else min(self.size, self._place + size)
+        content = bytes(self._cache._fetch(self._place, end)) if end > self._place else b""
+        self._place += len(content)
+        return content
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
