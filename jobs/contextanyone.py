@@ -44,6 +44,7 @@ TASKS: dict[str, dict[str, Command]] = {
         "contact-sheet": Command("draw a picture of samples", "jobs.contact_sheet"),
         "forget": Command("remove a person or a video, and prove it", "jobs.forget"),
         "export-dataset": Command("write it as other tools read it", "jobs.export"),
+        "vacuum": Command("remove the files of its older versions", "jobs.vacuum"),
     },
     "train a model": {
         "encode": Command(

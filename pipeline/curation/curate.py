@@ -7,7 +7,7 @@ from types import MappingProxyType
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.plan import CurationPlan, is_published, remember
 from pipeline.curation.release import release
-from pipeline.dataset.commit import sweep
+from pipeline.dataset.commit import settle, sweep
 from pipeline.dataset.fetched import VideoFetcher, batches, video_fetcher
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed, read_observed
@@ -58,7 +58,8 @@ def curate(
     cannot be written. Whatever was committed before stays, and the next run goes on from there.
     """
     if plan.finished and plan.manifest:
-        sweep(plan.manifest, store)
+        settle(store)
+        sweep(store)
         return CurationResult(plan.manifest, changed=False)
     placement, workers = _place(config)
 
@@ -76,7 +77,8 @@ def curate(
     new_units = [plan.receipts[unit_id] for unit_id in sorted(plan.receipts.keys() - before)]
     not_read = {**plan.unread, **plan.stale}
     if plan.manifest and not new_units and is_published(plan.manifest, videos, plan, config):
-        sweep(plan.manifest, store)
+        settle(store)
+        sweep(store)
         return CurationResult(plan.manifest, changed=False, unread=not_read)
 
     paired = pair(

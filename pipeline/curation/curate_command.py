@@ -14,9 +14,10 @@ from pipeline.dataset.inputs import FoundInputs, InputVideo
 from pipeline.dataset.losses import losses_of, sentences
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
+from pipeline.dataset.vacuum import find_leftovers
 from pipeline.engines.registry import engine_infos
 from pipeline.execution.cluster import describe_workers
-from pipeline.execution.progress import print_funnel
+from pipeline.execution.progress import print_funnel, print_repeated
 from pipeline.observing.observe import load_stages
 from pipeline.pairing.gates import load_gates
 from pipeline.pairing.own_columns import load_columns
@@ -81,9 +82,11 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     if not outcome.changed and not outcome.unread:
         print(f"{store.url} is up to date (version {manifest.version}): nothing to do")
     print_funnel(manifest.funnel)
+    print_repeated()
     samples = sum(manifest.splits.values())
     splits = ", ".join(f"{number} {name}" for name, number in manifest.splits.items())
     print(f"{samples} samples ({splits}) in {store.url}, version {manifest.version}")
+    _print_older(manifest, store)
     print("\n".join(sentences(losses_of(manifest, store))))
     _print_refused(manifest, store)
     _print_corrections(manifest, store)
@@ -103,6 +106,17 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
         print("nothing was kept: the table above says where everything went")
         return NOTHING_KEPT
     return NOT_READ if outcome.unread else DONE
+
+
+def _print_older(manifest: Manifest, store: Store) -> None:
+    if manifest.version == 1:
+        return
+    size_bytes = sum(each.size_bytes for each in find_leftovers(store))
+    if size_bytes:
+        print(
+            f"older versions hold {size_bytes / 2**20:.1f} MiB more; contextanyone vacuum "
+            f"{store.url} removes them"
+        )
 
 
 def _outcomes(manifest: Manifest, store: Store) -> Iterator[dict]:

@@ -264,9 +264,22 @@ def remember(
         )
     write_known_inputs(_without_forgotten(known, plan.tombstones), store)
     identity = config.observe.identity() | {"observe_version": plan.observe_version}
-    settings = json.dumps(identity, indent=1, sort_keys=True)
-    store.write(SETTINGS, settings.encode())
+    _write_settings(json.dumps(identity, indent=1, sort_keys=True).encode(), store)
     return replace(plan, known=known)
+
+
+def _write_settings(content: bytes, store: Store) -> None:
+    """Write the settings; the first of two runs decides with which the output is observed."""
+    if store.exists(SETTINGS):
+        store.write(SETTINGS, content)
+        return
+    try:
+        store.create(SETTINGS, content)
+    except FileExistsError:
+        raise ValueError(
+            f"another run began to observe into {store.url} with other settings; run again, or "
+            "choose another --output"
+        ) from None
 
 
 def _without_forgotten(known: dict[str, Input], tombstones: Tombstones) -> dict[str, Input]:
@@ -284,7 +297,8 @@ def _without_forgotten(known: dict[str, Input], tombstones: Tombstones) -> dict[
 def restart(store: Store) -> None:
     """Remove every version and unit, pointer first, so that all is made again; tombstones stay.
 
-    Only files of a dataset go. Raises ValueError when `manifest.json` is of something else.
+    Manifests go before what they list, the first before those made on top of it. Only files of a
+    dataset go. Raises ValueError when `manifest.json` is of something else.
     """
     if store.exists(POINTER):
         if not _is_pointer(store.read(POINTER)):
@@ -297,7 +311,7 @@ def restart(store: Store) -> None:
         return
     made = [path for folder in ("manifests", "edits", "units") for path in store.list(folder)]
     made = [path for path in made if _MADE.fullmatch(path)]
-    for path in (*data_files(store), *made):
+    for path in (*made, *data_files(store)):
         store.delete(path)
 
 

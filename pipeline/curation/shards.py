@@ -1,4 +1,4 @@
-"""Build the sample shards: many workers, one shard each, staged until the dataset is published."""
+"""Build the sample shards: many workers, one shard each, unlisted until all are there."""
 
 import functools
 import json
@@ -63,7 +63,7 @@ def plan_shards(
 def build_shards(
     plans: Iterable[ShardPlan], output: str, cluster: ClusterConfig, workers: int
 ) -> Iterator[DataFile]:
-    """Build and stage every shard; a shard that was staged before from the same plan is kept."""
+    """Build and write every shard; one that was written before from the same plan is kept."""
     step = (Pool("samples", workers), functools.partial(_make_builder, output))
     yield from run(plans, [step], cluster)
 
@@ -73,18 +73,18 @@ def _make_builder(output: str) -> Callable[[ShardPlan], DataFile]:
 
 
 def build_shard(plan: ShardPlan, store: Store) -> DataFile:
-    """Build one shard and stage it, with a note beside it that says which plan it fulfils."""
-    note = f"{STAGING}/{plan.path}.json"
+    """Build one shard and write it, with a note of which plan it fulfils."""
+    note = f"{STAGING}/samples/{digest_of([plan.path, plan.digest])}.json"
     if store.exists(note):
-        staged = json.loads(store.read(note))
-        if staged["plan"] == plan.digest:
-            return DataFile(**staged["file"])
+        file = DataFile(**json.loads(store.read(note)))
+        if store.exists(file.path):
+            return file
     samples = [_build(ingredients, store) for ingredients in plan.samples]
     columns = load_columns(plan.columns)
     table = with_columns(to_table(samples, Sample), samples, columns)
     content = encode_table(table.cast(sample_schema(table.schema)))
     file = stage_file(plan.path, content, len(samples), store)
-    store.write(note, json.dumps({"plan": plan.digest, "file": asdict(file)}).encode())
+    store.write(note, json.dumps(asdict(file)).encode())
     return file
 
 

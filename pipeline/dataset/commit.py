@@ -1,8 +1,9 @@
 """Make a version of the dataset visible: all of it or nothing.
 
-Files are staged under `_staging/`, moved to their folder, listed with their hashes in a manifest
-that is created once, and the pointer is replaced last. A reader that follows the pointer never sees
-a version that is not complete; what a killed publisher left is used or swept by the next run.
+Data files are named by their content and never overwritten. A manifest lists them with their
+hashes; it is created once, by whoever comes first, and that is the moment at which the version
+exists. The pointer follows. What no manifest lists is of a killed or refused publisher: it is used
+or swept by the next run. Older versions stay readable until `vacuum` removes what they alone list.
 """
 
 import hashlib
@@ -26,17 +27,37 @@ FOLDERS = (
     "rejects",
     "tags",
 )
-_DATA_FILE = re.compile(
-    rf"({STAGING}/)?({'|'.join(FOLDERS)})/v\d{{4,}}-\d{{5,}}\.parquet(\.json)?"
-    rf"|{STAGING}/captions/[0-9a-f]+\.json"
+_DATA_FILE = re.compile(  # also as earlier versions named them, and staged them
+    rf"({STAGING}/)?({'|'.join(FOLDERS)})/v\d{{4,}}-\d{{5,}}(-[0-9a-f]{{16}})?\.parquet(\.json)?"
+    rf"|{STAGING}/(captions|samples)/[0-9a-f]+\.json"
 )
+_MANIFEST = re.compile(r"manifests/(\d{4,})\.json")
 
 
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
     """Return the current manifest and the SHA-256 of its file, or None before the first.
 
-    Raises ValueError for a pointer or a manifest that is damaged.
+    A version that was made and that the pointer does not name yet, because its publisher was
+    killed, is the current one. Raises ValueError for a pointer or a manifest that is damaged.
     """
+    current = _pointed(store)
+    while following := _following(current, store):
+        current = following
+    return current
+
+
+def _following(current: tuple[Manifest, str] | None, store: Store) -> tuple[Manifest, str] | None:
+    """Return the version that was made on top of this one."""
+    version, parent = (current[0].version, current[1]) if current else (0, "")
+    path = manifest_path(version + 1)
+    if not store.exists(path):
+        return None
+    content = store.read(path)
+    manifest = Manifest.from_json(content)
+    return (manifest, hashlib.sha256(content).hexdigest()) if manifest.parent == parent else None
+
+
+def _pointed(store: Store) -> tuple[Manifest, str] | None:
     if not store.exists(POINTER):
         return None
     try:
@@ -75,40 +96,91 @@ def require_manifest(store: Store) -> tuple[Manifest, str]:
 
 
 def stage_file(path: str, content: bytes, rows: int, store: Store) -> DataFile:
-    """Write a file that no manifest lists yet."""
-    store.write(f"{STAGING}/{path}", content)
-    return DataFile(path, rows, len(content), hashlib.sha256(content).hexdigest())
+    """Write a file that no manifest lists yet; its name says what it holds."""
+    digest = hashlib.sha256(content).hexdigest()
+    path = f"{path.removesuffix('.parquet')}-{digest[:16]}.parquet"
+    store.write(path, content)
+    return DataFile(path, rows, len(content), digest)
 
 
 def publish(manifest: Manifest, store: Store) -> None:
-    """Move staged files into place, write the manifest, move the pointer, sweep the old version."""
-    for file in manifest.files:
-        if store.exists(f"{STAGING}/{file.path}"):
-            store.move(f"{STAGING}/{file.path}", file.path)
-        elif not store.exists(file.path):
-            raise FileNotFoundError(f"{store.url}/{STAGING}/{file.path} was staged and is gone")
-    content = manifest.to_json()
-    path = manifest_path(manifest.version)
-    if not store.exists(path):
-        store.create(path, content)
-    elif store.read(path) != content:
-        raise FileExistsError(
-            f"{store.url}/{path} was published by another run; run again to publish on top of it"
-        )
-    pointer = {"path": path, "sha256": hashlib.sha256(content).hexdigest()}
-    store.write(POINTER, json.dumps(pointer, sort_keys=True).encode())
-    sweep(manifest, store)
+    """Create the manifest over files that are written, move the pointer, sweep.
 
-
-def sweep(manifest: Manifest, store: Store) -> None:
-    """Remove data files that the current manifest does not list, and all that was staged.
-
-    Other files stay, wherever they are: an output may be the folder that `videos/` lie in.
+    Raises FileExistsError when another run has made this version meanwhile.
     """
-    listed = {file.path for file in manifest.files}
+    _check_written(manifest, store)
+    try:
+        store.create(manifest_path(manifest.version), manifest.to_json())
+    except FileExistsError:
+        raise FileExistsError(
+            f"{store.url} has a version {manifest.version} already, which another run made "
+            "meanwhile; run again to publish on top of it"
+        ) from None
+    settle(store)
+    sweep(store)
+
+
+def _check_written(manifest: Manifest, store: Store) -> None:
+    folders = sorted({file.path.partition("/")[0] for file in manifest.files})
+    sizes = {path: size for folder in folders for path, size in store.sizes(folder).items()}
+    for file in manifest.files:
+        if sizes.get(file.path) != file.size_bytes:
+            raise FileNotFoundError(
+                f"{store.url}/{file.path} was written and is gone or has another size: another "
+                "job works on this dataset; run again when it has ended"
+            )
+
+
+def settle(store: Store) -> None:
+    """Let the pointer name the current version."""
+    while (current := read_manifest(store)) is not None:
+        manifest, digest = current
+        pointer = {"path": manifest_path(manifest.version), "sha256": digest}
+        content = json.dumps(pointer, sort_keys=True).encode()
+        if store.exists(POINTER) and store.read(POINTER) == content:
+            return
+        store.write(POINTER, content)
+
+
+def sweep(store: Store, only: Manifest | None = None) -> None:
+    """Remove data files that no version lists, or not this one, and what was staged.
+
+    Other files stay, wherever they are: an output may be the folder that `videos/` lie in. While a
+    manifest is damaged, all stays.
+    """
+    try:
+        listed = {file.path for file in only.files} if only else listed_files(store)
+    except ValueError:
+        return
     for path in data_files(store):
         if path not in listed:
             store.delete(path)
+
+
+def versions(store: Store) -> list[int]:
+    """Return the numbers of all versions of which there is a manifest, in order."""
+    found = (_MANIFEST.fullmatch(path) for path in store.list("manifests"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def listed_files(store: Store) -> set[str]:
+    """Return the files of every version, also of those that an earlier code made.
+
+    Raises ValueError for a manifest that is damaged.
+    """
+    return {path for version in versions(store) for path in files_of_version(version, store)}
+
+
+def files_of_version(version: int, store: Store) -> dict[str, int]:
+    """Return the bytes of a version's files, by path. Raises ValueError like `listed_files`."""
+    path = manifest_path(version)
+    try:
+        files = json.loads(store.read(path))["files"]
+        return {file["path"]: int(file["size_bytes"]) for file in files}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{store.url}/{path} is damaged: {error!r}; restore the file, or make the dataset again"
+        ) from error
 
 
 def data_files(store: Store) -> list[str]:
@@ -134,7 +206,7 @@ def _check(file: DataFile, store: Store) -> str | None:
 
 
 def table_path(table: str, version: int, number: int) -> str:
-    """Return a path that no other version uses, so that publishing never changes a listed file."""
+    """Return where a file of a version belongs; `stage_file` adds what it holds to the name."""
     return f"{table}/v{version:04d}-{number:05d}.parquet"
 
 

@@ -180,6 +180,12 @@ def publish_latents(
     if not files:
         reasons = "; ".join(reason for receipt in receipts for _, reason in receipt.skipped[:1])
         raise ValueError(f"no sample could be encoded, so nothing was published: {reasons[:300]}")
+    sizes = store.sizes(_FOLDER)
+    if any(sizes.get(file.path) != file.size_bytes for file in files):
+        raise FileNotFoundError(
+            f"{store.url}/{_FOLDER}: files were written and are gone: another job works on this "
+            "dataset; run again when it has ended"
+        )
     published = replace(index, files=files, splits=dict(sorted(splits.items())))
     content = published.to_json()
     if not store.exists(LATENTS_INDEX) or store.read(LATENTS_INDEX) != content:

@@ -9,8 +9,11 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from pipeline.dataset.remote_store import RemoteStore
+from schemas.files import inside
 
 _TEMPORARY = ".tmp-"
 
@@ -31,10 +34,11 @@ class Store(Protocol):
         ...
 
     def create(self, path: str, content: bytes) -> None:
-        """Write a file that must not exist yet, or raise FileExistsError."""
-        ...
+        """Write a file that must not exist yet with other content, or raise FileExistsError.
 
-    def move(self, source: str, target: str) -> None: ...
+        Of several that create one file at the same time, one succeeds.
+        """
+        ...
 
     def delete(self, path: str) -> None: ...
 
@@ -42,6 +46,14 @@ class Store(Protocol):
 
     def list(self, folder: str = "") -> list[str]:
         """Return every file below the folder, sorted; none when the folder is missing."""
+        ...
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Return the bytes of every file below the folder, by path."""
+        ...
+
+    def modified(self, path: str) -> float:
+        """Return when a file was written, in seconds since 1970."""
         ...
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
@@ -55,13 +67,6 @@ def open_store(url: str | Path) -> Store:
     if "://" not in text or text.startswith("file://"):
         return LocalStore(text.removeprefix("file://"))
     return RemoteStore(text)
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise ValueError(f"path must be relative and stay inside the dataset, got {path!r}")
-    return path
 
 
 class LocalStore:
@@ -85,7 +90,11 @@ class LocalStore:
 
     def create(self, path: str, content: bytes) -> None:
         with self._staged(path, content) as staged:
-            os.link(staged, self._at(path))  # unlike rename, refuses an existing name
+            try:
+                os.link(staged, self._at(path))  # unlike rename, refuses an existing name
+            except FileExistsError:
+                if self.read(path) != content:
+                    raise
 
     @contextlib.contextmanager
     def _staged(self, path: str, content: bytes) -> Iterator[Path]:
@@ -106,12 +115,6 @@ class LocalStore:
             staged.unlink(missing_ok=True)
         _sync_folder(target.parent)
 
-    def move(self, source: str, target: str) -> None:
-        self._at(target).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self._at(source), self._at(target))
-        _sync_folder(self._at(target).parent)
-        self._drop_empty(self._at(source).parent)
-
     def delete(self, path: str) -> None:
         self._at(path).unlink(missing_ok=True)
         self._drop_empty(self._at(path).parent)
@@ -131,6 +134,12 @@ class LocalStore:
         return sorted(
             path.relative_to(self._root).as_posix() for path in found if _TEMPORARY not in path.name
         )
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        return {path: self._at(path).stat().st_size for path in self.list(folder)}
+
+    def modified(self, path: str) -> float:
+        return self._at(path).stat().st_mtime
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -153,7 +162,7 @@ class LocalStore:
                     (Path(at) / name).unlink(missing_ok=True)
 
     def _at(self, path: str) -> Path:
-        return self._root / _inside(path)
+        return self._root / inside(path)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -162,56 +171,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class RemoteStore:
-    """An object store or any other filesystem that fsspec knows."""
-
-    def __init__(self, url: str) -> None:
-        import fsspec
-
-        self.url = url.rstrip("/")
-        self._fs, self._root = fsspec.core.url_to_fs(self.url)
-
-    def read(self, path: str) -> bytes:
-        return self._fs.cat_file(self._at(path))
-
-    def open(self, path: str) -> BinaryIO:
-        return self._fs.open(self._at(path), "rb")
-
-    def write(self, path: str, content: bytes) -> None:
-        self._make_parent(path)
-        self._fs.pipe_file(self._at(path), content)
-
-    def create(self, path: str, content: bytes) -> None:
-        if self.exists(path):
-            raise FileExistsError(f"{self.url}/{path} exists")
-        self._make_parent(path)
-        self._fs.pipe_file(self._at(path), content, mode="create")
-
-    def move(self, source: str, target: str) -> None:
-        self._make_parent(target)
-        self._fs.mv(self._at(source), self._at(target))
-
-    def delete(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._at(path))
-
-    def exists(self, path: str) -> bool:
-        return self._fs.exists(self._at(path))
-
-    def list(self, folder: str = "") -> list[str]:
-        self._fs.invalidate_cache()
-        found = self._fs.find(self._at(folder) if folder else self._root)
-        return sorted(path[len(self._root) :].lstrip("/") for path in found)
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Object stores lock nothing; writes are idempotent and manifests put-if-absent."""
-        yield
-
-    def _make_parent(self, path: str) -> None:
-        self._fs.makedirs(self._at(path).rsplit("/", 1)[0], exist_ok=True)
-
-    def _at(self, path: str) -> str:
-        return f"{self._root}/{_inside(path)}"

@@ -1,11 +1,13 @@
 """Read a dataset's tables as they lie on disk, ours or another's, a row group at a time."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.store import Store
+from pipeline.dataset.commit import require_manifest
+from pipeline.dataset.store import Store, open_store
 from schemas.manifest import Manifest
 
 _INNER = ("reference_id", "track_id", "clip_id", "video_id")  # of a reference, without pixels
@@ -16,6 +18,15 @@ _NESTED = {"references": _INNER, "others": _CAST}
 def files_of(table: str, manifest: Manifest) -> list[str]:
     """Return the paths of one table of a version, in order."""
     return [file.path for file in manifest.files if file.path.startswith(f"{table}/")]
+
+
+def current_files(url: str | Path, table: str) -> list[str]:
+    """Return the paths or URLs of one table of the newest version, for other tools to read.
+
+    Files of older versions lie beside them.
+    """
+    store = open_store(url)
+    return [f"{store.url}/{path}" for path in files_of(table, require_manifest(store)[0])]
 
 
 def open_table(path: str, store: Store) -> pq.ParquetFile:

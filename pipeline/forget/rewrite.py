@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from pipeline.dataset.commit import digest_of, publish, read_manifest, stage_file, sweep, table_path
+from pipeline.dataset.commit import (
+    digest_of,
+    publish,
+    read_manifest,
+    settle,
+    stage_file,
+    sweep,
+    table_path,
+)
 from pipeline.dataset.edited import edits_path
 from pipeline.dataset.parquet import encode_table
 from pipeline.dataset.store import Store
@@ -39,7 +47,8 @@ def publish_without(erasure: Erasure, store: Store) -> Manifest:
     erasure = replace(erasure, counts=count_again(erasure, manifest, store))
     left = _stage_remainder(erasure, manifest, store)
     if not left.changed:
-        sweep(manifest, store)
+        settle(store)
+        sweep(store, only=manifest)
         return manifest
     known = {str(split): 0 for split in Split} | manifest.splits
     following = replace(
@@ -52,6 +61,7 @@ def publish_without(erasure: Erasure, store: Store) -> Manifest:
         files=sorted(left.files, key=lambda file: file.path),
     )
     publish(following, store)
+    sweep(store, only=following)
     return following
 
 

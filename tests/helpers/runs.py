@@ -11,6 +11,8 @@ from patience import HANG_S
 from places import HELPERS, script
 from synthetic import moving_shapes, write_video
 
+from pipeline.dataset.tables import current_files
+
 JOB = script("curate")
 FPS = 24
 
@@ -67,4 +69,5 @@ def content(output: Path) -> dict[str, bytes]:
 
 
 def rows(output: Path, table: str) -> list[dict]:
-    return [row for path in (output / table).glob("*") for row in pq.read_table(path).to_pylist()]
+    """Return the rows of a table of the newest version."""
+    return [row for path in current_files(output, table) for row in pq.read_table(path).to_pylist()]

@@ -1,5 +1,6 @@
 """Manifest and files: are they all there, whole, and ours?"""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ from pipeline.audit.file_findings import (
     FILE_UNREADABLE,
 )
 from pipeline.audit.findings import Finding, found
+from pipeline.dataset.commit import files_of_version, versions
 from schemas.manifest import DataFile
+from schemas.remote import NotRead
 
 _CHUNK = 1 << 22
 
@@ -25,13 +28,23 @@ def check_files(dataset: Dataset, workers: int) -> Iterator[Finding]:
         return
     listed = {file.path for file in manifest.files}
     if dataset.current:
+        older = _of_older_versions(dataset)
         for folder in sorted({path.split("/", 1)[0] for path in listed} | {"samples"}):
             for path in dataset.store.list(folder):
-                if path not in listed and path.endswith(".parquet"):
+                if path not in listed | older and path.endswith(".parquet"):
                     yield found(FILE_UNLISTED, "file", path, "not in the manifest")
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for findings in pool.map(lambda file: check_file(file, dataset), manifest.files):
             yield from findings
+
+
+def _of_older_versions(dataset: Dataset) -> set[str]:
+    """Return what other versions list, as far as their manifests can be read."""
+    listed: set[str] = set()
+    for version in versions(dataset.store):
+        with contextlib.suppress(ValueError):
+            listed.update(files_of_version(version, dataset.store))
+    return listed
 
 
 def check_file(file: DataFile, dataset: Dataset) -> Sequence[Finding]:
@@ -47,6 +60,8 @@ def check_file(file: DataFile, dataset: Dataset) -> Sequence[Finding]:
         reported = any(p.check == FILE_MISSING.id and p.id == file.path for p in dataset.problems)
         missing = [] if reported else [found(FILE_MISSING, "file", file.path, "listed, not there")]
         return [*problems, *missing]
+    except NotRead:
+        raise
     except (OSError, ValueError) as problem:
         return [*problems, found(FILE_UNREADABLE, "file", file.path, str(problem)[:200])]
     if size != file.size_bytes:

@@ -25,7 +25,7 @@ def store(tmp_path) -> LocalStore:
 def test_a_new_version_sweeps_no_file_of_another_origin(store):
     found = read_manifest(store)
     assert found is not None
-    store.write("samples/v0001-00009.parquet", b"of a version that was replaced")
+    store.write("samples/v0001-00009.parquet", b"of a publisher that was killed")
     publish(found[0], store)
     assert not store.exists("samples/v0001-00009.parquet")
     assert all(store.read(path) == b"mine" for path in FOREIGN)

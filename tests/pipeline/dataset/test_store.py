@@ -17,17 +17,17 @@ def store(request, tmp_path):
     return open_store(f"memory://{uuid.uuid4().hex}/dataset")
 
 
-def test_what_was_written_is_read_listed_moved_and_deleted(store):
+def test_what_was_written_is_read_listed_and_deleted(store):
     store.write("a/b/one.bin", b"1")
     store.write("a/two.bin", b"22")
     assert store.list("a") == ["a/b/one.bin", "a/two.bin"]
-    store.move("a/two.bin", "c/two.bin")
-    assert not store.exists("a/two.bin")
-    with store.open("c/two.bin") as file:
+    with store.open("a/two.bin") as file:
         assert file.read() == b"22"
-    store.delete("c/two.bin")
-    store.delete("c/two.bin")
-    assert store.list("c") == []
+        assert (file.seek(1), file.read(5), file.tell()) == (1, b"2", 2)
+    store.delete("a/two.bin")
+    store.delete("a/two.bin")
+    assert not store.exists("a/two.bin")
+    assert store.list("a") == ["a/b/one.bin"]
     assert store.list("never") == []
 
 
@@ -36,6 +36,7 @@ def test_create_refuses_an_existing_file(store):
     with pytest.raises(FileExistsError):
         store.create("manifests/0001.json", b"second")
     assert store.read("manifests/0001.json") == b"first"
+    store.create("manifests/0001.json", b"first")  # again, as after a lost answer
 
 
 @pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", "", "a\0b"])

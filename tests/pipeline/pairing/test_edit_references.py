@@ -104,8 +104,7 @@ def test_edits_become_references_and_other_thresholds_edit_nothing_again(observe
 
     [plan] = plan_shards(first.samples, ShardsConfig(), 1)
     store = observed[0]
-    build_shard(plan, store)
-    with store.open(f"_staging/{plan.path}") as file:
+    with store.open(build_shard(plan, store).path) as file:
         [row] = read_rows(file)
     for reference in row["references"]:
         recipe = json.loads(reference["edit"])

@@ -1,0 +1,132 @@
+"""Files of a dataset on an object store, or on any other filesystem that fsspec knows.
+
+One PUT is atomic by itself. A file that must exist once is put if absent: `If-None-Match: *` on S3,
+a generation match on Google's store. Where neither is known, or a probe shows that the server does
+not care, those who want to create it draw tickets, and the first ticket wins.
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypeVar, cast
+
+from pipeline.dataset.lease import LEASES, hold_lease
+from pipeline.dataset.uris import public_uri
+from schemas.files import inside
+from schemas.remote import NotRead, RemoteFile, open_filesystem, retry
+
+# Filesystems that refuse a second creation by themselves.
+_PUT_IF_ABSENT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
+_Result = TypeVar("_Result")
+_SETTLED_S = 2.0  # a ticket is visible to all others, and a small file written, within this time
+
+
+class RemoteStore:
+    """A dataset behind an fsspec URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = public_uri(url.rstrip("/"))
+        self._fs, self._root = open_filesystem(url.rstrip("/"))
+        scheme = self.url.partition("://")[0]
+        self._puts_if_absent = scheme in _PUT_IF_ABSENT
+        self._has_folders = scheme not in _PUT_IF_ABSENT or scheme == "memory"
+
+    def read(self, path: str) -> bytes:
+        return self._call(path, lambda: self._fs.cat_file(self._at(path)))
+
+    def open(self, path: str) -> BinaryIO:
+        file = self._call(path, lambda: RemoteFile(self._fs, self._at(path)))
+        return cast(BinaryIO, file)
+
+    def write(self, path: str, content: bytes) -> None:
+        self._make_parent(path)
+        self._call(path, lambda: self._fs.pipe_file(self._at(path), content))
+
+    def create(self, path: str, content: bytes) -> None:
+        self._make_parent(path)
+        try:
+            if self._puts_if_absent:
+                put = self._fs.pipe_file
+                self._call(path, lambda: put(self._at(path), content, mode="create"))
+            else:
+                self._create_by_ticket(path, content)
+        except FileExistsError:  # perhaps by an attempt of ours whose answer was lost
+            if self.read(path) != content:
+                raise FileExistsError(f"{self.url}/{path} exists") from None
+
+    def _create_by_ticket(self, path: str, content: bytes) -> None:
+        ticket = f"{path}.ticket-{uuid.uuid4().hex}"
+        self.write(ticket, b"")
+        try:
+            time.sleep(_SETTLED_S)
+            tickets = [one for one in self.list(path.rpartition("/")[0]) if f"{path}.t" in one]
+            if self.exists(path) or ticket != min(tickets):
+                raise FileExistsError
+            self.write(path, content)
+        finally:
+            self.delete(ticket)
+
+    def delete(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._call(path, lambda: self._fs.rm_file(self._at(path)))
+
+    def exists(self, path: str) -> bool:
+        try:
+            self._call(path, lambda: self._fs.info(self._at(path)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, folder: str = "") -> list[str]:
+        return sorted(self.sizes(folder))
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        place = self._at(folder) if folder else self._root
+        found = self._call(folder, lambda: self._fs.find(place, detail=True))
+        return {
+            path[len(self._root) :].lstrip("/"): int(info.get("size") or 0)
+            for path, info in found.items()
+        }
+
+    def modified(self, path: str) -> float:
+        return self._call(path, lambda: self._fs.modified(self._at(path))).timestamp()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold a lease, which other jobs respect. No version depends on it: `create` decides."""
+        self._puts_if_absent = self._puts_if_absent and self._refuses_a_second_creation()
+        with hold_lease(self):
+            yield
+
+    def _refuses_a_second_creation(self) -> bool:
+        """Try it: some servers that speak S3 ignore the condition and overwrite the file."""
+        path = f"{LEASES}/probe-{uuid.uuid4().hex}"
+        try:
+            self.create(path, b"first")
+            self.create(path, b"second")
+        except FileExistsError:
+            return True
+        except NotRead:  # others do not know the condition
+            return False
+        finally:
+            self.delete(path)
+        return False
+
+    def _make_parent(self, path: str) -> None:
+        if self._has_folders:
+            parent = self._at(path).rsplit("/", 1)[0]
+            self._call(path, lambda: self._fs.makedirs(parent, exist_ok=True))
+
+    def _call(self, path: str, action: Callable[[], _Result]) -> _Result:
+        """Do it under the policy; an error names the file."""
+        try:
+            return retry(action)
+        except NotRead as problem:
+            raise NotRead(f"{self.url}/{path}: {problem}; run again") from None
+        except OSError as problem:
+            problem.filename = f"{self.url}/{path}"
+            raise
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{inside(path)}"
