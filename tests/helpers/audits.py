@@ -17,7 +17,7 @@ def audited(folder: Path | str, *, media: bool = False, **settings):
         yield done
 
 
-def findings(folder: Path, *, media: bool = False, **settings) -> list[Finding]:
+def findings(folder: Path | str, *, media: bool = False, **settings) -> list[Finding]:
     with audited(folder, media=media, **settings) as done:
         return list(done.findings.all())
 

@@ -12,7 +12,7 @@ from trainer.latents.unit_encoder import UnitEncoder, make_describer
 
 
 def encode(
-    root: Path,
+    root: Path | str,
     data: DataConfig,
     encoding: LatentsConfig | None = None,
     encoders: EncoderConfig | None = None,

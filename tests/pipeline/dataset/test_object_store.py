@@ -1,41 +1,29 @@
 """Videos come from and datasets go to an object store: the real protocol, on loopback."""
 
-import os
+import tempfile
+from pathlib import Path
 
 import fsspec
 import pytest
+from object_store import KEY, SECRET, s3_server
 from present import current_version
-from runs import content, curate
+from runs import TWO_WORKERS, content, curate
+from web_server import WebServer
 
 from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import open_store
+
+SIGNATURE = "5ecre7canary"
 
 
 @pytest.fixture(scope="module")
 def bucket(videos, tmp_path_factory):
     """An S3 server on loopback with the test videos in a bucket."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = dict(os.environ)
-    os.environ.update(settings)
-    fs = fsspec.filesystem("s3", skip_instance_cache=True)
-    fs.mkdir("videos-in")
-    fs.mkdir("dataset-out")
-    for path in sorted(videos.iterdir()):
-        fs.put_file(str(path), f"videos-in/{path.name}")
-    yield
-    server.stop()
-    os.environ.clear()
-    os.environ.update(before)
+    with s3_server("videos-in", "dataset-out"):
+        fs = fsspec.filesystem("s3")
+        for path in sorted(videos.iterdir()):
+            fs.put_file(str(path), f"videos-in/{path.name}")
+        yield
 
 
 @pytest.mark.ray
@@ -51,3 +39,20 @@ def test_a_dataset_on_an_object_store_is_the_local_one(bucket, golden):
             assert store.read(file.path) == local[file.path], file.path
     again = curate("s3://dataset-out/first", "s3://videos-in")
     assert "nothing to do" in again.stdout
+
+
+@pytest.mark.ray
+def test_no_key_and_no_signature_is_written_anywhere(bucket, videos, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as folder, WebServer(videos) as web:
+        for name in ("TMPDIR", "RAY_TMPDIR"):  # a short path: Ray's sockets lie below it
+            (Path(folder) / name).mkdir()
+            monkeypatch.setenv(name, f"{folder}/{name}")
+        signed = [f"{web.url}/{n}.mp4?X-Amz-Signature={SIGNATURE}" for n in range(2)]
+        output = "s3://dataset-out/signed"
+        done = curate(output, *signed, extra=TWO_WORKERS)
+        fsspec.filesystem("s3").get(f"{output}/", f"{folder}/dataset", recursive=True)
+        written = [path for path in Path(folder).rglob("*") if path.is_file()]
+        assert any("logs/raylet" in str(path) for path in written)
+        for secret in (SIGNATURE, KEY, SECRET):
+            assert secret not in done.stdout + done.stderr
+            assert [path for path in written if secret.encode() in path.read_bytes()] == []
