@@ -41,7 +41,7 @@ def write_adapter(
 ) -> None:
     """Write both files from a checkpoint's weights; `words` go into their metadata."""
     about = {"format": "pt", **words, "rank": str(lora.rank), "alpha": str(lora.alpha)}
-    about |= {"kind": lora.kind, "base_model": "Wan 2.1 text-to-video", "naming": naming}
+    about |= {"kind": lora.kind, "naming": naming}
     shared: dict[str, torch.Tensor] = {}
     for name, tensor in weights.items():
         module, dot, rest = name.partition(".lora_")

@@ -17,10 +17,18 @@ from trainer.encoders.folders import check_folder, find_folder
 from trainer.inputs import Inputs
 from trainer.lora import add_lora, keeps_frozen_in_bf16, shrink_frozen
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.model.bases import find_base
+from trainer.sampling.model_folder import INDEX, TRANSFORMER, TRANSFORMER_2
+from trainer.saving.complete import read_json
 from trainer.saving.weights import WeightsFile
 from trainer.train_config import ModelConfig
 
 _END_BYTES = 2**20
+_LEVELS_OF = {
+    "none": "all noise levels",
+    "high": "high noise levels",
+    "low": "low noise levels",
+}
 
 
 def build_model(
@@ -67,11 +75,40 @@ def _copy_emphasis(model: ContextAnyoneTransformer3DModel) -> None:
 
 
 def _pretrained_folder(config: ModelConfig) -> Path:
-    folder = find_folder(
-        config.pretrained, ("transformer", ""), "transformer", False, "model.pretrained"
-    )
+    names = (TRANSFORMER, "")
+    if config.expert == "low":
+        names = (TRANSFORMER_2, *names)
+    folder = find_folder(config.pretrained, names, "transformer", False, "model.pretrained")
     check_folder(folder)
+    check_expert(folder, config)
     return folder
+
+
+def check_expert(folder: Path, config: ModelConfig) -> None:
+    """Raise ValueError when the repository around a transformer says that it is another expert."""
+    index = folder.parent / INDEX
+    if folder.name not in (TRANSFORMER, TRANSFORMER_2) or not index.is_file():
+        return
+    said = read_json(index)
+    there, boundary = _expert_in(said, folder.name), said.get("boundary_ratio")
+    if there != config.expert:
+        raise ValueError(
+            f"{folder} is made for {_LEVELS_OF[there]}, and model.expert={config.expert} trains on "
+            f"{_LEVELS_OF[config.expert]}: set model.expert={there}, or another model.pretrained"
+        )
+    if boundary is not None and boundary != config.boundary:
+        raise ValueError(
+            f"the experts of {folder.parent} meet at {boundary}: set model.boundary={boundary}"
+        )
+
+
+def _expert_in(index: Mapping[str, Any], name: str) -> str:
+    """Return which expert a model_index.json, ours or of diffusers, says that a folder holds."""
+    if index.get("boundary_ratio") is None:
+        return "none"
+    if index.get("expert") in ("high", "low"):  # of ours, alone in its folder
+        return index["expert"]
+    return "low" if name == TRANSFORMER_2 else "high"
 
 
 def base_of(config: ModelConfig, seed: int) -> dict[str, Any]:
@@ -97,18 +134,18 @@ def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DMo
     cls = ContextAnyoneTransformer3DModel
     folder = _pretrained_folder(config)
     saved: Any = cls.load_config(folder)
-    from_wan = saved.get("_class_name") == "WanTransformer3DModel"
-    if not from_wan:
+    base = find_base(saved)
+    if base is None:
         _check_method(config, saved)
-    fields: dict[str, Any] = {"reconstruction": config.reconstruction}
-    if from_wan:
-        fields = {"image_dim": config.image_dim, **config.method()}
+        fields: dict[str, Any] = {"reconstruction": config.reconstruction}
+    else:
+        fields = base.fields(saved) | {"image_dim": config.image_dim, **config.method()}
     if zero.stage < 3:
         return cls.from_pretrained(folder, torch_dtype=torch.float32, **fields)
     with sharded_init(zero):
         model: Any = cls.from_config(saved, **fields)
     weights = WeightsFile(folder)
-    load_parameters(model, _WithTwins(weights, model) if from_wan else weights)
+    load_parameters(model, _WithTwins(weights, model) if base else weights)
     return model
 
 

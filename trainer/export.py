@@ -2,6 +2,7 @@
 
     python trainer/export.py runs/first exported/ --ema --dtype bf16
     python trainer/export.py runs/lora her.safetensors --adapter      # or --adapter comfyui, kohya
+    python trainer/export.py runs/high both/ --low runs/low           # two experts in one folder
 
 Takes the newest complete checkpoint of a run, or the checkpoint that is given. Needs no GPU and no
 other process. Exit codes: 0 done, 2 wrong arguments or files that cannot be used.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainer.model import ContextAnyoneTransformer3DModel
+    from trainer.sampling.model_folder import Published
 
 _STAGE_0 = "mp_rank_00_model_states.pt"  # also of stages 1 and 2, which hold the rest apart
 
@@ -46,23 +48,51 @@ class Exported:
 
 
 def export(
-    source: Path, folder: Path, dtype: str = "fp32", ema: bool = False, force: bool = False
+    source: Path,
+    folder: Path,
+    dtype: str = "fp32",
+    ema: bool = False,
+    force: bool = False,
+    low: Path | None = None,
 ) -> Exported:
-    """Write the folder, whole or not at all. Raises ValueError for what cannot be exported."""
-    from trainer.sampling.model_folder import MADE_BY
+    """Write the folder, whole or not at all. Raises ValueError for what cannot be exported.
+
+    low: the run of the expert for low noise levels, where `source` is that for high ones.
+    """
+    from trainer.sampling.model_folder import (
+        MADE_BY,
+        TRANSFORMER,
+        TRANSFORMER_2,
+        write_published,
+    )
     from trainer.saving.output_folder import whole_folder, write_record
 
-    with whole_folder(folder, MADE_BY, force, sources=(source,)) as partial:
+    sources = [path for path in (source, low) if path is not None]
+    with whole_folder(folder, MADE_BY, force, sources=sources) as partial:
         checkpoint = find_checkpoint(source)
         state = read_state(checkpoint)
-        weights = read_weights(checkpoint, state)
-        model = build(state, weights, dtype, read_average(checkpoint, ema))
-        model.save_pretrained(partial / "transformer", max_shard_size="5GB")
-        _write_rest(partial, state)
-        write_record(partial, MADE_BY, origin_of(state, checkpoint, dtype, ema))
+        published, record = published_of(state), origin_of(state, checkpoint, dtype, ema)
+        count = _write_transformer(partial / TRANSFORMER, checkpoint, state, dtype, ema)
+        if low is not None:
+            checkpoint_2 = find_checkpoint(low)
+            state_2 = read_state(checkpoint_2)
+            published = published.with_low(published_of(state_2))
+            record["low"] = origin_of(state_2, checkpoint_2, dtype, ema)
+            count += _write_transformer(partial / TRANSFORMER_2, checkpoint_2, state_2, dtype, ema)
+        write_published(partial, published)
+        write_record(partial, MADE_BY, record)
         size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-    count = sum(parameter.numel() for parameter in model.parameters())
     return Exported(state["step"], checkpoint, count, size)
+
+
+def _write_transformer(
+    folder: Path, checkpoint: Path, state: dict[str, Any], dtype: str, ema: bool
+) -> int:
+    """Write the weights of a checkpoint; return the number of parameters."""
+    weights = read_weights(checkpoint, state)
+    model = build(state, weights, dtype, read_average(checkpoint, ema))
+    model.save_pretrained(folder, max_shard_size="5GB")
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def export_adapter(
@@ -91,8 +121,10 @@ def export_adapter(
                          "--adapter to export the whole model")  # fmt: skip
     average = read_average(checkpoint, ema)
     weights = {n: average.get(n, w) for n, w in read_weights(checkpoint, state).items()}
-    origin = origin_of(state, checkpoint, "fp32", ema)
-    write_adapter(file, weights, lora, naming, {**words, "contextanyone": json.dumps(origin)})
+    model = state["settings"]["model"]
+    base = {"base_model": model["pretrained"], "expert": model.get("expert", "none")}
+    origin = json.dumps(origin_of(state, checkpoint, "fp32", ema))
+    write_adapter(file, weights, lora, naming, {**words, **base, "contextanyone": origin})
     return file, beside
 
 
@@ -230,26 +262,27 @@ def _frozen(state: dict[str, Any]) -> "dict[str, torch.Tensor]":
     return {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
 
 
-def _write_rest(folder: Path, state: dict[str, Any]) -> None:
-    """Write what the model needs beside its weights: scheduler, encoders, size of its videos."""
+def published_of(state: dict[str, Any]) -> "Published":
+    """Return what the model needs beside its weights: scheduler, encoders, size of its videos."""
     from trainer.data.data_config import parse_bucket
     from trainer.encoders import EncoderConfig
-    from trainer.sampling.model_folder import Published, VideoSize, write_published
+    from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.sampler import SamplingConfig
 
     settings = state["settings"]
-    data = settings["data"]
+    data, model = settings["data"], settings["model"]
     fps = (state.get("data") or data)["fps"] or VideoSize().fps
     first = parse_bucket(data["buckets"][0])
-    published = Published(
+    return Published(
         encoders=EncoderConfig(**settings["encoders"]),
         sampling=SamplingConfig(**settings["validation"]["sampling"]),
         size=VideoSize(height=first.height, width=first.width, frames=first.frames, fps=fps),
         step=state["step"],
         sizes=tuple(data["buckets"]),
         reference_background=data["reference_background"],
+        expert=model.get("expert", "none"),
+        boundary=model.get("boundary", Published.boundary),
     )
-    write_published(folder, published)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -262,6 +295,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("folder", type=local_path, help="where the model is written")
     add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of the weights (fp32)")
     add("--ema", action="store_true", help="the moving average instead of the last weights")
+    low = "with two experts: the run of the one for low noise levels, source being the other"
+    add("--low", type=local_path, help=low)
     naming = "the adapters and new modules alone, named as diffusers, comfyui or kohya expects"
     add("--adapter", choices=NAMINGS, nargs="?", const="diffusers", help=naming)
     add("--trigger", default="", help="with --adapter: the word that calls what it learned")
@@ -276,12 +311,14 @@ def main() -> int:
     flags = (arguments.dtype, arguments.ema, arguments.force)
     try:
         if arguments.adapter:
+            if arguments.low:
+                raise ValueError("--adapter writes one expert's adapters: leave out --low")
             words = {"trigger": arguments.trigger, "licence": arguments.licence}
             where = (arguments.source, arguments.folder, arguments.adapter)
             files = export_adapter(*where, arguments.ema, arguments.force, words)
             print(f"wrote {files[0]} (adapters, {arguments.adapter}) and {files[1]} (new modules)")
             return 0
-        done = export(arguments.source, arguments.folder, *flags)
+        done = export(arguments.source, arguments.folder, *flags, low=arguments.low)
     except (ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

@@ -16,7 +16,8 @@ from schemas.settings import check_settings, setting
 from trainer.data.batch import LatentBatch
 from trainer.data.draws import generator_of, seed_of
 
-HELD_OUT_SIGMAS = tuple(step / 10 for step in range(1, 10))
+ALL_LEVELS = (0.0, 1.0)
+_HELD_OUT = 9
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,32 @@ def shifted(sigma: torch.Tensor, shift: float) -> torch.Tensor:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
+def unshifted(sigma: float, shift: float) -> float:
+    """Undo `shifted`."""
+    return sigma / (shift - (shift - 1) * sigma)
+
+
+def held_out_sigmas(levels: tuple[float, float] = ALL_LEVELS) -> tuple[float, ...]:
+    """Return the noise levels at which held-out samples are measured, evenly between two."""
+    low, high = levels
+    steps = range(1, _HELD_OUT + 1)
+    return tuple(low + (high - low) * step / (_HELD_OUT + 1) for step in steps)
+
+
 def noised(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Return (1 - sigma) clean + sigma noise, sigma (B,)."""
     sigma = sigma.view(-1, *[1] * (clean.ndim - 1))
     return (1 - sigma) * clean + sigma * noise
 
 
-def draw(batch: LatentBatch, flow: FlowConfig, seed: int) -> Noising:
-    """Draw noise levels, noise and dropout; each depends on seed, step and place alone."""
+def draw(
+    batch: LatentBatch, flow: FlowConfig, seed: int, levels: tuple[float, float] = ALL_LEVELS
+) -> Noising:
+    """Draw noise levels between two, noise, dropout; each by seed, step and place alone."""
     sigmas, videos, references, kept = [], [], [], []
     for row, place in enumerate(batch.places):
         source = generator_of(seed, batch.step, place, "flow")
-        level = torch.rand((), generator=source)
-        if flow.sigmas == "logit_normal":
-            level = torch.sigmoid(torch.randn((), generator=source))
-        sigmas.append(shifted(level, flow.shift))
+        sigmas.append(_draw_level(flow, levels, source))
         kept.append(_draw_kept(flow.dropout, source))
         videos.append(_noise_like(batch.video[row], seed, batch.step, place, "video"))
         references.append(_noise_like(batch.reference[row], seed, batch.step, place, "reference"))
@@ -116,6 +128,23 @@ def draw(batch: LatentBatch, flow: FlowConfig, seed: int) -> Noising:
         keep_reference=reference,
         keep_image=image,
     )
+
+
+def _draw_level(
+    flow: FlowConfig, levels: tuple[float, float], source: torch.Generator
+) -> torch.Tensor:
+    """Draw from the distribution of `flow.sigmas`, or from the part of it between two levels."""
+    level = torch.rand((), generator=source)
+    low, high = (unshifted(edge, flow.shift) for edge in levels)
+    if flow.sigmas == "uniform":
+        level = low + (high - low) * level
+    elif levels == ALL_LEVELS:
+        level = torch.sigmoid(torch.randn((), generator=source))
+    else:
+        edges = torch.tensor([low, high], dtype=torch.float64).logit()
+        below, until = torch.special.ndtr(edges)
+        level = torch.special.ndtri(below + (until - below) * level).sigmoid().float()
+    return shifted(level, flow.shift).clamp(*levels)
 
 
 def _draw_kept(dropout: DropoutConfig, source: torch.Generator) -> tuple[bool, bool, bool]:

@@ -45,6 +45,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=local_path, required=True, help="folder that trainer/export.py wrote")
+    low = "of two experts the one for low noise levels; --model is the other, or has both"
+    add("--low", type=local_path, metavar="MODEL", help=low)
     add("--reference", type=Path, nargs="+", required=True, help="pictures of one character")
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", help="what happens in the video")
@@ -58,13 +60,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--shift", type=float, help="of the sigmas (as in training)")
     adapters = "adapters to add: of ours, of others for Wan, for few steps"
     add("--lora", nargs="+", default=[], metavar="FILE[:SCALE]", help=adapters)
+    add("--lora-low", nargs="+", default=[], metavar="FILE[:SCALE]", help="the same for --low")
     add("--seed", type=_seed, default=0, help="of every video (0)")
-    add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 (as in training)")
+    add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 or 32 (as in training)")
     add("--frames", type=int, help="4k + 1 (as in training)")
     add("--fps", type=float, help="frames a second (as in training)")
     add("--device", default="auto", help="cpu, cuda, cuda:1, …")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    add("--encoders", default="", help="where the Wan 2.1 encoders are on this machine")
+    add("--encoders", default="", help="where the Wan encoders are on this machine")
     add("--image-encoder", default="", help="where CLIP's image encoder is, if elsewhere")
     add("--strip", action="store_true", help="also write a picture: reference | frames")
     add("--force", action="store_true", help="replace videos that this made before")
@@ -109,9 +112,10 @@ def files_of(video: Path, strip: bool) -> list[Path]:
 def _check_files(video: Path, arguments: argparse.Namespace) -> None:
     """Refuse to replace what is read, what this did not make, and without --force anything."""
     read = {path.resolve() for path in (*arguments.reference, arguments.prompts) if path}
+    models = {path.resolve() for path in (arguments.model, arguments.low) if path}
     made = _made_before(video)
     for file in files_of(video, arguments.strip):
-        if file.resolve() in read or arguments.model.resolve() in file.resolve().parents:
+        if file.resolve() in read or models & set(file.resolve().parents):
             raise ValueError(f"{file} is read to make the video: choose another --output")
         if not file.exists():
             continue
@@ -153,13 +157,12 @@ def _read_prompts(path: Path) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Make every video; what is wrong with the arguments is said before the model is loaded."""
     jobs = plan(arguments)
-    from trainer.sampling.model_folder import read_published
     from trainer.sampling.references import open_picture, stack_references
     from trainer.sampling.video_file import picture_strip, write_video
     from trainer.saving.complete import write_json
 
     pictures = [open_picture(path) for path in arguments.reference]
-    published = read_published(arguments.model)
+    published = _published(arguments)
     size, sampling = _settings(arguments, published)
     references = stack_references(pictures, 1, size)
     for note in _unlike_training(published, size, pictures):
@@ -181,6 +184,20 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
     return 0
+
+
+def _published(arguments: argparse.Namespace) -> "Published":
+    """Read what the model's folder says, and that of its second expert."""
+    from trainer.sampling.model_folder import read_published
+    from trainer.sampling.pipeline import check_experts
+
+    published = read_published(arguments.model)
+    if arguments.low is not None:
+        published = published.with_low(read_published(arguments.low))
+    check_experts(published)
+    if arguments.lora_low and published.expert != "both":
+        raise ValueError("--lora-low is for the second of two experts, and the model has none")
+    return published
 
 
 def _unlike_training(
@@ -208,18 +225,24 @@ def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyo
     name = arguments.dtype
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"
-    adapters = [ScaledAdapter.of_flag(name) for name in arguments.lora]
-    for adapter in adapters:  # what is wrong is said before the model is loaded
+    adapters = [
+        [ScaledAdapter.of_flag(name) for name in names]
+        for names in (arguments.lora, arguments.lora_low)
+    ]
+    for adapter in (*adapters[0], *adapters[1]):  # what is wrong is said before the model is loaded
         read_adapter(adapter.file)
     moved = {"path": arguments.encoders, "image_path": arguments.image_encoder}
     moved = {name: path for name, path in moved.items() if path}
     encoders = replace(published.encoders, **moved)
     dtype: torch.dtype = getattr(torch, name)
-    pipeline = ContextAnyonePipeline.from_pretrained(arguments.model, encoders, dtype, device)
-    if arguments.lora:
-        from trainer.adapters import apply_adapters
+    pipeline = ContextAnyonePipeline.from_pretrained(
+        arguments.model, encoders, dtype, device, arguments.low
+    )
+    for model, files in zip(pipeline.transformers, adapters, strict=False):
+        if files:
+            from trainer.adapters import apply_adapters
 
-        apply_adapters(pipeline.transformer, adapters)
+            apply_adapters(model, files)
     return pipeline
 
 
@@ -241,14 +264,21 @@ def _settings(
     arguments: argparse.Namespace, published: "Published"
 ) -> "tuple[VideoSize, SamplingConfig]":
     """Return the size and the sampling of the flags; a flag left out is as in training."""
+    from trainer.data.data_config import check_sides
+
     height, width = arguments.size or (None, None)
     size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
     names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift")
     sampling = {name: getattr(arguments, name) for name in names}
-    return (
-        replace(published.size, **_without_none(size)),
-        replace(published.sampling, **_without_none(sampling)),
-    )
+    chosen = replace(published.size, **_without_none(size))
+    check_sides(chosen.height, chosen.width, published.encoders.stride, "--size")
+    return chosen, replace(published.sampling, **_without_none(sampling))
+
+
+def _scales(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the scales of guidance that flags give."""
+    names = ("guidance", "text_guidance", "reference_guidance")
+    return _without_none({name: getattr(arguments, name) for name in names})
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -307,8 +337,13 @@ def _make(
 
     generator = torch.Generator().manual_seed(arguments.seed)
     negative, inputs = arguments.negative_prompt, (references, size, sampling, generator)
+    low = pipeline.published.low_sampling
     try:
-        latents = pipeline.generate([prompt], *inputs, negative, on_step=steps.advance)
+        latents = pipeline.generate(
+            *([prompt], *inputs, negative),
+            on_step=steps.advance,
+            low_sampling=low and replace(low, **_scales(arguments)),
+        )
         return to_uint8(decode_frames(pipeline.encoders.codec, latents)[0])
     except torch.OutOfMemoryError as error:
         raise MemoryError(
@@ -342,6 +377,7 @@ def _record(
         "model_step": pipeline.published.step,
         "model_made_by": pipeline.published.made_by,
         "lora": {name: _digest_of_adapter(name) for name in arguments.lora},
+        **_record_of_low(arguments, pipeline),
         "encoders": asdict(pipeline.published.encoders),
         "sampling": asdict(sampling),
         "video": asdict(size),
@@ -349,6 +385,27 @@ def _record(
         "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
         "seconds_per_step": round(seconds, 4),
         "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+    }
+
+
+def _record_of_low(
+    arguments: argparse.Namespace, pipeline: "ContextAnyonePipeline"
+) -> dict[str, Any]:
+    """Return what the second of two experts adds to the record; nothing where there is none."""
+    from trainer.encoders.folders import digest_of
+
+    published = pipeline.published
+    if published.low_sampling is None:
+        return {}
+    folder = arguments.model / "transformer_2"
+    if arguments.low is not None:
+        folder = arguments.low / "transformer"
+    return {
+        "low": str(arguments.low or ""),
+        "low_digest": digest_of(folder),
+        "low_sampling": asdict(replace(published.low_sampling, **_scales(arguments))),
+        "boundary": published.boundary,
+        "lora_low": {name: _digest_of_adapter(name) for name in arguments.lora_low},
     }
 
 

@@ -202,7 +202,7 @@ class Trainer:
                 batch = next(batches)
             self.skips.count(batch.skipped)
             latents = self._latents(batch)
-            noising = draw(latents, flow, self.config.train.seed)
+            noising = draw(latents, flow, self.config.train.seed, self.config.model.levels)
             loss = losses(self.engine, latents, noising, self.inputs.null_text, flow)
             outcome = backward(self.engine, loss.total.mean())
             tally.diffusion += loss.diffusion.detach().sum()
@@ -284,6 +284,7 @@ class Trainer:
             config.train.seed,
             self.process.rank,
             self.process.world_size,
+            config.model.levels,
         )
 
     def _precision(self) -> AbstractContextManager:

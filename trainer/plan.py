@@ -10,7 +10,7 @@ import yaml
 from trainer.data.batch import Bucket
 from trainer.distributed.zero import Process
 from trainer.lora import keeps_frozen_in_bf16
-from trainer.measures.codec_memory import codec_bytes
+from trainer.measures.codec_memory import WORK_BYTES, codec_bytes
 from trainer.measures.estimate import (
     MemoryEstimate,
     MemoryPlan,
@@ -28,8 +28,13 @@ from trainer.train_config import TrainConfig
 
 _NAMED = 3  # buckets that a plan names
 IMAGE_TOKENS = {"clip": 257}  # of one reference
-# Published weights in the precision that they are loaded in: 5.68 G, 0.63 G and 0.127 G parameters.
-ENCODER_BYTES = {"umt5": 11_360_000_000, "clip": 1_260_000_000, "wan": 508_000_000}
+# Published weights as they are loaded: 5.68, 0.63, 0.127 and 0.705 G parameters.
+ENCODER_BYTES = {
+    "umt5": 11_360_000_000,
+    "clip": 1_260_000_000,
+    "wan": 508_000_000,
+    "wan2.2": 2_819_000_000,
+}
 
 
 def plan_for(
@@ -60,6 +65,7 @@ def plan_for(
         text=text,
         image=image,
         batch=training.train.micro_batch,
+        stride=training.encoders.stride,
         rebuilt=training.model.reconstruction in ("self", "other"),
     )
     remedy = ("validation.videos=0", 0)  # latents that were made without tiles refuse tiles
@@ -83,13 +89,13 @@ def plan_for(
 def _codec_bytes(training: TrainConfig, bucket: Bucket, tiled: bool) -> int:
     """Return what the codec takes: it decodes shown videos, and encodes what is no latent."""
     encoders = training.encoders
-    if encoders.codec != "wan":
+    if encoders.codec not in WORK_BYTES:
         return 0
     works = {True: training.validation.videos > 0, False: training.data.source == "samples"}
     half = encoders.codec_dtype != "float32"
     sizes = (bucket.height, bucket.width, bucket.frames)
     peaks = (
-        codec_bytes(*sizes, decodes=decodes, half=half, tiled=tiled)
+        codec_bytes(*sizes, decodes=decodes, half=half, tiled=tiled, codec=encoders.codec)
         for decodes, does in works.items()
         if does
     )

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.settings import check_settings, meant, setting
-from trainer.data.data_config import DataConfig
+from trainer.data.data_config import DataConfig, check_sides
 from trainer.distributed.zero import OptimizerConfig, ZeroConfig
 from trainer.encoders import EncoderConfig
-from trainer.flow import FlowConfig
+from trainer.flow import ALL_LEVELS, FlowConfig
 from trainer.lora import LoraConfig
 from trainer.measures.metrics import LogConfig
 from trainer.sampling.sampler import SamplingConfig
@@ -22,14 +22,18 @@ class ModelConfig:
     """Which transformer is trained, and the method's choices.
 
     Attributes:
-        pretrained: folder or hub id of Wan 2.1 text-to-video, or of an exported model; '' begins
+        pretrained: folder or hub id of Wan text-to-video, or of an exported model; '' begins
             with random weights of the sizes below.
+        expert: of the two of Wan 2.2 A14B: high is trained on noise levels from the boundary on,
+            low on those below; none trains one model on all.
+        boundary: noise level between the two experts.
         layers: number of transformer blocks.
         heads: number of attention heads.
         head_dim: width of a head, even; the model is heads x head_dim wide.
         ffn_dim: inner width of the feed-forward layers.
         freq_dim: width of the timestep's sinusoidal embedding.
         text_dim: width of the text encoder's features.
+        channels: channels of the codec's latents.
         image_dim: width of the image encoder's tokens.
         gap: temporal distance between video and reference positions, in latent frames; 1 is plain
             concatenation.
@@ -55,6 +59,8 @@ class ModelConfig:
     """
 
     pretrained: str = ""
+    expert: Literal["none", "high", "low"] = "none"
+    boundary: float = setting(0.875, above=0, below=1)
     layers: int = setting(30, low=1, high=1000)
     heads: int = setting(12, low=1, high=256)
     head_dim: int = setting(128, low=12, high=1024)
@@ -62,6 +68,7 @@ class ModelConfig:
     freq_dim: int = setting(256, low=1, high=2**16)
     text_dim: int = setting(4096, low=1, high=2**16)
     image_dim: int = setting(1280, low=1, high=2**16)
+    channels: int = setting(16, low=1, high=2**12)
     gap: int = setting(30, low=1, high=1023, unit="latent frames")
     spatial_offset: Literal["none", "diagonal"] = "none"
     information_flow: Literal["asymmetric", "symmetric"] = "asymmetric"
@@ -94,6 +101,13 @@ class ModelConfig:
         if self.attention != "native":
             _check_attention(self.attention)
 
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Return the lowest and the highest noise level that it is trained on."""
+        return {"none": ALL_LEVELS, "high": (self.boundary, 1.0), "low": (0.0, self.boundary)}[
+            self.expert
+        ]
+
     def method(self) -> dict[str, Any]:
         """Return the method's choices, as fields of the transformer."""
         names = ("gap", "spatial_offset", "information_flow", "emphasize", "emphasize_rope")
@@ -104,6 +118,8 @@ class ModelConfig:
     def fields(self) -> dict[str, Any]:
         """Return the fields of a transformer with random weights."""
         return {
+            "in_channels": self.channels,
+            "out_channels": self.channels,
             "num_layers": self.layers,
             "num_attention_heads": self.heads,
             "attention_head_dim": self.head_dim,
@@ -240,6 +256,13 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
+        for bucket in self.data.sizes:
+            check_sides(bucket.height, bucket.width, self.encoders.stride, "data.buckets")
+        if self.model.channels != self.encoders.channels:
+            raise ValueError(
+                f"model.channels must be those of the codec {self.encoders.codec}, "
+                f"{self.encoders.channels}, got {self.model.channels}"
+            )
         if self.model.lora.kind == "dora" and self.zero.stage == 3:
             raise ValueError(
                 "model.lora.kind=dora needs whole weights, which zero.stage=3 spreads: set "
@@ -267,7 +290,14 @@ class TrainConfig:
             "data.references": self.data.references,
             "flow": settings["flow"],
             "model.lora": self.model.lora.same_in_every_run(),
+            **self._expert(),
         }
+
+    def _expert(self) -> dict[str, Any]:
+        """Return what older runs, which knew of no experts, do not say."""
+        if self.model.expert == "none":
+            return {}
+        return {"model.expert": self.model.expert, "model.boundary": self.model.boundary}
 
 
 def preset_path(name: str) -> Path:

@@ -13,9 +13,9 @@ import torch
 from trainer.data.batch import LatentBatch
 from trainer.data.draws import generator_of
 from trainer.encoders.interfaces import VideoCodec
-from trainer.flow import HELD_OUT_SIGMAS, FlowConfig, Losses, Noising, losses
+from trainer.flow import ALL_LEVELS, FlowConfig, Losses, Noising, held_out_sigmas, losses
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.sampling.sampler import Conditions, SamplingConfig, sample
+from trainer.sampling.sampler import Conditions, Part, SamplingConfig, sample
 from trainer.sampling.video_file import picture_strip, write_video
 
 
@@ -56,8 +56,10 @@ class Validator:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        levels: tuple[float, float] = ALL_LEVELS,
     ) -> None:
-        """Take batches of one sample each."""
+        """Take batches of one sample each, and the noise levels that the model is trained on."""
+        self._levels, self._sigmas = levels, held_out_sigmas(levels)
         self._batches, self._null_text, self._flow, self._seed = batches, null_text, flow, seed
         self._rank, self._world_size = rank, world_size
 
@@ -76,24 +78,24 @@ class Validator:
 
         `pause` is called before every forward pass, and may raise to end it on all.
         """
-        sums = torch.zeros(len(HELD_OUT_SIGMAS) + 1, dtype=torch.float64)
+        sums = torch.zeros(len(self._sigmas) + 1, dtype=torch.float64)
         rounds = -(-len(self._batches) // self._world_size)
         for turn in range(rounds):
             index = turn * self._world_size + self._rank
             counted = index < len(self._batches)  # the others run along, so that nobody waits
             batch = self._batches[index % len(self._batches)]
-            for place, sigma in enumerate(HELD_OUT_SIGMAS):
+            for place, sigma in enumerate(self._sigmas):
                 pause()
                 with precision:
                     found = self._losses(model, batch, index, sigma)
                 if counted:
                     sums[place] += found.diffusion.sum().double().cpu()
-                    sums[-1] += found.reference.sum().double().cpu() / len(HELD_OUT_SIGMAS)
+                    sums[-1] += found.reference.sum().double().cpu() / len(self._sigmas)
         if torch.distributed.is_initialized():
             sums = sums.to(self._null_text.device)
             torch.distributed.all_reduce(sums)
         *diffusion, reference = (sums / sum(len(b.places) for b in self._batches)).tolist()
-        return HeldOut(dict(zip(HELD_OUT_SIGMAS, diffusion, strict=True)), reference)
+        return HeldOut(dict(zip(self._sigmas, diffusion, strict=True)), reference)
 
     def _losses(
         self,
@@ -127,7 +129,9 @@ class Validator:
     ) -> list[Path]:
         """Generate a video and a strip for the first samples; return the strips of this rank.
 
-        `pause` is called after every sampling step, and may raise to end it on all.
+        Of two experts each shows its part: the high one the clean video that it sees where it
+        ends, the low one what it makes of the real video under noise. `pause` is called after
+        every sampling step, and may raise to end it on all.
         """
         strips = []
         for turn in range(-(-show.count // self._world_size)):
@@ -142,6 +146,7 @@ class Validator:
                     *(model, conditions, shape, sampling),
                     generator=source,
                     on_step=lambda *_: pause(),
+                    part=Part(self._levels, batch.video),
                 )
             if index < show.count:
                 strips.append(_show(batch, latents, codec, show, index))

@@ -1,16 +1,13 @@
 """The training command, as a user runs it: from a dataset to checkpoints and curves."""
 
-import contextlib
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -22,6 +19,7 @@ from PIL import Image
 from places import ROOT
 from safetensors.torch import load_file
 from tiny_dataset import write_dataset
+from training_command import SCRIPT, arguments, metrics, run_main
 
 from trainer import generate
 from trainer.data.data_config import DataConfig
@@ -29,47 +27,6 @@ from trainer.export import export, export_adapter
 from trainer.latents.encoding_plan import LatentsConfig
 from trainer.sampling.model_folder import read_published
 from trainer.saving.run_folder import LOCK
-
-SCRIPT = str(ROOT / "trainer" / "train.py")
-SMALL = {
-    "model.layers": 1,
-    "model.heads": 2,
-    "model.head_dim": 24,
-    "model.ffn_dim": 64,
-    "model.freq_dim": 32,
-    "data.buckets": "[32x48x5]",
-    "data.num_workers": 0,
-    "optimizer.schedule": "constant",
-    "train.batch_size": 4,
-    "train.micro_batch": 2,
-    "validation.sampling.steps": 2,
-    "validation.samples": 2,
-}
-
-
-class Outcome(NamedTuple):
-    code: int
-    errors: str
-
-
-def arguments(data: Path, run: Path, *extra: str, **changes) -> list[str]:
-    settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
-    flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    return ["--preset", "tiny", "--data", str(data), "--output", str(run), *flags, *extra]
-
-
-def run_main(words: list[str]) -> Outcome:
-    """Run the command in this process, which is one of a one's."""
-    from trainer.train import main
-
-    sys.argv = ["train.py", *words]
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors):
-        try:
-            code = main()
-        except SystemExit as stopped:
-            code = stopped.code
-    return Outcome(int(code or 0), errors.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +47,6 @@ def run(one, data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     train(one, data, folder, train__steps=4, checkpoint__every=2, validation__every=2)
     return folder
-
-
-def metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
@@ -277,7 +230,7 @@ def test_a_missing_dataset_is_named(one, tmp_path):
 def test_an_unknown_preset_is_named(one, tmp_path):
     [outcome] = one.run(run_main, ["--preset", "huge", "--data", "x", "--output", str(tmp_path)])
     assert outcome.code == 2
-    assert "preset must be one of tiny, wan-1.3b, wan-1.3b-lora, wan-14b, got 'huge'" in (
+    assert "preset must be one of tiny, wan-1.3b, wan-1.3b-lora, wan-14b, wan2.2-" in (
         outcome.errors
     )
 

@@ -9,6 +9,7 @@ from trainer.data.augment import ReferenceAugmentConfig
 from trainer.data.batch import Bucket
 
 MAX_SIDE, MAX_FRAMES = 4096, 1025  # px; of a clip
+PATCH = 2  # latents that a token covers on each side
 _BUCKET = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 
@@ -18,7 +19,8 @@ class DataConfig:
 
     Attributes:
         source: samples: pixels, encoded during training; latents: encoded before, by a job.
-        buckets: sizes of clips as HEIGHTxWIDTHxFRAMES; sides are multiples of 16, frames 4k + 1.
+        buckets: sizes of clips as HEIGHTxWIDTHxFRAMES; sides are multiples of 16 (of
+            32 with the codec wan2.2), frames 4k + 1.
         references: references of a sample that a step uses, drawn anew at every step.
         fps: frames a second taken from a clip; 0 takes every frame.
         random_start: start at a random frame of the clip instead of its first.
@@ -88,6 +90,18 @@ def parse_bucket(text: str) -> Bucket:
             f"{nearest} is the nearest"
         )
     return Bucket(height, width, frames)
+
+
+def check_sides(height: int, width: int, stride: int, what: str) -> None:
+    """Raise ValueError unless both sides are made of whole tokens of a codec with this stride."""
+    multiple = PATCH * stride
+    for name, side in (("height", height), ("width", width)):
+        if side % multiple:
+            nearest = max(round(side / multiple), 1) * multiple
+            raise ValueError(
+                f"{what}: {name} must be a multiple of {multiple} with this codec, got {side}; "
+                f"the nearest is {nearest}"
+            )
 
 
 def bucket_name(bucket: Bucket) -> str:

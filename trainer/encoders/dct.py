@@ -62,7 +62,7 @@ class DctCodec:
     two temporal channels of a lone frame are zero, which is what they are where nothing moves.
     """
 
-    channels = len(KEPT)
+    channels, stride = len(KEPT), 8
     name, mean, std = "dct", MEAN, STD
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -80,7 +80,7 @@ class DctCodec:
     @torch.no_grad()
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """Map (B, 3, 4k+1, H, W) in [-1, 1] to normalised latents (B, 16, k+1, H/8, W/8)."""
-        check_frames(frames)
+        check_frames(frames, self.stride)
         frames = self.before_blocks(frames.float())
         first = _blocks(frames[:, :, :1], 1) @ self._frame.to(frames.device).T
         groups = _blocks(frames[:, :, 1:], 4) @ self._group.to(frames.device).T / 2
@@ -112,12 +112,13 @@ class DctCodec:
         return frames
 
 
-def check_frames(frames: torch.Tensor) -> None:
-    """Raise ValueError unless `frames` is (B, 3, 4k+1, 8h, 8w)."""
+def check_frames(frames: torch.Tensor, stride: int) -> None:
+    """Raise ValueError unless `frames` is (B, 3, 4k+1, H, W), its sides multiples of the stride."""
     shape = tuple(frames.shape)
-    if len(shape) != 5 or shape[1] != 3 or shape[2] % 4 != 1 or shape[3] % 8 or shape[4] % 8:
+    whole = len(shape) == 5 and shape[1] == 3 and shape[2] % 4 == 1
+    if not whole or any(side % stride for side in shape[3:]):
         raise ValueError(
-            f"a clip to encode must be (B, 3, 4k + 1, H, W) with H and W multiples of 8, "
+            f"a clip to encode must be (B, 3, 4k + 1, H, W) with H and W multiples of {stride}, "
             f"got {shape}; choose such a bucket"
         )
 

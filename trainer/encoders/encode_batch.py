@@ -14,7 +14,11 @@ def encode_batch(
     """Encode clips, references, captions and boxes. The results are float32 on `device`."""
     frames = to_signed(batch.frames.to(device))  # (B, 3, F, H, W)
     pictures = to_signed(batch.references.to(device))  # (B, 3, R, Hr, Wr)
-    subject = None if batch.subject is None else pool_subject(batch.subject.to(device))
+    subject = (
+        None
+        if batch.subject is None
+        else pool_subject(batch.subject.to(device), encoders.codec.stride)
+    )
     other = None
     if batch.other is not None:
         other = encode_references(to_signed(batch.other.to(device)), encoders)
@@ -50,10 +54,10 @@ def encode_images(pictures: torch.Tensor, encoders: Encoders) -> torch.Tensor:
     return tokens.unflatten(0, (pictures.shape[0], pictures.shape[2])).flatten(1, 2)
 
 
-def pool_subject(subject: torch.Tensor) -> torch.Tensor:
+def pool_subject(subject: torch.Tensor, stride: int) -> torch.Tensor:
     """Map 0/1 (B, F, H, W) to shares of latent cells (B, 1, f, h, w): 1, then 4 frames each."""
     boxes = subject[:, None].float()
-    first = F.avg_pool3d(boxes[:, :, :1], (1, 8, 8))
+    first = F.avg_pool3d(boxes[:, :, :1], (1, stride, stride))
     if boxes.shape[2] == 1:
         return first
-    return torch.cat([first, F.avg_pool3d(boxes[:, :, 1:], (4, 8, 8))], 2)
+    return torch.cat([first, F.avg_pool3d(boxes[:, :, 1:], (4, stride, stride))], 2)

@@ -14,6 +14,7 @@ from trainer.encoders.interfaces import ImageEncoder, TextEncoder, VideoCodec
 Dtype = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORDS_TOKENS, _UMT5_TOKENS = 32, 512
+CODEC_SHAPES = {"lapped": (16, 8), "dct": (16, 8), "wan": (16, 8), "wan2.2": (48, 16)}
 _KEPT_TEXT_BYTES = 256 * 1024**2  # 32 prompts of umt5, every prompt of a small dataset in words
 
 
@@ -23,10 +24,11 @@ class EncoderConfig:
 
     Attributes:
         codec: pixels to latents and back; lapped (no weights), dct (the same on blocks that do
-            not overlap, of version 0.1) or wan (Wan 2.1's autoencoder).
+            not overlap, of version 0.1), wan (the autoencoder of Wan 2.1 and of 2.2 A14B) or
+            wan2.2 (that of Wan 2.2 TI2V-5B: 48 channels, a latent for 16 px).
         text: prompts to tokens; words (hashed, no weights) or umt5.
         image: reference images to tokens; pooled (no weights) or clip.
-        path: folder or hub id of a Wan 2.1 repository in diffusers layout (vae/, text_encoder/,
+        path: folder or hub id of a Wan repository in diffusers layout (vae/, text_encoder/,
             tokenizer/).
         image_path: folder or hub id of a CLIP image encoder, alone or in image_encoder/ as in Wan
             2.1 I2V; '' takes path.
@@ -40,7 +42,7 @@ class EncoderConfig:
         local_files_only: never ask a hub; take what is on this machine.
     """
 
-    codec: Literal["lapped", "dct", "wan"] = "lapped"
+    codec: Literal["lapped", "dct", "wan", "wan2.2"] = "lapped"
     text: Literal["words", "umt5"] = "words"
     image: Literal["pooled", "clip"] = "pooled"
     path: str = ""
@@ -55,6 +57,16 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "encoders")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the codec's latents."""
+        return CODEC_SHAPES[self.codec][0]
+
+    @property
+    def stride(self) -> int:
+        """Px that a latent covers on each side."""
+        return CODEC_SHAPES[self.codec][1]
 
 
 @dataclass
@@ -108,7 +120,8 @@ def load_codec(config: EncoderConfig, device: torch.device | str = "cpu") -> Vid
     from trainer.encoders.wan import WanCodec
 
     folder = find_folder(config.path, ("vae", ""), "video autoencoder", config.local_files_only)
-    return WanCodec(folder, _DTYPES[config.codec_dtype], config.tiling, str(device))
+    shape, dtype = CODEC_SHAPES[config.codec], _DTYPES[config.codec_dtype]
+    return WanCodec(folder, config.codec, shape, dtype, config.tiling, str(device))
 
 
 def known_fingerprint(config: EncoderConfig) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 WEIGHTS = "*.safetensors"
 _PATTERNS = ("*.json", "*.txt", "*.model", WEIGHTS)  # of a hub repository; never code or pickles
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_INDEX = "model_index.json"  # of a whole repository: which experts it has
 _TIMEOUT_S = 10.0
 
 
@@ -51,7 +52,7 @@ def _fetch(path: str, name: str, failed: str, advice: str, local_only: bool) -> 
         silence = "encoders.local_files_only is set" if local_only else _silence(path)
         root = snapshot_download(
             path,
-            allow_patterns=[f"{name}/{end}" if name else end for end in _PATTERNS],
+            allow_patterns=[_INDEX, *(f"{name}/{end}" if name else end for end in _PATTERNS)],
             ignore_patterns=None if name else ["*/*"],  # a * of the hub's crosses folders
             local_files_only=bool(silence),
         )

@@ -7,13 +7,17 @@ import torch
 
 
 class VideoCodec(Protocol):
-    """Turns pixels into latents of stride (4, 8, 8), the first frame alone, and back."""
+    """Turns pixels into latents, one for four frames, the first frame alone, and back.
+
+    channels: of a latent. stride: px that a latent covers on each side, 8 or 16.
+    """
 
     channels: int
+    stride: int
     fingerprint: str  # changes when its latents would
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Map (B, 3, 4k+1, H, W) in [-1, 1] to normalised latents (B, C, k+1, H/8, W/8)."""
+        """Map (B, 3, 4k+1, H, W) in [-1, 1] to normalised latents (B, C, k+1, h, w)."""
         ...
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -11,14 +11,14 @@ from schemas.ids import content_id
 from schemas.latents import LATENTS_VERSION, Latent, LatentIndex, NullText, NumberType
 from schemas.settings import check_settings, setting
 from trainer.data.batch import Bucket
-from trainer.data.data_config import DataConfig, bucket_name
+from trainer.data.data_config import DataConfig, bucket_name, check_sides
 from trainer.data.index import RowLocation
 from trainer.data.sample_source import SampleSource
 from trainer.data.tensors import item_bytes
 from trainer.encoders import EncoderConfig
 
 # of the published encoders; those without weights say it themselves
-_WAN_CHANNELS, _UMT5_WIDTH, _CLIP_TOKENS, _CLIP_WIDTH = 16, 4096, 257, 1280
+_UMT5_WIDTH, _CLIP_TOKENS, _CLIP_WIDTH = 4096, 257, 1280
 _TOKENS_PER_WORD = 1.4  # of UMT5, in English
 
 
@@ -87,6 +87,8 @@ class EncodingPlan:
     def __init__(self, recipe: EncodingRecipe) -> None:
         """Open the dataset. Raises ValueError when no sample fits a bucket."""
         self.recipe, data = recipe, recipe.data
+        for bucket in data.sizes:
+            check_sides(bucket.height, bucket.width, recipe.encoders.stride, "data.buckets")
         self.source = SampleSource(recipe.url, data)
         if not any(len(rows) for rows in self.assigned().values()):
             seen = self.source.assign(data.train_split).seen
@@ -195,13 +197,14 @@ def _amount(size_bytes: float) -> str:
 
 def sample_bytes(bucket: Bucket, encoders: EncoderConfig, encoding: LatentsConfig) -> int:
     """Estimate the bytes of a sample's latents: one reference, a caption of 40 words."""
-    cells = bucket.height // 8 * (bucket.width // 8)
+    cells = bucket.height // encoders.stride * (bucket.width // encoders.stride)
     frames = (bucket.frames - 1) // 4 + 1
     if encoders.text == "umt5":
         text = round(40 * _TOKENS_PER_WORD) * _UMT5_WIDTH
     else:
         text = min(40, encoders.text_tokens or 32) * encoders.text_dim
     image = _CLIP_TOKENS * _CLIP_WIDTH if encoders.image == "clip" else encoders.image_grid**2 * 32
-    window = _WAN_CHANNELS * frames * cells + frames * cells  # and the subject's share of each cell
-    numbers = encoding.windows * (window + text + _WAN_CHANNELS * cells + image)
+    window = encoders.channels * frames * cells
+    window += frames * cells  # the subject's share of each cell
+    numbers = encoding.windows * (window + text + encoders.channels * cells + image)
     return numbers * item_bytes(encoding.number_type)

@@ -52,13 +52,15 @@ class Sizes:
         image: int = 257,
         batch: int = 1,
         patch: int = 2,
+        stride: int = 8,
         rebuilt: int = 0,
     ) -> "Sizes":
         """Return the tokens of a clip whose references have its size; `image` is per reference.
 
+        stride: px that a latent of the codec covers on each side.
         rebuilt: pictures that are rebuilt in a stream of their own, 0 or 1.
         """
-        frame = (height // 8 // patch) * (width // 8 // patch)
+        frame = (height // stride // patch) * (width // stride // patch)
         number = (frames - 1) // 4 + 1
         image = references * image
         return cls(number * frame, references * frame, text, image, batch, rebuilt * frame)

@@ -24,8 +24,8 @@ class Stream(NamedTuple):
     """Tokens on their way through the blocks, and what goes with them."""
 
     tokens: torch.Tensor  # (B, N, D)
-    time: torch.Tensor  # (B, D), from the stream's own timestep
-    modulation: torch.Tensor  # (B, 6, D), from time
+    time: torch.Tensor  # (B, 1 or N, D), from the stream's own timestep or its tokens'
+    modulation: torch.Tensor  # (B, 1 or N, 6, D), from time
     rotation: Rotation
     text: torch.Tensor | None  # (B, L, D), what it reads besides the image tokens
 
@@ -235,4 +235,4 @@ class ContextAnyoneBlock(WanTransformerBlock):
         return output(attention, heads, tokens.dtype)
 
     def _modulation(self, modulation: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (self.scale_shift_table + modulation.float()).chunk(6, dim=1)
+        return (self.scale_shift_table + modulation.float()).unbind(2)

@@ -1,4 +1,4 @@
-"""Load published weights: our own, or Wan 2.1's, which lack the method's new modules."""
+"""Load published weights: our own, or those of a base, which lack the method's new modules."""
 
 import contextlib
 import logging
@@ -8,26 +8,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainer.model.bases import find_base
+
 logger = logging.getLogger(__name__)
 
 NEW_MODULES = ("emphasize", "image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
-IMAGE_DIM = 1280  # of CLIP ViT-H/14, which Wan 2.1 image-to-video reads as well
 
 
 def load_pretrained(
     cls: Any, from_pretrained: Callable[..., Any], path: Any, options: dict[str, Any]
 ) -> Any:
-    """Load by diffusers; from a Wan folder, make the new modules and say which those are.
+    """Load by diffusers; from a base, make the new modules and say which those are.
 
     Raises:
-        ValueError: when something other than the new modules is missing.
+        ValueError: for a foreign transformer, and when other than the new modules is missing.
     """
     wants_info = options.pop("output_loading_info", False)
     options = {"use_safetensors": True, **options}
     named = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
     config = cls.load_config(path, **{name: options[name] for name in named if name in options})
-    if config.get("_class_name") == "WanTransformer3DModel":
-        options = {"image_dim": IMAGE_DIM, **options}
+    base = find_base(config)
+    if base is not None:
+        options = {**base.fields(config), **options}
     with _quiet_diffusers():
         model, info = from_pretrained(path, output_loading_info=True, **options)
     missing = set(info["missing_keys"])
@@ -35,7 +37,7 @@ def load_pretrained(
     if foreign:
         raise ValueError(
             f"{path} lacks {len(foreign)} weights of the backbone, such as {foreign[0]}: it is "
-            "allowed to lack only the new modules; use a Wan 2.1 text-to-video folder or our own"
+            "allowed to lack only the new modules; use a Wan text-to-video folder or our own"
         )
     if missing:
         _make_new_modules(model)

@@ -1,4 +1,4 @@
-"""The ContextAnyone transformer: Wan 2.1 with a reference stream beside the video.
+"""The ContextAnyone transformer: Wan with a reference stream beside the video.
 
     B batch  C latent channels  F latent frames  H,W latent size  R references  N tokens  D width
     L text tokens  T image tokens
@@ -163,7 +163,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
 
         Args:
             hidden_states: (B, C, F, H, W) noisy video latents; None to only fill a cache.
-            timestep: (B,) 1000 * sigma.
+            timestep: (B,) 1000 * sigma; or (B, N_video) one for each token, as Wan 2.2 TI2V takes
+                it, where a part of the video is given: 0 where it is clean.
             encoder_hidden_states: (B, L, text_dim) of the prompt.
             reference: (B, C, R, Hr, Wr) latents, each image encoded alone; None: text-to-video.
             reference_timestep: (B,) 1000 * sigma of the references; None is 0, clean.
@@ -237,14 +238,14 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         }
 
     def new_parameter_names(self) -> set[str]:
-        """Return the parameters that Wan 2.1 text-to-video does not have."""
+        """Return the parameters that no base has."""
         return {name for name, _ in self.named_parameters() if new_module(name)}
 
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, **options: Any
     ) -> "ContextAnyoneTransformer3DModel":
-        """Load our own folder, or a Wan 2.1 text-to-video one, whose new modules start silent."""
+        """Load our own folder, or one of a base, whose new modules start silent."""
         path = pretrained_model_name_or_path
         return load_pretrained(cls, super().from_pretrained, path, options)
 
@@ -266,6 +267,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             return []
         if timestep is None or prompt is None:
             raise ValueError("a video needs a timestep and encoder_hidden_states, got None")
+        if timestep.ndim == 2 and len(noisy) > 1:
+            raise ValueError("a rebuilt picture needs one timestep a video, got one for each token")
         time, modulation = self._embed_time(timestep, prompt.dtype)
         # Of another shot than the prompt tells of, a rebuilt picture reads what references do.
         texts = (text, text if self.prompt_reaches_reference else None)
@@ -315,11 +318,12 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
     def _embed_time(
         self, timestep: torch.Tensor, dtype: torch.dtype
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed (B,) or (B, N) timesteps: (B, 1 or N, D), and what modulates (B, 1 or N, 6, D)."""
         embedder = self.condition_embedder
-        features = embedder.timesteps_proj(timestep)
+        features = embedder.timesteps_proj(timestep.flatten())
         features = features.to(embedder.time_embedder.linear_1.weight.dtype)
-        time = embedder.time_embedder(features).to(dtype)
-        return time, embedder.time_proj(embedder.act_fn(time)).unflatten(1, (6, -1))
+        time = embedder.time_embedder(features.unflatten(0, (len(timestep), -1))).to(dtype)
+        return time, embedder.time_proj(embedder.act_fn(time)).unflatten(2, (6, -1))
 
     def _grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
         sizes = zip(latents.shape[2:], self.patch_size, strict=True)
@@ -334,7 +338,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         """Tokens (B, N, D) to the velocity, in the shape of the latents that they came from."""
         if stream is None or latents is None:
             return None
-        shift, scale = (self.scale_shift_table + stream.time.unsqueeze(1)).chunk(2, dim=1)
+        shift, scale = (self.scale_shift_table + stream.time.unsqueeze(2)).unbind(2)
         tokens = (self.norm_out(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
         patches = self.proj_out(tokens).unflatten(2, (*self.patch_size, -1))
         patches = patches.unflatten(1, self._grid(latents))  # (B, f, h, w, pt, ph, pw, C)

@@ -2,14 +2,16 @@
 
 model_index.json                  classes, and the size of the videos it was trained on
 transformer/                      config.json, *.safetensors
+transformer_2/                    the same of the expert for low noise levels, where there are two
 scheduler/scheduler_config.json   the solver and its shift
 encoders.json                     which frozen encoders, and where they are
 made_by.json                      run, step, dataset and settings that it comes of; lists the files
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import diffusers
 
@@ -20,7 +22,9 @@ from trainer.encoders.folders import check_folder
 from trainer.sampling.sampler import SamplingConfig, make_scheduler
 from trainer.saving.complete import read_json, write_json
 
-INDEX, ENCODERS, TRANSFORMER = "model_index.json", "encoders.json", "transformer"
+INDEX, ENCODERS = "model_index.json", "encoders.json"
+TRANSFORMER, TRANSFORMER_2 = "transformer", "transformer_2"
+Expert = Literal["none", "high", "low", "both"]
 MADE_BY = "made_by.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 PIPELINE_CLASS = "ContextAnyonePipeline"
@@ -32,8 +36,8 @@ class VideoSize:
     """Size, length and rate of a video.
 
     Attributes:
-        height: in px, a multiple of 16.
-        width: in px, a multiple of 16.
+        height: in px, a multiple of 16; of 32 with the codec wan2.2.
+        width: in px, likewise.
         frames: 4k + 1, because the first is coded alone and the others by fours.
         fps: frames a second.
     """
@@ -72,6 +76,27 @@ class Published:
     sizes: tuple[str, ...] = ()  # HEIGHTxWIDTHxFRAMES that it was trained on
     reference_background: str = "keep"  # of the references that it was trained on: keep | grey
     made_by: dict[str, Any] | None = None  # what trainer/export.py wrote down of the training
+    expert: Expert = "none"  # which of two experts it is, or both
+    boundary: float = 0.875  # noise level between two experts
+    low_sampling: SamplingConfig | None = None  # of the one for low noise levels, where both are
+
+    def with_low(self, low: "Published") -> "Published":
+        """Join the expert for high noise levels with that for low ones.
+
+        Raises ValueError for two that do not belong together.
+        """
+        if (self.expert, low.expert) != ("high", "low"):
+            raise ValueError(
+                "two experts are one for high noise levels and one for low ones, got "
+                f"{self.expert} and {low.expert}: --model is the high one, --low the low one"
+            )
+        theirs = {"boundary": low.boundary, "codec": low.encoders.codec, "text": low.encoders.text}
+        ours = {"boundary": self.boundary, "codec": self.encoders.codec}
+        ours["text"] = self.encoders.text
+        other = [f"{name} {ours[name]} and {theirs[name]}" for name in ours if ours != theirs]
+        if other:
+            raise ValueError(f"the two experts were trained apart: {', '.join(other)}")
+        return replace(self, expert="both", low_sampling=low.sampling)
 
 
 def write_published(folder: Path, published: Published) -> None:
@@ -90,6 +115,11 @@ def write_published(folder: Path, published: Published) -> None:
     if published.sizes:
         index["trained_sizes"] = list(published.sizes)
         index["reference_background"] = published.reference_background
+    if published.expert != "none":
+        index |= {"expert": published.expert, "boundary_ratio": published.boundary}
+    if published.low_sampling is not None:
+        index["transformer_2"] = index["transformer"]
+        index["sampling_2"] = asdict(published.low_sampling)
     step = {} if published.step is None else {"step": published.step}
     write_json(folder / INDEX, index | step)
 
@@ -116,7 +146,23 @@ def read_published(folder: Path) -> Published:
         sizes=tuple(str(size) for size in index.get("trained_sizes", ())),
         reference_background=str(index.get("reference_background", "keep")),
         made_by=_made_by(folder),
+        **_experts(index, folder / INDEX),
     )
+
+
+def _experts(index: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a folder says of its experts: none where it has one model for all levels."""
+    expert, boundary = index.get("expert", "none"), index.get("boundary_ratio", 0.875)
+    if expert not in get_args(Expert) or not isinstance(boundary, float) or not 0 < boundary < 1:
+        raise ValueError(
+            f"{path}: expert must be one of {', '.join(get_args(Expert))} and boundary_ratio "
+            f"between 0 and 1, got {expert!r} and {boundary!r}"
+        )
+    low = None
+    if expert == "both":
+        low = _filled(SamplingConfig, index.get("sampling_2", {}), path)
+        check_folder(path.parent / TRANSFORMER_2)
+    return {"expert": expert, "boundary": boundary, "low_sampling": low}
 
 
 def _made_by(folder: Path) -> dict[str, Any] | None:

@@ -13,19 +13,21 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trainer.data.data_config import check_sides
 from trainer.encoders.encode_batch import encode_images, encode_references, to_signed
 from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encoders
 from trainer.encoders.interfaces import VideoCodec
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.model_folder import (
     TRANSFORMER,
+    TRANSFORMER_2,
     Published,
     VideoSize,
     read_published,
     write_published,
 )
 from trainer.sampling.references import Picture, Reference, stack_references
-from trainer.sampling.sampler import Conditions, Generators, SamplingConfig, sample
+from trainer.sampling.sampler import Conditions, Generators, LowNoise, SamplingConfig, sample
 from trainer.sampling.video_file import write_video
 
 OutputType = Literal["np", "pt", "uint8", "pil", "latent"]
@@ -58,6 +60,7 @@ class ContextAnyonePipelineOutput:
 
 class ContextAnyonePipeline:
     """A trained model that makes videos: the transformer, the frozen encoders, their settings.
+    Of two experts `transformer` is for high noise levels and `transformer_2` for low ones.
 
     from trainer.sampling.pipeline import ContextAnyonePipeline
 
@@ -72,9 +75,15 @@ class ContextAnyonePipeline:
         transformer: ContextAnyoneTransformer3DModel,
         encoders: Encoders,
         published: Published,
+        transformer_2: ContextAnyoneTransformer3DModel | None = None,
     ) -> None:
-        check_fit(transformer, encoders)
-        self.transformer = transformer.eval().requires_grad_(False)
+        check_experts(published)
+        if (published.expert == "both") != (transformer_2 is not None):
+            raise ValueError("a second transformer belongs to two experts, and to nothing else")
+        self.transformer, self.transformer_2 = transformer, transformer_2
+        for model in self.transformers:
+            check_fit(model, encoders)
+            model.eval().requires_grad_(False)
         self.encoders = encoders
         self.published = published
         self._interrupt = False
@@ -86,27 +95,45 @@ class ContextAnyonePipeline:
         encoders: Encoders | EncoderConfig | None = None,
         torch_dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        low: str | Path | None = None,
     ) -> "ContextAnyonePipeline":
-        """Load an exported folder; `encoders` takes the place of what its encoders.json says."""
+        """Load an exported folder; `encoders` takes the place of what its encoders.json says.
+
+        low: folder of the expert for low noise levels, where `folder` is that for high ones.
+        """
         folder = Path(folder)
-        published = read_published(folder)
+        published, second = read_published(folder), None
+        if low is not None:
+            published = published.with_low(read_published(Path(low)))
+            second = _load_transformer(Path(low) / TRANSFORMER, torch_dtype)
+        elif published.expert == "both":
+            second = _load_transformer(folder / TRANSFORMER_2, torch_dtype)
         if isinstance(encoders, EncoderConfig):
             published = replace(published, encoders=encoders)
         if not isinstance(encoders, Encoders):
             encoders = load_encoders(published.encoders, device)
-        return cls(_load_transformer(folder, torch_dtype), encoders, published).to(device)
+        first = _load_transformer(folder / TRANSFORMER, torch_dtype)
+        return cls(first, encoders, published, second).to(device)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` reads."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.transformer.save_pretrained(folder / TRANSFORMER)
+        for name, model in zip((TRANSFORMER, TRANSFORMER_2), self.transformers, strict=False):
+            model.save_pretrained(folder / name)
         write_published(folder, self.published)
 
     def to(self, device: torch.device | str) -> "ContextAnyonePipeline":
-        """Move the transformer; encoders stay on the device that they were loaded on."""
-        torch.nn.Module.to(self.transformer, device)
+        """Move the transformers; encoders stay on the device that they were loaded on."""
+        for model in self.transformers:
+            torch.nn.Module.to(model, device)
         return self
+
+    @property
+    def transformers(self) -> list[ContextAnyoneTransformer3DModel]:
+        """The model, or both experts, that for high noise levels first."""
+        both = (self.transformer, self.transformer_2)
+        return [model for model in both if model is not None]
 
     @property
     def device(self) -> torch.device:
@@ -146,10 +173,12 @@ class ContextAnyonePipeline:
             prompt: what happens; a sequence gives a batch.
             reference: a picture of the character or its path, or several; for a batch one picture
                 for all or a sequence of pictures for each prompt. None makes plain text-to-video.
-            height, width: px, multiples of 16; None is the size that the model was trained on.
+            height, width: px, multiples of 16 (32 with the codec wan2.2); None is the size that the
+                model was trained on.
             num_frames: 4k + 1.
             num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
-                `SamplingConfig`; None is as in the validation of the training.
+                `SamplingConfig`; None is as in the validation of the training. Each of two experts
+                has the scales of its own training.
             seed: of every video of the batch; a video does not depend on the rest of the batch.
             generator: on the CPU; takes the place of `seed`. One for the batch or one a prompt.
             negative_prompt: what guidance leads away from; '' is what training dropped to.
@@ -171,12 +200,13 @@ class ContextAnyonePipeline:
             "shift": shift,
         }
         chosen = {name: value for name, value in settings.items() if value is not None}
-        config = replace(self.published.sampling, **chosen)
+        low = self.published.low_sampling
         latents = self.generate(
             prompts,
             None if reference is None else stack_references(reference, len(prompts), size),
             size,
-            config,
+            replace(self.published.sampling, **chosen),
+            low_sampling=low and replace(low, **chosen),
             generator=generator or [torch.Generator().manual_seed(seed) for _ in prompts],
             negative_prompt=negative_prompt,
             on_step=_reporter(self, callback_on_step_end),
@@ -195,8 +225,12 @@ class ContextAnyonePipeline:
         generator: Generators,
         negative_prompt: str = "",
         on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
+        low_sampling: SamplingConfig | None = None,
     ) -> torch.Tensor:
-        """Return latents (B, C, f, h, w) for prompts and pictures (B, R, H, W, 3) uint8."""
+        """Return latents (B, C, f, h, w) for prompts and pictures (B, R, H, W, 3) uint8.
+
+        low_sampling: the scales of the expert for low noise levels; None is as in its training.
+        """
         conditions = self.encode(prompts, negative_prompt, pictures)
         shape = (len(prompts), *latent_shape(self.encoders.codec, size))
         latents = sample(
@@ -207,6 +241,7 @@ class ContextAnyonePipeline:
             generator=generator,
             on_step=on_step,
             interrupted=lambda: self.interrupt,
+            low_noise=self._low_noise(low_sampling),
         )
         _check_finite(latents, self.transformer.dtype)
         return latents
@@ -224,18 +259,35 @@ class ContextAnyonePipeline:
                 image = encode_images(signed, self.encoders).to(self.device)
         return Conditions(text[:-1], text[-1:], reference, image)
 
+    def _low_noise(self, scales: SamplingConfig | None) -> LowNoise | None:
+        if self.transformer_2 is None:
+            return None
+        scales = scales or self.published.low_sampling or self.published.sampling
+        return LowNoise(self.transformer_2, self.published.boundary, scales)
+
     def _size(self, height: int | None, width: int | None, frames: int | None) -> VideoSize:
         known = self.published.size
-        return VideoSize(
+        size = VideoSize(
             known.height if height is None else height,
             known.width if width is None else width,
             known.frames if frames is None else frames,
             known.fps,
         )
+        check_sides(size.height, size.width, self.encoders.codec.stride, "video")
+        return size
 
 
-def _load_transformer(folder: Path, dtype: torch.dtype) -> ContextAnyoneTransformer3DModel:
-    path = folder / TRANSFORMER
+def check_experts(published: Published) -> None:
+    """Raise ValueError where one of two experts is missing."""
+    if published.expert in ("high", "low"):
+        other = "low" if published.expert == "high" else "high"
+        raise ValueError(
+            f"this model is the expert for {published.expert} noise levels alone, the one for "
+            f"{other} ones is needed as well: --model HIGH --low LOW, or a folder with both"
+        )
+
+
+def _load_transformer(path: Path, dtype: torch.dtype) -> ContextAnyoneTransformer3DModel:
     try:
         loaded: Any = ContextAnyoneTransformer3DModel.from_pretrained(
             str(path), torch_dtype=dtype, local_files_only=True, output_loading_info=True
@@ -277,7 +329,8 @@ def check_fit(transformer: ContextAnyoneTransformer3DModel, encoders: Encoders) 
 
 def latent_shape(codec: VideoCodec, size: VideoSize) -> tuple[int, int, int, int]:
     """Return (C, f, h, w) of the latents of a video."""
-    return codec.channels, (size.frames - 1) // 4 + 1, size.height // 8, size.width // 8
+    sides = (size.height // codec.stride, size.width // codec.stride)
+    return codec.channels, (size.frames - 1) // 4 + 1, *sides
 
 
 def decode_frames(codec: VideoCodec, latents: torch.Tensor) -> np.ndarray:

@@ -78,6 +78,31 @@ class Conditions:
                 raise ValueError(f"{name} is of {len(condition)} videos, the text of {batch}")
 
 
+@dataclass(frozen=True)
+class LowNoise:
+    """The second of two experts: below the boundary it takes over, with scales of its own."""
+
+    model: Any
+    boundary: float  # the noise level from which on, downwards, it is asked
+    scales: SamplingConfig
+
+
+@dataclass(frozen=True)
+class Part:
+    """The noise levels that one of two experts knows, and a clean video to begin with below 1."""
+
+    levels: tuple[float, float]
+    clean: torch.Tensor  # (B, C, F, H, W)
+
+    def steps(self, sigmas: Sequence[float]) -> range:
+        """Return which of all steps belong to it: at least one."""
+        low, high = self.levels
+        first = sum(sigma >= high for sigma in sigmas) if high < 1 else 0
+        end = sum(sigma >= low for sigma in sigmas)
+        first = min(first, len(sigmas) - 1)
+        return range(first, max(end, first + 1))
+
+
 def make_scheduler(shift: float) -> "UniPCMultistepScheduler":
     """Return the solver, for velocities eps - z on sigmas s' = s sigma / (1 + (s - 1) sigma)."""
     from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
@@ -114,8 +139,13 @@ def sample(
     on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     use_cache: bool = True,
+    low_noise: LowNoise | None = None,
+    part: Part | None = None,
 ) -> torch.Tensor:
     """Return latents of this shape (B, C, F, H, W), float32, on the device of the conditions.
+
+    low_noise: with it, `model` and `config` are for noise levels from its boundary on.
+    part: go through a part of the noise levels, and end with the clean video that is seen there.
 
     The model is called in its own dtype, under the caller's autocast; the solver works in
     float32. `on_step` gets the number of the finished step, its sigma and the latents after it;
@@ -126,45 +156,92 @@ def sample(
         raise ValueError(f"shape is of {shape[0]} videos, the conditions of {len(conditions.text)}")
     scheduler = make_scheduler(config.shift)
     scheduler.set_timesteps(config.steps)
-    scheduler.set_begin_index(0)  # rounded timesteps may repeat, so it must count, not look up
+    sigmas = scheduler.sigmas[:-1].tolist()
+    steps = range(len(sigmas)) if part is None else part.steps(sigmas)
+    # Rounded timesteps may repeat, so it must count, not look up.
+    scheduler.set_begin_index(steps.start)
     latents = draw_noise(shape, generator).to(conditions.text.device)
-    denoiser = _Denoiser(model, conditions, generator, use_cache)
-    has_reference = conditions.reference is not None or conditions.image is not None
-    weights = config.weights(has_reference)
-    for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()):
+    if part is not None and steps.start > 0:
+        latents = (1 - sigmas[steps.start]) * part.clean + sigmas[steps.start] * latents
+    noise = None
+    if conditions.reference is not None and model.config.reference_noise == "shared":
+        noise = draw_noise(tuple(conditions.reference.shape), generator)
+    experts = _Experts(model, config, low_noise, conditions, noise, use_cache)
+    for step in steps:
         if interrupted():
             break
-        velocity = torch.zeros_like(latents)
-        for branch, weight in weights.items():
-            velocity += weight * denoiser.velocity(branch, latents, sigma)
-        timestep = scheduler.timesteps[step]
-        latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+        sigma = sigmas[step]
+        velocity = experts.at(sigma).guided(latents, sigma)
+        if step + 1 == steps.stop < len(sigmas):
+            latents = latents - sigma * velocity
+        else:
+            timestep = scheduler.timesteps[step]
+            latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
         changed = None if on_step is None else on_step(step, sigma, latents)
         latents = latents if changed is None else changed
     return latents
 
 
-class _Denoiser:
-    """The model with its conditions: the velocity of every branch."""
+class _Experts:
+    """A model for all noise levels, or two: the one whose turn it is, with its conditions."""
 
     def __init__(
-        self, model: Any, conditions: Conditions, generator: Generators, use_cache: bool
+        self,
+        model: Any,
+        scales: SamplingConfig,
+        low_noise: LowNoise | None,
+        conditions: Conditions,
+        noise: torch.Tensor | None,
+        use_cache: bool,
+    ) -> None:
+        self._high, self._low = (model, scales), low_noise
+        self._given = (conditions, noise, use_cache)
+        self._denoiser: _Denoiser | None = None
+
+    def at(self, sigma: float) -> "_Denoiser":
+        """Return the denoiser for a noise level; the other's cache is given up."""
+        model, scales = self._high
+        if self._low is not None and sigma < self._low.boundary:
+            model, scales = self._low.model, self._low.scales
+        if self._denoiser is None or self._denoiser.model is not model:
+            self._denoiser = None
+            self._denoiser = _Denoiser(model, scales, *self._given)
+        return self._denoiser
+
+
+class _Denoiser:
+    """A model with its conditions: the velocity of every branch, and of all by guidance."""
+
+    def __init__(
+        self,
+        model: Any,
+        scales: SamplingConfig,
+        conditions: Conditions,
+        noise: torch.Tensor | None,
+        use_cache: bool,
     ) -> None:
         self.model = model
+        has_reference = conditions.reference is not None or conditions.image is not None
+        self.weights = scales.weights(has_reference)
         self.dtype: torch.dtype = model.dtype
         self.text = conditions.text.to(self.dtype)
         self.null_text = conditions.null_text.expand_as(conditions.text).to(self.dtype)
         self.reference = conditions.reference
         self.image = None if conditions.image is None else conditions.image.to(self.dtype)
-        self.noise: torch.Tensor | None = None  # of the reference, the same at every step
+        # Of the reference, the same at every step.
+        self.noise = None if noise is None else noise.to(conditions.text.device)
         self.cache: Any = None
-        if self.reference is None:
+        if self.reference is None or noise is not None:
             return
-        if model.config.reference_noise == "shared":
-            noise = draw_noise(tuple(self.reference.shape), generator)
-            self.noise = noise.to(self.reference.device)
-        elif use_cache and not model.uncacheable_settings:
+        if use_cache and not model.uncacheable_settings:
             self.cache = model.cache_reference(self.reference.to(self.dtype), self.image)
+
+    def guided(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Return the velocity (B, C, F, H, W) in float32 that guidance makes of the branches'."""
+        velocity = torch.zeros_like(latents)
+        for branch, weight in self.weights.items():
+            velocity += weight * self.velocity(branch, latents, sigma)
+        return velocity
 
     def velocity(self, branch: str, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """Return the velocity (B, C, F, H, W) in float32."""
