@@ -10,13 +10,17 @@ from collections.abc import Sequence
 
 from pipeline.audit import file_findings as files
 from pipeline.audit.checks.leakage import hashed_clips
+from pipeline.audit.checks.pairs import OTHER_CHARACTER
 from pipeline.audit.checks.rows import DUPLICATE_KEY
 from pipeline.audit.findings import Action, Severity
 from pipeline.audit.index import AuditIndex
+from pipeline.audit.obey import Obeyed, obey, summary
 from pipeline.audit.run import Audit
 from pipeline.audit.write_repair import Repair, write_repair
+from pipeline.dataset.corrections import read_corrections
 from pipeline.dataset.tags import VETO, read_tag_file
 from pipeline.pairing.splits import split_groups
+from schemas.corrections import Correction
 from schemas.manifest import Manifest
 from schemas.reasons import Reason, Split
 from schemas.tables import Tag
@@ -83,6 +87,7 @@ def _check_whole(audit: Audit) -> None:
 def plan_repair(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] = ()) -> Repair:
     """Decide what happens to every sample, by the findings that are not waived and by tags."""
     _check_names(drop_warnings, audit)
+    obeyed = obey(_corrections(audit), audit.dataset, audit.index)
     dropped: dict[str, tuple[Reason, str]] = {}
     marks: dict[tuple[str, str], str] = {}
     remaining: Counter[str] = Counter()
@@ -92,6 +97,8 @@ def plan_repair(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] 
         drops = severity == Severity.ERROR or check_id in drop_warnings
         if check is DUPLICATE_KEY and level == "sample":
             continue  # one row of it stays
+        if check is OTHER_CHARACTER and obeyed.agreed >= set(samples):
+            continue  # a person said that it is the same one
         if check.action is Action.SPLIT:
             continue
         if drops and check.action is not Action.NONE and samples:
@@ -101,6 +108,7 @@ def plan_repair(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] 
             remaining[check_id] += 1
         elif check.action is Action.TAG:
             marks |= {(sample_id, check_id): evidence[:300] for sample_id in samples}
+    dropped = dict(obeyed.dropped) | dropped
     known = {row[0] for row in audit.index.rows("SELECT sample_id FROM samples")}
     for tag in tags:
         if tag.tag == VETO and tag.sample_id in known:
@@ -109,9 +117,17 @@ def plan_repair(audit: Audit, tags: Sequence[Tag], drop_warnings: Sequence[str] 
             marks[tag.sample_id, tag.tag] = tag.note
     kept = (Tag(id, tag, note) for (id, tag), note in sorted(marks.items()) if id not in dropped)
     return Repair(
-        dropped, _moves(audit, set(dropped)), tuple(kept), _repeats(audit.index), dict(remaining),
-        tuple(sorted({tag.sample_id for tag in tags} - known)),
+        dropped, _moves(audit, set(dropped), obeyed), tuple(kept), _repeats(audit.index),
+        dict(remaining), tuple(sorted({tag.sample_id for tag in tags} - known)), obeyed,
     )  # fmt: skip
+
+
+def _corrections(audit: Audit) -> tuple[Correction, ...]:
+    """Return what people corrected; a file that cannot be read is a finding, and stays undone."""
+    try:
+        return read_corrections(audit.dataset.store)
+    except ValueError:
+        return ()
 
 
 def _check_names(names: Sequence[str], audit: Audit) -> None:
@@ -143,18 +159,20 @@ def _repeats(index: AuditIndex) -> int:
     return int(index.value(sql) or 0)
 
 
-def _moves(audit: Audit, dropped: set[str]) -> dict[str, str]:
+def _moves(audit: Audit, dropped: set[str], obeyed: Obeyed) -> dict[str, str]:
     """Give every connected group that lies in several splits one split: that of most samples.
 
-    Groups in one split stay where they are; ties go to train.
+    Groups in one split stay where they are; ties go to train. What a person wished for one of its
+    tracks goes before.
     """
     index = audit.index
     sql = (
         "SELECT s.sample_id, s.split, s.clip_id, s.character_id, s.video_id,"
-        " list(DISTINCT r.video_id) FROM samples s LEFT JOIN refs r USING (sample_id)"
+        " list(DISTINCT r.video_id), s.track_id FROM samples s LEFT JOIN refs r USING (sample_id)"
         " GROUP BY ALL ORDER BY 1"
     )
     rows = [row for row in index.rows(sql) if row[0] not in dropped]
+    rows = [(*row[:3], obeyed.characters.get(row[6], row[3]), *row[4:]) for row in rows]
     links = [[id for id in (*row[2:5], *(row[5] or ())) if id] for row in rows]
     clips = {clip.clip_id: clip for clip in hashed_clips(index)}
     links += _same_bytes(index)
@@ -163,11 +181,14 @@ def _moves(audit: Audit, dropped: set[str]) -> dict[str, str]:
     for row, link in zip(rows, links, strict=False):
         if link:
             members.setdefault(groups[link[0]], []).append((row[0], row[1]))
+    group_of = {row[6]: groups[link[0]] for row, link in zip(rows, links, strict=False) if link}
+    wished = {group_of[id]: split for id, split in obeyed.splits.items() if id in group_of}
     moves = {}
-    for pairs in members.values():
+    for group, pairs in members.items():
         counted = Counter(split for _, split in pairs if split in set(Split))
         order = [str(split) for split in Split]
         home = max(order, key=lambda split: (counted[split], -order.index(split)))
+        home = wished.get(group, home)
         moves |= {sample_id: home for sample_id, split in pairs if split != home}
     return moves
 
@@ -184,6 +205,8 @@ def _same_bytes(index: AuditIndex) -> list[list[str]]:
 def show(repair: Repair, audit: Audit) -> None:
     """Print what would be dropped, moved and marked, and what no repair can mend."""
     reasons = Counter(why.split(":")[0] or str(reason) for reason, why in repair.dropped.values())
+    for line in summary(repair.obeyed):
+        print(line)
     total = int(audit.facts.totals["samples"])
     print(f"repair: {len(repair.dropped)} of {total} samples are left out")
     for why, count in reasons.most_common():

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audit.index import AuditIndex
+from pipeline.audit.obey import Obeyed, corrected
 from pipeline.audit.run import Audit
 from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
 from pipeline.dataset.parquet import encode_rows, encode_table, read_columns
@@ -18,6 +19,7 @@ from schemas.reasons import Reason, Split
 from schemas.tables import Reject, Tag
 
 STAGE, LEVEL = "audit", "sample"  # of the ledger
+_REWRITTEN = ("samples", "tracks", "clips", "characters", "suspects")
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class Repair:
     repeated: int = 0  # further rows of a sample_id that is there already
     remaining: Mapping[str, int] = field(default_factory=dict)  # check -> errors that stay
     unknown: tuple[str, ...] = ()  # tagged sample ids that are not in the dataset
+    obeyed: Obeyed = field(default_factory=Obeyed)  # what people corrected
 
     @property
     def rewrites(self) -> bool:
         """Whether samples files must be written again."""
-        return bool(self.dropped or self.moved or self.repeated)
+        return bool(self.dropped or self.moved or self.repeated or self.obeyed)
 
     def __bool__(self) -> bool:
         return self.rewrites or bool(self.tags)
@@ -49,7 +52,7 @@ def write_repair(repair: Repair, audit: Audit) -> Manifest:
     if digest != audit.dataset.manifest_sha256:
         raise ValueError(f"{store.url} has a newer version than the audited one; audit it again")
     version = old.version + 1
-    written = list(_rewrite(repair, old, version, store))
+    written = list(_rewrite(repair, old, version, audit.index, store))
     written += [*_rejects(repair, audit.index, version, store), *_tags(repair, old, version, store)]
     splits = {str(split): 0 for split in Split}
     for split, count in _kept_splits(repair, audit.index).items():
@@ -63,25 +66,35 @@ def write_repair(repair: Repair, audit: Audit) -> Manifest:
     return manifest
 
 
-def _rewrite(repair: Repair, old: Manifest, version: int, store: Store) -> Iterator[DataFile]:
+def _rewrite(
+    repair: Repair, old: Manifest, version: int, index: AuditIndex, store: Store
+) -> Iterator[DataFile]:
     """Yield the files of the new version but for what the repair adds."""
     seen: set[str] = set()
-    number = 0
+    numbers: Counter[str] = Counter()
     for file in old.files:
-        if not file.path.startswith("samples/") or not repair.rewrites:
+        name = file.path.split("/")[0]
+        if name not in _REWRITTEN or not (repair.rewrites if name == "samples" else repair.obeyed):
             yield file
             continue
         with store.open(file.path) as source:
-            changed, table = _repaired(source, repair, seen)
+            if name == "samples":
+                changed, table = _repaired(source, repair, index, seen)
+            else:
+                before = pq.ParquetFile(source, page_checksum_verification=True).read()
+                table = corrected(name, before, repair.obeyed, index)
+                changed = not table.equals(before)
         if not changed:
             yield file
-        elif table.num_rows:
-            path = table_path("samples", version, number)
-            number += 1
+        elif table.num_rows or name != "samples":
+            path = table_path(name, version, numbers[name])
+            numbers[name] += 1
             yield stage_file(path, encode_table(table), table.num_rows, store)
 
 
-def _repaired(source: object, repair: Repair, seen: set[str]) -> tuple[bool, pa.Table]:
+def _repaired(
+    source: object, repair: Repair, index: AuditIndex, seen: set[str]
+) -> tuple[bool, pa.Table]:
     """Return whether a file changes, and its rows as they shall be."""
     parquet = pq.ParquetFile(source, page_checksum_verification=True)
     groups, changed = [], False
@@ -93,8 +106,17 @@ def _repaired(source: object, repair: Repair, seen: set[str]) -> tuple[bool, pa.
         changed = changed or not all(kept) or moved != splits
         place = group.schema.get_field_index("split")
         group = group.set_column(place, group.schema.field(place), pa.array(moved, pa.string()))
+        if repair.obeyed:
+            mended = corrected("samples", group, repair.obeyed, index)
+            changed, group = changed or _differs(mended, group), mended
         groups.append(group.filter(pa.array(kept, pa.bool_())))
     return changed, pa.concat_tables(groups) if groups else parquet.schema_arrow.empty_table()
+
+
+def _differs(mended: pa.Table, group: pa.Table) -> bool:
+    """Whether a correction changed a row; media are not compared."""
+    names = {"character_id", "caption", "others"} & set(group.column_names)
+    return any(not mended[name].equals(group[name]) for name in names)
 
 
 def _again(sample_id: str, seen: set[str]) -> bool:
