@@ -114,7 +114,7 @@ class Video:
 class Scorer:
     """Who gave a clip one of its scores."""
 
-    score: str = column(_TEXT, "column of the clip: aesthetic | nsfw | watermark | text")
+    score: str = column(_TEXT, "column of the clip: aesthetic | nsfw | watermark | text | speech")
     engine: str = column(_TEXT, "id of the engine")
     weights_digest: str = column(_TEXT, "SHA-256 of its weights, 'none' without weights")
 
@@ -176,7 +176,19 @@ class Clip:
     nsfw: float | None = column(_FLOAT, "probability of not safe for work", default=None)
     watermark: float | None = column(_FLOAT, "probability of a watermark", default=None)
     text: float | None = column(_FLOAT, "share of the picture that is text", default=None)
-    scorers: list[Scorer] = rows_column(Scorer, "who gave those four", default=())
+    scorers: list[Scorer] = rows_column(Scorer, "who gave those four, and speech", default=())
+    loudness: float = column(
+        _FLOAT,
+        "integrated, ITU-R BS.1770-4; -70 silent; NaN: no sound is kept",
+        unit="LUFS",
+        default=math.nan,
+    )
+    silence: float = column(
+        _FLOAT, "share of the time below -50 dBFS; NaN: no sound is kept", default=math.nan
+    )
+    speech: float | None = column(
+        _FLOAT, "share of the time in which somebody speaks or sings; null unasked", default=None
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class EnginesConfig:
         faces: finds faces in a frame.
         recogniser: turns a person into a vector whose cosine tells how alike two people are.
         masks: cuts a person out.
-        scorers: give a clip's stills a number each; of aesthetic, nsfw, watermark, text.
+        scorers: give a clip a number each; of aesthetic, nsfw, watermark, text, and speech, which
+            listens and needs observe.clips.audio=keep.
     """
 
     people: str = AUTO

@@ -192,6 +192,17 @@ class PictureScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class SoundScorer(Protocol):
+    """Gives a clip's sound one number. `info.task` is its column in `clips`, with "_scoring"."""
+
+    info: EngineInfo
+
+    def hear(self, samples: np.ndarray, rate: int) -> float:
+        """Return the number for (N, 2) int16 samples, `rate` a second."""
+        ...
+
+
 class Captioner(Protocol):
     """Says what a clip shows and what the character looks like.
 

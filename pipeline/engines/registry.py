@@ -16,6 +16,7 @@ from pipeline.engines.interfaces import (
     PictureScorer,
     Recogniser,
     Segmenter,
+    SoundScorer,
 )
 from pipeline.execution.device import DEVICE
 
@@ -60,6 +61,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "nsfw": "pipeline.engines.scores.clip_heads:NsfwScorer",
         "watermark": "pipeline.engines.scores.clip_heads:WatermarkScorer",
         "text": "pipeline.engines.scores.lettering:TextScorer",
+        "speech": "pipeline.engines.scores.speech:SpeechScorer",
     },
     "editor": {
         "none": "",
@@ -96,7 +98,7 @@ class LoadedEngines:
     faces: FaceDetector
     recogniser: Recogniser
     masks: Segmenter
-    scorers: tuple[PictureScorer, ...] = field(default=())
+    scorers: tuple[PictureScorer | SoundScorer, ...] = field(default=())
 
 
 def setting_of(task: str) -> str:

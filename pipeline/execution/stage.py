@@ -1,6 +1,7 @@
 """What every stage shares: the contract, the row, and how a row is rejected."""
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -107,6 +108,8 @@ class ClipRow:
     candidates: tuple[Candidate, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
     movements: tuple[Movement, ...] = field(default=(), compare=False, repr=False)
+    begins_s: Fraction = Fraction(0)  # in the source, on the grid of the clip's rate
+    sound: np.ndarray | None = field(default=None, compare=False, repr=False)  # (N, 2) int16
 
 
 @dataclass(frozen=True)

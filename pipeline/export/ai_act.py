@@ -24,6 +24,11 @@ def write_ai_act(source: ExportSource, folder: Path) -> None:
     (folder / "summary.md").write_text(summary(source, answers(source)), encoding="utf-8")
 
 
+def _keeps_sound(source: ExportSource) -> bool:
+    clips = source.manifest.config.get("observe", {}).get("clips", {})
+    return clips.get("audio", "none") == "keep"
+
+
 def summary(source: ExportSource, found: dict[str, Answer]) -> str:
     """Return the three sections, with the dataset's part of each filled in."""
     scraped = sum(number for _, number in found["domains"].rows)
@@ -38,7 +43,7 @@ DuckDB's over the table `samples`. Not legal advice; fields marked {OPEN} are no
 - Provider, contact, authorised representative: {OPEN}
 - Model, its versions, models that it was made from: {OPEN}
 - Date on which the model was placed on the Union's market: {OPEN}
-- Modalities: video without sound, images, text (captions)
+- Modalities: video {"with" if _keeps_sound(source) else "without"} sound, images, text (captions)
 - Types of content: clips of people, pictures of the same people, captions. Of which films,
   programmes or social media: {OPEN}
 - Latest date on which data was obtained: {OPEN} (the dataset does not record it)

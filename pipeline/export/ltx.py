@@ -22,7 +22,9 @@ _LOSES = (
     "masks of references, other than as a white background (`--background white`)",
     "a number of references that differs from clip to clip: each of its columns is in every row",
     "a validation set: validation prompts stand in its YAML; the other splits are for your tests",
-    "sound: the clips have none (`--skip-audio`)",
+)
+_NO_SOUND = (
+    "sound: the clips have none (`--skip-audio`); curate with `--set observe.clips.audio=keep`"
 )
 
 
@@ -38,8 +40,9 @@ def write_ltx(source: ExportSource, folder: Path) -> None:
         )
         write_json(folder / f"dataset_{split}.json", [_record(sample) for sample in enough])
     fit = made.fit(LTX)
-    how = _how(fit, source.options.trigger, columns)
-    made.write_readme("For ltx-trainer (LTX-2)", _PAGES, how, (fit,), _LOSES)
+    how = _how(fit, source.options.trigger, columns, bool(made.sounds))
+    loses = _LOSES if made.sounds else (*_LOSES, _NO_SOUND)
+    made.write_readme("For ltx-trainer (LTX-2)", _PAGES, how, (fit,), loses)
 
 
 def _record(sample: TrainerSample) -> dict[str, Any]:
@@ -58,8 +61,9 @@ def _record(sample: TrainerSample) -> dict[str, Any]:
     }
 
 
-def _how(fit: Fit, trigger: str, columns: int) -> str:
+def _how(fit: Fit, trigger: str, columns: int, with_sound: bool) -> str:
     wide, high = fit.size
+    skip = "" if with_sound else " --skip-audio"
     word = f' --lora-trigger "{trigger}"' if trigger else ""
     where = (
         "`reference_latents`"
@@ -68,7 +72,7 @@ def _how(fit: Fit, trigger: str, columns: int) -> str:
     )
     return f"""In packages/ltx-trainer of LTX-2, with DATA as the path of this folder:
 
-    uv run python scripts/process_dataset.py DATA/dataset_train.json --skip-audio{word} \\
+    uv run python scripts/process_dataset.py DATA/dataset_train.json{skip}{word} \\
       --resolution-buckets "{wide}x{high}x{fit.num_frames};{wide}x{high}x1" \\
       --model-path … --text-encoder-path …
 

@@ -24,7 +24,10 @@ _LOSES = (
     "masks of references, other than as a white background (`--background white`)",
     "a validation set: the trainer has none; the other splits' files are for your own tests",
     "Wan: references. Its control files are videos for Fun-Control, not pictures of a character",
-    "H3: sound. The clips have none, and silence is not learnt (`audio_present=0`)",
+)
+_NO_SOUND = (
+    "H3: sound. The clips have none, and silence is not learnt (`audio_present=0`); curate with "
+    "`--set observe.clips.audio=keep`"
 )
 
 
@@ -44,7 +47,8 @@ def write_musubi(source: ExportSource, folder: Path) -> None:
         for name, fit, lines_of in (("h3", h3, split), ("wan", wan, f"{split}_clips")):
             text = _toml(source.place, f"{lines_of}.jsonl", f"cache_{name}_{split}", fit)
             (folder / f"{name}_{split}.toml").write_text(text, encoding="utf-8")
-    made.write_readme("For musubi-tuner", _PAGES, _how(h3), (h3, wan), _LOSES)
+    loses = _LOSES if made.sounds else (*_LOSES, _NO_SOUND)
+    made.write_readme("For musubi-tuner", _PAGES, _how(h3), (h3, wan), loses)
 
 
 def _line(sample: TrainerSample) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.export.export_source import ExportSource
 from pipeline.export.reference_pictures import reference_jpeg
+from pipeline.media.sound import has_sound
 from schemas.clip_rules import ClipRules, best_length
 
 _NEVER_SAID = (
@@ -64,6 +65,7 @@ class TrainerFolder:
     padded: bool = False
     samples: list[TrainerSample] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
+    sounds: int = 0  # clips that have some
 
     @property
     def most(self) -> int:
@@ -90,6 +92,7 @@ class TrainerFolder:
         key = row["sample_id"]
         video = f"videos/{key}.mp4"
         (self.folder / video).write_bytes(content)
+        self.sounds += has_sound(content)
         caption = row["caption"] or ""
         found = list(references_in_turn(row))
         self.lost["references beyond the number per clip"] += max(0, len(found) - self.most)

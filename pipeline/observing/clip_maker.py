@@ -51,6 +51,7 @@ class ClipsConfig:
             shows anything.
         max_hold_s: a frame shown for longer ends the clip.
         encoding: how clips are stored.
+        audio: none, or keep: the source's sound, cut to the sample, 48 kHz stereo, without loss.
     """
 
     min_s: float = setting(2.0, low=0.1, high=600, unit="s")
@@ -70,6 +71,7 @@ class ClipsConfig:
     crop_bars: bool = True
     max_hold_s: float = setting(0.5, above=0, high=600, unit="s")
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
+    audio: Literal["none", "keep"] = "none"
 
     def __post_init__(self) -> None:
         check_settings(self, "observe.clips")
@@ -245,7 +247,9 @@ class OpenClip:
         clip = self._describe(num_frames, mp4, self._first, self._last, self._meter.finish())
         clip = replace(clip, reference_only=only)
         stills = sorted(self._stills, key=lambda still: still.frame_index)
-        return ClipRow(clip, mp4, tuple(stills), movements=self._meter.movements)
+        begins_s = Fraction(self._first.tick, self._maker.clips.fps)
+        movements = self._meter.movements
+        return ClipRow(clip, mp4, tuple(stills), movements=movements, begins_s=begins_s)
 
     def _too_short(self, first: Ticked, last: Ticked) -> Dropped:
         clips = self._maker.clips

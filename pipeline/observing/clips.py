@@ -21,6 +21,7 @@ from pipeline.media.limits import ProbeConfig, Refused, refuse
 from pipeline.media.look import Look
 from pipeline.media.pixels import Scaler
 from pipeline.media.reader import Frame, ReadCount, VideoReader
+from pipeline.media.sound import Stretch, cut_sounds
 from pipeline.observing.clip_maker import ClipMaker, ClipsConfig, Dropped, OpenClip, Ticked
 from pipeline.observing.shots import ShotDetector, ShotList, ShotsConfig, Verdict
 from schemas.ids import content_id
@@ -57,6 +58,9 @@ def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> Vi
                 cutter.take(frame)
             clips = cutter.finish()
             _check_integrity(reader.count, part, config.probe)
+            joined = bool(reader.timeline.restarts)
+        if config.clips.audio == "keep" and not joined:
+            clips = _with_sounds(path, config, clips)
     except Refused as refused:
         ledger.reject(refused.rejected.entry("shots", "video", unit_id, video.video_id))
         return VideoRow(video=None, ledger=ledger)
@@ -66,6 +70,19 @@ def cut_video(path: str, video: Video, part: VideoPart, config: CutConfig) -> Vi
         clips=tuple(_accounted(clips, video, ledger)),
         ledger=ledger,
     )
+
+
+def _with_sounds(
+    path: str, config: CutConfig, clips: "list[ClipRow | Dropped]"
+) -> "list[ClipRow | Dropped]":
+    """Return the clips with what is heard in them; a joined recording has no one clock for both."""
+    fps = config.clips.fps
+    rows = [clip for clip in clips if isinstance(clip, ClipRow)]
+    stretches = [Stretch.of_frames(row.begins_s, row.clip.num_frames, fps) for row in rows]
+    sounds = iter(cut_sounds(path, config.probe, stretches))
+    return [
+        replace(clip, sound=next(sounds)) if isinstance(clip, ClipRow) else clip for clip in clips
+    ]
 
 
 def _bars_of(path: str, video: Video, part: VideoPart, config: CutConfig) -> Bars:

@@ -17,6 +17,7 @@ from pipeline.dataset.remote import PASSING, TooLarge
 from pipeline.dataset.store import Store, open_store
 from pipeline.dataset.units import Identified, Receipt, Unit, Unread, commit_unit, unreadable_id
 from pipeline.dataset.uris import is_local
+from pipeline.engines.interfaces import SoundScorer
 from pipeline.engines.registry import LoadedEngines, load_engines
 from pipeline.execution.cluster import ClusterConfig, Pool, run
 from pipeline.execution.placement import Placement
@@ -31,6 +32,7 @@ from pipeline.observing.clips import cut_video
 from pipeline.observing.faces import FindFaces
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.scores import ScoreClips
+from pipeline.observing.sound import AddSound
 from pipeline.observing.trim import TrackAndTrim
 from schemas.ids import bytes_id
 from schemas.reasons import Reason
@@ -286,7 +288,10 @@ def observing_stages(config: ObserveConfig) -> tuple[Stage[ClipRow], ...]:
 
 def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[ClipRow], ...]:
     """Return the stages around engines that are loaded, in the order in which clips meet them."""
-    scoring = (ScoreClips(engines.scorers),) if engines.scorers else ()
+    seeing = [scorer for scorer in engines.scorers if not isinstance(scorer, SoundScorer)]
+    hearing = [scorer for scorer in engines.scorers if isinstance(scorer, SoundScorer)]
+    scoring = (ScoreClips(seeing),) if seeing else ()
+    sound = (AddSound(hearing),) if config.clips.audio == "keep" else ()
     return (
         *scoring,
         TrackAndTrim(engines.people, config.tracks, config.trim, config.clips),
@@ -294,6 +299,7 @@ def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[Cl
         FindFaces(engines.faces, engines.recogniser, config.faces),
         ProposeReferences(engines.masks, engines.recogniser, config.candidates, engines.faces),
         *load_stages(config.stages),
+        *sound,
     )
 
 

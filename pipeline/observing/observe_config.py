@@ -48,6 +48,10 @@ class ObserveConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "observe")
+        if "speech" in self.engines.scorers and self.clips.audio == "none":
+            raise ValueError(
+                "observe.engines.scorers=[speech] listens to clips: set observe.clips.audio=keep"
+            )
         least = _CLIPS_A_PART * self.clips.max_s
         if self.part_s < least:
             raise ValueError(

@@ -8,6 +8,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 
 import av
 
@@ -16,6 +17,7 @@ from pipeline.execution.stage import ClipRow
 from pipeline.media.colours import BT709
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.pixels import planes_of
+from pipeline.media.sound import Stretch
 from pipeline.observing.clip_maker import ClipsConfig
 from pipeline.observing.quality import QualityMeter
 from pipeline.observing.tracks import TrackPeople, TracksConfig
@@ -104,7 +106,12 @@ def cut_to(row: ClipRow, first: int, end: int, encoding: EncodingConfig) -> Clip
         for still in row.stills
         if first <= still.frame_index < end
     )
-    return ClipRow(clip, mp4, stills, movements=meter.movements)
+    begins_s = row.begins_s + Fraction(first, fps)
+    sound = None
+    if row.sound is not None:
+        whole = Stretch.of_frames(Fraction(0), first, fps).length
+        sound = row.sound[whole : whole + Stretch.of_frames(Fraction(0), end - first, fps).length]
+    return ClipRow(clip, mp4, stills, movements=meter.movements, begins_s=begins_s, sound=sound)
 
 
 def _moved(clip: Clip, first: int, end: int) -> Clip:

@@ -20,6 +20,7 @@ from pipeline.export.export_source import export
 from pipeline.export.mask_runs import mask_runs
 from pipeline.export.options import NO_OPTIONS, ExportOptions
 from pipeline.export.reference_pictures import reference_jpeg
+from pipeline.media.sound import read_sound, with_sound
 from schemas.clip_rules import ClipRules, best_length
 from schemas.tables import CastMember
 
@@ -134,6 +135,32 @@ def test_run_lengths_give_the_mask_back(seed):
     mask = (cv2.GaussianBlur(rng.random((97, 61)), (9, 9), 4) > 0.5).astype(np.uint8)
     for each in (mask, 1 - mask, np.zeros_like(mask), np.ones_like(mask), mask[:1], mask[:, :1]):
         assert np.array_equal(read_runs(mask_runs(each), *each.shape), each)
+
+
+SOUND = {  # format -> what its page says with sound, and without
+    "diffsynth": ('"video,input_audio,references"', "`input_audio` is left out"),
+    "ltx": ("dataset_train.json \\", "--skip-audio"),
+    "musubi": ("For musubi-tuner", "silence is not learnt"),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_trainer_of_sound_gets_the_sound_of_the_clips(tmp_path, name):
+    row = tiny_sample(0, frames=32)
+    samples = np.random.default_rng(0).integers(-9000, 9000, (96_000, 2)).astype(np.int16)
+    heard = replace(row, video={"bytes": with_sound(row.video["bytes"], samples), "path": None})
+    told, untold = SOUND[name]
+    for place, sample, shown, hidden in (("a", heard, told, untold), ("b", row, untold, told)):
+        write_samples(tmp_path / place, [sample])
+        out = written(open_store(tmp_path / place), name, tmp_path / f"out_{place}")
+        page = (out / "README.md").read_text()
+        assert shown in page
+        assert hidden not in page or name == "musubi"
+    [(clip, _, _)] = READERS[name](tmp_path / "out_a", "train").values()
+    assert np.array_equal(read_sound(clip.read_bytes()), samples)
+    if name == "diffsynth":
+        [record] = json.loads((tmp_path / "out_a" / "metadata_train.json").read_text())
+        assert record["input_audio"] == record["video"]
 
 
 def test_a_white_background_takes_the_place_away_and_leaves_the_person():
