@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_skyreels_v2 import SkyReelsV2Transformer3DModel
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from distributed import Team
 from PIL import Image
-from tiny_bases import write_ti2v
+from tiny_bases import TRANSFORMER, write_ti2v, write_wan
 from tiny_dataset import write_dataset
 from training_command import arguments, metrics, run_main
 
@@ -17,12 +18,13 @@ from trainer.export import export
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.pipeline import ContextAnyonePipeline
 
-# Source: diffusers' scripts/convert_wan_to_diffusers.py, which wrote the published config.json.
+# Source: diffusers scripts convert_{wan,skyreelsv2}_to_diffusers.py, which wrote the configs.
 WAN_14B = {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
 PUBLISHED: dict[str, dict[str, Any]] = {
     "wan-1.3b": {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
     "wan-14b": WAN_14B,
     "wan2.2-a14b": WAN_14B,  # each of its experts
+    "skyreels-v2-14b": WAN_14B,
     "wan2.2-ti2v-5b": {
         "num_attention_heads": 24,
         "ffn_dim": 14336,
@@ -35,6 +37,7 @@ PARAMETERS = {
     "wan-1.3b": 1_418_996_800,
     "wan-14b": 14_288_491_584,
     "wan2.2-a14b": 14_288_491_584,
+    "skyreels-v2-14b": 14_288_491_584,
     "wan2.2-ti2v-5b": 4_999_787_712,
 }
 
@@ -46,7 +49,8 @@ def test_every_published_weight_has_its_place_in_the_preset(preset):
     words = ["--preset", preset, "--data", "d", "--output", "r"]
     fields = parse(words).model.fields()
     with torch.device("meta"):
-        base = WanTransformer3DModel(**PUBLISHED[preset])
+        theirs = SkyReelsV2Transformer3DModel if "skyreels" in preset else WanTransformer3DModel
+        base: Any = theirs(**PUBLISHED[preset])
         ours = ContextAnyoneTransformer3DModel(**fields)
     shapes = {name: value.shape for name, value in ours.state_dict().items()}
     theirs = {name: value.shape for name, value in base.state_dict().items()}
@@ -67,8 +71,19 @@ def train(one: Team, data: Path, run: Path, code: int = 0, **changes: Any) -> st
     return outcome.errors
 
 
+def check_path(one: Team, data: Path, root: Path, **settings: Any) -> ContextAnyonePipeline:
+    """Train, go on, export; return the pipeline."""
+    train(one, data, root / "run", train__steps=1, **settings)
+    said = train(one, data, root / "run", train__steps=2, **settings)
+    assert "going on after step 1" in said
+    losses = [line for line in metrics(root / "run") if "loss/total" in line]
+    assert [line["step"] for line in losses] == [1, 2]
+    export(root / "run", root / "model")
+    return ContextAnyonePipeline.from_pretrained(root / "model")
+
+
 def test_ti2v_trains_goes_on_exports_and_generates(one, data, tmp_path):
-    base, run = write_ti2v(tmp_path / "base"), tmp_path / "run"
+    base = write_ti2v(tmp_path / "base")
     settings: dict[str, Any] = {
         "model__pretrained": base,
         "model__channels": 48,
@@ -78,11 +93,7 @@ def test_ti2v_trains_goes_on_exports_and_generates(one, data, tmp_path):
         "data__buckets": "[32x64x5]",
         "flow__subject_weight": 1.0,
     }
-    train(one, data, run, train__steps=1, **settings)
-    assert "going on after step 1" in train(one, data, run, train__steps=2, **settings)
-    assert [line["step"] for line in metrics(run) if "loss/total" in line] == [1, 2]
-    export(run, tmp_path / "model")
-    pipeline = ContextAnyonePipeline.from_pretrained(tmp_path / "model")
+    pipeline = check_path(one, data, tmp_path, **settings)
     assert pipeline.transformer.config["in_channels"] == 48
     picture = Image.new("RGB", (64, 32), "red")
     made = pipeline("a", picture, num_inference_steps=1, output_type="latent").frames
@@ -92,6 +103,38 @@ def test_ti2v_trains_goes_on_exports_and_generates(one, data, tmp_path):
         pipeline("a", picture, height=48)
     index = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert index["trained_sizes"] == ["32x64x5"]
+
+
+@pytest.mark.parametrize("base", ["wan", "skyreels"])
+def test_wan_and_skyreels_train_go_on_export_and_generate(one, data, tmp_path, base):
+    folder = write_wan(tmp_path / "base")
+    if base == "skyreels":
+        torch.manual_seed(3)
+        made = SkyReelsV2Transformer3DModel(**TRANSFORMER, in_channels=16, out_channels=16)
+        made.save_pretrained(folder / "transformer")
+    codec = {"encoders__codec": "wan", "encoders__path": folder}
+    pipeline = check_path(one, data, tmp_path, model__pretrained=folder, **codec)
+    picture = Image.new("RGB", (48, 32), "red")
+    assert pipeline("a", picture, num_inference_steps=1).frames.shape == (1, 5, 32, 48, 3)
+
+
+@torch.no_grad()
+def test_without_a_reference_it_is_skyreels(tmp_path):
+    """Not to the bit: it computes the sines of a timestep in double precision."""
+    torch.manual_seed(3)
+    base = SkyReelsV2Transformer3DModel(**TRANSFORMER, in_channels=16, out_channels=16).eval()
+    base.save_pretrained(tmp_path)
+    model = ContextAnyoneTransformer3DModel.from_pretrained(tmp_path, image_dim=32)
+    inputs = {
+        "hidden_states": torch.randn(2, 16, 3, 4, 6),
+        "timestep": torch.tensor([950.0, 20.0]),
+        "encoder_hidden_states": torch.randn(2, 10, 64),
+    }
+    torch.testing.assert_close(model(**inputs).sample, base(**inputs).sample, rtol=0, atol=1e-4)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"inject_sample_info": True}))
+    with pytest.raises(ValueError, match="inject_sample_info computes something else"):
+        ContextAnyoneTransformer3DModel.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

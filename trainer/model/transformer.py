@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Stream
 from trainer.model.emphasis import DEFAULT_FORM, EmphasisForm
-from trainer.model.fields import check_fields
+from trainer.model.fields import check_fields, field_types
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
 
@@ -229,12 +229,13 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         """Return the fields as a checkpoint names them.
 
         Those that version 0.1 did not have are left out where they say what it did, so that its
-        trainings go on.
+        trainings go on; and those that a base has besides ours.
         """
+        ours = field_types(type(self).__init__)
         return {
             name: value
             for name, value in self.config.items()
-            if not name.startswith("_") and SINCE_0_1.get(name, ...) != value
+            if name in ours and SINCE_0_1.get(name, ...) != value
         }
 
     def new_parameter_names(self) -> set[str]:

@@ -7,6 +7,7 @@ A base is named by the class in its folder's config.json. Its blocks have the pa
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from trainer.model.bases.skyreels import SkyReels
 from trainer.model.bases.wan import Wan
 
 OURS = "ContextAnyoneTransformer3DModel"
@@ -22,7 +23,7 @@ class Base(Protocol):
         ...
 
 
-BASES: tuple[Base, ...] = (Wan(),)
+BASES: tuple[Base, ...] = (Wan(), SkyReels())
 
 
 def find_base(config: Mapping[str, Any]) -> Base | None:
