@@ -79,7 +79,7 @@ def _leave_road(model: ContextAnyoneTransformer3DModel, row: Row) -> None:
     for block in blocks:
         video_heads = type(block)._video_heads
         block._video_heads = MethodType(
-            lambda self, video, _kv, mask, heads=video_heads: heads(self, video, None, mask), block
+            lambda self, video, _kv, mask, heads=video_heads: heads(self, video, (), mask), block
         )
 
 

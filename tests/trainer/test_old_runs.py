@@ -82,7 +82,7 @@ def _gated_emphasis(model: Any, inputs: dict[str, Any]) -> dict[str, torch.Tenso
     emphasis, heard = model.blocks[0].emphasize, {}
 
     def listen(_module: Any, given: tuple, added: torch.Tensor) -> None:
-        video, key, value, *_ = given
+        video, [(key, value)], *_ = given
         query = emphasis.norm_q(emphasis.to_q(video.normed)).unflatten(2, (emphasis.heads, -1))
         scores = torch.einsum("bnhd,bmhd->bhnm", query, key) / query.shape[-1] ** 0.5
         heads = torch.einsum("bhnm,bmhd->bnhd", scores.softmax(-1), value)

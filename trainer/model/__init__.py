@@ -6,12 +6,14 @@ trainer's other packages.
 
 from trainer.model.block import ReferenceKV
 from trainer.model.transformer import (
+    Character,
     ContextAnyoneOutput,
     ContextAnyoneTransformer3DModel,
     ReferenceCache,
 )
 
 __all__ = [
+    "Character",
     "ContextAnyoneOutput",
     "ContextAnyoneTransformer3DModel",
     "ReferenceCache",

@@ -14,6 +14,8 @@ from torch import nn
 
 from trainer.model.rope import Rotation, rotate
 
+KeyValue = tuple[torch.Tensor, torch.Tensor]  # heads, (B, N, heads, head_dim) each
+
 
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention: WanAttention
@@ -24,29 +26,35 @@ def attend(
     return dispatch_attention_fn(query, key, value, backend=backend)
 
 
-def attend_both(
+def attend_seen(
     query: torch.Tensor,
-    own: tuple[torch.Tensor, torch.Tensor],
-    other: tuple[torch.Tensor, torch.Tensor],
+    own: KeyValue | None,
+    others: Sequence[KeyValue],
     attention: WanAttention,
-    keep: Sequence[bool] | None,
+    seen: Sequence[tuple[bool, ...]] | None,
 ) -> torch.Tensor:
-    """Attend to keys and values of a stream and of the other one; some rows to their own alone.
+    """Attend to keys and values of a stream, if it has any, and of the others that a row sees.
 
-    `keep` lives on the host, so the usual cases (a micro-batch of one, all kept) stay one call,
-    and all others are two.
+    `seen` lives on the host: which of the others, row by row; None is all. Rows that see the same
+    are one call, so the usual cases (a micro-batch of one, nothing dropped) stay one call.
     """
-    if keep is not None and not any(keep):
-        return attend(query, *own, attention)
-    key, value = (torch.cat(pair, 1) for pair in zip(other, own, strict=True))
-    if keep is None or all(keep):
-        return attend(query, key, value, attention)
-    both = [row for row, kept in enumerate(keep) if kept]
-    alone = [row for row, kept in enumerate(keep) if not kept]
-    heads = [attend(query[both], key[both], value[both], attention)]
-    heads.append(attend(query[alone], own[0][alone], own[1][alone], attention))
-    places = torch.tensor([*both, *alone], device=query.device).argsort()
-    return torch.cat(heads)[places]
+    alike: dict[tuple[bool, ...], list[int]] = {}
+    for row, flags in enumerate(seen or [(True,) * len(others)] * len(query)):
+        alike.setdefault(flags, []).append(row)
+    heads = []
+    for flags, rows in alike.items():
+        pairs = [pair for pair, is_seen in zip(others, flags, strict=True) if is_seen]
+        pairs += [own] if own is not None else []
+        key, value = (_joined([pair[part] for pair in pairs]) for part in (0, 1))
+        if len(alike) == 1:
+            return attend(query, key, value, attention)
+        heads.append(attend(query[rows], key[rows], value[rows], attention))
+    places = torch.tensor([row for rows in alike.values() for row in rows], device=query.device)
+    return torch.cat(heads)[places.argsort()]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 class Projected(NamedTuple):

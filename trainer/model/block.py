@@ -1,4 +1,7 @@
-"""One block: streams of tokens through the same weights, of which some read the reference."""
+"""One block: streams of tokens through the same weights, of which some read the references.
+
+The references of every character are a stream of their own, which sees itself alone.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,10 +10,11 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 
 from trainer.model.attention import (
+    KeyValue,
     Projected,
     SilentLinear,
     attend,
-    attend_both,
+    attend_seen,
     normalize,
     output,
     project,
@@ -28,10 +32,11 @@ class Stream(NamedTuple):
     modulation: torch.Tensor  # (B, 1 or N, 6, D), from time
     rotation: Rotation
     text: torch.Tensor | None  # (B, L, D), what it reads besides the image tokens
+    reads: torch.Tensor | None = None  # (B, 1, 1, 1) 0 and 1: which rows read it; None is all
 
 
 class ReferenceKV(NamedTuple):
-    """Keys and values of the reference in one block: all that a cache must hold."""
+    """Keys and values of a character's references in one block: all that a cache must hold."""
 
     key: torch.Tensor  # (B, N_r, heads, head_dim), rotated
     value: torch.Tensor
@@ -40,22 +45,43 @@ class ReferenceKV(NamedTuple):
     rotation: Rotation
 
 
+class Seen(NamedTuple):
+    """Which of the characters each row of a batch sees."""
+
+    characters: tuple[tuple[bool, ...], ...]  # row by row, known on the host
+    some: torch.Tensor  # (B, 1, 1) 0 and 1: whether there is one
+
+    @classmethod
+    def of(cls, characters: Sequence[tuple[bool, ...]], device: torch.device) -> "Seen | None":
+        """Return None where every row sees all."""
+        if all(all(flags) for flags in characters):
+            return None
+        some = torch.tensor([any(flags) for flags in characters], device=device)
+        return cls(tuple(characters), some.view(-1, 1, 1))
+
+    @property
+    def or_all(self) -> tuple[tuple[bool, ...], ...]:
+        """The same, but a row that sees nobody sees everybody: its result is thrown away."""
+        return tuple(flags if any(flags) else (True,) * len(flags) for flags in self.characters)
+
+
 class ConditionMask(NamedTuple):
     """Which rows of a batch see which condition; None is all of them."""
 
-    rows: Sequence[bool] | None = None  # that see the reference, known on the host
-    reference: torch.Tensor | None = None  # (B, 1, 1), the same as 0 and 1
-    image: torch.Tensor | None = None  # (B, 1, 1, 1)
+    references: Seen | None = None
+    images: Seen | None = None
+    own_images: tuple[Seen | None, ...] = ()  # of each character: do its references see its tokens?
 
 
 NOTHING_DROPPED = ConditionMask()
 
 
 class ContextAnyoneBlock(WanTransformerBlock):
-    """A Wan block in which the video, and a picture that is rebuilt, also read a reference stream.
+    """A Wan block in which the video, and a picture that is rebuilt, also read reference streams.
 
-    Asymmetric: the reference sees only itself, its readers see it and themselves. No noisy feature
-    flows back, so what the reference becomes does not depend on its readers at all.
+    Asymmetric: a character's references see only themselves, their readers see them and
+    themselves. No noisy feature flows back, and none from another character, so what the
+    references become depends on nothing else.
     """
 
     def __init__(
@@ -87,38 +113,40 @@ class ContextAnyoneBlock(WanTransformerBlock):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         readers: Sequence[Stream],
-        reference: Stream | None,
-        image: torch.Tensor | None = None,
-        reference_kv: ReferenceKV | None = None,
+        references: Sequence[Stream],
+        images: Sequence[torch.Tensor] = (),
+        reference_kv: Sequence[ReferenceKV] = (),
         mask: ConditionMask = NOTHING_DROPPED,
-    ) -> tuple[list[torch.Tensor], torch.Tensor | None, ReferenceKV | None]:
-        """Return the tokens of readers and reference, and what is read of the reference.
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], Sequence[ReferenceKV]]:
+        """Return the tokens of readers and references, and what is read of the references.
 
         Args:
             readers: the noisy video, and a noisy picture of the character if one is rebuilt;
-                none of them to let the reference pass alone. They do not see each other.
-            reference: the reference; None with reference_kv, or for plain text-to-video.
-            image: image tokens (B, T, D).
-            reference_kv: what an earlier pass of the same reference returned.
-            mask: rows that see the reference and the image tokens.
+                none of them to let the references pass alone. They do not see each other.
+            references: those of each character; none with reference_kv, or for text-to-video.
+            images: image tokens (B, T, D) of each character.
+            reference_kv: what an earlier pass of the same references returned.
+            mask: what each row sees of references and image tokens.
         """
-        reference_tokens = None
-        image_kv = self._project_image(image)
+        reference_tokens, made = [], []
+        image_kv = [self._project_image(image) for image in images]
         projected_readers = [self._project(reader) for reader in readers]
-        if reference is not None:
+        for number, reference in enumerate(references):
             projected = self._project(reference)
-            reference_kv = self._keys_and_values(projected, reference.rotation)
+            made.append(self._keys_and_values(projected, reference.rotation))
             video = projected_readers[0] if projected_readers else None
-            reference_tokens = self._add_attended(
-                reference, self._reference_heads(projected, video, mask)
+            tokens = self._add_attended(
+                reference, self._reference_heads(projected, video, _column(mask, number))
             )
             del projected, video  # dead before the feed-forward: a quarter of sampling's memory
-            reference_tokens = self._finish(reference, reference_tokens, image_kv, mask)
-        reader_tokens = []
+            own_image = image_kv[number : number + 1]
+            seen = mask.own_images[number] if mask.own_images else None
+            reference_tokens.append(self._finish(reference, tokens, own_image, seen))
+        reader_tokens, read = [], made or reference_kv
         for reader in readers:
-            tokens = self._read(reader, projected_readers.pop(0), reference_kv, mask)
-            reader_tokens.append(self._finish(reader, tokens, image_kv, mask))
-        return reader_tokens, reference_tokens, reference_kv
+            tokens = self._read(reader, projected_readers.pop(0), read, mask)
+            reader_tokens.append(self._finish(reader, tokens, image_kv, mask.images))
+        return reader_tokens, reference_tokens, read
 
     def _project(self, stream: Stream) -> Projected:
         shift, scale, *_ = self._modulation(stream.modulation)
@@ -134,32 +162,33 @@ class ContextAnyoneBlock(WanTransformerBlock):
         self,
         reader: Stream,
         projected: Projected,
-        reference_kv: ReferenceKV | None,
+        reference_kv: Sequence[ReferenceKV],
         mask: ConditionMask,
     ) -> torch.Tensor:
         """Self-attention of a reader, and Emphasize-Attention."""
         tokens = self._add_attended(reader, self._video_heads(projected, reference_kv, mask))
-        if reference_kv is None or self.emphasize is None:
+        if not reference_kv or self.emphasize is None:
             return tokens
         return tokens + self._emphasis(self.emphasize, projected, reader, reference_kv, mask)
 
     def _reference_heads(
-        self, reference: Projected, video: Projected | None, mask: ConditionMask
+        self,
+        reference: Projected,
+        video: Projected | None,
+        seen: tuple[tuple[bool, ...], ...] | None,
     ) -> torch.Tensor:
         own = (reference.key, reference.value)
         if video is None or not self.symmetric:
             return attend(reference.query, *own, self.attn1)
-        return attend_both(reference.query, own, (video.key, video.value), self.attn1, mask.rows)
+        return attend_seen(reference.query, own, [(video.key, video.value)], self.attn1, seen)
 
     def _video_heads(
-        self, video: Projected, reference_kv: ReferenceKV | None, mask: ConditionMask
+        self, video: Projected, reference_kv: Sequence[ReferenceKV], mask: ConditionMask
     ) -> torch.Tensor:
         own = (video.key, video.value)
-        if reference_kv is None:
-            return attend(video.query, *own, self.attn1)
-        return attend_both(
-            video.query, own, (reference_kv.key, reference_kv.value), self.attn1, mask.rows
-        )
+        pairs = [(each.key, each.value) for each in reference_kv]
+        seen = mask.references.characters if mask.references and pairs else None
+        return attend_seen(video.query, own, pairs, self.attn1, seen)
 
     def _add_attended(self, stream: Stream, heads: torch.Tensor) -> torch.Tensor:
         gate = self._modulation(stream.modulation)[2]
@@ -171,37 +200,38 @@ class ContextAnyoneBlock(WanTransformerBlock):
         emphasize: Emphasis,
         projected: Projected,
         reader: Stream,
-        reference_kv: ReferenceKV,
+        reference_kv: Sequence[ReferenceKV],
         mask: ConditionMask,
     ) -> torch.Tensor:
-        assert reference_kv.emphasis_key is not None, "a block with emphasis keeps its keys"
-        assert reference_kv.emphasis_value is not None, "a block with emphasis keeps its values"
-        rotations = (reader.rotation, reference_kv.rotation) if self.rotate_emphasis else None
-        emphasis = emphasize(
-            projected, reference_kv.emphasis_key, reference_kv.emphasis_value, self.attn1, rotations
-        )
-        if mask.reference is not None:
-            emphasis = emphasis * mask.reference.to(emphasis.dtype)
+        pairs: list[KeyValue] = []
+        for each in reference_kv:
+            assert each.emphasis_key is not None, "a block with emphasis keeps its keys"
+            assert each.emphasis_value is not None, "a block with emphasis keeps its values"
+            pairs.append((each.emphasis_key, each.emphasis_value))
+        rotations = None
+        if self.rotate_emphasis:
+            rotations = (reader.rotation, [each.rotation for each in reference_kv])
+        seen = mask.references
+        rows = None if seen is None else seen.or_all
+        emphasis = emphasize(projected, pairs, self.attn1, rows, rotations)
+        if seen is not None:
+            emphasis = emphasis * seen.some.to(emphasis.dtype)
         return emphasis.type_as(reader.tokens)
 
     def _finish(
         self,
         stream: Stream,
         tokens: torch.Tensor,
-        image_kv: tuple[torch.Tensor, torch.Tensor] | None,
-        mask: ConditionMask,
+        image_kv: Sequence[KeyValue],
+        seen_images: Seen | None,
     ) -> torch.Tensor:
         """Cross-attention and feed-forward."""
-        tokens = tokens + self._cross_attend(tokens, stream.text, image_kv, mask.image)
+        tokens = tokens + self._cross_attend(tokens, stream, image_kv, seen_images)
         *_, shift, scale, gate = self._modulation(stream.modulation)
         normed = (self.norm3(tokens.float()) * (1 + scale) + shift).type_as(tokens)
         return (tokens.float() + self.ffn(normed).float() * gate).type_as(tokens)
 
-    def _project_image(
-        self, image: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        if image is None:
-            return None
+    def _project_image(self, image: torch.Tensor) -> KeyValue:
         attention = self.attn2
         assert attention.add_k_proj is not None, "the model checked for its image branch"
         assert attention.add_v_proj is not None, "the model checked for its image branch"
@@ -213,26 +243,38 @@ class ContextAnyoneBlock(WanTransformerBlock):
     def _cross_attend(
         self,
         tokens: torch.Tensor,
-        text: torch.Tensor | None,
-        image_kv: tuple[torch.Tensor, torch.Tensor] | None,
-        keep_image: torch.Tensor | None,
+        stream: Stream,
+        image_kv: Sequence[KeyValue],
+        seen_images: Seen | None,
     ) -> torch.Tensor:
         """Read the text, and apart from it the image tokens, as Wan's image-to-video model does."""
         attention = self.attn2
         normed = self.norm2(tokens.float()).type_as(tokens)
         query = split_heads(normalize(attention.norm_q, attention.to_q(normed)), attention.heads)
         read = []
-        if text is not None:
-            key = split_heads(normalize(attention.norm_k, attention.to_k(text)), attention.heads)
-            value = split_heads(attention.to_v(text), attention.heads)
-            read.append(attend(query, key, value, attention))
-        if image_kv is not None:
-            from_image = attend(query, *image_kv, attention)
-            if keep_image is not None:
-                from_image = from_image * keep_image.to(from_image.dtype)
+        if stream.text is not None:
+            key = normalize(attention.norm_k, attention.to_k(stream.text))
+            key = split_heads(key, attention.heads)
+            value = split_heads(attention.to_v(stream.text), attention.heads)
+            from_text = attend(query, key, value, attention)
+            if stream.reads is not None:
+                from_text = from_text * stream.reads.to(from_text.dtype)
+            read.append(from_text)
+        if image_kv:
+            rows = None if seen_images is None else seen_images.or_all
+            from_image = attend_seen(query, None, image_kv, attention, rows)
+            if seen_images is not None:
+                from_image = from_image * seen_images.some[..., None].to(from_image.dtype)
             read.append(from_image)
         heads = sum(read[1:], read[0]) if read else torch.zeros_like(query)
         return output(attention, heads, tokens.dtype)
 
     def _modulation(self, modulation: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return (self.scale_shift_table + modulation.float()).unbind(2)
+
+
+def _column(mask: ConditionMask, number: int) -> tuple[tuple[bool, ...], ...] | None:
+    """Return which rows see one of the characters."""
+    if mask.references is None:
+        return None
+    return tuple((flags[number],) for flags in mask.references.characters)

@@ -7,14 +7,21 @@ Source: ContextAnyone (arXiv 2512.07328), "Emphasize-Attention"; the forms are o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import nn
 
-from trainer.model.attention import Projected, SilentLinear, attend, normalize, split_heads
+from trainer.model.attention import (
+    KeyValue,
+    Projected,
+    SilentLinear,
+    attend_seen,
+    normalize,
+    split_heads,
+)
 from trainer.model.rope import Rotation, rotate
 
 EmphasisForm = Literal["none", "few_heads", "low_rank", "full"]
@@ -50,16 +57,26 @@ class Emphasis(nn.Module, ABC):
     def forward(
         self,
         video: Projected,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        characters: Sequence[KeyValue],
         attention: WanAttention,
-        rotations: tuple[Rotation, Rotation] | None = None,
+        seen: Sequence[tuple[bool, ...]] | None = None,
+        rotations: tuple[Rotation, Sequence[Rotation]] | None = None,
     ) -> torch.Tensor:
-        """Return what to add to video tokens (B, N, D); `rotations` of video and reference."""
+        """Return what to add to video tokens (B, N, D).
+
+        Args:
+            video: of the block's self-attention.
+            characters: key and value heads of the references of each.
+            attention: whose backend is used.
+            seen: which characters each row sees, at least one; None is all.
+            rotations: of the video and of each character's references.
+        """
         query = self.queries_of(video)
         if rotations is not None:
-            query, key = rotate(query, rotations[0]), rotate(key, rotations[1])
-        return self.to_out(attend(query, key, value, attention).flatten(2))
+            query = rotate(query, rotations[0])
+            turned = zip(characters, rotations[1], strict=True)
+            characters = [(rotate(key, rotation), value) for (key, value), rotation in turned]
+        return self.to_out(attend_seen(query, None, characters, attention, seen).flatten(2))
 
 
 class OwnHeads(Emphasis):
@@ -114,14 +131,15 @@ class GatedHeads(OwnHeads):
     def forward(
         self,
         video: Projected,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        characters: Sequence[KeyValue],
         attention: WanAttention,
-        rotations: tuple[Rotation, Rotation] | None = None,
+        seen: Sequence[tuple[bool, ...]] | None = None,
+        rotations: tuple[Rotation, Sequence[Rotation]] | None = None,
     ) -> torch.Tensor:
         # On the values instead of the output: the same product, on the few tokens of the reference.
-        value = value * torch.tanh(self.alpha).view(-1, 1).to(value.dtype)
-        added = super().forward(video, key, value, attention, rotations)
+        opened = torch.tanh(self.alpha).view(-1, 1)
+        characters = [(key, value * opened.to(value.dtype)) for key, value in characters]
+        added = super().forward(video, characters, attention, seen, rotations)
         return added * torch.sigmoid(self.gate(video.normed))
 
 

@@ -1,8 +1,9 @@
 """Gap-RoPE: rotary positions of video and reference, apart on the temporal axis.
 
-Latent frame f of the video sits at temporal position f; reference r at -gap * (r + 1). Only
-differences matter in RoPE, so this equals "reference first, video from the gap on" while the
-pretrained positions of the video stay what they were.
+Latent frame f of the video sits at temporal position f; reference r at -gap * (r + 1), those of a
+second character after those of the first. Only differences matter in RoPE, so this equals
+"reference first, video from the gap on" while the pretrained positions of the video stay what they
+were.
 """
 
 import torch
@@ -22,11 +23,20 @@ class GapRope(WanRotaryPosEmbed):
         return self.at(range(shift, shift + frames), range(rows), range(columns))
 
     def references(
-        self, number: int, rows: int, columns: int, gap: int, offset: tuple[int, int] = (0, 0)
+        self,
+        number: int,
+        rows: int,
+        columns: int,
+        gap: int,
+        offset: tuple[int, int] = (0, 0),
+        first: int = 0,
     ) -> Rotation:
-        """Return the rotation of the references' tokens; `offset` moves them off the grid."""
+        """Return the rotation of the tokens of a character's references.
+
+        `offset` moves them off the grid; `first` is how many of other characters stand before.
+        """
         down, right = offset
-        times = [-gap * (index + 1) for index in range(number)]
+        times = [-gap * (first + index + 1) for index in range(number)]
         return self.at(times, range(down, down + rows), range(right, right + columns))
 
     def at(self, times: range | list[int], rows: range, columns: range) -> Rotation:

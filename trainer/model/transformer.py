@@ -3,6 +3,9 @@
     B batch  C latent channels  F latent frames  H,W latent size  R references  N tokens  D width
     L text tokens  T image tokens
 
+Of several characters each has its references in a stream of its own, further out on the temporal
+axis, and these read the character's name: that is what a prompt calls it by.
+
 Source: ContextAnyone (arXiv 2512.07328) for the parts; diffusers' WanTransformer3DModel
 (Apache-2.0) for the backbone, whose parameter names are kept so that its checkpoints load.
 """
@@ -11,7 +14,8 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from itertools import accumulate
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -23,16 +27,25 @@ from diffusers.utils.outputs import BaseOutput
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Stream
+from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Seen, Stream
 from trainer.model.emphasis import DEFAULT_FORM, EmphasisForm
 from trainer.model.fields import check_fields, field_types
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
 
-ReferenceCache = tuple[ReferenceKV, ...]  # one per block
+ReferenceCache = tuple[Sequence[ReferenceKV], ...]  # of each block, and in it of each character
+Keep = Sequence[bool] | Sequence[tuple[bool, ...]]  # by row: all of them, or each character
 Reconstruction = Literal["none", "clean", "self", "other", "video_timestep"]
 # Fields that models of version 0.1 did not have, with the values that say what those did.
 SINCE_0_1 = {"emphasize_rank": 64, "emphasize_heads": 2, "reconstruction": "clean"}
+
+
+class Character(NamedTuple):
+    """A further character: what the first has as `reference`, `image_embeds` and `name`."""
+
+    reference: torch.Tensor  # (B, C, R, Hr, Wr)
+    image: torch.Tensor | None = None  # (B, T, image_dim)
+    name: torch.Tensor | None = None  # (B, L, text_dim)
 
 
 @dataclass
@@ -40,7 +53,7 @@ class ContextAnyoneOutput(BaseOutput):
     """Velocities, in the shapes of the latents that came in."""
 
     sample: torch.Tensor | None  # (B, C, F, H, W)
-    reference: torch.Tensor | None  # (B, C, R, Hr, Wr)
+    reference: torch.Tensor | None  # (B, C, R, Hr, Wr), of the first character
     rebuilt: torch.Tensor | None = None  # (B, C, 1, Hr, Wr)
     cache: ReferenceCache | None = None
 
@@ -51,7 +64,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
     The first fields are Wan's; the others belong to the method.
 
     Attributes:
-        gap: temporal distance between the video and the first reference, and between references.
+        gap: temporal distance between the video and the first reference, and between references;
+            those of further characters come after those of the first.
         spatial_offset: "diagonal" also moves references off the video's grid.
         information_flow: "asymmetric", or "symmetric" for ablation.
         emphasize: form of Emphasize-Attention, see emphasis.py; True is that of version 0.1.
@@ -152,12 +166,15 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         reference: torch.Tensor | None = None,
         reference_timestep: torch.Tensor | None = None,
         image_embeds: torch.Tensor | None = None,
-        keep_reference: Sequence[bool] | None = None,
-        keep_image: Sequence[bool] | None = None,
+        keep_reference: Keep | None = None,
+        keep_image: Keep | None = None,
         reference_cache: ReferenceCache | None = None,
         return_cache: bool = False,
         rebuilt: torch.Tensor | None = None,
         return_dict: bool = True,
+        name: torch.Tensor | None = None,
+        others: Sequence[Character] = (),
+        named: Sequence[bool] | None = None,
     ) -> Any:
         """Predict velocities of the noisy video, and of pictures that are rebuilt.
 
@@ -169,39 +186,58 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             reference: (B, C, R, Hr, Wr) latents, each image encoded alone; None: text-to-video.
             reference_timestep: (B,) 1000 * sigma of the references; None is 0, clean.
             image_embeds: (B, T, image_dim) image tokens of the references.
-            keep_reference, keep_image: per row, on the host: does it see them? None: all do.
+            keep_reference, keep_image: per row, on the host: does it see them? None: all do. With
+                several characters a row may say it of each.
             reference_cache: what `cache_reference` returned for these references.
             return_cache: whether to return what the video read of the references.
             rebuilt: (B, C, 1, Hr, Wr) noisy latents of a picture of the character at the video's
                 timestep. It stands where the video's first frame does and reads the references
                 as the video does; neither sees it.
             return_dict: a `ContextAnyoneOutput`, or the tuple of what it holds.
+            name: (B, L, text_dim) features of the first character's name alone; its references
+                read it, and a picture that is rebuilt as well. None where there is one character.
+            others: further characters. Their references see neither the first's nor each other's.
+            named: rows whose characters have names; None is all.
         """
-        text, image = self._embed_conditions(encoder_hidden_states, image_embeds)
+        text = self._embed_text(encoder_hidden_states)
+        names = [self._embed_text(each) for each in (name, *(other.name for other in others))]
+        images = self._embed_images([image_embeds, *(other.image for other in others)])
         noisy = [latents for latents in (hidden_states, rebuilt) if latents is not None]
+        own = names[0] if text is None or not self.prompt_reaches_reference else text
+        reads = _reads(named, self.device) if own is names[0] else None
         readers = self._open_readers(noisy, timestep, text, encoder_hidden_states)
-        anchor = self._open_reference(reference, reference_timestep, text, hidden_states)
-        mask = _condition_mask(keep_reference, keep_image, self.device)
+        if rebuilt is not None:  # of another shot than the prompt tells of: it reads its name
+            readers[-1] = readers[-1]._replace(text=own, reads=reads)
+        pictures = [] if reference is None else [reference, *(other.reference for other in others)]
+        anchors = self._open_references(pictures, reference_timestep, hidden_states)
+        anchors = [
+            anchor._replace(text=own if number == 0 else called, reads=reads)
+            for number, (anchor, called) in enumerate(zip(anchors, names, strict=False))
+        ]
+        mask = _condition_mask(keep_reference, keep_image, 1 + len(others), self.device)
         cache = []
         for index, block in enumerate(self.blocks):
-            reference_kv = None if reference_cache is None else reference_cache[index]
+            reference_kv = () if reference_cache is None else reference_cache[index]
             run = self._runner(index, block)
-            tokens, anchor_tokens, reference_kv = run(readers, anchor, image, reference_kv, mask)
-            pairs = zip(readers, tokens, strict=True)
-            readers = [reader._replace(tokens=its) for reader, its in pairs]
-            anchor = anchor and anchor._replace(tokens=anchor_tokens)
+            tokens, anchor_tokens, reference_kv = run(readers, anchors, images, reference_kv, mask)
+            readers = _moved_on(readers, tokens)
+            anchors = _moved_on(anchors, anchor_tokens)
             cache += [reference_kv] if return_cache else []
         velocities = [self._close(*each) for each in zip(readers, noisy, strict=True)]
         predicted = ContextAnyoneOutput(
             sample=velocities[0] if velocities else None,
-            reference=self._close(anchor, reference),
+            reference=self._close(anchors[0], pictures[0]) if anchors else None,
             rebuilt=velocities[1] if rebuilt is not None else None,
             cache=tuple(cache) if return_cache else None,
         )
         return predicted if return_dict else predicted.to_tuple()
 
     def cache_reference(
-        self, reference: torch.Tensor, image_embeds: torch.Tensor | None = None
+        self,
+        reference: torch.Tensor,
+        image_embeds: torch.Tensor | None = None,
+        name: torch.Tensor | None = None,
+        others: Sequence[Character] = (),
     ) -> ReferenceCache:
         """Let the references pass once; every step and every branch of guidance can reuse it.
 
@@ -215,7 +251,12 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
                 "every step"
             )
         output = self(
-            None, None, None, reference=reference, image_embeds=image_embeds, return_cache=True
+            *(None, None, None),
+            reference=reference,
+            image_embeds=image_embeds,
+            return_cache=True,
+            name=name,
+            others=others,
         )
         assert output.cache is not None, "asked for"
         return output.cache
@@ -271,50 +312,63 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         if timestep.ndim == 2 and len(noisy) > 1:
             raise ValueError("a rebuilt picture needs one timestep a video, got one for each token")
         time, modulation = self._embed_time(timestep, prompt.dtype)
-        # Of another shot than the prompt tells of, a rebuilt picture reads what references do.
-        texts = (text, text if self.prompt_reaches_reference else None)
         return [
             Stream(
                 self._patchify(latents),
                 time,
                 modulation,
                 self.rope.video(*self._grid(latents)),
-                its,
+                text,
             )
-            for latents, its in zip(noisy, texts, strict=False)
+            for latents in noisy
         ]
 
-    def _open_reference(
+    def _open_references(
         self,
-        latents: torch.Tensor | None,
+        pictures: Sequence[torch.Tensor],
         timestep: torch.Tensor | None,
-        text: torch.Tensor | None,
         video: torch.Tensor | None,
-    ) -> Stream | None:
-        if latents is None:
-            return None
+    ) -> list[Stream]:
+        """Open a stream for the references of each character, one after another on the gap axis."""
+        if not pictures:
+            return []
         if timestep is None:
-            timestep = torch.zeros(len(latents), device=latents.device)
-        time, modulation = self._embed_time(timestep, latents.dtype)
+            timestep = torch.zeros(len(pictures[0]), device=pictures[0].device)
+        time, modulation = self._embed_time(timestep, pictures[0].dtype)
         offset = (0, 0)
         if self.diagonal and video is not None:
             offset = self._grid(video)[1:]
-        rotation = self.rope.references(*self._grid(latents), self.gap, offset)
-        prompt = text if self.prompt_reaches_reference else None
-        return Stream(self._patchify(latents), time, modulation, rotation, prompt)
+        first = accumulate((latents.shape[2] for latents in pictures), initial=0)
+        return [
+            Stream(
+                self._patchify(latents),
+                time,
+                modulation,
+                self.rope.references(*self._grid(latents), self.gap, offset, place),
+                None,
+            )
+            for latents, place in zip(pictures, first, strict=False)
+        ]
 
-    def _embed_conditions(
-        self, prompt: torch.Tensor | None, image: torch.Tensor | None
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        embedder = self.condition_embedder
-        text = None if prompt is None else embedder.text_embedder(prompt)
-        if image is None:
-            return text, None
-        if embedder.image_embedder is None:
+    def _embed_text(self, features: torch.Tensor | None) -> torch.Tensor | None:
+        return None if features is None else self.condition_embedder.text_embedder(features)
+
+    def _embed_images(self, images: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """Embed the image tokens of each character: of all of them, or of none."""
+        present = [image for image in images if image is not None]
+        if not present:
+            return []
+        embedder = self.condition_embedder.image_embedder
+        if embedder is None:
             raise ValueError(
                 "this model has no image branch (image_dim is None): pass no image_embeds"
             )
-        return text, embedder.image_embedder(image)
+        if len(present) < len(images):
+            raise ValueError(
+                f"{len(present)} of {len(images)} characters have image tokens; pass them for all "
+                "or for none"
+            )
+        return [embedder(image) for image in present]
 
     def _embed_time(
         self, timestep: torch.Tensor, dtype: torch.dtype
@@ -335,10 +389,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         """(B, C, F, H, W) to tokens (B, N, D)."""
         return self.patch_embedding(latents).flatten(2).transpose(1, 2).contiguous()
 
-    def _close(self, stream: Stream | None, latents: torch.Tensor | None) -> torch.Tensor | None:
+    def _close(self, stream: Stream, latents: torch.Tensor) -> torch.Tensor:
         """Tokens (B, N, D) to the velocity, in the shape of the latents that they came from."""
-        if stream is None or latents is None:
-            return None
         shift, scale = (self.scale_shift_table + stream.time.unsqueeze(2)).unbind(2)
         tokens = (self.norm_out(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
         patches = self.proj_out(tokens).unflatten(2, (*self.patch_size, -1))
@@ -346,15 +398,34 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
+def _moved_on(streams: Sequence[Stream], tokens: Sequence[torch.Tensor]) -> list[Stream]:
+    return [stream._replace(tokens=its) for stream, its in zip(streams, tokens, strict=True)]
+
+
+def _reads(rows: Sequence[bool] | None, device: torch.device) -> torch.Tensor | None:
+    if rows is None or all(rows):
+        return None
+    return torch.tensor(tuple(rows), device=device).view(-1, 1, 1, 1)
+
+
 def _condition_mask(
-    reference: Sequence[bool] | None, image: Sequence[bool] | None, device: torch.device
+    reference: Keep | None, image: Keep | None, characters: int, device: torch.device
 ) -> ConditionMask:
     """Put the masks of dropped rows on the device, once for all blocks."""
-    rows = None if reference is None or all(reference) else tuple(reference)
-    return ConditionMask(
-        rows=rows,
-        reference=None if rows is None else torch.tensor(rows, device=device).view(-1, 1, 1),
-        image=None
-        if image is None or all(image)
-        else torch.tensor(tuple(image), device=device).view(-1, 1, 1, 1),
+    references, images = (
+        None if keep is None else [_of_each(row, characters) for row in keep]
+        for keep in (reference, image)
     )
+    own_images: tuple[Seen | None, ...] = ()
+    if images is not None:
+        alone = [[(row[number],) for row in images] for number in range(characters)]
+        own_images = tuple(Seen.of(flags, device) for flags in alone)
+    return ConditionMask(
+        references=None if references is None else Seen.of(references, device),
+        images=None if images is None else Seen.of(images, device),
+        own_images=own_images,
+    )
+
+
+def _of_each(kept: bool | tuple[bool, ...], characters: int) -> tuple[bool, ...]:
+    return (kept,) * characters if isinstance(kept, bool) else tuple(kept)

@@ -69,7 +69,7 @@ def test_low_rank_emphasis_starts_with_the_heads_of_the_block():
     seen = {}
 
     def listen(emphasis, given, _added):
-        video, key, _value, *_ = given
+        video, [(key, _value)], *_ = given
         seen["query"], seen["key"] = emphasis.queries_of(video), key
         seen["own"] = video.unrotated
 
@@ -211,7 +211,9 @@ def test_a_rebuilt_picture_reads_the_reference_as_a_video_of_one_frame_does():
 
 
 def _deaf(cross_attend):
-    return lambda tokens, _text, image, keep: cross_attend(tokens, None, image, keep)
+    return lambda tokens, stream, image, seen: cross_attend(
+        tokens, stream._replace(text=None), image, seen
+    )
 
 
 def test_a_rebuilt_picture_teaches_through_the_reference_but_not_the_video():
