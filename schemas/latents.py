@@ -38,6 +38,18 @@ class LatentReference:
 
 
 @dataclass(frozen=True)
+class LatentMember:
+    """A further character of a sample with several."""
+
+    track_id: str = column(_TEXT, "the character's track in the clip")
+    character_id: str = column(_TEXT, "the identity")
+    name: str = column(_TEXT, "what the caption calls it")
+    text: bytes = column(_BYTES, "tokens of the name alone; zeros at the end left out")
+    text_shape: list[int] = column(_SHAPE, "tokens, width; zeros at the end included")
+    references: list[LatentReference] = rows_column(LatentReference, "best first")
+
+
+@dataclass(frozen=True)
 class Latent:
     """One window of one sample's clip. Several rows of a sample are several windows."""
 
@@ -61,6 +73,16 @@ class Latent:
     subject: bytes = column(_BYTES, "share of a cell inside the character, or empty")
     subject_shape: list[int] = column(_SHAPE, "1, frames, height, width, or empty")
     references: list[LatentReference] = rows_column(LatentReference, "best first")
+    name: str = column(_TEXT, "what the caption calls the character, '' alone", default="")
+    name_text: bytes = column(_BYTES, "tokens of that name alone, or empty", default=b"")
+    name_text_shape: list[int] = column(_SHAPE, "tokens, width, or empty", default=())
+    others: list[LatentMember] = rows_column(
+        LatentMember, "further characters; empty where the sample is of one", default=()
+    )
+
+
+# Columns that latents of one character did without, and still may.
+OF_SEVERAL = ("name", "name_text", "name_text_shape", "others")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from schemas.settings import check_settings, setting
 from trainer.data.batch import LatentBatch
 from trainer.data.draws import generator_of, seed_of
 
+Keep = tuple[bool, ...] | tuple[tuple[bool, ...], ...]  # by sample: all of it, or each character's
 ALL_LEVELS = (0.0, 1.0)
 _HELD_OUT = 9
 
@@ -31,12 +32,15 @@ class DropoutConfig:
         reference: share whose video does not see the reference's latents.
         image: share without image tokens.
         all: share without any of them.
+        character: share of the characters of a sample with several that it does not see, each by
+            itself, neither latents nor image tokens.
     """
 
     text: float = setting(0.1, low=0, high=1)
     reference: float = setting(0.1, low=0, high=1)
     image: float = setting(0.1, low=0, high=1)
     all: float = setting(0.05, low=0, high=1)
+    character: float = setting(0.1, low=0, high=1)
 
     def __post_init__(self) -> None:
         check_settings(self, "flow.dropout")
@@ -74,6 +78,7 @@ class Noising:
     keep_text: tuple[bool, ...]
     keep_reference: tuple[bool, ...]
     keep_image: tuple[bool, ...]
+    keep_characters: tuple[tuple[bool, ...], ...] | None = None  # by sample, of each; None is all
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ def draw(
         keep_text=text,
         keep_reference=reference,
         keep_image=image,
+        keep_characters=_draw_characters(batch, flow.dropout, seed) if batch.characters else None,
     )
 
 
@@ -145,6 +151,18 @@ def _draw_level(
         below, until = torch.special.ndtr(edges)
         level = torch.special.ndtri(below + (until - below) * level).sigmoid().float()
     return shifted(level, flow.shift).clamp(*levels)
+
+
+def _draw_characters(
+    batch: LatentBatch, dropout: DropoutConfig, seed: int
+) -> tuple[tuple[bool, ...], ...]:
+    """Draw which of a sample's characters it sees; one who is alone is seen."""
+    kept = []
+    for place, several in zip(batch.places, batch.several, strict=True):
+        source = generator_of(seed, batch.step, place, "characters")
+        drawn = torch.rand(1 + len(batch.characters), generator=source).tolist()
+        kept.append(tuple(not several or value >= dropout.character for value in drawn))
+    return tuple(kept)
 
 
 def _draw_kept(dropout: DropoutConfig, source: torch.Generator) -> tuple[bool, bool, bool]:
@@ -172,7 +190,8 @@ def losses(
 ) -> Losses:
     """Run the model once and return both losses, computed in fp32.
 
-    What is rebuilt for the second one is `reconstruction` in the model's config.
+    What is rebuilt for the second one is `reconstruction` in the model's config; of several
+    characters it is a picture of the first.
 
     Args:
         model: the transformer, or the engine that wraps it.
@@ -192,9 +211,10 @@ def losses(
         reference=rebuilding.reference.to(dtype),
         reference_timestep=timestep if rebuilding.at_timestep else None,
         image_embeds=batch.image.to(dtype),
-        keep_reference=noising.keep_reference,
-        keep_image=noising.keep_image,
+        keep_reference=_keep(noising.keep_reference, batch, noising),
+        keep_image=_keep(noising.keep_image, batch, noising),
         rebuilt=None if rebuilding.picture is None else rebuilding.picture.to(dtype),
+        **_several(batch, dtype),
     )
     diffusion = (output.sample.float() - (noising.video_noise - batch.video)) ** 2
     if flow.subject_weight and batch.subject is not None:
@@ -204,6 +224,34 @@ def losses(
         predicted = output.reference if rebuilding.picture is None else output.rebuilt
         rebuilt = ((predicted.float() - rebuilding.target) ** 2).flatten(1).mean(1)
     return Losses(diffusion, rebuilt, diffusion + flow.reference_weight * rebuilt)
+
+
+def _keep(rows: tuple[bool, ...], batch: LatentBatch, noising: Noising) -> Keep:
+    """Return which rows see a condition, or, with several characters, whose of it they see."""
+    if not batch.characters:
+        return rows
+    there = [
+        (True, *(other.present[row] for other in batch.characters)) for row in range(len(rows))
+    ]
+    drawn = noising.keep_characters or there
+    return tuple(
+        tuple(kept and has and sees for has, sees in zip(*flags, strict=True))
+        for kept, *flags in zip(rows, there, drawn, strict=True)
+    )
+
+
+def _several(batch: LatentBatch, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what the model is told of characters beside the first; nothing where there is one."""
+    if not batch.characters:
+        return {}
+    from trainer.model import Character  # which loads diffusers: not for reading settings
+
+    assert batch.name is not None, "several characters have names"
+    others = [
+        Character(each.reference.to(dtype), each.image.to(dtype), each.name.to(dtype))
+        for each in batch.characters
+    ]
+    return {"name": batch.name.to(dtype), "others": others, "named": batch.several}
 
 
 @dataclass(frozen=True)

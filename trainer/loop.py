@@ -223,7 +223,9 @@ class Trainer:
         text, image = batch.text.shape[1], batch.image.shape[1]
         rebuilds = self.model.config["reconstruction"] in ("self", "other")
         rebuilt = reference // batch.reference.shape[2] if rebuilds else 0
-        return Sizes(video, reference, text, image, len(batch.places), rebuilt)
+        several = 1 + len(batch.characters)
+        of_all = (several * reference, text, several * image)
+        return Sizes(video, *of_all, len(batch.places), rebuilt, several)
 
     def _agree(self, tally: Tally, stop: bool) -> tuple[dict[str, float], bool, bool]:
         """Return the mean losses over all, whether one must stop, and whether one must save."""

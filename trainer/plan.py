@@ -62,6 +62,7 @@ def plan_for(
         largest.width,
         largest.frames,
         references=training.data.references,
+        characters=training.data.characters,
         text=text,
         image=image,
         batch=training.train.micro_batch,
@@ -145,6 +146,7 @@ def describe(config: TrainConfig, data: str, folder: Path, process: Process) -> 
         [
             f"{train.steps} steps of {train.batch_size} samples ({_buckets(config)}) "
             f"from {config.data.source} of {data} into {folder}",
+            *_characters(config),
             f"{process.world_size} processes on {process.device.type}, micro-batches of "
             f"{train.micro_batch}, ZeRO {zero.stage}, {zero.precision}, offload {zero.offload}",
             emphasis_share(config),
@@ -159,6 +161,17 @@ def _buckets(config: TrainConfig) -> str:
     names = config.data.buckets
     more = f" and {len(names) - _NAMED} smaller or of other shapes" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
+
+
+def _characters(config: TrainConfig) -> list[str]:
+    """Say how several characters are trained; nothing where one is trained alone."""
+    most, references = config.data.characters, config.data.references
+    if most == 1:
+        return []
+    return [
+        f"up to {most} characters of a sample, {references} reference(s) of each; each is dropped "
+        f"in {config.flow.dropout.character:.0%} of the samples that have several"
+    ]
 
 
 def emphasis_share(config: TrainConfig) -> str:

@@ -273,6 +273,13 @@ class TrainConfig:
                 "model.compile needs whole weights, which zero.stage=3 gathers as it goes: set "
                 "zero.stage to 2 or less, or model.compile=false"
             )
+        if self.data.characters > 1 and (
+            self.model.reference_noise == "shared" or self.model.reference_text == "prompt"
+        ):
+            raise ValueError(
+                "data.characters above 1 needs references that are clean and read their names: set "
+                "model.reference_noise=clean and model.reference_text=none, or data.characters=1"
+            )
         if self.validation.sampling.shift != self.flow.shift:
             raise ValueError(
                 "validation.sampling.shift must equal flow.shift, or the sampler walks another "
@@ -283,6 +290,10 @@ class TrainConfig:
     def same_in_every_run(self) -> dict[str, Any]:
         """Return what may not change when a training goes on: the order and the draws."""
         settings = asdict(self)
+        several = {"data.characters": self.data.characters}
+        if self.data.characters == 1:  # neither plays a part, nor is known to earlier checkpoints
+            del settings["flow"]["dropout"]["character"]
+            several = {}
         return {
             "train.batch_size": self.train.batch_size,
             "train.seed": self.train.seed,
@@ -291,6 +302,7 @@ class TrainConfig:
             "flow": settings["flow"],
             "model.lora": self.model.lora.same_in_every_run(),
             **self._expert(),
+            **several,
         }
 
     def _expert(self) -> dict[str, Any]:

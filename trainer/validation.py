@@ -15,7 +15,7 @@ from trainer.data.draws import generator_of
 from trainer.encoders.interfaces import VideoCodec
 from trainer.flow import ALL_LEVELS, FlowConfig, Losses, Noising, held_out_sigmas, losses
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.sampling.sampler import Conditions, Part, SamplingConfig, sample
+from trainer.sampling.sampler import CharacterConditions, Conditions, Part, SamplingConfig, sample
 from trainer.sampling.video_file import picture_strip, write_video
 
 
@@ -137,7 +137,7 @@ class Validator:
         for turn in range(-(-show.count // self._world_size)):
             index = turn * self._world_size + self._rank
             batch = self._batches[index % show.count].to(self._null_text.device)
-            conditions = Conditions(batch.text, self._null_text, batch.reference, batch.image)
+            conditions = _conditions(batch, self._null_text)
             source = generator_of(self._seed, "video", index % show.count)
             with precision:
                 _, channels, frames, rows, columns = batch.video.shape
@@ -153,15 +153,28 @@ class Validator:
         return strips
 
 
+def _conditions(batch: LatentBatch, null_text: torch.Tensor) -> Conditions:
+    """Return what a batch of one sample is made of."""
+    others = tuple(
+        CharacterConditions(other.reference, other.name, other.image)
+        for other in batch.characters
+        if other.present[0]
+    )
+    name = batch.name if others else None
+    return Conditions(batch.text, null_text, batch.reference, batch.image, name, others)
+
+
 def _show(
     batch: LatentBatch, latents: torch.Tensor, codec: VideoCodec, show: Show, index: int
 ) -> Path:
     """Write the video, and its strip with the real clip below, both through the codec."""
     name = f"{index:02d}-{batch.sample_ids[0]}"
     frames = _pixels(codec.decode(latents))[0].numpy()
+    there = [other.reference for other in batch.characters if other.present[0]]
     references = [
-        _pixels(codec.decode(batch.reference[:1, :, at : at + 1]))[0, 0].numpy()
-        for at in range(batch.reference.shape[2])
+        _pixels(codec.decode(shown[:1, :, at : at + 1]))[0, 0].numpy()
+        for shown in (batch.reference, *there)
+        for at in range(shown.shape[2])
     ]
     write_video(show.folder / f"{name}.mp4", frames, show.fps)
     strip = show.folder / f"{name}.jpg"

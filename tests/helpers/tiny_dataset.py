@@ -15,7 +15,7 @@ from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import open_store
 from schemas.ids import content_id
 from schemas.manifest import Manifest
-from schemas.tables import Reference, Sample
+from schemas.tables import CastMember, Reference, Sample
 
 # top, trousers: a character can be told from any other by its colours
 _COLOURS = (
@@ -102,6 +102,33 @@ def tiny_sample(
         area=0.1, face_rate=0.0, first_frame=0, boxes=boxes,
         references=[_reference(number, who, other, size) for other in range(references)],
         video={"bytes": encode_clip(pictures, fps), "path": f"clip-{number}.mp4"},
+    )  # fmt: skip
+
+
+def pair_sample(number: int, size: tuple[int, int] = (160, 96), frames: int = 25) -> Sample:
+    """Return a sample of characters `number % 4` on the left and the next one on the right."""
+    alone = tiny_sample(number, size, frames)
+    first, second = number % 4, (number + 1) % 4
+    width, height = size
+    ground = _ground(size, content_id("pair ground", number))
+    pictures, boxes = [], ([], [])
+    for frame in range(frames):
+        picture = ground.copy()
+        for who, place, its in zip((first, second), (0.25, 0.75), boxes, strict=True):
+            x = width * (place + 0.1 * np.sin(frame / 8))
+            its.append(draw_figure(picture, who, x, height * 0.9, height * 0.75, frame))
+        pictures.append(picture)
+    member = CastMember(
+        track_id=f"track-{number}-2", character_id=content_id("tiny", 0, second),
+        description=tiny_sample(second).description, shot_size="full", purity=1.0, coverage=1.0,
+        area=0.1, face_rate=0.0, first_frame=0, boxes=boxes[1],
+        references=[_reference(1000 + number, second, other, size) for other in range(2)],
+    )  # fmt: skip
+    return replace(
+        alone, boxes=boxes[0], others=[member], num_people=2,
+        sample_id=content_id("tiny pair", number, size, frames),
+        video={"bytes": encode_clip(pictures), "path": f"clip-{number}.mp4"},
+        caption=f"{alone.description.rstrip('.')} stands beside another person.",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_model import IMAGE_DIM, tiny_model
 
-from trainer.data.batch import LatentBatch
+from trainer.data.batch import LatentBatch, LatentCharacter
 from trainer.flow import DropoutConfig, FlowConfig, Noising, draw, losses, noised, shifted
 
 NO_DROPOUT = DropoutConfig(text=0, reference=0, image=0, all=0)
@@ -201,6 +201,64 @@ def test_data_without_another_picture_cannot_rebuild_one():
     oracle = Oracle(torch.zeros(1), torch.zeros(1), reconstruction="other")
     with pytest.raises(ValueError, match=r"set model\.reconstruction=self"):
         losses(oracle, latent_batch(), fixed_noising(latent_batch()), NULL_TEXT, FlowConfig())
+
+
+def two_characters(step: int = 3, present: tuple[bool, ...] = (True, False)) -> LatentBatch:
+    source = torch.Generator().manual_seed(6)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=source)
+
+    name = normal(2, 4, 32)
+    second = LatentCharacter(
+        normal(2, 16, 1, 6, 8), normal(2, 5, IMAGE_DIM), normal(2, 4, 32), present
+    )
+    return dataclasses.replace(latent_batch(step=step), name=name, characters=(second,))
+
+
+def test_the_model_is_told_of_each_character_and_does_not_see_one_who_is_not_there():
+    batch = two_characters()
+    [second] = batch.characters
+    oracle = Oracle(batch.video, batch.reference, reconstruction="none")
+    noising = fixed_noising(batch, keep_image=(True, False))
+    losses(oracle, batch, noising, NULL_TEXT, FlowConfig())
+    assert batch.name is not None
+    assert torch.equal(oracle.seen["name"], batch.name)
+    assert torch.equal(oracle.seen["others"][0].reference, second.reference)
+    assert torch.equal(oracle.seen["others"][0].name, second.name)
+    assert oracle.seen["named"] == (True, False)
+    assert oracle.seen["keep_reference"] == ((True, True), (True, False))
+    assert oracle.seen["keep_image"] == ((True, True), (False, False))
+
+
+def test_characters_are_dropped_one_by_one_and_one_who_is_alone_is_not():
+    flow = FlowConfig(dropout=DropoutConfig(text=0, reference=0, image=0, all=0, character=0.3))
+    drawn = [draw(two_characters(step), flow, 0).keep_characters for step in range(1000)]
+    first, second = zip(*(rows[0] for rows in drawn if rows), strict=True)
+    assert abs(first.count(False) / 1000 - 0.3) < 0.04
+    assert abs(second.count(False) / 1000 - 0.3) < 0.04
+    both = sum(not (one or other) for one, other in zip(first, second, strict=True))
+    assert abs(both / 1000 - 0.09) < 0.03
+    assert all(rows[1] == (True, True) for rows in drawn if rows)
+
+
+def test_other_draws_do_not_depend_on_how_many_characters_there_are():
+    one, two = (draw(batch, FlowConfig(), 4) for batch in (latent_batch(), two_characters()))
+    assert torch.equal(one.sigma, two.sigma)
+    assert torch.equal(one.video_noise, two.video_noise)
+    assert (one.keep_text, one.keep_reference) == (two.keep_text, two.keep_reference)
+    assert one.keep_characters is None
+
+
+def test_a_sample_alone_among_samples_with_several_loses_what_it_would_by_itself():
+    model, batch, flow = tiny_model(reconstruction="self"), two_characters(), FlowConfig()
+    noising = fixed_noising(batch)
+    single = dataclasses.replace(batch, name=None, characters=())
+    with torch.no_grad():
+        several = losses(model, batch, noising, NULL_TEXT, flow).total
+        alone = losses(model, single, noising, NULL_TEXT, flow).total
+    torch.testing.assert_close(several[1], alone[1], rtol=0, atol=1e-5)
+    assert not torch.isclose(several[0], alone[0], atol=1e-4)
 
 
 def test_losses_are_means_of_squares_and_weighted():

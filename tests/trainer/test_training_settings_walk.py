@@ -66,6 +66,7 @@ LEGAL = {
     ("train: flow.dropout.reference", 0): _NOTHING_DROPPED,
     ("train: flow.dropout.image", 0): _NOTHING_DROPPED,
     ("train: flow.dropout.all", 0): _NOTHING_DROPPED,
+    ("train: flow.dropout.character", 0): _NOTHING_DROPPED,
     ("train: optimizer.weight_decay", 0): "nothing is decayed",
     ("train: optimizer.betas", 0): "no memory of earlier gradients, as in plain sign descent",
     ("train: optimizer.warmup_steps", 0): "the full rate from the first update on",

@@ -23,8 +23,16 @@ class SkippedSample:
 
 
 @dataclass(frozen=True)
+class PixelCharacter:
+    """A further character of the samples of a batch; black pictures where a sample has none."""
+
+    references: torch.Tensor  # (B, R, Hr, Wr, 3)
+    names: tuple[str, ...]  # '' where the sample has none
+
+
+@dataclass(frozen=True)
 class PixelBatch:
-    """Decoded samples, uint8 RGB, still on the CPU. B samples, R references of each."""
+    """Decoded samples, uint8 RGB, still on the CPU. B samples, R references of each character."""
 
     step: int
     places: tuple[int, ...]  # of each sample in the global batch; with step, the seed of its draws
@@ -35,6 +43,24 @@ class PixelBatch:
     subject: torch.Tensor | None  # (B, F, H, W) uint8, 1 inside the character's box
     other: torch.Tensor | None = None  # (B, 1, Hr, Wr, 3) another picture of the character
     skipped: tuple[SkippedSample, ...] = ()
+    names: tuple[str, ...] = ()  # of the first characters, '' of one who is alone
+    characters: tuple[PixelCharacter, ...] = ()  # that may come after them
+
+
+@dataclass(frozen=True)
+class LatentCharacter:
+    """A further character of the samples of a micro-batch, as the first is in `LatentBatch`."""
+
+    reference: torch.Tensor  # (B, C, R, hr, wr)
+    image: torch.Tensor  # (B, R * T, image_dim)
+    name: torch.Tensor  # (B, L, text_dim)
+    present: tuple[bool, ...]  # by sample; where there is none, the tensors mean nothing
+
+    def to(self, device: torch.device) -> "LatentCharacter":
+        """Return it with its tensors on a device."""
+        names = ("reference", "image", "name")
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -51,11 +77,19 @@ class LatentBatch:
     subject: torch.Tensor | None = None  # (B, 1, f, h, w) share of a cell inside the character
     other: torch.Tensor | None = None  # (B, C, 1, hr, wr) another picture of the character
     skipped: tuple[SkippedSample, ...] = ()
+    name: torch.Tensor | None = None  # (B, L, text_dim) of the first character's name alone
+    characters: tuple[LatentCharacter, ...] = ()  # that may come after it
+
+    @property
+    def several(self) -> tuple[bool, ...]:
+        """Which samples have more than one character."""
+        return tuple(
+            any(other.present[row] for other in self.characters) for row in range(len(self.places))
+        )
 
     def to(self, device: torch.device) -> "LatentBatch":
         """Return the batch with its tensors on a device."""
-        names = ("video", "reference", "text", "image", "subject", "other")
+        names = ("video", "reference", "text", "image", "subject", "other", "name")
         tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(
-            self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()}
-        )
+        moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+        return replace(self, **moved, characters=tuple(each.to(device) for each in self.characters))

@@ -21,7 +21,9 @@ class DataConfig:
         source: samples: pixels, encoded during training; latents: encoded before, by a job.
         buckets: sizes of clips as HEIGHTxWIDTHxFRAMES; sides are multiples of 16 (of
             32 with the codec wan2.2), frames 4k + 1.
-        references: references of a sample that a step uses, drawn anew at every step.
+        references: references of a character that a step uses, drawn anew at every step.
+        characters: characters of a sample that are trained together, the largest; 1 is the main one
+            alone. Samples with several come of pair.samples=multi_character.
         fps: frames a second taken from a clip; 0 takes every frame.
         random_start: start at a random frame of the clip instead of its first.
         augment: how references are augmented at every step.
@@ -43,6 +45,7 @@ class DataConfig:
     source: Literal["samples", "latents"] = "samples"
     buckets: tuple[str, ...] = setting(("480x832x81",), least=1)
     references: int = setting(1, low=1, high=64)
+    characters: int = setting(1, low=1, high=8)
     fps: float = setting(0.0, low=0, high=240, unit="frames a second")
     random_start: bool = True
     augment: ReferenceAugmentConfig = field(default_factory=ReferenceAugmentConfig)

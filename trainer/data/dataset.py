@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.columns import Row, schema_of
+from schemas.latents import OF_SEVERAL, Latent
 from schemas.manifest import POINTER, DataFile, Manifest
 from trainer.data.files import Folder, in_parallel
 
@@ -99,16 +100,19 @@ def check_layout(
 ) -> None:
     """Refuse a file whose columns are not exactly ours, before any of its values is touched.
 
-    A foreign column may hold a type that runs code when it is read.
+    A foreign column may hold a type that runs code when it is read. Columns that latents of one
+    character did without may be missing.
     """
     found, ours = file.schema_arrow, schema_of(table)
     problems = [f"foreign column {name!r} ({found.field(name).type})"
                 for name in found.names if name not in ours.names]  # fmt: skip
-    problems += [f"no column {name!r}" for name in ours.names if name not in found.names]
+    missing = [name for name in ours.names if name not in found.names]
+    lacks_old = table is not Latent or any(name not in OF_SEVERAL for name in missing)
+    problems += [f"no column {name!r}" for name in missing if lacks_old]
     if len(set(found.names)) < len(found.names):
         problems.append("a column twice")
     if not problems:
-        for field in ours:
+        for field in (field for field in ours if field.name not in missing):
             problem = _difference(found.field(field.name), field)
             problems += [problem] if problem else []
     if not problems and file.metadata.num_rows != listed.rows:

@@ -12,7 +12,14 @@ from schemas.columns import schema_of, to_table
 from schemas.latents import DEPENDS_ON, Latent
 
 _GROUP_BYTES = 4 * 2**20  # what is read to get one row at random
-_TENSORS = ("video", "text", "subject", "latent", "tokens")  # columns that do not compress
+_TENSORS = (
+    "video",
+    "text",
+    "name_text",
+    "subject",
+    "latent",
+    "tokens",
+)  # columns that do not compress
 
 
 def latent_file(rows: Iterable[Latent], depends_on: dict[str, Any]) -> tuple[bytes, int]:
@@ -56,5 +63,6 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _size(row: Latent) -> int:
-    references = sum(len(r.latent) + len(r.tokens) for r in row.references)
+    shown = [*row.references, *(each for other in row.others for each in other.references)]
+    references = sum(len(r.latent) + len(r.tokens) for r in shown)
     return len(row.video) + len(row.text) + len(row.subject) + references

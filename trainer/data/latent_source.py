@@ -12,7 +12,8 @@ import torch
 
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
 from schemas.manifest import DataFile
-from trainer.data.batch import LatentBatch
+from trainer.data.batch import LatentBatch, LatentCharacter
+from trainer.data.cast import drawn_order
 from trainer.data.data_config import DataConfig
 from trainer.data.dataset import Snapshot, check_files, read_snapshot
 from trainer.data.draws import seed_of
@@ -31,6 +32,14 @@ _HEAVY = (
     "sample_id", "video", "video_shape", "text", "text_shape", "subject", "subject_shape",
     "references.list.element.latent", "references.list.element.latent_shape",
     "references.list.element.tokens", "references.list.element.tokens_shape",
+)  # fmt: skip
+_OF_SEVERAL = (
+    "name", "name_text", "name_text_shape", "others.list.element.text",
+    "others.list.element.text_shape",
+    "others.list.element.references.list.element.latent",
+    "others.list.element.references.list.element.latent_shape",
+    "others.list.element.references.list.element.tokens",
+    "others.list.element.references.list.element.tokens_shape",
 )  # fmt: skip
 
 
@@ -99,8 +108,9 @@ class LatentSource:
 
     def builder(self, seed: int, training: bool) -> "LatentBatchBuilder":
         """Return what reads its batches, in this process or another."""
-        reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
-        builder = LatentBatchBuilder(reader, self._data.references, seed, training, self._others)
+        columns = (*_HEAVY, *_OF_SEVERAL) if self._data.characters > 1 else _HEAVY
+        reader = RowReader(self._folder, columns, self._data.cache_mib * 2**20)
+        builder = LatentBatchBuilder(reader, self._data, seed, training, self._others)
         builder.number_type = self.layout.number_type
         return builder
 
@@ -155,6 +165,8 @@ def _check_fingerprint(theirs: dict[str, str], ours: dict[str, str]) -> None:
 
 def _check_settings(theirs: dict[str, Any], data: DataConfig) -> None:
     ours = {"data.fps": data.fps, "data.reference_background": data.reference_background}
+    ours["data.characters"] = data.characters
+    theirs = {"data.characters": 1, **theirs}  # which an encoding of one does not say
     differing = [
         f"{name}: latents {theirs.get(name)!r}, this run {value!r}"
         for name, value in ours.items()
@@ -192,9 +204,15 @@ class LatentBatchBuilder:
     """Reads latents into batches."""
 
     def __init__(
-        self, reader: RowReader, references: int, seed: int, training: bool, others: bool = False
+        self,
+        reader: RowReader,
+        data: DataConfig,
+        seed: int,
+        training: bool,
+        others: bool = False,
     ) -> None:
-        self._reader, self._references, self._others = reader, references, others
+        self._reader, self._others = reader, others
+        self._references, self._characters = data.references, data.characters
         self._seed, self._training = seed, training
         self.number_type = "bfloat16"
 
@@ -220,6 +238,7 @@ class LatentBatchBuilder:
                 subject=None if any(s is None for s in subjects) else torch.stack(subjects),
                 other=torch.stack([value["other"] for value in values]) if self._others else None,
                 skipped=tuple(skipped for sample in loaded for skipped in sample.skipped),
+                **self._of_several(values),
             )
         except RuntimeError as error:
             raise ValueError(f"the latents of a batch differ in shape: {error}") from error
@@ -231,24 +250,68 @@ class LatentBatchBuilder:
         window = seed_of(*where, "window") % len(locations) if self._training else 0
         row = self._reader.read(locations[window])
         try:
-            chosen = self._chosen(row["references"], where)
-            latents = [self._tensor(each, "latent") for each in chosen]
-            references = chosen[: self._references]
-            tokens = [self._tensor(each, "tokens") for each in references]
+            text = self._tensor(row, "text")
+            cast = self._cast(row, where, nameless=torch.zeros_like(text))
             return {
                 "sample_id": row["sample_id"],
                 "video": self._tensor(row, "video"),
-                "text": self._tensor(row, "text"),
+                "text": text,
                 "subject": self._tensor(row, "subject") if row["subject"] else None,
-                "reference": torch.stack(latents[: len(references)], dim=1),  # (C, R, hr, wr)
-                "other": latents[-1][:, None],  # (C, 1, hr, wr)
-                "image": torch.cat(tokens),  # (R * T, image_dim)
+                **{name: cast[0][name] for name in ("reference", "other", "image")},
+                "cast": cast,
             }
         except (ValueError, TypeError, RuntimeError) as error:
             raise Unreadable(f"the latents are damaged: {error}") from error
 
+    def _cast(
+        self, row: dict[str, Any], where: tuple[int, int, int], nameless: torch.Tensor
+    ) -> list[dict[str, torch.Tensor]]:
+        """Return what is seen of each character, in the order of this step."""
+        members = [(row["references"], row, "name_text")]
+        if self._characters > 1:
+            others = row["others"][: self._characters - 1]
+            members += [(other["references"], other, "text") for other in others]
+        order = list(range(len(members)))
+        if self._training:
+            order = drawn_order(len(members), *where)
+        cast = []
+        for number, who in enumerate(order):
+            stored, named, column = members[who]
+            seeds = (*where, *([f"character {number}"] if number else []))
+            chosen = self._chosen(stored, seeds)
+            latents = [self._tensor(each, "latent") for each in chosen]
+            references = chosen[: self._references]
+            tokens = [self._tensor(each, "tokens") for each in references]
+            cast.append(
+                {
+                    "reference": torch.stack(latents[: len(references)], dim=1),  # (C, R, hr, wr)
+                    "other": latents[-1][:, None],  # (C, 1, hr, wr)
+                    "image": torch.cat(tokens),  # (R * T, image_dim)
+                    "name": self._tensor(named, column) if len(members) > 1 else nameless,
+                }
+            )
+        return cast
+
+    def _of_several(self, values: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return names and further characters of a batch; nothing where one is trained alone."""
+        if self._characters == 1:
+            return {}
+        columns = []  # of each character, what is seen of it in every sample
+        for number in range(self._characters):
+            seen = [
+                value["cast"][number] if len(value["cast"]) > number else _absent(value)
+                for value in values
+            ]
+            names = ("reference", "image", "name")
+            columns.append({name: torch.stack([each[name] for each in seen]) for name in names})
+        further = [
+            LatentCharacter(**column, present=tuple(len(v["cast"]) > number for v in values))
+            for number, column in enumerate(columns[1:], 1)
+        ]
+        return {"name": columns[0]["name"], "characters": tuple(further)}
+
     def _chosen(
-        self, stored: list[dict[str, Any]], where: tuple[int, int, int]
+        self, stored: list[dict[str, Any]], where: tuple[int | str, ...]
     ) -> list[dict[str, Any]]:
         """Return the references that this step uses, and after them the other picture, if wanted.
 
@@ -264,3 +327,9 @@ class LatentBatchBuilder:
 
     def _tensor(self, stored: dict[str, Any], name: str) -> torch.Tensor:
         return from_bytes(stored[name], stored[f"{name}_shape"], self.number_type)
+
+
+def _absent(value: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return a character who is not there, in the shapes of one who is."""
+    like = {name: torch.zeros_like(value[name]) for name in ("reference", "image")}
+    return {**like, "name": torch.zeros_like(value["text"])}

@@ -10,7 +10,9 @@ import torch
 
 from schemas.tables import Sample
 from trainer.data.augment import ReferenceChange, cut_out, draw_change, place_reference
-from trainer.data.batch import Bucket, PixelBatch
+from trainer.data.batch import Bucket, PixelBatch, PixelCharacter
+from trainer.data.cast import COLUMNS as OF_OTHERS
+from trainer.data.cast import Member, drawn_order, members_of, prompt_of
 from trainer.data.data_config import DataConfig
 from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.draws import seed_of
@@ -71,7 +73,8 @@ class SampleSource:
 
     def builder(self, seed: int, training: bool) -> "PixelBatchBuilder":
         """Return what decodes its batches, in this process or another."""
-        reader = RowReader(self._folder, _HEAVY, self._data.cache_mib * 2**20)
+        columns = (*_HEAVY, *OF_OTHERS) if self._data.characters > 1 else _HEAVY
+        reader = RowReader(self._folder, columns, self._data.cache_mib * 2**20)
         return PixelBatchBuilder(reader, self._data, seed, training, self._others)
 
 
@@ -85,6 +88,8 @@ class Pixels:
     references: np.ndarray  # (R, H, W, 3) uint8
     subject: np.ndarray  # (F, H, W) uint8
     other: np.ndarray | None = None  # (1, H, W, 3) uint8
+    names: tuple[str, ...] = ()  # of the first character and of the further ones, '' of none
+    further: tuple[np.ndarray, ...] = ()  # references of further characters, as of the first
 
 
 class PixelBatchBuilder:
@@ -122,15 +127,36 @@ class PixelBatchBuilder:
             if self._others
             else None,
             skipped=tuple(skipped for sample in loaded for skipped in sample.skipped),
+            names=tuple(value.names[0] for value in values) if self._data.characters > 1 else (),
+            characters=tuple(
+                PixelCharacter(
+                    _stack([value.further[number] for value in values]),
+                    tuple(value.names[1 + number] for value in values),
+                )
+                for number in range(self._data.characters - 1)
+            ),
         )
 
     def _load(self, locations: Sequence[RowLocation], request: BatchRequest, place: int) -> Pixels:
-        row = self._reader.read(locations[0])
+        row, most = self._reader.read(locations[0]), self._data.characters
+        members = members_of(row, most)
+        order = list(range(len(members)))
+        if self._training:
+            order = drawn_order(len(members), self._seed, request.step, place)
         wanted = self._window(row, request, place)
-        pictures = self._pictures(row, request, place)
-        references = pictures[: self._data.references]
-        decoded = decode_sample(row, wanted, references, request.bucket)
-        return replace(decoded, other=pictures[-1:]) if self._others else decoded
+        pictures = [
+            self._pictures(members[who].references, request, place, number)
+            for number, who in enumerate(order)
+        ]
+        number = self._data.references
+        decoded = decode_sample(row, wanted, pictures[0][:number], request.bucket, members)
+        absent = [np.zeros_like(decoded.references)] * (most - len(members))
+        return replace(
+            decoded,
+            other=pictures[0][-1:] if self._others else None,
+            names=(*(members[who].name for who in order), *[""] * len(absent)),
+            further=(*(each[:number] for each in pictures[1:]), *absent),
+        )
 
     def _window(self, row: dict[str, Any], request: BatchRequest, place: int) -> list[int]:
         """Return the frames of the clip that are taken."""
@@ -139,16 +165,18 @@ class PixelBatchBuilder:
             draw = seed_of(self._seed, request.step, place, "window")
         return take_frames(row["num_frames"], row["fps"], request.bucket.frames, self._data, draw)
 
-    def _pictures(self, row: dict[str, Any], request: BatchRequest, place: int) -> np.ndarray:
-        """Return (R, H, W, 3): references of the sample, chosen and changed for this step.
+    def _pictures(
+        self, stored: list[dict[str, Any]], request: BatchRequest, place: int, who: int
+    ) -> np.ndarray:
+        """Return (R, H, W, 3): references of a character, chosen and changed for this step.
 
-        Where another picture is wanted it is the last, R + 1 in all: one that is no reference of
-        this step, or, where the sample has no more, one of those under a change of its own.
+        `who` is 0 for the first character of the step. Where another picture is wanted it is the
+        last, R + 1 in all: one that is no reference of this step, or, where the character has no
+        more, one of those under a change of its own.
         """
-        stored, bucket = row["references"], request.bucket
         if not stored:
             raise Unreadable("the sample has no reference")
-        where = (self._seed, request.step, place)
+        where = (self._seed, request.step, place, *([f"character {who}"] if who else []))
         chosen = range(len(stored))
         if self._training:
             chosen = permutation(seed_of(*where, "references"), len(stored))
@@ -158,7 +186,7 @@ class PixelBatchBuilder:
             if self._training:
                 change = draw_change(self._data.augment, seed_of(*where, "augment", number))
             reference = stored[int(chosen[number % len(stored)])]
-            pictures.append(make_reference(reference, bucket, change, self._data))
+            pictures.append(make_reference(reference, request.bucket, change, self._data))
         return np.stack(pictures)
 
 
@@ -175,15 +203,23 @@ def take_frames(
 
 
 def decode_sample(
-    row: dict[str, Any], wanted: list[int], references: np.ndarray, bucket: Bucket
+    row: dict[str, Any],
+    wanted: list[int],
+    references: np.ndarray,
+    bucket: Bucket,
+    members: Sequence[Member],
 ) -> Pixels:
-    """Decode the clip of a row, and draw its character's boxes. Raises Unreadable."""
+    """Decode the clip of a row, and draw the boxes of its characters. Raises Unreadable."""
     mp4, size = row["video"]["bytes"], (row["width"], row["height"])
     if not mp4:
         raise Unreadable("the clip is empty")
     frames = decode_frames(mp4, wanted, row["fps"], size, bucket)
-    subject = subject_mask(row["boxes"], row["first_frame"], wanted, size, bucket)
-    return Pixels(row["sample_id"], row["caption"], frames, references, subject)
+    boxed = [
+        subject_mask(member.row["boxes"], member.row["first_frame"], wanted, size, bucket)
+        for member in members
+    ]
+    subject = np.maximum.reduce(boxed)
+    return Pixels(row["sample_id"], prompt_of(row, members), frames, references, subject)
 
 
 def make_reference(

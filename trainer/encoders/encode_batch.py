@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from trainer.data.batch import LatentBatch, PixelBatch
+from trainer.data.batch import LatentBatch, LatentCharacter, PixelBatch, PixelCharacter
 from trainer.encoders.encoder_config import Encoders
 
 
@@ -33,6 +33,20 @@ def encode_batch(
         subject=subject,
         other=other,
         skipped=batch.skipped,
+        name=encoders.encode_prompts(batch.names).to(device) if batch.names else None,
+        characters=tuple(_character(each, encoders, device) for each in batch.characters),
+    )
+
+
+def _character(
+    character: PixelCharacter, encoders: Encoders, device: torch.device | str
+) -> LatentCharacter:
+    pictures = to_signed(character.references.to(device))
+    return LatentCharacter(
+        reference=encode_references(pictures, encoders),
+        image=encode_images(pictures, encoders),
+        name=encoders.encode_prompts(character.names).to(device),
+        present=tuple(bool(name) for name in character.names),
     )
 
 

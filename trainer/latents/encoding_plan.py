@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas.columns import schema_of
 from schemas.ids import content_id
-from schemas.latents import LATENTS_VERSION, Latent, LatentIndex, NullText, NumberType
+from schemas.latents import LATENTS_VERSION, OF_SEVERAL, Latent, LatentIndex, NullText, NumberType
 from schemas.settings import check_settings, setting
 from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig, bucket_name, check_sides
@@ -63,12 +63,14 @@ class EncodingRecipe:
 
     def settings(self) -> dict[str, Any]:
         """Return what latents depend on beside the encoders, as named in a run's settings."""
-        return {
+        named = {
             "data.fps": self.data.fps,
             "data.reference_background": self.data.reference_background,
             "encoding.number_type": self.encoding.number_type,
             "encoding.windows": self.encoding.windows,
         }
+        several = {"data.characters": self.data.characters} if self.data.characters > 1 else {}
+        return named | several
 
     def depends_on(self, bucket: Bucket, fingerprint: dict[str, str]) -> dict[str, Any]:
         """Return what the metadata of a file says."""
@@ -77,7 +79,11 @@ class EncodingRecipe:
             "fingerprint": fingerprint,
             "settings": self.settings(),
             "bucket": bucket_name(bucket),
-            "columns": schema_of(Latent).names,
+            "columns": [
+                name
+                for name in schema_of(Latent).names
+                if self.data.characters > 1 or name not in OF_SEVERAL
+            ],
         }
 
 
@@ -119,7 +125,7 @@ class EncodingPlan:
         sha256 = {file.path: file.sha256 for file in self.source.snapshot.manifest.files}
         units = []
         for bucket, rows in self.assigned().items():
-            size = sample_bytes(bucket, self.recipe.encoders, self.recipe.encoding)
+            size = self._sample_bytes(bucket)
             most = max(
                 1,
                 min(
@@ -137,6 +143,10 @@ class EncodingPlan:
                     LatentUnit(content_id(*parts), bucket, locations, size * len(locations))
                 )
         return units
+
+    def _sample_bytes(self, bucket: Bucket) -> int:
+        recipe = self.recipe
+        return sample_bytes(bucket, recipe.encoders, recipe.encoding, recipe.data.characters)
 
     def _by_file(self, rows: np.ndarray, most: int) -> Iterator[tuple[RowLocation, ...]]:
         held: list[RowLocation] = []
@@ -170,7 +180,7 @@ class EncodingPlan:
         for bucket, rows in self.assigned().items():
             if not len(rows):
                 continue
-            size = sample_bytes(bucket, encoders, encoding)
+            size = self._sample_bytes(bucket)
             total += size * len(rows)
             samples = f"{len(rows)} samples of about {_amount(size)}"
             lines.append(f"  {bucket_name(bucket)}: {samples}, {_amount(size * len(rows))}")
@@ -179,7 +189,8 @@ class EncodingPlan:
             [
                 f"encoders: codec {encoders.codec}, text {encoders.text}, image {encoders.image}",
                 f"{encoding.number_type}, windows of each clip: {encoding.windows}, "
-                f"frames a second: {recipe.data.fps or 'as in the clip'}",
+                f"frames a second: {recipe.data.fps or 'as in the clip'}, "
+                f"characters of a sample: {recipe.data.characters}",
                 *lines,
                 f"left out: {left_out or 'none'}",
                 f"about {_amount(total)} in {recipe.url}/latents/",
@@ -195,8 +206,10 @@ def _amount(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TiB"
 
 
-def sample_bytes(bucket: Bucket, encoders: EncoderConfig, encoding: LatentsConfig) -> int:
-    """Estimate the bytes of a sample's latents: one reference, a caption of 40 words."""
+def sample_bytes(
+    bucket: Bucket, encoders: EncoderConfig, encoding: LatentsConfig, characters: int = 1
+) -> int:
+    """Estimate the bytes of a sample's latents: a reference each, a caption of 40 words."""
     cells = bucket.height // encoders.stride * (bucket.width // encoders.stride)
     frames = (bucket.frames - 1) // 4 + 1
     if encoders.text == "umt5":
@@ -206,5 +219,6 @@ def sample_bytes(bucket: Bucket, encoders: EncoderConfig, encoding: LatentsConfi
     image = _CLIP_TOKENS * _CLIP_WIDTH if encoders.image == "clip" else encoders.image_grid**2 * 32
     window = encoders.channels * frames * cells
     window += frames * cells  # the subject's share of each cell
-    numbers = encoding.windows * (window + text + encoders.channels * cells + image)
+    references = characters * (encoders.channels * cells + image)
+    numbers = encoding.windows * (window + text + references)
     return numbers * item_bytes(encoding.number_type)

@@ -1,15 +1,18 @@
 """Turn one sample into rows of latents: its clip, each reference alone, its caption."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from schemas.ids import content_id
-from schemas.latents import Latent, LatentReference
+from schemas.latents import Latent, LatentMember, LatentReference
 from trainer.data.augment import ReferenceChange
-from trainer.data.batch import Bucket, LatentBatch, PixelBatch
+from trainer.data.batch import Bucket, LatentBatch, PixelBatch, PixelCharacter
+from trainer.data.cast import COLUMNS as OF_OTHERS
+from trainer.data.cast import Member, members_of
 from trainer.data.data_config import DataConfig
 from trainer.data.pictures import Unreadable
 from trainer.data.sample_source import Pixels, decode_sample, make_reference, take_frames
@@ -22,6 +25,11 @@ COLUMNS = (
     "height", "num_frames", "fps", "first_frame", "boxes", "references.list.element.reference_id",
     "references.list.element.clip_id", "references.list.element.video_id",
     "references.list.element.image.bytes", "references.list.element.mask.bytes", "video.bytes",
+)  # fmt: skip
+COLUMNS_OF_SEVERAL = (
+    *COLUMNS, *OF_OTHERS, "others.list.element.references.list.element.reference_id",
+    "others.list.element.references.list.element.clip_id",
+    "others.list.element.references.list.element.video_id",
 )  # fmt: skip
 
 
@@ -46,27 +54,43 @@ class SampleEncoder:
 
     def rows(self, sample: dict[str, Any], bucket: Bucket) -> Iterator[Latent]:
         """Yield the windows of a sample (plain values of COLUMNS). Raises Unreadable."""
-        stored, data = sample["references"], self._data
-        if not stored:
+        data, members = self._data, members_of(sample, self._data.characters)
+        if not sample["references"]:
             raise Unreadable("the sample has no reference")
-        pictures = np.stack(
-            [make_reference(reference, bucket, ReferenceChange(), data) for reference in stored]
-        )
+        pictures = [self._pictures(member, bucket) for member in members]
         first = take_frames(sample["num_frames"], sample["fps"], bucket.frames, data)
         room = sample["num_frames"] - first[-1]
         for start in sorted(set(np.linspace(0, room - 1, self._windows).astype(int).tolist())):
             wanted = [start + frame for frame in first]
-            pixels = decode_sample(sample, wanted, pictures, bucket)
+            pixels = decode_sample(sample, wanted, pictures[0], bucket, members)
+            pixels = replace(
+                pixels, names=tuple(member.name for member in members), further=tuple(pictures[1:])
+            )
             latents = encode_batch(_alone(pixels), self.encoders, self._device)
-            yield self._row(sample, bucket, start, latents)
+            yield self._row(sample, members, bucket, start, latents, pixels.caption)
+
+    def _pictures(self, member: Member, bucket: Bucket) -> np.ndarray:
+        return np.stack(
+            [
+                make_reference(reference, bucket, ReferenceChange(), self._data)
+                for reference in member.references
+            ]
+        )
 
     def _row(
-        self, sample: dict[str, Any], bucket: Bucket, start: int, latents: LatentBatch
+        self,
+        sample: dict[str, Any],
+        members: list[Member],
+        bucket: Bucket,
+        start: int,
+        latents: LatentBatch,
+        caption: str,
     ) -> Latent:
-        kept = ("sample_id", "clip_id", "video_id", "track_id", "character_id", "split", "caption")
-        subject = latents.subject
+        kept = ("sample_id", "clip_id", "video_id", "track_id", "character_id", "split")
+        subject, first = latents.subject, (latents.reference, latents.image)
         return Latent(
             **{name: sample[name] for name in kept},
+            caption=caption,
             height=bucket.height,
             width=bucket.width,
             frames=bucket.frames,
@@ -75,29 +99,48 @@ class SampleEncoder:
             fingerprint=self._fingerprint,
             video=self._bytes(latents.video[0]),
             video_shape=list(latents.video[0].shape),
-            text=self._bytes(without_zero_tail(latents.text[0])),
+            text=self._text(latents.text),
             text_shape=list(latents.text[0].shape),
             subject=b"" if subject is None else self._bytes(subject[0]),
             subject_shape=[] if subject is None else list(subject[0].shape),
-            references=self._references(sample["references"], latents),
+            references=self._references(sample["references"], *first),
+            name=members[0].name,
+            name_text=b"" if latents.name is None else self._text(latents.name),
+            name_text_shape=[] if latents.name is None else list(latents.name[0].shape),
+            others=[
+                LatentMember(
+                    track_id=member.row["track_id"],
+                    character_id=member.row["character_id"],
+                    name=member.name,
+                    text=self._text(character.name),
+                    text_shape=list(character.name[0].shape),
+                    references=self._references(
+                        member.references, character.reference, character.image
+                    ),
+                )
+                for member, character in zip(members[1:], latents.characters, strict=True)
+            ],
         )
 
     def _references(
-        self, stored: list[dict[str, Any]], latents: LatentBatch
+        self, stored: list[dict[str, Any]], latents: torch.Tensor, image: torch.Tensor
     ) -> list[LatentReference]:
-        tokens = latents.image[0].unflatten(0, (len(stored), -1))  # (R, T, D)
+        tokens = image[0].unflatten(0, (len(stored), -1))  # (R, T, D)
         return [
             LatentReference(
                 reference_id=reference["reference_id"],
                 clip_id=reference["clip_id"],
                 video_id=reference["video_id"],
-                latent=self._bytes(latents.reference[0, :, number]),
-                latent_shape=list(latents.reference[0, :, number].shape),
+                latent=self._bytes(latents[0, :, number]),
+                latent_shape=list(latents[0, :, number].shape),
                 tokens=self._bytes(tokens[number]),
                 tokens_shape=list(tokens[number].shape),
             )
             for number, reference in enumerate(stored)
         ]
+
+    def _text(self, tokens: torch.Tensor) -> bytes:
+        return self._bytes(without_zero_tail(tokens[0]))
 
     def _bytes(self, values: torch.Tensor) -> bytes:
         return to_bytes(values, self._number_type)
@@ -113,4 +156,9 @@ def _alone(pixels: Pixels) -> PixelBatch:
         frames=torch.from_numpy(pixels.frames)[None],
         references=torch.from_numpy(pixels.references)[None],
         subject=torch.from_numpy(pixels.subject)[None],
+        names=pixels.names[:1] if pixels.further else (),
+        characters=tuple(
+            PixelCharacter(torch.from_numpy(references)[None], (name,))
+            for references, name in zip(pixels.further, pixels.names[1:], strict=True)
+        ),
     )

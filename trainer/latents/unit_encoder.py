@@ -15,7 +15,7 @@ from trainer.data.reader import RowReader
 from trainer.data.tensors import to_bytes, without_zero_tail
 from trainer.encoders import Encoders, load_encoders
 from trainer.latents.encoding_plan import EncodingRecipe, LatentUnit
-from trainer.latents.sample_encoder import COLUMNS, SampleEncoder
+from trainer.latents.sample_encoder import COLUMNS, COLUMNS_OF_SEVERAL, SampleEncoder
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class UnitEncoder:
     def __init__(self, recipe: EncodingRecipe, fingerprint: dict[str, str]) -> None:
         self._recipe, self._fingerprint = recipe, fingerprint
         cache_bytes = recipe.data.cache_mib * 2**20
-        self._reader = RowReader(Folder(recipe.url), COLUMNS, cache_bytes)
+        columns = COLUMNS_OF_SEVERAL if recipe.data.characters > 1 else COLUMNS
+        self._reader = RowReader(Folder(recipe.url), columns, cache_bytes)
         self._encoder: SampleEncoder | None = None
 
     def __call__(self, unit: LatentUnit) -> EncodedLatents:

@@ -26,6 +26,7 @@ class Sizes:
         image: T, image tokens of all references together.
         batch: B, samples.
         rebuilt: tokens of a picture that is rebuilt in a stream of its own.
+        characters: whose references these are; each reads its name, and nobody else's references.
     """
 
     video: int
@@ -34,6 +35,7 @@ class Sizes:
     image: int = 0
     batch: int = 1
     rebuilt: int = 0
+    characters: int = 1
 
     @property
     def tokens(self) -> int:
@@ -54,16 +56,19 @@ class Sizes:
         patch: int = 2,
         stride: int = 8,
         rebuilt: int = 0,
+        characters: int = 1,
     ) -> "Sizes":
         """Return the tokens of a clip whose references have its size; `image` is per reference.
 
+        references: of each character.
         stride: px that a latent of the codec covers on each side.
         rebuilt: pictures that are rebuilt in a stream of their own, 0 or 1.
         """
         frame = (height // stride // patch) * (width // stride // patch)
         number = (frames - 1) // 4 + 1
-        image = references * image
-        return cls(number * frame, references * frame, text, image, batch, rebuilt * frame)
+        references *= characters
+        sizes = (number * frame, references * frame, text, references * image)
+        return cls(*sizes, batch, rebuilt * frame, characters)
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def forward_flops(config: Mapping[str, Any], sizes: Sizes, *, cached: bool = Fal
     counts |= _cross_attention(config, sizes, reference)
     dim = _dim(config)
     counts["ffn"] = 4 * (readers + reference) * dim * config["ffn_dim"]
-    per_model = _outside_blocks(config, sizes, readers + reference, streams=2 if reference else 1)
+    per_model = _outside_blocks(config, sizes, readers, reference)
     blocks = {name: config["num_layers"] * number for name, number in counts.items()}
     parts = {name: sizes.batch * number for name, number in (blocks | per_model).items() if number}
     return Flops(parts, config["num_layers"])
@@ -161,7 +166,7 @@ def _dim(config: Mapping[str, Any]) -> int:
 def _self_attention(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str, int]:
     video, rebuilt = sizes.video, sizes.rebuilt
     pairs = video * (video + sizes.reference) + rebuilt * (rebuilt + sizes.reference)
-    pairs += reference * reference
+    pairs += reference * reference // sizes.characters
     if config.get("information_flow", "asymmetric") == "symmetric":
         pairs += reference * video
     dim = _dim(config)
@@ -197,24 +202,31 @@ def _cross_attention(config: Mapping[str, Any], sizes: Sizes, reference: int) ->
     readers = [video] if video else []
     if config.get("reference_text", "none") == "prompt":
         readers += [number for number in (sizes.rebuilt, reference) if number]
+    elif sizes.characters > 1:  # each reads its name
+        readers += [reference // sizes.characters] * sizes.characters if reference else []
+        readers += [sizes.rebuilt] if sizes.rebuilt else []
     dim = _dim(config)
     keys = len(readers) * sizes.text + sizes.image
+    readings = (tokens - reference) * sizes.image + reference * sizes.image // sizes.characters
     return {
         "cross projections": 4 * (tokens + keys) * dim * dim,
         "text scores": 4 * sum(readers) * sizes.text * dim,
-        "image scores": 4 * tokens * sizes.image * dim,
+        "image scores": 4 * readings * dim,
     }
 
 
 def _outside_blocks(
-    config: Mapping[str, Any], sizes: Sizes, tokens: int, streams: int
+    config: Mapping[str, Any], sizes: Sizes, readers: int, reference: int
 ) -> dict[str, int]:
+    """Only the first character's references get a velocity."""
+    tokens, closed = readers + reference, readers + reference // sizes.characters
     dim, patch = _dim(config), math.prod(config["patch_size"])
     image_dim = config.get("image_dim") or 0
-    text = sizes.text * (config["text_dim"] + dim) * dim
+    texts = sizes.characters + 1 if sizes.characters > 1 and sizes.reference else 1  # and names
+    text = texts * sizes.text * (config["text_dim"] + dim) * dim
     image = sizes.image * (image_dim + dim) * image_dim
-    time = streams * (config["freq_dim"] + 7 * dim) * dim
+    time = (2 if reference else 1) * (config["freq_dim"] + 7 * dim) * dim
     return {
         "embeddings": 2 * (tokens * config["in_channels"] * patch * dim + text + image + time),
-        "head": 2 * tokens * dim * config["out_channels"] * patch,
+        "head": 2 * closed * dim * config["out_channels"] * patch,
     }

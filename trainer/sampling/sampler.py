@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 NULL, REFERENCE, FULL = "null", "reference", "full"  # the branches of guidance
+WITHOUT = "without "  # and a number: all but one of the characters
 TIMESTEPS = 1000  # of the backbone: timestep = 1000 * sigma
 Generators = torch.Generator | Sequence[torch.Generator]
 
@@ -41,19 +42,31 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         check_settings(self, "sampling")
 
-    def weights(self, has_reference: bool) -> dict[str, float]:
+    def weights(self, has_reference: bool, characters: Sequence[float] = ()) -> dict[str, float]:
         """Return how much each branch counts; they sum to 1, and those of weight 0 are left out.
 
         Separate guidance is v_null + r (v_reference - v_null) + t (v_full - v_reference), joint
         guidance v_null + t (v_full - v_null). Without a reference the first two branches are one.
+        Each of several `characters` may have a scale c of its own, which adds
+        c (v_full - v_without_it): what its references tell the one whom the prompt calls so.
         """
         text, reference = self.text_guidance, self.reference_guidance
         if self.guidance == "none":
             text = reference = 1.0
         elif self.guidance == "joint" or not has_reference:
             reference = text
-        weights = {NULL: 1 - reference, REFERENCE: reference - text, FULL: text}
+        weights = {NULL: 1 - reference, REFERENCE: reference - text, FULL: text + sum(characters)}
+        weights |= {f"{WITHOUT}{number}": -scale for number, scale in enumerate(characters)}
         return {branch: weight for branch, weight in weights.items() if weight}
+
+
+@dataclass(frozen=True)
+class CharacterConditions:
+    """A further character of B videos."""
+
+    reference: torch.Tensor  # (B, C, R, hr, wr) normalised latents
+    name: torch.Tensor  # (B, L, text_dim), of the name alone
+    image: torch.Tensor | None = None  # (B, R * T, image_dim)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,9 @@ class Conditions:
     null_text: torch.Tensor  # (1, L, text_dim), of the empty or the negative prompt
     reference: torch.Tensor | None = None  # (B, C, R, hr, wr) normalised latents
     image: torch.Tensor | None = None  # (B, R * T, image_dim)
+    name: torch.Tensor | None = None  # (B, L, text_dim), of the first character's name alone
+    others: tuple[CharacterConditions, ...] = ()
+    guidance: tuple[float, ...] = ()  # of each character beside that of all; () is none
 
     def __post_init__(self) -> None:
         batch = len(self.text)
@@ -72,10 +88,17 @@ class Conditions:
                 f"null_text must be (1, {self.text.shape[1]}, {self.text.shape[2]}) like the "
                 f"text, got {tuple(self.null_text.shape)}"
             )
-        for name in ("reference", "image"):
-            condition = getattr(self, name)
-            if condition is not None and len(condition) != batch:
-                raise ValueError(f"{name} is of {len(condition)} videos, the text of {batch}")
+        for each in (self, *self.others):
+            for name in ("reference", "image", "name"):
+                condition = getattr(each, name)
+                if condition is not None and len(condition) != batch:
+                    raise ValueError(f"{name} is of {len(condition)} videos, the text of {batch}")
+        if self.others and (self.reference is None or self.name is None):
+            raise ValueError("several characters each need a reference and a name, got none")
+        if self.guidance and len(self.guidance) != 1 + len(self.others):
+            raise ValueError(
+                f"guidance is of {len(self.guidance)} characters, there are {1 + len(self.others)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -222,19 +245,38 @@ class _Denoiser:
     ) -> None:
         self.model = model
         has_reference = conditions.reference is not None or conditions.image is not None
-        self.weights = scales.weights(has_reference)
+        self.weights = scales.weights(has_reference, conditions.guidance)
         self.dtype: torch.dtype = model.dtype
         self.text = conditions.text.to(self.dtype)
         self.null_text = conditions.null_text.expand_as(conditions.text).to(self.dtype)
         self.reference = conditions.reference
         self.image = None if conditions.image is None else conditions.image.to(self.dtype)
+        self.several = self._several(conditions)
+        self.count = 1 + len(conditions.others)
         # Of the reference, the same at every step.
         self.noise = None if noise is None else noise.to(conditions.text.device)
         self.cache: Any = None
         if self.reference is None or noise is not None:
             return
         if use_cache and not model.uncacheable_settings:
-            self.cache = model.cache_reference(self.reference.to(self.dtype), self.image)
+            pictures = self.reference.to(self.dtype)
+            self.cache = model.cache_reference(pictures, self.image, *self.several.values())
+
+    def _several(self, conditions: Conditions) -> dict[str, Any]:
+        """Return names and further characters, as the model takes them; {} without a name."""
+        if conditions.name is None:
+            return {}
+        from trainer.model import Character
+
+        others = [
+            Character(
+                each.reference.to(self.dtype),
+                None if each.image is None else each.image.to(self.dtype),
+                each.name.to(self.dtype),
+            )
+            for each in conditions.others
+        ]
+        return {"name": conditions.name.to(self.dtype), "others": others}
 
     def guided(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """Return the velocity (B, C, F, H, W) in float32 that guidance makes of the branches'."""
@@ -248,8 +290,13 @@ class _Denoiser:
         inputs: dict[str, Any] = {}
         timestep = torch.full((len(latents),), TIMESTEPS * sigma, device=latents.device)
         if branch != NULL:
-            inputs = {"image_embeds": self.image, **self._reference_at(sigma, timestep)}
-        text = self.text if branch == FULL else self.null_text
+            inputs = {"image_embeds": self.image, **self.several}
+            inputs |= self._reference_at(sigma, timestep)
+        if branch.startswith(WITHOUT):
+            gone = int(branch.removeprefix(WITHOUT))
+            kept = [tuple(number != gone for number in range(self.count))] * len(latents)
+            inputs |= {"keep_reference": kept, "keep_image": kept}
+        text = self.null_text if branch in (NULL, REFERENCE) else self.text
         return self.model(latents.to(self.dtype), timestep, text, **inputs).sample.float()
 
     def _reference_at(self, sigma: float, timestep: torch.Tensor) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from trainer.measures.flops import (
     predicted_ratio,
     training_flops,
 )
-from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.model import Character, ContextAnyoneTransformer3DModel
 
 WAN: dict[str, Any] = {
     "num_attention_heads": 2,
@@ -198,3 +198,19 @@ def test_checkpointing_costs_the_blocks_it_repeats():
 def test_frozen_weights_save_a_third_of_the_products():
     flops = plain_flops(PUBLISHED, CLIP_480P)
     assert flops.training(frozen_weights=True) == flops.training() - (flops.total - flops.scores)
+
+
+@pytest.mark.parametrize("flow", ["asymmetric", "symmetric"])
+def test_the_count_of_two_characters_is_torchs(flow):
+    model = ContextAnyoneTransformer3DModel(**WAN, image_dim=40, information_flow=flow)
+    video, conditions = _inputs(model.config)
+    text = video["encoder_hidden_states"]
+    second = Character(conditions["reference"], conditions["image_embeds"], text)
+    rebuilt = torch.randn(2, 16, 1, 6, 6)
+    counted, _ = _counted(
+        lambda: model(**video, **conditions, rebuilt=rebuilt, name=text, others=[second])
+    )
+    sizes = dataclasses.replace(
+        SIZES, reference=2 * SIZES.reference, image=2 * SIZES.image, rebuilt=9, characters=2
+    )
+    assert forward_flops(model.config, sizes).total == counted
