@@ -282,6 +282,7 @@ def published_of(state: dict[str, Any]) -> "Published":
         reference_background=data["reference_background"],
         expert=model.get("expert", "none"),
         boundary=model.get("boundary", Published.boundary),
+        characters=data.get("characters", 1),  # which version 0.1 did not write
     )
 
 

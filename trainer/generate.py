@@ -1,6 +1,8 @@
-"""Make videos of a character with a trained model.
+"""Make videos of a character, or of several, with a trained model.
 
     python trainer/generate.py --model exported/ --reference her.png --prompt "…" --output her.mp4
+    python trainer/generate.py --model exported/ --character anna=a.jpg,b.jpg \\
+        --character bob=c.jpg --prompt "anna … bob …" --output both.mp4
 
 Beside a video its settings are written as .json. Exit codes: 0 done, 1 not enough memory,
 2 wrong arguments or files that cannot be used, 130 interrupted.
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used, so tha
     import torch
     from PIL import Image
 
+    from trainer.sampling.cast import NamedCharacter
     from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.pipeline import ContextAnyonePipeline
     from trainer.sampling.sampler import SamplingConfig
@@ -47,7 +50,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--model", type=local_path, required=True, help="folder that trainer/export.py wrote")
     low = "of two experts the one for low noise levels; --model is the other, or has both"
     add("--low", type=local_path, metavar="MODEL", help=low)
-    add("--reference", type=Path, nargs="+", required=True, help="pictures of one character")
+    shown = parser.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--reference", type=Path, nargs="+", help="pictures of one character")
+    shown.add_argument(
+        "--character",
+        type=_character,
+        action="append",
+        metavar="NAME=FILE[,FILE]",
+        help="one of several characters, whom every prompt calls by this name; give it once each",
+    )
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", help="what happens in the video")
     prompts.add_argument("--prompts", type=Path, help="text file, one prompt a line")
@@ -57,6 +68,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--guidance", choices=("separate", "joint", "none"), help="3, 2 or 1 passes a step")
     add("--text-guidance", type=float, help="scale of the prompt (as in training)")
     add("--reference-guidance", type=float, help="scale of the reference (as in training)")
+    own = "scale of what one of several characters' pictures add; a pass a step each"
+    add("--character-guidance", type=_scale, nargs="+", default=[], metavar="NAME=SCALE", help=own)
     add("--shift", type=float, help="of the sigmas (as in training)")
     adapters = "adapters to add: of ours, of others for Wan, for few steps"
     add("--lora", nargs="+", default=[], metavar="FILE[:SCALE]", help=adapters)
@@ -87,6 +100,29 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _character(text: str) -> tuple[str, list[Path]]:
+    name, equals, files = text.partition("=")
+    if not equals or not name or not files:
+        raise argparse.ArgumentTypeError(f"must be NAME=FILE or NAME=FILE,FILE, got {text!r}")
+    whole = [Path(files)] if Path(files).is_file() else []  # whose name has commas
+    return name, whole or [Path(file) for file in files.split(",")]
+
+
+def _scale(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be NAME=SCALE, got {text!r}") from None
+
+
+def pictures_of(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files of all references."""
+    if arguments.reference:
+        return arguments.reference
+    return [file for _, files in arguments.character for file in files]
+
+
 def plan(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
     """Return the prompt and the file of every video; refuse files that would be replaced."""
     output: Path = arguments.output
@@ -111,7 +147,7 @@ def files_of(video: Path, strip: bool) -> list[Path]:
 
 def _check_files(video: Path, arguments: argparse.Namespace) -> None:
     """Refuse to replace what is read, what this did not make, and without --force anything."""
-    read = {path.resolve() for path in (*arguments.reference, arguments.prompts) if path}
+    read = {path.resolve() for path in (*pictures_of(arguments), arguments.prompts) if path}
     models = {path.resolve() for path in (arguments.model, arguments.low) if path}
     made = _made_before(video)
     for file in files_of(video, arguments.strip):
@@ -157,15 +193,15 @@ def _read_prompts(path: Path) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Make every video; what is wrong with the arguments is said before the model is loaded."""
     jobs = plan(arguments)
-    from trainer.sampling.references import open_picture, stack_references
+    from trainer.sampling.references import open_picture
     from trainer.sampling.video_file import picture_strip, write_video
     from trainer.saving.complete import write_json
 
-    pictures = [open_picture(path) for path in arguments.reference]
+    opened = {path: open_picture(path) for path in pictures_of(arguments)}
     published = _published(arguments)
     size, sampling = _settings(arguments, published)
-    references = stack_references(pictures, 1, size)
-    for note in _unlike_training(published, size, pictures):
+    shown = _shown(arguments, opened, size, [prompt for prompt, _ in jobs], published)
+    for note in _unlike_training(published, size, list(opened.values())):
         print(f"generate: {note}", file=sys.stderr)
     folder = jobs[0][1].parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,10 +211,11 @@ def run(arguments: argparse.Namespace) -> int:
     for number, (prompt, path) in enumerate(jobs, 1):
         what = f"video {number} of {len(jobs)}" if len(jobs) > 1 else "video"
         with _Steps(what, sampling.steps) as steps:
-            frames = _make(pipeline, prompt, references, size, sampling, arguments, steps)
+            frames = _make(pipeline, prompt, shown, size, sampling, arguments, steps)
         write_video(path, frames, size.fps)
         if arguments.strip:
-            picture_strip(references[0], frames, path.with_suffix(".jpg"), caption=prompt)
+            pictures = [picture for each in shown for picture in each.pictures]
+            picture_strip(pictures, frames, path.with_suffix(".jpg"), caption=prompt)
         record = _record(arguments, pipeline, prompt, size, sampling, steps.seconds)
         record["files"] = [file.name for file in files_of(path, arguments.strip)]
         write_json(path.with_suffix(".json"), record)
@@ -198,6 +235,35 @@ def _published(arguments: argparse.Namespace) -> "Published":
     if arguments.lora_low and published.expert != "both":
         raise ValueError("--lora-low is for the second of two experts, and the model has none")
     return published
+
+
+def _shown(
+    arguments: argparse.Namespace,
+    opened: "dict[Path, Image.Image]",
+    size: "VideoSize",
+    prompts: list[str],
+    published: "Published",
+) -> "list[NamedCharacter]":
+    """Return whom the videos show; one of --reference has no name. Wrong names are refused."""
+    from trainer.sampling.cast import NamedCharacter, check_guidance, check_names
+    from trainer.sampling.references import stack_references
+
+    guidance = dict(arguments.character_guidance)
+    if arguments.reference:
+        check_guidance(guidance, [])
+        pictures = [opened[path] for path in arguments.reference]
+        return [NamedCharacter("", stack_references(pictures, 1, size)[0])]
+    names = [name for name, _ in arguments.character]
+    check_names(names, prompts, published.characters)
+    check_guidance(guidance, names)
+    return [
+        NamedCharacter(
+            name,
+            stack_references([opened[path] for path in files], 1, size)[0],
+            guidance.get(name, 0.0),
+        )
+        for name, files in arguments.character
+    ]
 
 
 def _unlike_training(
@@ -324,7 +390,7 @@ class _Steps:
 def _make(
     pipeline: "ContextAnyonePipeline",
     prompt: str,
-    references: "np.ndarray",
+    shown: "list[NamedCharacter]",
     size: "VideoSize",
     sampling: "SamplingConfig",
     arguments: argparse.Namespace,
@@ -336,13 +402,16 @@ def _make(
     from trainer.sampling.pipeline import decode_frames, to_uint8
 
     generator = torch.Generator().manual_seed(arguments.seed)
-    negative, inputs = arguments.negative_prompt, (references, size, sampling, generator)
+    negative, cast = arguments.negative_prompt, shown if shown[0].name else []
+    pictures = None if cast else shown[0].pictures[None]
+    inputs = (pictures, size, sampling, generator, negative)
     low = pipeline.published.low_sampling
     try:
         latents = pipeline.generate(
-            *([prompt], *inputs, negative),
+            *([prompt], *inputs),
             on_step=steps.advance,
             low_sampling=low and replace(low, **_scales(arguments)),
+            cast=cast,
         )
         return to_uint8(decode_frames(pipeline.encoders.codec, latents)[0])
     except torch.OutOfMemoryError as error:
@@ -371,7 +440,8 @@ def _record(
         "prompt": prompt,
         "negative_prompt": arguments.negative_prompt,
         "seed": arguments.seed,
-        "references": {path.name: sha256_of(path) for path in arguments.reference},
+        "references": {path.name: sha256_of(path) for path in pictures_of(arguments)},
+        **_named(arguments),
         "model": str(arguments.model),
         "model_digest": digest_of(arguments.model / "transformer"),
         "model_step": pipeline.published.step,
@@ -406,6 +476,21 @@ def _record_of_low(
         "low_sampling": asdict(replace(published.low_sampling, **_scales(arguments))),
         "boundary": published.boundary,
         "lora_low": {name: _digest_of_adapter(name) for name in arguments.lora_low},
+    }
+
+
+def _named(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return who is who in a video of named characters."""
+    from trainer.saving.complete import sha256_of
+
+    if arguments.reference:
+        return {}
+    return {
+        "characters": {
+            name: {file.name: sha256_of(file) for file in files}
+            for name, files in arguments.character
+        },
+        "character_guidance": dict(arguments.character_guidance),
     }
 
 

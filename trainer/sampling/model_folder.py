@@ -75,6 +75,7 @@ class Published:
     step: int | None = None  # of the training run that the weights are of
     sizes: tuple[str, ...] = ()  # HEIGHTxWIDTHxFRAMES that it was trained on
     reference_background: str = "keep"  # of the references that it was trained on: keep | grey
+    characters: int = 1  # of a sample that it was trained on at once
     made_by: dict[str, Any] | None = None  # what trainer/export.py wrote down of the training
     expert: Expert = "none"  # which of two experts it is, or both
     boundary: float = 0.875  # noise level between two experts
@@ -96,7 +97,8 @@ class Published:
         other = [f"{name} {ours[name]} and {theirs[name]}" for name in ours if ours != theirs]
         if other:
             raise ValueError(f"the two experts were trained apart: {', '.join(other)}")
-        return replace(self, expert="both", low_sampling=low.sampling)
+        least = min(self.characters, low.characters)
+        return replace(self, expert="both", low_sampling=low.sampling, characters=least)
 
 
 def write_published(folder: Path, published: Published) -> None:
@@ -120,6 +122,8 @@ def write_published(folder: Path, published: Published) -> None:
     if published.low_sampling is not None:
         index["transformer_2"] = index["transformer"]
         index["sampling_2"] = asdict(published.low_sampling)
+    if published.characters > 1:
+        index["characters"] = published.characters
     step = {} if published.step is None else {"step": published.step}
     write_json(folder / INDEX, index | step)
 
@@ -145,6 +149,7 @@ def read_published(folder: Path) -> Published:
         step=step if isinstance(step, int) else None,
         sizes=tuple(str(size) for size in index.get("trained_sizes", ())),
         reference_background=str(index.get("reference_background", "keep")),
+        characters=_count(index.get("characters", 1), folder / INDEX),
         made_by=_made_by(folder),
         **_experts(index, folder / INDEX),
     )
@@ -163,6 +168,12 @@ def _experts(index: Mapping[str, Any], path: Path) -> dict[str, Any]:
         low = _filled(SamplingConfig, index.get("sampling_2", {}), path)
         check_folder(path.parent / TRANSFORMER_2)
     return {"expert": expert, "boundary": boundary, "low_sampling": low}
+
+
+def _count(value: Any, path: Path) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{path}: characters must be a whole number from 1, got {value!r}")
+    return value
 
 
 def _made_by(folder: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ A class of our own in the manner of a diffusers pipeline. `DiffusionPipeline` it
 the modules that a folder's model_index.json names; here no folder decides what is imported.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from trainer.encoders.encode_batch import encode_images, encode_references, to_s
 from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encoders
 from trainer.encoders.interfaces import VideoCodec
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.sampling.cast import NamedCharacter, as_written, check_guidance, check_names
 from trainer.sampling.model_folder import (
     TRANSFORMER,
     TRANSFORMER_2,
@@ -27,7 +28,14 @@ from trainer.sampling.model_folder import (
     write_published,
 )
 from trainer.sampling.references import Picture, Reference, stack_references
-from trainer.sampling.sampler import Conditions, Generators, LowNoise, SamplingConfig, sample
+from trainer.sampling.sampler import (
+    CharacterConditions,
+    Conditions,
+    Generators,
+    LowNoise,
+    SamplingConfig,
+    sample,
+)
 from trainer.sampling.video_file import write_video
 
 OutputType = Literal["np", "pt", "uint8", "pil", "latent"]
@@ -166,6 +174,8 @@ class ContextAnyonePipeline:
         output_type: OutputType = "np",
         callback_on_step_end: Callable[[Any, int, float, dict[str, Any]], Any] | None = None,
         return_dict: bool = True,
+        characters: Mapping[str, Reference] | None = None,
+        character_guidance: Mapping[str, float] | None = None,
     ) -> Any:
         """Make one video for each prompt.
 
@@ -187,6 +197,10 @@ class ContextAnyonePipeline:
                 latents of the dict that it returns, if any, are those of the next step. It may set
                 `pipeline.interrupt`, and the video ends as it is.
             return_dict: a `ContextAnyonePipelineOutput`, or the tuple (frames,).
+            characters: instead of `reference`, several characters by the names that every prompt
+                calls them by: {"anna": ["a.jpg", "b.jpg"], "bob": "c.jpg"}.
+            character_guidance: by name, a scale of what a character's pictures add, beside
+                `reference_guidance`; each costs a pass a step.
         """
         self.interrupt = False
         _check_output_type(output_type)
@@ -201,6 +215,8 @@ class ContextAnyonePipeline:
         }
         chosen = {name: value for name, value in settings.items() if value is not None}
         low = self.published.low_sampling
+        if reference is not None and characters:
+            raise ValueError("pass either reference, for one character, or characters, by name")
         latents = self.generate(
             prompts,
             None if reference is None else stack_references(reference, len(prompts), size),
@@ -210,6 +226,7 @@ class ContextAnyonePipeline:
             generator=generator or [torch.Generator().manual_seed(seed) for _ in prompts],
             negative_prompt=negative_prompt,
             on_step=_reporter(self, callback_on_step_end),
+            cast=named_characters(characters or {}, character_guidance or {}, size),
         )
         frames = _output(self.encoders.codec, latents, output_type)
         if not return_dict:
@@ -226,12 +243,17 @@ class ContextAnyonePipeline:
         negative_prompt: str = "",
         on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
         low_sampling: SamplingConfig | None = None,
+        cast: Sequence[NamedCharacter] = (),
     ) -> torch.Tensor:
         """Return latents (B, C, f, h, w) for prompts and pictures (B, R, H, W, 3) uint8.
 
         low_sampling: the scales of the expert for low noise levels; None is as in its training.
+        cast: characters whom the prompts name, instead of the one of the pictures.
         """
-        conditions = self.encode(prompts, negative_prompt, pictures)
+        if cast:
+            conditions = self.encode_cast(prompts, negative_prompt, cast)
+        else:
+            conditions = self.encode(prompts, negative_prompt, pictures)
         shape = (len(prompts), *latent_shape(self.encoders.codec, size))
         latents = sample(
             self.transformer,
@@ -253,10 +275,7 @@ class ContextAnyonePipeline:
         text = self.encoders.encode_prompts([*prompts, negative_prompt]).to(self.device)
         reference = image = None
         if pictures is not None:
-            signed = to_signed(torch.from_numpy(pictures).to(self.device))
-            reference = encode_references(signed, self.encoders).to(self.device)
-            if self.transformer.config["image_dim"] is not None:
-                image = encode_images(signed, self.encoders).to(self.device)
+            reference, image = self._encode_pictures(pictures)
         return Conditions(text[:-1], text[-1:], reference, image)
 
     def _low_noise(self, scales: SamplingConfig | None) -> LowNoise | None:
@@ -264,6 +283,39 @@ class ContextAnyonePipeline:
             return None
         scales = scales or self.published.low_sampling or self.published.sampling
         return LowNoise(self.transformer_2, self.published.boundary, scales)
+
+    def encode_cast(
+        self, prompts: Sequence[str], negative_prompt: str, cast: Sequence[NamedCharacter]
+    ) -> Conditions:
+        """Encode prompts and the characters whom they name. Raises ValueError for wrong names.
+
+        A model that was trained on one character at a time reads no name.
+        """
+        check_names([each.name for each in cast], prompts, self.published.characters)
+        plain = self.encode(prompts, negative_prompt, None)
+        several = []
+        for each in cast:
+            shared = np.repeat(each.pictures[None], len(prompts), axis=0)
+            reference, image = self._encode_pictures(shared)
+            called = [as_written(each.name, prompt) for prompt in prompts]
+            name = self.encoders.encode_prompts(called).to(self.device)
+            several.append(CharacterConditions(reference, name, image))
+        first, *others = several
+        return replace(
+            plain,
+            reference=first.reference,
+            image=first.image,
+            name=first.name if self.published.characters > 1 else None,
+            others=tuple(others),
+            guidance=tuple(each.guidance for each in cast),
+        )
+
+    def _encode_pictures(self, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
+        signed = to_signed(torch.from_numpy(pictures).to(self.device))
+        reference = encode_references(signed, self.encoders).to(self.device)
+        if self.transformer.config["image_dim"] is None:
+            return reference, None
+        return reference, encode_images(signed, self.encoders).to(self.device)
 
     def _size(self, height: int | None, width: int | None, frames: int | None) -> VideoSize:
         known = self.published.size
@@ -285,6 +337,17 @@ def check_experts(published: Published) -> None:
             f"this model is the expert for {published.expert} noise levels alone, the one for "
             f"{other} ones is needed as well: --model HIGH --low LOW, or a folder with both"
         )
+
+
+def named_characters(
+    characters: Mapping[str, Reference], guidance: Mapping[str, float], size: VideoSize
+) -> list[NamedCharacter]:
+    """Return characters with their pictures as training sets them. Raises ValueError."""
+    check_guidance(guidance, list(characters))
+    return [
+        NamedCharacter(name, stack_references(shown, 1, size)[0], guidance.get(name, 0.0))
+        for name, shown in characters.items()
+    ]
 
 
 def _load_transformer(path: Path, dtype: torch.dtype) -> ContextAnyoneTransformer3DModel:
