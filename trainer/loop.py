@@ -22,6 +22,7 @@ from trainer.data.open_source import training_buckets
 from trainer.data.order import Order
 from trainer.data.origin import changes
 from trainer.data.source import Batch
+from trainer.distributed.parallel import sequence_group
 from trainer.distributed.together import from_first
 from trainer.distributed.zero import Process, Step, backward, make_engine, micro_steps
 from trainer.encoders import encode_batch
@@ -30,6 +31,7 @@ from trainer.inputs import Inputs
 from trainer.measures.flops import Sizes, forward_flops
 from trainer.measures.metrics import RunLog, held_out_scalars
 from trainer.measures.speed import Meter, ProgressBar
+from trainer.model.spread import TokenSpread
 from trainer.saving.checkpoint import STATE, check_same, load_checkpoint, save_checkpoint
 from trainer.saving.complete import read_json, set_aside_after
 from trainer.saving.ema import Ema
@@ -55,7 +57,7 @@ class Tally:
     diffusion: float | torch.Tensor = 0.0
     reference: float | torch.Tensor = 0.0
     samples: int = 0
-    tokens: int = 0
+    tokens: float = 0.0
     flops: float = 0.0
     sample_ids: list[str] = field(default_factory=list)
 
@@ -78,7 +80,7 @@ class Trainer:
         """
         self.config, self.inputs, self.run, self.process = config, inputs, run, process
         train = config.train
-        self.accumulation = micro_steps(train.batch_size, train.micro_batch, process.world_size)
+        self.accumulation = micro_steps(train.batch_size, train.micro_batch, process.replicas)
         buckets = training_buckets(inputs.source, config.data)
         self.order = Order(buckets, train.batch_size, train.seed)
         self.model = build_model(config.model, config.zero, train.seed)
@@ -86,6 +88,8 @@ class Trainer:
         new = self.model.new_parameter_names()
         if config.zero.stage < 3:
             torch.nn.Module.to(self.model, process.device)
+        if process.sequence > 1:
+            self.model.spread_tokens(TokenSpread.among(sequence_group(process)))
         self.engine: Any = make_engine(
             self.model,
             config.optimizer,
@@ -180,8 +184,8 @@ class Trainer:
             self.inputs.source,
             self.order,
             self.config.data,
-            rank=self.process.rank,
-            world_size=self.process.world_size,
+            rank=self.process.replica,
+            world_size=self.process.replicas,
             micro_batch=self.config.train.micro_batch,
             start_step=self.counters.step,
             stop_step=self.config.train.steps,
@@ -209,9 +213,10 @@ class Trainer:
             tally.reference += loss.reference.detach().sum()
             sizes = self._sizes(latents)
             tally.samples += sizes.batch
-            tally.tokens += sizes.batch * sizes.video
+            shared_by = self.process.sequence
+            tally.tokens += sizes.batch * sizes.video / shared_by
             frozen = self.config.model.lora.rank > 0
-            tally.flops += forward_flops(self.model.config, sizes).training(frozen)
+            tally.flops += forward_flops(self.model.config, sizes).training(frozen) / shared_by
             tally.sample_ids += latents.sample_ids
         assert outcome is not None, "the last micro-batch ends the update"
         return outcome, tally
@@ -237,7 +242,7 @@ class Trainer:
         dist.all_reduce(sums)
         diffusion, reference, samples, tokens, stopping, waiting = sums.tolist()
         weight = self.config.flow.reference_weight
-        self.meter.step(int(tokens), tally.flops)
+        self.meter.step(round(tokens), tally.flops)
         return (
             {
                 "loss/total": (diffusion + weight * reference) / samples,
@@ -284,8 +289,7 @@ class Trainer:
             self.inputs.null_text,
             config.flow,
             config.train.seed,
-            self.process.rank,
-            self.process.world_size,
+            self.process,
             config.model.levels,
         )
 

@@ -76,6 +76,7 @@ def plan_for(
         sizes,
         training.zero,
         world_size,
+        sequence=training.parallel.sequence,
         checkpointing=training.model.checkpointing,
         ema=training.ema.decay > 0,
         lora_rank=training.model.lora.rank or None,
@@ -141,14 +142,16 @@ def _neighbours(process: Process) -> int:
 
 def describe(config: TrainConfig, data: str, folder: Path, process: Process) -> str:
     """Return the plan for a person: sizes, processes, memory."""
-    train, zero = config.train, config.zero
+    train, zero, sequence = config.train, config.zero, config.parallel.sequence
+    shared = f", {sequence} processes share a sample" if sequence > 1 else ""
     return "\n".join(
         [
             f"{train.steps} steps of {train.batch_size} samples ({_buckets(config)}) "
             f"from {config.data.source} of {data} into {folder}",
             *_characters(config),
             f"{process.world_size} processes on {process.device.type}, micro-batches of "
-            f"{train.micro_batch}, ZeRO {zero.stage}, {zero.precision}, offload {zero.offload}",
+            f"{train.micro_batch}{shared}, ZeRO {zero.stage}, {zero.precision}, offload "
+            f"{zero.offload}",
             emphasis_share(config),
             "memory of each device, estimated:",
             plan_of(config, process).table(),
@@ -202,20 +205,21 @@ def share_cores(num_workers: int, process: Process) -> None:
         torch.set_num_threads(max(1, cores - num_workers))
 
 
-def with_fitting_micro_batch(config: TrainConfig, world_size: int) -> tuple[TrainConfig, str]:
-    """Return settings whose batch splits over the processes, and what was changed for that.
+def with_fitting_micro_batch(config: TrainConfig, replicas: int) -> tuple[TrainConfig, str]:
+    """Return settings whose batch splits over the replicas, and what was changed for that.
 
     A smaller micro-batch trains the same model, as no draw and no order depends on it. A batch that
     does not split at all stays as it is, for `micro_steps` to refuse.
     """
     train = config.train
-    share, rest = divmod(train.batch_size, world_size)
+    share, rest = divmod(train.batch_size, replicas)
     if rest or not share % train.micro_batch:
         return config, ""
     fitting = max(n for n in range(1, train.micro_batch) if not share % n)
+    what = "processes" if config.parallel.sequence == 1 else "groups of processes"
     note = (
         f"train.micro_batch lowered from {train.micro_batch} to {fitting}, so that a batch of "
-        f"{train.batch_size} splits over {world_size} processes; the results are the same"
+        f"{train.batch_size} splits over {replicas} {what}; the results are the same"
     )
     return replace(config, train=replace(train, micro_batch=fitting)), note
 

@@ -25,6 +25,7 @@ from schemas.files import local_path
 from schemas.settings_parser import SettingsParser, read_settings
 from trainer.distributed.keeper import is_foreign, split
 from trainer.distributed.launch import Processes, follow_launcher, is_launched, launch
+from trainer.distributed.parallel import check_divides
 from trainer.train_config import TrainConfig, preset_names, preset_path
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def parse(arguments: list[str]) -> Namespace:
     parser.shortcut("--data", "DATASET", dataset, lambda url: [f"--dataset={url}"])
     parser.flag("--dataset", "", "", required="--data")  # --data names a section of the settings
     parser.flag("--output", "RUN", "the folder of the run", required=True, type=local_path)
-    again = (
-        "auto: go on from the newest complete checkpoint; never; or a checkpoint's folder (auto)"
-    )
+    again = "auto: the newest complete checkpoint; never; or a checkpoint's folder (auto)"
     parser.flag("--resume", "WHAT", again, default="auto")
-    changed = "go on though the dataset, its version, the encoders or the rate of frames are others"
+    changed = "go on though dataset, version, encoders or rate of frames are others"
     parser.flag("--accept-changes", "", changed, action="store_true")
     parser.flag("--dry-run", "", "show the plan and train nothing", action="store_true")
     here = "processes on this machine, one for each GPU (1)"
@@ -80,9 +79,10 @@ def run(arguments: Namespace) -> int:
     )
     from trainer.saving.run_folder import claimed
 
-    process = init_process_group()
+    process = init_process_group()._replace(sequence=config.parallel.sequence)
+    check_divides(process.sequence, "the number of processes", process.world_size)
     share_cores(config.data.num_workers, process)
-    config, lowered = with_fitting_micro_batch(config, process.world_size)
+    config, lowered = with_fitting_micro_batch(config, process.replicas)
     folder, resume = arguments.output, arguments.resume
     if process.rank == 0:
         print(describe(config, arguments.dataset, folder, process), flush=True)
@@ -163,7 +163,9 @@ def _ended(words: list[str]) -> int:
         processes = Processes.of_flags(arguments.processes, arguments.node, arguments.master)
         if is_launched() or processes.nodes * processes.count == 1:
             return run(arguments)
-        read_settings(arguments, TrainConfig)  # what is wrong is said once
+        config = read_settings(arguments, TrainConfig)  # what is wrong is said once
+        started = processes.nodes * processes.count
+        check_divides(config.parallel.sequence, "the number of processes", started)
         command = [sys.executable, "-u", str(Path(__file__).resolve()), *words]
         return launch(command, processes)
     except (ValueError, OSError) as error:

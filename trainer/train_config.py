@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from schemas.settings import check_settings, meant, setting
 from trainer.data.data_config import DataConfig, check_sides
+from trainer.distributed.parallel import ParallelConfig, check_divides
 from trainer.distributed.zero import OptimizerConfig, ZeroConfig
 from trainer.encoders import EncoderConfig
 from trainer.flow import ALL_LEVELS, FlowConfig
@@ -236,6 +237,7 @@ class TrainConfig:
         flow: noise levels, dropped conditions, loss.
         optimizer: AdamW and its schedule.
         zero: how states are spread over processes; precision.
+        parallel: how a sample is shared by several processes.
         train: length and size.
         ema: moving average of the weights.
         checkpoint: when the training is saved.
@@ -249,6 +251,7 @@ class TrainConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     zero: ZeroConfig = field(default_factory=ZeroConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     train: StepsConfig = field(default_factory=StepsConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -280,6 +283,7 @@ class TrainConfig:
                 "data.characters above 1 needs references that are clean and read their names: set "
                 "model.reference_noise=clean and model.reference_text=none, or data.characters=1"
             )
+        check_divides(self.parallel.sequence, "model.heads", self.model.heads)
         if self.validation.sampling.shift != self.flow.shift:
             raise ValueError(
                 "validation.sampling.shift must equal flow.shift, or the sampler walks another "

@@ -12,6 +12,7 @@ import torch
 
 from trainer.data.batch import LatentBatch
 from trainer.data.draws import generator_of
+from trainer.distributed.zero import Process
 from trainer.encoders.interfaces import VideoCodec
 from trainer.flow import ALL_LEVELS, FlowConfig, Losses, Noising, held_out_sigmas, losses
 from trainer.model import ContextAnyoneTransformer3DModel
@@ -45,7 +46,7 @@ class Validator:
     """Measures and shows a model on the same samples every time.
 
     Every process runs the same number of forward passes, which ZeRO-3 needs; batches are shared
-    out in turn.
+    out in turn, to the processes or to those that share a sample together.
     """
 
     def __init__(
@@ -54,14 +55,13 @@ class Validator:
         null_text: torch.Tensor,
         flow: FlowConfig,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        process: Process,
         levels: tuple[float, float] = ALL_LEVELS,
     ) -> None:
         """Take batches of one sample each, and the noise levels that the model is trained on."""
         self._levels, self._sigmas = levels, held_out_sigmas(levels)
         self._batches, self._null_text, self._flow, self._seed = batches, null_text, flow, seed
-        self._rank, self._world_size = rank, world_size
+        self._process = process
 
     @property
     def num_samples(self) -> int:
@@ -79,10 +79,12 @@ class Validator:
         `pause` is called before every forward pass, and may raise to end it on all.
         """
         sums = torch.zeros(len(self._sigmas) + 1, dtype=torch.float64)
-        rounds = -(-len(self._batches) // self._world_size)
+        process = self._process
+        rounds = -(-len(self._batches) // process.replicas)
         for turn in range(rounds):
-            index = turn * self._world_size + self._rank
-            counted = index < len(self._batches)  # the others run along, so that nobody waits
+            index = turn * process.replicas + process.replica
+            # The others run along, so that nobody waits.
+            counted = index < len(self._batches) and process.leads
             batch = self._batches[index % len(self._batches)]
             for place, sigma in enumerate(self._sigmas):
                 pause()
@@ -127,15 +129,15 @@ class Validator:
         precision: AbstractContextManager,
         pause: Callable[[], None] = lambda: None,
     ) -> list[Path]:
-        """Generate a video and a strip for the first samples; return the strips of this rank.
+        """Generate a video and a strip for the first samples; return the strips made here.
 
         Of two experts each shows its part: the high one the clean video that it sees where it
         ends, the low one what it makes of the real video under noise. `pause` is called after
         every sampling step, and may raise to end it on all.
         """
-        strips = []
-        for turn in range(-(-show.count // self._world_size)):
-            index = turn * self._world_size + self._rank
+        strips, process = [], self._process
+        for turn in range(-(-show.count // process.replicas)):
+            index = turn * process.replicas + process.replica
             batch = self._batches[index % show.count].to(self._null_text.device)
             conditions = _conditions(batch, self._null_text)
             source = generator_of(self._seed, "video", index % show.count)
@@ -148,7 +150,7 @@ class Validator:
                     on_step=lambda *_: pause(),
                     part=Part(self._levels, batch.video),
                 )
-            if index < show.count:
+            if index < show.count and process.leads:
                 strips.append(_show(batch, latents, codec, show, index))
         return strips
 

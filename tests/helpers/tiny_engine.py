@@ -10,8 +10,10 @@ import torch
 import torch.distributed as dist
 from tiny_model import tiny_inputs, tiny_model
 
+from trainer.distributed.parallel import sequence_group
 from trainer.distributed.zero import (
     OptimizerConfig,
+    Process,
     ZeroConfig,
     backward,
     load_deepspeed,
@@ -21,6 +23,7 @@ from trainer.distributed.zero import (
     sharded_init,
 )
 from trainer.lora import LoraConfig, add_lora
+from trainer.model.spread import TokenSpread
 from trainer.saving.checkpoint import find_newest, load_checkpoint, save_checkpoint
 from trainer.saving.ema import Ema
 from trainer.train_config import TrainConfig as Config
@@ -32,7 +35,14 @@ OPTIMIZER = OptimizerConfig(lr=2e-3, warmup_steps=2, schedule="cosine", new_modu
 class Training:
     """A training whose data depend on the step alone."""
 
-    def __init__(self, zero: ZeroConfig, seed: int = 0, decay: float = 0.5, lora: int = 0) -> None:
+    def __init__(
+        self,
+        zero: ZeroConfig,
+        seed: int = 0,
+        decay: float = 0.5,
+        lora: int = 0,
+        sequence: int = 1,
+    ) -> None:
         with sharded_init(zero):
             model = tiny_model(seed, awake=False)
         assert not load_parameters(model, tiny_model(seed).state_dict())
@@ -40,7 +50,13 @@ class Training:
         add_lora(model, self.lora)
         self.model = model.train()
         self.dtype = torch.bfloat16 if zero.precision == "bf16" else torch.float32
-        self.accumulation = micro_steps(BATCH, 1, dist.get_world_size())
+        here = Process(
+            dist.get_rank(), dist.get_world_size(), torch.device("cpu"), sequence=sequence
+        )
+        self.replica, self.sequence = here.replica, sequence
+        if sequence > 1:
+            model.spread_tokens(TokenSpread.among(sequence_group(here)))
+        self.accumulation = micro_steps(BATCH, 1, here.replicas)
         new = model.new_parameter_names()
         self.engine = make_engine(
             model,
@@ -63,10 +79,11 @@ class Training:
 
     def _update(self, spoil: bool) -> dict[str, float]:
         batch = tiny_inputs(BATCH, seed=self.step)
-        rank, total, outcome = dist.get_rank(), torch.zeros(()), None
-        for place in range(rank * self.accumulation, (rank + 1) * self.accumulation):
+        total, outcome = torch.zeros(()), None
+        first = self.replica * self.accumulation
+        for place in range(first, first + self.accumulation):
             loss = self._loss({name: part[place : place + 1] for name, part in batch.items()})
-            total += loss.detach() / BATCH
+            total += loss.detach() / BATCH / self.sequence
             if spoil and place == BATCH - 1:
                 loss = loss + math.nan
             outcome = backward(self.engine, loss)

@@ -230,9 +230,7 @@ def test_a_missing_dataset_is_named(one, tmp_path):
 def test_an_unknown_preset_is_named(one, tmp_path):
     [outcome] = one.run(run_main, ["--preset", "huge", "--data", "x", "--output", str(tmp_path)])
     assert outcome.code == 2
-    assert "preset must be one of skyreels-v2-14b, tiny, wan-1.3b, " in (
-        outcome.errors
-    )
+    assert "preset must be one of skyreels-v2-14b, tiny, wan-1.3b, " in (outcome.errors)
 
 
 def test_an_output_that_cannot_be_written_is_named(one, data, tmp_path):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
 __all__ = [
+    "TIMEOUT",
     "OptimizerConfig",
     "Process",
     "Step",
@@ -39,7 +40,7 @@ __all__ = [
     "schedule_of",
     "sharded_init",
 ]
-_TIMEOUT = timedelta(minutes=30)  # longer than any save, so only a dead process can reach it
+TIMEOUT = timedelta(minutes=30)  # longer than any save, so only a dead process can reach it
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ class ZeroConfig:
 
 
 def micro_steps(batch_size: int, micro_batch: int, world_size: int) -> int:
-    """Return how many micro-batches a process accumulates before an update."""
+    """Return how many micro-batches a process accumulates before an update.
+
+    world_size: processes, or replicas where several processes share a sample.
+    """
     if min(batch_size, micro_batch, world_size) < 1 or batch_size % (micro_batch * world_size):
         sizes = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
         worlds = [n // micro_batch for n in sizes if n % micro_batch == 0]
@@ -120,14 +124,32 @@ def load_deepspeed() -> ModuleType:
 
 
 class Process(NamedTuple):
-    """Which of the launcher's processes this is, and its device."""
+    """Which of the launcher's processes this is, and its device.
+
+    `sequence` neighbours share the tokens of the same samples; together they are a replica.
+    """
 
     rank: int
     world_size: int
     device: torch.device
+    sequence: int = 1
+
+    @property
+    def replica(self) -> int:
+        """Which samples it computes: those of this replica."""
+        return self.rank // self.sequence
+
+    @property
+    def replicas(self) -> int:
+        return self.world_size // self.sequence
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the first of its replica."""
+        return self.rank % self.sequence == 0
 
 
-def init_process_group(timeout: timedelta = _TIMEOUT) -> Process:
+def init_process_group(timeout: timedelta = TIMEOUT) -> Process:
     """Join the launcher's processes, or be the only one.
 
     A process that waits longer than `timeout` for the others fails instead of hanging.

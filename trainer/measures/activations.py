@@ -6,7 +6,7 @@ keeps its input, in fp32 unless all is bf16; on a CPU also the normalised tensor
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from trainer.measures.flops import Sizes, num_checkpointed
@@ -25,12 +25,14 @@ class Activations:
         sizes: tokens of one micro-batch.
         precision: fp32; autocast: fp32 parameters, bf16 products; bf16.
         cuda: count the norms of CUDA rather than those of a CPU.
+        sequence: processes that share the tokens; counted is what one of them keeps.
     """
 
     config: Mapping[str, Any]
     sizes: Sizes
     precision: Precision = "autocast"
     cuda: bool = True
+    sequence: int = 1
 
     def peak(self, checkpointing: int = 0) -> int:
         """Return what is kept when the backward pass is about to use most of it.
@@ -47,41 +49,47 @@ class Activations:
     @property
     def block(self) -> int:
         """Everything that one block keeps."""
-        sizes, dim, c, norm = self.sizes, self._dim, self._compute, self._rms_norm
+        sizes, dim, c, norm = self._own, self._dim, self._compute, self._rms_norm
         image = 2 * c if sizes.image else 0
         layer_norms = 5 * _FP32 + 3 * c  # inputs, two outputs, and what projections read
-        attended = (
-            2 * norm + 3 * c + 2 * c
-        )  # before the norms; query, key, value; result, projected
+        # Before the norms; query, key, value; result, projected; the result once more, sent back.
+        attended = 2 * norm + 3 * c + 2 * c + (c if self.sequence > 1 else 0)
         crossed = norm + c + image  # the text's result comes on top, for who reads text
         ffn = _FP32 * dim + 2 * c * self.config["ffn_dim"]
         video = dim * (layer_norms + attended + crossed + c) + ffn
         # The reference's keys and values are kept twice: alone, and joined to the video's.
         reference = dim * (layer_norms + attended + 2 * c + crossed) + ffn
+        read = 0
         if sizes.reference:
-            video += self._emphasis[0]
-            reference += self._emphasis[1]
-        read = dim * (norm + 2 * c) * (sizes.text + sizes.image)
+            of_reader, of_reference, keys = self._emphasis
+            video += of_reader
+            reference += of_reference
+            read = keys * (self.sizes.reference - sizes.reference)  # of the other processes
+        read += dim * (norm + 2 * c) * (sizes.text + sizes.image)
         statistics = 4 * _FP32 * (self.config["num_attention_heads"] + 4) * sizes.tokens
         readers = sizes.video + sizes.rebuilt
         kept = readers * video + sizes.reference * reference + read + statistics
         return sizes.batch * kept
 
     @property
-    def _emphasis(self) -> tuple[int, int]:
-        """Return what Emphasize-Attention keeps of a token of its readers, and of the reference."""
+    def _emphasis(self) -> tuple[int, int, int]:
+        """Return what Emphasize-Attention keeps of a token of its readers, and of the reference.
+
+        The last are the keys and values of a token, which every process has of all.
+        """
         config, c, norm = self.config, self._compute, self._rms_norm
         form = form_of(config.get("emphasize", DEFAULT_FORM))
         if form == "none":
-            return 0, 0
+            return 0, 0, 0
         if form == "low_rank":  # queries and heads, what lies between down and up
             between = 2 * c * config.get("emphasize_rank", 64)
-            return 2 * c * self._dim + between, 2 * c * self._dim + between
+            heads = 2 * c * self._dim
+            return heads + between, heads + between, heads
         width = self._dim
         if form == "few_heads":
             width = config.get("emphasize_heads", 2) * config["attention_head_dim"]
         gated = c * self._dim if form == "gated" else 0
-        return width * (norm + 2 * c) + gated, width * (norm + 2 * c)
+        return width * (norm + 2 * c) + gated, width * (norm + 2 * c), width * 2 * c
 
     @property
     def block_input(self) -> int:
@@ -95,7 +103,8 @@ class Activations:
         time, rows, columns = self.config["patch_size"]
         patch = self.config["in_channels"] * time * rows * columns
         norm = self._dim * (2 * _FP32 + self._compute)
-        return rotations + self._tokens * (norm + patch * (self._compute + 2 * _FP32))
+        whole = self.sizes.batch * self.sizes.tokens * patch * (self._compute + 2 * _FP32)
+        return rotations + self._tokens * norm + whole
 
     @property
     def backward(self) -> int:
@@ -103,8 +112,15 @@ class Activations:
         return self._tokens * (self._compute * self.config["ffn_dim"] + _FP32 * self._dim)
 
     @property
+    def _own(self) -> Sizes:
+        """The tokens of one process."""
+        streams = ("video", "reference", "rebuilt")
+        own = {name: -(-getattr(self.sizes, name) // self.sequence) for name in streams}
+        return replace(self.sizes, **own)
+
+    @property
     def _tokens(self) -> int:
-        return self.sizes.batch * self.sizes.tokens
+        return self.sizes.batch * self._own.tokens
 
     @property
     def _dim(self) -> int:

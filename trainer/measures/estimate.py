@@ -4,6 +4,7 @@ Parameters are counted in parameter_counts.py, activations in activations.py; wh
 of each parameter is in `_states`.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +43,7 @@ class MemoryPlan:
         codec_bytes: that the video codec takes while it works, before a step or in a validation.
         codec_remedy: setting that lowers this, and to how much.
         cuda: whether the device is a GPU.
+        sequence: processes that share the tokens of a sample.
     """
 
     sizes: Sizes
@@ -55,6 +57,7 @@ class MemoryPlan:
     codec_bytes: int = 0
     codec_remedy: tuple[str, int] = ("", 0)
     cuda: bool = True
+    sequence: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def estimate(config: Mapping[str, Any], plan: MemoryPlan) -> MemoryEstimate:
     """
     counts = count_parameters(config)
     parts, host = _states(counts, plan)
-    activations = Activations(config, plan.sizes, plan.zero.precision, plan.cuda)
+    activations = Activations(config, plan.sizes, plan.zero.precision, plan.cuda, plan.sequence)
     parts["activations"] = activations.peak(plan.checkpointing)
     backward = activations.backward + _weight_casts(counts, config["num_layers"], plan)
     # The update needs fp32 copies of gradients, at a time when no activation is left.
@@ -171,7 +174,7 @@ def refuse_or_advise(estimated: MemoryEstimate, available_bytes: int) -> str:
     if estimated.total <= _TIGHT * available_bytes:
         return ""
     lines = []
-    for text, plan in _remedies(estimated.plan):
+    for text, plan in _remedies(estimated.config, estimated.plan):
         saved = estimated.total - estimate(estimated.config, plan).total
         if saved > 0:
             lines.append(f"  {text}: saves {saved / GIB:.1f} GiB")
@@ -185,7 +188,7 @@ def refuse_or_advise(estimated: MemoryEstimate, available_bytes: int) -> str:
     )
 
 
-def _remedies(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
+def _remedies(config: Mapping[str, Any], plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
     """Yield the changes that this plan has not made yet, most useful first."""
     zero, sizes = plan.zero, plan.sizes
     if plan.checkpointing != 1:
@@ -211,6 +214,9 @@ def _remedies(plan: MemoryPlan) -> Iterator[tuple[str, MemoryPlan]]:
         yield "model.lora.rank=32", replace(plan, lora_rank=32)
     half = replace(sizes, video=max(1, sizes.video // 2))
     yield "half the frames in data.buckets", replace(plan, sizes=half)
+    shared = math.gcd(plan.world_size, config["num_attention_heads"])
+    if shared > plan.sequence:
+        yield f"parallel.sequence={shared}", replace(plan, sequence=shared)
     if sizes.batch > 1:
         yield "train.micro_batch=1", replace(plan, sizes=replace(sizes, batch=1))
     if plan.ema:
@@ -223,7 +229,7 @@ def _together(estimated: MemoryEstimate, available_bytes: int) -> str:
     while current.total > _TIGHT * available_bytes:
         better = (
             (text, made)
-            for text, plan in _remedies(current.plan)
+            for text, plan in _remedies(current.config, current.plan)
             if text not in used and (made := estimate(current.config, plan)).total < current.total
         )
         text, current = next(better, ("", current))

@@ -13,6 +13,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import nn
 
 from trainer.model.rope import Rotation, rotate
+from trainer.model.spread import ALONE, TokenSpread
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]  # heads, (B, N, heads, head_dim) each
 
@@ -58,24 +59,40 @@ def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 class Projected(NamedTuple):
-    """A stream's tokens at the entrance of self-attention, and their heads."""
+    """A stream's tokens at the entrance of self-attention, and their heads.
 
-    normed: torch.Tensor  # (B, N, D)
+    Where several processes share a sample, it has n own tokens, and a share of the heads of all N.
+    """
+
+    normed: torch.Tensor  # (B, n, D)
     query: torch.Tensor  # (B, N, heads, head_dim), rotated, as is key
     key: torch.Tensor
     value: torch.Tensor
-    unrotated: tuple[torch.Tensor, torch.Tensor] | None  # query and key before, where kept
+    own: tuple[torch.Tensor, ...] | None  # all heads of own tokens, not rotated, where kept
 
 
 def project(
-    attention: WanAttention, tokens: torch.Tensor, rotation: Rotation, keep_unrotated: bool = False
+    attention: WanAttention,
+    tokens: torch.Tensor,
+    rotation: Rotation,
+    spread: TokenSpread = ALONE,
+    keep_own: bool = False,
 ) -> Projected:
-    """Return query, key and value heads of self-attention for normed tokens (B, N, D)."""
+    """Return query, key and value heads of self-attention for own normed tokens (B, n, D).
+
+    rotation: of all N tokens.
+    """
     query = split_heads(normalize(attention.norm_q, attention.to_q(tokens)), attention.heads)
     key = split_heads(normalize(attention.norm_k, attention.to_k(tokens)), attention.heads)
     value = split_heads(attention.to_v(tokens), attention.heads)
-    unrotated = (query, key) if keep_unrotated else None
-    return Projected(tokens, rotate(query, rotation), rotate(key, rotation), value, unrotated)
+    own = (query, key, value) if keep_own else None
+    cosine, sine = (spread.share(part) for part in rotation)
+    query, key = rotate(query, (cosine, sine)), rotate(key, (cosine, sine))
+    if spread.degree > 1:
+        sent = (query.to(value.dtype), key.to(value.dtype), value)
+        number = rotation[0].shape[1]
+        query, key, value = (spread.tokens_for_heads(heads, number) for heads in sent)
+    return Projected(tokens, query, key, value, own)
 
 
 def output(attention: WanAttention, heads: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -22,21 +22,31 @@ from trainer.model.attention import (
 )
 from trainer.model.emphasis import Emphasis, make_emphasis
 from trainer.model.rope import Rotation
+from trainer.model.spread import ALONE, TokenSpread
 
 
 class Stream(NamedTuple):
     """Tokens on their way through the blocks, and what goes with them."""
 
-    tokens: torch.Tensor  # (B, N, D)
-    time: torch.Tensor  # (B, 1 or N, D), from the stream's own timestep or its tokens'
-    modulation: torch.Tensor  # (B, 1 or N, 6, D), from time
-    rotation: Rotation
+    tokens: torch.Tensor  # (B, n, D), those of this process
+    time: torch.Tensor  # (B, 1 or n, D), from the stream's own timestep or its tokens'
+    modulation: torch.Tensor  # (B, 1 or n, 6, D), from time
+    rotation: Rotation  # of all N tokens
     text: torch.Tensor | None  # (B, L, D), what it reads besides the image tokens
     reads: torch.Tensor | None = None  # (B, 1, 1, 1) 0 and 1: which rows read it; None is all
+    spread: TokenSpread = ALONE
+
+    @property
+    def number(self) -> int:
+        """N, its tokens on all processes that share the sample."""
+        return self.rotation[0].shape[1]
 
 
 class ReferenceKV(NamedTuple):
-    """Keys and values of a character's references in one block: all that a cache must hold."""
+    """Keys and values of a character's references in one block: all that a cache must hold.
+
+    Where several processes share a sample: of a share of the heads, for Emphasize-Attention of all.
+    """
 
     key: torch.Tensor  # (B, N_r, heads, head_dim), rotated
     value: torch.Tensor
@@ -133,7 +143,7 @@ class ContextAnyoneBlock(WanTransformerBlock):
         projected_readers = [self._project(reader) for reader in readers]
         for number, reference in enumerate(references):
             projected = self._project(reference)
-            made.append(self._keys_and_values(projected, reference.rotation))
+            made.append(self._keys_and_values(projected, reference))
             video = projected_readers[0] if projected_readers else None
             tokens = self._add_attended(
                 reference, self._reference_heads(projected, video, _column(mask, number))
@@ -151,12 +161,15 @@ class ContextAnyoneBlock(WanTransformerBlock):
     def _project(self, stream: Stream) -> Projected:
         shift, scale, *_ = self._modulation(stream.modulation)
         normed = (self.norm1(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
-        keep = self.emphasize is not None and self.emphasize.reads_unrotated
-        return project(self.attn1, normed, stream.rotation, keep)
+        keep = self.emphasize is not None and self.emphasize.reads_own_heads
+        return project(self.attn1, normed, stream.rotation, stream.spread, keep)
 
-    def _keys_and_values(self, reference: Projected, rotation: Rotation) -> ReferenceKV:
-        emphasis = (None, None) if self.emphasize is None else self.emphasize.keys_of(reference)
-        return ReferenceKV(reference.key, reference.value, *emphasis, rotation)
+    def _keys_and_values(self, projected: Projected, reference: Stream) -> ReferenceKV:
+        key = value = None
+        if self.emphasize is not None:
+            parts = self.emphasize.keys_of(projected)
+            key, value = (reference.spread.joined(part, reference.number) for part in parts)
+        return ReferenceKV(projected.key, projected.value, key, value, reference.rotation)
 
     def _read(
         self,
@@ -192,6 +205,7 @@ class ContextAnyoneBlock(WanTransformerBlock):
 
     def _add_attended(self, stream: Stream, heads: torch.Tensor) -> torch.Tensor:
         gate = self._modulation(stream.modulation)[2]
+        heads = stream.spread.heads_for_tokens(heads)
         attended = output(self.attn1, heads, stream.tokens.dtype)
         return (stream.tokens.float() + attended * gate).type_as(stream.tokens)
 
@@ -210,7 +224,8 @@ class ContextAnyoneBlock(WanTransformerBlock):
             pairs.append((each.emphasis_key, each.emphasis_value))
         rotations = None
         if self.rotate_emphasis:
-            rotations = (reader.rotation, [each.rotation for each in reference_kv])
+            cosine, sine = (reader.spread.share(part) for part in reader.rotation)
+            rotations = ((cosine, sine), [each.rotation for each in reference_kv])
         seen = mask.references
         rows = None if seen is None else seen.or_all
         emphasis = emphasize(projected, pairs, self.attn1, rows, rotations)

@@ -33,11 +33,11 @@ class Emphasis(nn.Module, ABC):
     """What all forms share: the queries read the reference, the last projection starts at zero."""
 
     to_out: nn.Module
-    reads_unrotated = False  # whether it reads the block's own heads before their rotation
+    reads_own_heads = False  # whether it reads the block's heads of own tokens, not rotated
 
     @abstractmethod
     def queries_of(self, video: Projected) -> torch.Tensor:
-        """Return the heads (B, N, heads, head_dim) with which video tokens ask."""
+        """Return the heads (B, n, heads, head_dim) with which video tokens ask."""
 
     @abstractmethod
     def keys_of(self, reference: Projected) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,7 +158,7 @@ class LowRank(nn.Module):
 class LowRankHeads(Emphasis):
     """The block's own query, key and value, each with a low-rank change; a low-rank output."""
 
-    reads_unrotated = True
+    reads_own_heads = True
 
     def __init__(self, dim: int, heads: int, rank: int) -> None:
         super().__init__()
@@ -169,13 +169,14 @@ class LowRankHeads(Emphasis):
         self.to_out = LowRank(dim, rank)
 
     def queries_of(self, video: Projected) -> torch.Tensor:
-        assert video.unrotated is not None, "the block keeps them for a form that reads them"
-        return video.unrotated[0] + split_heads(self.to_q(video.normed), self.heads)
+        assert video.own is not None, "the block keeps them for a form that reads them"
+        return video.own[0] + split_heads(self.to_q(video.normed), self.heads)
 
     def keys_of(self, reference: Projected) -> tuple[torch.Tensor, torch.Tensor]:
-        assert reference.unrotated is not None, "the block keeps them for a form that reads them"
-        key = reference.unrotated[1] + split_heads(self.to_k(reference.normed), self.heads)
-        return key, reference.value + split_heads(self.to_v(reference.normed), self.heads)
+        assert reference.own is not None, "the block keeps them for a form that reads them"
+        _, key, value = reference.own
+        key = key + split_heads(self.to_k(reference.normed), self.heads)
+        return key, value + split_heads(self.to_v(reference.normed), self.heads)
 
 
 def form_of(emphasize: bool | str) -> str:

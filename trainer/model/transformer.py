@@ -32,6 +32,7 @@ from trainer.model.emphasis import DEFAULT_FORM, EmphasisForm
 from trainer.model.fields import check_fields, field_types
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
+from trainer.model.spread import ALONE, TokenSpread
 
 ReferenceCache = tuple[Sequence[ReferenceKV], ...]  # of each block, and in it of each character
 Keep = Sequence[bool] | Sequence[tuple[bool, ...]]  # by row: all of them, or each character
@@ -157,6 +158,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         ]
         self.gradient_checkpointing = False
         self.checkpoint_every = 1
+        self.spread = ALONE
 
     def forward(
         self,
@@ -266,6 +268,19 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         self.gradient_checkpointing = every > 0
         self.checkpoint_every = max(every, 1)
 
+    def spread_tokens(self, spread: TokenSpread) -> None:
+        """Let several processes share every sample; all of them must be called with the same.
+
+        Raises ValueError when the heads cannot be shared out evenly.
+        """
+        heads = self.config["num_attention_heads"]
+        if heads % spread.degree:
+            raise ValueError(
+                f"a model of {heads} heads cannot be shared by {spread.degree} processes: their "
+                "number must divide the heads"
+            )
+        self.spread = spread
+
     def named_config(self) -> dict[str, Any]:
         """Return the fields as a checkpoint names them.
 
@@ -311,6 +326,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             raise ValueError("a video needs a timestep and encoder_hidden_states, got None")
         if timestep.ndim == 2 and len(noisy) > 1:
             raise ValueError("a rebuilt picture needs one timestep a video, got one for each token")
+        if timestep.ndim == 2:
+            timestep = self.spread.share(timestep)
         time, modulation = self._embed_time(timestep, prompt.dtype)
         return [
             Stream(
@@ -319,6 +336,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
                 modulation,
                 self.rope.video(*self._grid(latents)),
                 text,
+                spread=self.spread,
             )
             for latents in noisy
         ]
@@ -346,6 +364,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
                 modulation,
                 self.rope.references(*self._grid(latents), self.gap, offset, place),
                 None,
+                spread=self.spread,
             )
             for latents, place in zip(pictures, first, strict=False)
         ]
@@ -373,7 +392,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
     def _embed_time(
         self, timestep: torch.Tensor, dtype: torch.dtype
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embed (B,) or (B, N) timesteps: (B, 1 or N, D), and what modulates (B, 1 or N, 6, D)."""
+        """Embed (B,) or (B, n) timesteps: (B, 1 or n, D), and what modulates (B, 1 or n, 6, D)."""
         embedder = self.condition_embedder
         features = embedder.timesteps_proj(timestep.flatten())
         features = features.to(embedder.time_embedder.linear_1.weight.dtype)
@@ -386,14 +405,16 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         return frames, rows, columns
 
     def _patchify(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, C, F, H, W) to tokens (B, N, D)."""
-        return self.patch_embedding(latents).flatten(2).transpose(1, 2).contiguous()
+        """(B, C, F, H, W) to this process's tokens (B, n, D)."""
+        tokens = self.patch_embedding(latents).flatten(2).transpose(1, 2)
+        return self.spread.share(tokens).contiguous()
 
     def _close(self, stream: Stream, latents: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, N, D) to the velocity, in the shape of the latents that they came from."""
+        """Tokens (B, n, D) to the velocity, in the shape of the latents that they came from."""
         shift, scale = (self.scale_shift_table + stream.time.unsqueeze(2)).unbind(2)
         tokens = (self.norm_out(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
-        patches = self.proj_out(tokens).unflatten(2, (*self.patch_size, -1))
+        patches = stream.spread.joined(self.proj_out(tokens), stream.number)
+        patches = patches.unflatten(2, (*self.patch_size, -1))
         patches = patches.unflatten(1, self._grid(latents))  # (B, f, h, w, pt, ph, pw, C)
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 

@@ -1,8 +1,6 @@
 """The memory estimate agrees with what torch keeps, and its advice with its own numbers."""
 
 import itertools
-import warnings
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +8,7 @@ import jsonargparse
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from kept_memory import TINY, bytes_kept, forward_of, sizes_of
 from torch.profiler import ProfilerActivity, profile
 
 from trainer.distributed.zero import ZeroConfig
@@ -29,16 +28,6 @@ from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.plan import emphasis_share, plan_for
 from trainer.train_config import ModelConfig, TrainConfig, preset_path
 
-TINY: dict[str, Any] = {
-    "patch_size": (1, 2, 2),
-    "num_attention_heads": 4,
-    "attention_head_dim": 32,
-    "in_channels": 16,
-    "text_dim": 32,
-    "freq_dim": 32,
-    "ffn_dim": 512,
-    "image_dim": 40,
-}
 WAN_1_3B = {
     **TINY,
     "num_attention_heads": 12,
@@ -53,55 +42,6 @@ WAN_14B = {**WAN_1_3B, "num_attention_heads": 40, "ffn_dim": 13824, "num_layers"
 CLIP_480P = Sizes.of_pixels(480, 832, 81)
 
 
-def _forward(config, precision, *, reference=True, every=0, batch=2):
-    """Return the model, and a loss of it on sizes (400 video, 80 reference, 7 text, 10 image)."""
-    torch.manual_seed(0)
-    model = ContextAnyoneTransformer3DModel(**config)
-    model.enable_checkpointing(every)
-    conditions = {}
-    if reference:
-        conditions["reference"] = torch.randn(batch, 16, 1, 16, 20)
-        conditions["image_embeds"] = torch.randn(batch, 10, config["image_dim"])
-
-    def loss():
-        autocast = torch.autocast("cpu", torch.bfloat16)
-        with autocast if precision == "autocast" else nullcontext(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch on a CPU cannot fuse norms of mixed types
-            output = model(
-                torch.randn(batch, 16, 5, 16, 20),
-                torch.full((batch,), 300.0),
-                torch.randn(batch, 7, config["text_dim"]),
-                **conditions,
-            )
-        kept = output.sample.float().square().mean()
-        return kept + output.reference.float().square().mean() if reference else kept
-
-    return model, loss
-
-
-def _sizes(reference, batch=2):
-    return Sizes(400, 80, 7, 10, batch) if reference else Sizes(400, 0, 7, 0, batch)
-
-
-def _bytes_kept(config, precision, reference):
-    """Return the bytes of the storages that autograd keeps, parameters and their casts apart."""
-    model, loss = _forward(config, precision, reference=reference)
-    weights = {p.shape for p in model.parameters()} | {p.T.shape for p in model.parameters()}
-    mine = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in mine and tensor.shape not in weights:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        alive = loss()
-    assert alive.requires_grad
-    return sum(storage.nbytes() for storage in kept.values())
-
-
 @pytest.mark.filterwarnings("ignore:The use of `x.T`")
 @pytest.mark.parametrize(
     ("reference", "form"),
@@ -112,9 +52,9 @@ def _bytes_kept(config, precision, reference):
 def test_a_block_keeps_what_was_counted(precision, reference, form):
     config = {**TINY, "emphasize": form, "num_layers": 3}
     two, three = (
-        _bytes_kept({**config, "num_layers": layers}, precision, reference) for layers in (2, 3)
+        bytes_kept({**config, "num_layers": layers}, precision, reference) for layers in (2, 3)
     )
-    counted = Activations(config, _sizes(reference), precision, cuda=False)
+    counted = Activations(config, sizes_of(reference), precision, cuda=False)
     assert counted.block == pytest.approx(three - two, rel=0.02)  # all but modulation tables
     assert counted.peak() == pytest.approx(three, rel=0.04)
 
@@ -125,7 +65,7 @@ def test_a_block_keeps_what_was_counted(precision, reference, form):
 def test_the_peak_of_a_step_is_what_was_estimated(precision, every):
     """The estimate counts all gradients as if there from the start: never less than measured."""
     config = {**TINY, "num_layers": 4}
-    model, loss = _forward(config, precision, every=every)
+    model, loss = forward_of(config, precision, every=every)
     parameters = 4 * sum(p.numel() for p in model.parameters())
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         loss().backward()
@@ -136,7 +76,7 @@ def test_the_peak_of_a_step_is_what_was_estimated(precision, every):
     changes.sort(key=lambda event: event.start_ns())
     peak = parameters + max(itertools.accumulate(event.nbytes() for event in changes))
     plan = MemoryPlan(
-        _sizes(True), ZeroConfig(stage=0, precision=precision), checkpointing=every, cuda=False
+        sizes_of(True), ZeroConfig(stage=0, precision=precision), checkpointing=every, cuda=False
     )
     estimated = estimate(config, plan)
     without_optimizer = estimated.total - estimated.parts["optimizer"]

@@ -71,7 +71,7 @@ def test_low_rank_emphasis_starts_with_the_heads_of_the_block():
     def listen(emphasis, given, _added):
         video, [(key, _value)], *_ = given
         seen["query"], seen["key"] = emphasis.queries_of(video), key
-        seen["own"] = video.unrotated
+        seen["own"] = video.own
 
     block: Any = model.blocks[0]
     block.emphasize.register_forward_hook(listen)
