@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from trainer.measures.flops import Sizes, forward_flops
 from trainer.measures.metrics import RunLog, held_out_scalars
 from trainer.measures.speed import Meter, ProgressBar
 from trainer.model.spread import TokenSpread
-from trainer.saving.checkpoint import STATE, check_same, load_checkpoint, save_checkpoint
+from trainer.saving.checkpoint import STATE, Saving, check_same, load_checkpoint
 from trainer.saving.complete import read_json, set_aside_after
 from trainer.saving.ema import Ema
 from trainer.saving.run_folder import RunRecord, check_may_resume
@@ -60,6 +60,15 @@ class Tally:
     tokens: float = 0.0
     flops: float = 0.0
     sample_ids: list[str] = field(default_factory=list)
+
+
+class Agreed(NamedTuple):
+    """What all processes know after an update."""
+
+    losses: dict[str, float]  # means over all samples
+    stop: bool  # one was asked to stop
+    overdue: bool  # a checkpoint is
+    written: bool  # the checkpoint in the background is, by all
 
 
 class Trainer:
@@ -103,6 +112,7 @@ class Trainer:
         self.ema = Ema(self.model, ema.decay, ema.every) if ema.decay else None
         self.counters, self.skips = Counters(), SkipCounter(config.data)
         self.meter = Meter(process.device, config.log.peak_tflops)
+        self.saving: Saving | None = None  # in the background
         self.saved_at, self.saved_s = -1, time.monotonic()  # the step and the time of the last save
         self.record, self.accept_changes = record, accept_changes
         self.data = inputs.describe(config.data)
@@ -164,16 +174,20 @@ class Trainer:
             self.meter.pause()
             while self.counters.step < config.train.steps and not stop.requested:
                 outcome, tally = self._update(batches)
-                total, stop.requested, overdue = self._agree(tally, stop.requested)
-                self._account(outcome, tally, total, log)
-                bar.advance(total["loss/total"])
+                agreed = self._agree(tally, stop.requested)
+                stop.requested = agreed.stop
+                if agreed.written:
+                    self._finish_saving()
+                self._account(outcome, tally, agreed.losses, log)
+                bar.advance(agreed.losses["loss/total"])
                 step = self.counters.step
-                if step % config.checkpoint.every == 0 or overdue:
+                if step % config.checkpoint.every == 0 or agreed.overdue:
                     self._save()
                 if step % config.validation.every == 0 and step < config.train.steps:
                     self._validate(validator, log, stop)
                     bar.pause()
         self._save()
+        self._finish_saving()
         finished = self.counters.step >= config.train.steps
         if finished and first < config.train.steps:
             self._validate(validator, log, stop)
@@ -232,26 +246,25 @@ class Trainer:
         of_all = (several * reference, text, several * image)
         return Sizes(video, *of_all, len(batch.places), rebuilt, several)
 
-    def _agree(self, tally: Tally, stop: bool) -> tuple[dict[str, float], bool, bool]:
-        """Return the mean losses over all, whether one must stop, and whether one must save."""
+    def _agree(self, tally: Tally, stop: bool) -> Agreed:
+        """Put together what all processes saw."""
         minutes = self.config.checkpoint.minutes
         overdue = minutes > 0 and time.monotonic() - self.saved_s > 60 * minutes
-        own = [tally.diffusion, tally.reference, tally.samples, tally.tokens, stop, overdue]
+        writing = self.saving is not None and not self.saving.written
+        own = [tally.diffusion, tally.reference, tally.samples, tally.tokens]
+        own += [stop, overdue, writing]
         sums = torch.stack([torch.as_tensor(value, dtype=torch.float64).cpu() for value in own])
         sums = sums.to(self.process.device)
         dist.all_reduce(sums)
-        diffusion, reference, samples, tokens, stopping, waiting = sums.tolist()
+        diffusion, reference, samples, tokens, stops, overdues, writers = sums.tolist()
         weight = self.config.flow.reference_weight
         self.meter.step(round(tokens), tally.flops)
-        return (
-            {
-                "loss/total": (diffusion + weight * reference) / samples,
-                "loss/diffusion": diffusion / samples,
-                "loss/reference": reference / samples,
-            },
-            stopping > 0,
-            waiting > 0,
-        )
+        losses = {
+            "loss/total": (diffusion + weight * reference) / samples,
+            "loss/diffusion": diffusion / samples,
+            "loss/reference": reference / samples,
+        }
+        return Agreed(losses, stops > 0, overdues > 0, self.saving is not None and not writers)
 
     def _account(self, outcome: Step, tally: Tally, total: dict[str, float], log: RunLog) -> None:
         """Count the update, average the weights, log. Raises ValueError after too many skips."""
@@ -273,6 +286,7 @@ class Trainer:
             gathered: list[Any] = [None] * self.process.world_size
             dist.all_gather_object(gathered, tally.sample_ids)
             sample_ids = sorted({name for names in gathered for name in names})
+            self._finish_saving()
             raise ValueError(
                 f"{counters.nonfinite_in_a_row} updates in a row had a loss or gradient that is "
                 f"not finite, train.max_nonfinite allows {self.config.train.max_nonfinite}; the "
@@ -348,9 +362,10 @@ class Trainer:
             raise Stopped
 
     def _save(self) -> None:
-        """Save, unless this very step is saved already."""
+        """Save, unless this very step is saved already; in the background where that is set."""
         if self.saved_at == self.counters.step:
             return
+        self._finish_saving()
         state = {
             "model": self.model.named_config(),
             "training": self.config.same_in_every_run(),
@@ -361,7 +376,16 @@ class Trainer:
             "run": asdict(self.record),
             "data": self.data,
         }
-        step, keep = self.counters.step, self.config.checkpoint.keep
-        save_checkpoint(self.engine, self.run, step, state, self.ema, keep, frozen=False)
+        step, checkpoint = self.counters.step, self.config.checkpoint
+        where = (self.engine, self.run, step, state, self.ema, checkpoint.keep)
+        self.saving = Saving(*where, frozen=False, in_background=checkpoint.background)
+        if not checkpoint.background:
+            self._finish_saving()
         self.saved_at, self.saved_s = step, time.monotonic()
         self.meter.pause()
+
+    def _finish_saving(self) -> None:
+        """Wait for the checkpoint that is being written, if any, and publish it."""
+        if self.saving is not None:
+            saving, self.saving = self.saving, None
+            saving.finish()

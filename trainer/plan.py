@@ -77,6 +77,7 @@ def plan_for(
         training.zero,
         world_size,
         sequence=training.parallel.sequence,
+        background=training.checkpoint.background,
         checkpointing=training.model.checkpointing,
         ema=training.ema.decay > 0,
         lora_rank=training.model.lora.rank or None,

@@ -190,11 +190,14 @@ class CheckpointConfig:
         every: updates between two checkpoints; the last update is always saved.
         minutes: longest time between two checkpoints, in minutes; 0 goes by updates alone.
         keep: number of checkpoints that are kept, the newest.
+        background: write while training goes on, from a copy in the host's memory; the next
+            checkpoint, and the end, wait for it.
     """
 
     every: int = setting(500, low=1, high=_MAX_STEPS)
     minutes: float = setting(30.0, low=0, high=10**5, unit="minutes")
     keep: int = setting(3, low=1, high=10**6)
+    background: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self, "checkpoint")

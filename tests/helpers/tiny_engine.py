@@ -24,7 +24,7 @@ from trainer.distributed.zero import (
 )
 from trainer.lora import LoraConfig, add_lora
 from trainer.model.spread import TokenSpread
-from trainer.saving.checkpoint import find_newest, load_checkpoint, save_checkpoint
+from trainer.saving.checkpoint import Saving, find_newest, load_checkpoint
 from trainer.saving.ema import Ema
 from trainer.train_config import TrainConfig as Config
 
@@ -129,13 +129,18 @@ class Training:
         with load_deepspeed().zero.GatheredParameters(spread, enabled=bool(spread)):
             return {name: p.detach().float().clone() for name, p in named.items()}
 
-    def save(self, run: Path, keep: int = 3, frozen: bool = True) -> Path:
+    def save(
+        self, run: Path, keep: int = 3, frozen: bool = True, in_background: bool = False
+    ) -> Path:
+        return self.begin_save(run, keep, frozen, in_background).finish()
+
+    def begin_save(self, run: Path, keep: int, frozen: bool, in_background: bool) -> Saving:
         config = {name: value for name, value in self.model.config.items() if name[0] != "_"}
         settings = asdict(Config())
         settings["model"]["lora"] = asdict(self.lora)
         state = {"model": config, "settings": settings, "note": "mine"}
         where = (self.engine, run, self.step, state, self.ema)
-        return save_checkpoint(*where, keep, frozen)
+        return Saving(*where, keep, frozen, in_background)
 
     def load(self, folder: Path, **options: Any) -> dict[str, Any]:
         state = load_checkpoint(self.engine, folder, self.ema, **options)

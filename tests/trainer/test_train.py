@@ -97,6 +97,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(one, data, run, tm
         assert torch.equal(weights(tmp_path, 4)[name], value), name
 
 
+def test_a_checkpoint_in_the_background_is_that_of_a_run_that_waits(one, data, run, tmp_path):
+    settings = {"checkpoint__background": "true", "checkpoint__every": 1, "validation__every": 2}
+    train(one, data, tmp_path, train__steps=3, **settings)
+    said = train(one, data, tmp_path, train__steps=4, **settings)
+    assert "going on after step 3" in said
+    for name, value in weights(run, 4).items():
+        assert torch.equal(weights(tmp_path, 4)[name], value), name
+
+
 def test_a_finished_run_has_nothing_to_do(one, data, run):
     before = (run / "metrics.jsonl").read_bytes()
     train(one, data, run, train__steps=4, checkpoint__every=2, validation__every=2)

@@ -44,6 +44,7 @@ class MemoryPlan:
         codec_remedy: setting that lowers this, and to how much.
         cuda: whether the device is a GPU.
         sequence: processes that share the tokens of a sample.
+        background: whether checkpoints are written from a copy in the host's memory.
     """
 
     sizes: Sizes
@@ -58,6 +59,7 @@ class MemoryPlan:
     codec_remedy: tuple[str, int] = ("", 0)
     cuda: bool = True
     sequence: int = 1
+    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,10 @@ def _states(counts: Counts, plan: MemoryPlan) -> tuple[dict[str, int], dict[str,
         device["gradients"] = both * trainable // (world if zero.stage >= 2 else 1)
     if plan.ema:
         device["moving average"] = _FP32 * trainable // world
+    if plan.background:  # what the first process writes
+        weights = width * trainable // (world if zero.stage == 3 else 1)
+        states = optimizer // (world if zero.stage else 1)
+        host["copy for a checkpoint"] = weights + states + device.get("moving average", 0)
     return device, host
 
 

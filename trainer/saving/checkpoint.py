@@ -1,10 +1,11 @@
 """Saves and resumes training so that a checkpoint is either complete or not there.
 
-Every process must call `save_checkpoint` and `load_checkpoint`. The folder must be on a file
+Every process must save and load at once. The folder must be on a file
 system that all processes see. Formats: DeepSpeed's own .pt files, one safetensors of random
 states per process, state.json, the shards of the EMA, and COMPLETE.json, see complete.py.
 """
 
+import itertools
 import json
 import logging
 import platform
@@ -27,19 +28,18 @@ from trainer.saving.complete import (
     boundary,
     check_hashes,
     checkpoints,
-    describe,
     find_newest,
+    folder_of,
     has_checkpoints,
     listed_files,
     problem_of,
     publish,
     purge,
     read_json,
-    sync,
     write_json,
 )
-from trainer.saving.disk import follow_umask, named_faults
 from trainer.saving.ema import Ema
+from trainer.saving.files import Files
 from trainer.saving.safe_load import check_pickle, plain_path, restricted_reader
 from trainer.saving.universal import load_universal
 
@@ -50,42 +50,72 @@ STATE = "state.json"
 _logger = logging.getLogger(__name__)
 
 
-def save_checkpoint(
-    engine: "DeepSpeedEngine",
-    run: Path,
-    step: int,
-    state: Mapping[str, Any],
-    ema: Ema | None = None,
-    keep: int = 3,
-    frozen: bool = True,
-) -> Path:
-    """Publish a checkpoint after `step` updates, then delete all but the newest `keep`.
+class Saving:
+    """The checkpoint after `step` updates, on its way to the disk; `finish` publishes it.
 
-    state: what the caller needs to go on, JSON; `load_checkpoint` returns it. frozen: write also
-    what is not trained, else whoever loads it must have built the same model. When the disk fails
-    any process, all raise OSError and the earlier checkpoints are as before.
+    state: what the caller needs to go on, JSON; `load_checkpoint` returns it. keep: how many of the
+    newest are left. frozen: write also what is not trained, else whoever loads it must have built
+    the same model. in_background: training may go on before `finish`, as what is saved was copied
+    to the host's memory, and a thread writes it.
+
+    When the disk fails any process, all raise OSError, here or in `finish`, and the earlier
+    checkpoints are as before.
     """
-    partial = checkpoints(run) / f".step-{step:08d}.partial"
-    first = dist.get_rank() == 0
-    try:
-        together(lambda: _prepare(partial) if first else None, OSError)
-        written = together(lambda: _write(engine, partial, step, state, ema, frozen), OSError)
-        found = together(lambda: {path.name: describe(path) for path in written}, OSError)
-        gathered: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
-        dist.all_gather_object(gathered, found)
-        files = {name: entry for described in gathered for name, entry in described.items()}
-        boundary("hashed")
-        published = together(lambda: publish(run, step, partial, files) if first else None, OSError)
-    except OSError as error:
+
+    def __init__(
+        self,
+        engine: "DeepSpeedEngine",
+        run: Path,
+        step: int,
+        state: Mapping[str, Any],
+        ema: Ema | None = None,
+        keep: int = 3,
+        frozen: bool = True,
+        in_background: bool = False,
+    ) -> None:
+        self._run, self._step, self._keep = run, step, keep
+        self._partial = checkpoints(run) / f".step-{step:08d}.partial"
+        self._files = Files(in_background)
+        first = dist.get_rank() == 0
+        with self._cleaned_up():
+            together(lambda: _prepare(self._partial) if first else None, OSError)
+            together(
+                lambda: _write(engine, self._partial, step, state, ema, frozen, self._files),
+                OSError,
+            )
+
+    @property
+    def written(self) -> bool:
+        """Whether this process has written its files, or failed to: `finish` waits no longer."""
+        return self._files.written
+
+    def finish(self) -> Path:
+        """Wait until all is written, publish it, and delete all but the newest."""
+        run, step, first = self._run, self._step, dist.get_rank() == 0
+        with self._cleaned_up():
+            described = together(self._files.result, OSError)
+            gathered: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
+            dist.all_gather_object(gathered, described)
+            files = {name: entry for part in gathered for name, entry in part.items()}
+            boundary("hashed")
+            together(lambda: publish(run, step, self._partial, files) if first else None, OSError)
         if first:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise OSError(
-            f"the checkpoint of step {step} was not saved, the earlier ones are untouched: {error}"
-        ) from error
-    if first:
-        purge(run, keep)
-    dist.barrier()
-    return published or checkpoints(run) / f"step-{step:08d}"
+            purge(run, self._keep)
+        dist.barrier()
+        return folder_of(run, step)
+
+    @contextmanager
+    def _cleaned_up(self) -> Iterator[None]:
+        """Leave nothing half written, and say what became of the checkpoint."""
+        try:
+            yield
+        except OSError as error:
+            if dist.get_rank() == 0:
+                shutil.rmtree(self._partial, ignore_errors=True)
+            raise OSError(
+                f"the checkpoint of step {self._step} was not saved, the earlier ones are "
+                f"untouched: {error}"
+            ) from error
 
 
 def _prepare(partial: Path) -> None:
@@ -101,11 +131,11 @@ def _write(
     state: Mapping[str, Any],
     ema: Ema | None,
     frozen: bool,
-) -> list[Path]:
-    """Write this process's files and wait for the disk. Returns them."""
+    files: Files,
+) -> None:
+    """Hand this process's files over, to be written at once or in the background."""
     problems: list[Exception] = []
-    written = []
-    with _recording(engine, written, problems):
+    with _recording(engine, files, problems):
         engine.save_checkpoint(
             *(str(partial.parent), partial.name),
             save_latest=False,
@@ -113,52 +143,53 @@ def _write(
         )
     if problems:  # only now: DeepSpeed's barriers need every process
         raise problems[0]
-    with named_faults(partial):
-        written += _write_ours(engine, partial, step, state, ema)
-        follow_umask(written)
-        for path in written:
-            sync(path)
-    return written
+    _write_ours(engine, partial, step, state, ema, files)
+    files.end()
 
 
 def _write_ours(
-    engine: "DeepSpeedEngine", partial: Path, step: int, state: Mapping[str, Any], ema: Ema | None
-) -> list[Path]:
-    """Write what DeepSpeed knows nothing of. Returns the files."""
+    engine: "DeepSpeedEngine",
+    partial: Path,
+    step: int,
+    state: Mapping[str, Any],
+    ema: Ema | None,
+    files: Files,
+) -> None:
+    """Write what DeepSpeed knows nothing of."""
     rank = dist.get_rank()
-    written = [_save_random_state(partial / f"rng-{rank:05d}.safetensors")]
-    boundary("random state written")
+    path = partial / f"rng-{rank:05d}.safetensors"
+    files.save(path, _random_state(), _write_random_state, "random state written")
     if ema is not None:
-        written += ema.save(partial)
-        boundary("ema written")
+        ema.save(partial, files)
     if rank == 0:
         content = {**state, "step": step, "engine": _describe_engine(engine)}
-        write_json(partial / STATE, content)
-        written.append(partial / STATE)
-        boundary("state written")
-    return written
+        files.save(partial / STATE, content, _write_state, "state written")
+
+
+def _write_state(content: dict[str, Any], path: Path) -> None:
+    write_json(path, content)
 
 
 @contextmanager
 def _recording(
-    engine: "DeepSpeedEngine", written: list[Path], problems: list[Exception]
+    engine: "DeepSpeedEngine", files: Files, problems: list[Exception]
 ) -> Iterator[None]:
-    """Keep DeepSpeed going when a file cannot be written, and remember the files and the error.
+    """Take DeepSpeed's files, and keep it going when one cannot be written.
 
     An exception would leave the other processes at its barriers until they time out.
     """
     load_deepspeed()
     from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
+    numbers = itertools.count(1)
+
     class Recorder(TorchCheckpointEngine):
         def save(self, state_dict: Any, path: str) -> None:
             try:
-                with named_faults(Path(path)):
-                    torch.save(state_dict, path)
-                written.append(Path(path))
+                name = f"deepspeed file {next(numbers)}"
+                files.save(Path(path), state_dict, torch.save, name)
             except (OSError, RuntimeError) as error:
                 problems.append(error)
-            boundary(f"deepspeed file {len(written)}")
 
     before = engine.checkpoint_engine
     engine.checkpoint_engine = Recorder()
@@ -198,7 +229,7 @@ def load_checkpoint(
     """Continue from a checkpoint: parameters, moments, schedule, EMA and random states.
 
     Another number of processes is converted to, stages 1 and 2 into each other. Returns what
-    `save_checkpoint` was given, with `step`. Raises ValueError, before anything is read into the
+    `Saving` was given, with `step`. Raises ValueError, before anything is read into the
     engine, when a file is missing, not the one that was saved (verify), or could run code, and
     when a section of the state differs from its counterpart in `same`.
     """
@@ -326,16 +357,19 @@ def check_same(saved: Mapping[str, Any], ours: Mapping[str, Any], what: str = "m
         )
 
 
-def _save_random_state(path: Path) -> Path:
+def _random_state() -> dict[str, Any]:
     numpy = np.random.get_state(legacy=False)
     assert isinstance(numpy, dict), "the legacy form was not asked for"
     keys = torch.from_numpy(numpy["state"].pop("key").astype(np.int64))
     tensors = {"torch": torch.get_rng_state(), "numpy": keys}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()
-    others = {"numpy": numpy, "python": random.getstate()}
-    save_file(tensors, path, {key: json.dumps(value) for key, value in others.items()})
-    return path
+    return {"tensors": tensors, "numpy": numpy, "python": random.getstate()}
+
+
+def _write_random_state(state: dict[str, Any], path: Path) -> None:
+    others = {name: json.dumps(state[name]) for name in ("numpy", "python")}
+    save_file(state["tensors"], path, others)
 
 
 def _load_random_state(path: Path) -> None:

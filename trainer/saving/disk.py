@@ -50,9 +50,15 @@ def _named(number: int, path: object, text: str) -> OSError:
     return OSError(number, f"{reason} ({text.splitlines()[0][:200]})", str(path))
 
 
-def follow_umask(paths: Iterable[Path]) -> None:
-    """Give files the mode that a plain open() would; some libraries let only their owner read."""
+def umask() -> int:
+    """Return the mask of the modes of new files."""
     mask = os.umask(0o077)
     os.umask(mask)
+    return mask
+
+
+def follow_umask(paths: Iterable[Path], mask: int | None = None) -> None:
+    """Give files the mode that a plain open() would; some libraries let only their owner read."""
+    mask = umask() if mask is None else mask
     for path in paths:
         os.chmod(path, 0o666 & ~mask)

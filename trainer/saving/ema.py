@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from trainer.saving.complete import read_json, write_json
+from trainer.saving.files import Files
 
 HEADER = "ema.json"
 
@@ -20,6 +21,10 @@ _Span = Callable[[int], tuple[int, int]]  # the elements [start, stop) of so man
 
 def _shard(rank: int, world_size: int) -> str:
     return f"ema-{rank:05d}-of-{world_size:05d}.safetensors"
+
+
+def _write_share(shares: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({name: share.cpu() for name, share in shares.items()}, path)
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
@@ -130,16 +135,16 @@ class Ema:
         dist.all_gather_into_tensor(whole, padded)
         return whole[:numel]
 
-    def save(self, folder: Path) -> list[Path]:
-        """Write this process's share, the first process also the header. Returns the files."""
+    def save(self, folder: Path, files: Files) -> None:
+        """Save this process's share, the first process also the header."""
+        shares = {name: share.detach() for name, share in self.shares.items()}
         path = folder / _shard(self._rank, self._world)
-        save_file({name: share.cpu() for name, share in self.shares.items()}, path)
+        files.save(path, shares, _write_share, "ema written")
         if self._rank:
-            return [path]
+            return
         shapes = {n: list(getattr(p, "ds_shape", p.shape)) for n, p in self._parameters.items()}
         header = {"world_size": self._world, "updates": self.updates, "shapes": shapes}
-        write_json(folder / HEADER, header)
-        return [path, folder / HEADER]
+        files.save(folder / HEADER, header, lambda content, path: write_json(path, content))
 
     def load(self, folder: Path) -> None:
         """Continue from a saved average, written by any number of processes.

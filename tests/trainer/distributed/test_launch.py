@@ -82,6 +82,8 @@ def test_a_stop_saves_and_leaves_no_process(tmp_path, command, target, number, c
     data, run = write_dataset(tmp_path / "data", size=(96, 64), frames=9), tmp_path / "run"
     words = ["--preset", "tiny", "--data", str(data), "--output", str(run)]
     words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    if command is OURS:
+        words += ["--set", "checkpoint.every=2", "--set", "checkpoint.background=true"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     environment["PATH"] = f"{BIN}:{environment['PATH']}"
     started = subprocess.Popen([*command, *words], env=environment, stderr=subprocess.DEVNULL)

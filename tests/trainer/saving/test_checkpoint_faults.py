@@ -47,13 +47,13 @@ def run(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "run [1] a+b"))
 
 
-def go_on_and_save(zero, run):
+def go_on_and_save(zero, run, in_background=False):
     """Train one step more and save; return the step of the checkpoint and the next."""
     training = Training(zero, seed=5)
     training.load(newest(run))
     step = training.step
     training.train(1)
-    training.save(run, keep=2)
+    training.save(run, keep=2, in_background=in_background)
     return step, training.step
 
 
@@ -62,13 +62,15 @@ def go_on_and_save(zero, run):
 def test_a_kill_at_any_boundary_of_a_save_loses_no_checkpoint(one, saved, tmp_path):
     seed = tmp_path / "seed"
     one.run(save_twice, ZERO, seed)
-    runs = {name: tmp_path / f"{number}" for number, name in enumerate(BOUNDARIES)}
-    for name, run in runs.items():
+    kills = [(name, False) for name in BOUNDARIES]
+    kills += [(name, True) for name in ("deepspeed file 2", "ema written", "hashed")]
+    runs = [(name, tmp_path / f"{number}") for number, (name, _) in enumerate(kills)]
+    for (name, run), (_, in_background) in zip(runs, kills, strict=True):
         shutil.copytree(seed, run)
         victim = Team(1, environment={FAULT: name})
-        assert victim.run(go_on_and_save, ZERO, run) == ["died"], name
+        assert victim.run(go_on_and_save, ZERO, run, in_background) == ["died"], name
         assert victim.stop() == [-9]
-    for name, run in runs.items():
+    for name, run in runs:
         late = BOUNDARIES.index(name) >= BOUNDARIES.index("published")
         assert one.run(go_on_and_save, ZERO, run) == [(3, 4) if late else (2, 3)], name
         left = sorted(os.listdir(run / "checkpoints"))
@@ -101,7 +103,7 @@ def save_where_one_dies(zero, run):
     return "saved"
 
 
-def save_on_a_full_disk(zero, run, full_rank, limit):
+def save_on_a_full_disk(zero, run, full_rank, limit, in_background):
     """Let one process write no file larger than `limit`; return the error, then save again."""
     training = Training(zero)
     training.train(3)
@@ -109,7 +111,7 @@ def save_on_a_full_disk(zero, run, full_rank, limit):
     if torch.distributed.get_rank() == full_rank:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
     try:
-        training.save(run)
+        training.save(run, in_background=in_background)
         message = "no error"
     except OSError as error:
         message = str(error)
@@ -124,8 +126,10 @@ def save_on_a_full_disk(zero, run, full_rank, limit):
 @pytest.mark.deepspeed
 def test_a_full_disk_in_one_process_is_an_error_in_all_and_loses_nothing(two, run):
     two.run(ignore_limit_signal)
-    for full_rank, limit in ((0, 50_000), (1, 50_000), (0, 1_000), (1, 6_000), (1, 7_000)):
-        for message, between, name in two.run(save_on_a_full_disk, ZERO, run, full_rank, limit):
+    tries = [(0, 50_000), (1, 50_000), (0, 1_000), (1, 6_000), (1, 7_000)]
+    tries = [(*each, False) for each in tries] + [(1, 50_000, True), (0, 1_000, True)]
+    for full_rank, *how in tries:
+        for message, between, name in two.run(save_on_a_full_disk, ZERO, run, full_rank, *how):
             assert "step 3 was not saved, the earlier ones are untouched" in message
             assert f"process {full_rank}: " in message
             assert between == ["step-00000001", "step-00000002"]

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from patience import works_less_than
+from safetensors.torch import load_file
 from tiny_engine import Training, newest, save_twice
 
 from trainer.distributed.zero import ZeroConfig
 from trainer.saving.checkpoint import check_same
-from trainer.saving.complete import COMPLETE, describe, read_json, write_json
+from trainer.saving.complete import COMPLETE, describe, listed_files, read_json, write_json
 from trainer.saving.safe_load import check_pickle
 
 STAGES = [ZeroConfig(stage, precision="fp32", persist_elements=100) for stage in (0, 1, 2, 3)]
@@ -96,6 +97,52 @@ def test_a_resumed_training_is_equal_to_the_bit(one, two, tmp_path):
         for team in (two,) if zero in OTHERS else (one, two):
             run = tmp_path / f"{number}-{team.world_size}"
             assert all(team.run(resumed, zero, run)), (zero, team.world_size)
+
+
+@pytest.mark.deepspeed
+def test_what_is_written_in_the_background_is_of_the_step_that_was_saved(two, tmp_path):
+    for number, zero in enumerate((STAGES[0], STAGES[3], OTHERS[0])):
+        run = tmp_path / f"{number}"
+        two.run(saved_both_ways, zero, run)
+        waited, behind = newest(run / "waited"), newest(run / "behind")
+        assert listed_files(waited).keys() == listed_files(behind).keys()
+        for file in listed_files(waited):
+            assert_same(content_of(waited / file), content_of(behind / file), f"{zero} {file}")
+
+
+def saved_both_ways(zero, run):
+    """Save a checkpoint, and the same while training goes on."""
+    training = Training(zero)
+    training.train(2)
+    training.save(run / "waited")
+    saving = training.begin_save(run / "behind", 3, frozen=True, in_background=True)
+    training.train(2)
+    saving.finish()
+
+
+def content_of(file):
+    if file.suffix == ".json":
+        return read_json(file)
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    return torch.load(file, weights_only=False)
+
+
+def assert_same(ours, theirs, where):
+    """Compare trees of tensors; of other objects, the types."""
+    assert type(ours) is type(theirs), where
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), where
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), where
+        for key in ours:
+            assert_same(ours[key], theirs[key], f"{where} {key}")
+    elif isinstance(ours, (list, tuple)):
+        assert len(ours) == len(theirs), where
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_same(mine, other, where)
+    elif isinstance(ours, (int, float, str)):
+        assert ours == theirs, where
 
 
 @pytest.mark.deepspeed
