@@ -32,6 +32,7 @@ class ItemCharacter:
 
     identity: str
     references: list[MediaFile]
+    description: str = ""  # what it looks like, '' unknown; a prompt of several says it
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,12 @@ class Benchmark:
 
     def to_json(self) -> bytes:
         """Return the file's bytes, the same for equal sets."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        raw = asdict(self)
+        for item in raw["items"]:
+            for character in item["characters"]:
+                if not character["description"]:  # sets of one character never had it
+                    del character["description"]
+        return (json.dumps(raw, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> "Benchmark":
@@ -111,7 +117,9 @@ class Benchmark:
 def _item(raw: dict[str, Any]) -> Item:
     characters = [
         ItemCharacter(
-            character["identity"], [MediaFile(**file) for file in character["references"]]
+            character["identity"],
+            [MediaFile(**file) for file in character["references"]],
+            character.get("description", ""),
         )
         for character in raw["characters"]
     ]

@@ -86,10 +86,12 @@ def build_benchmark(dataset: Store, output: Path, config: ItemsConfig) -> Benchm
 def _without_media(row: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of a sample that the choice depends on."""
     columns = ("sample_id", "clip_id", "video_id", "character_id", "split")
-    videos = {row["video_id"], *(reference["video_id"] for reference in row["references"])}
+    members = [row, *(row.get("others") or ())]
+    shown = (reference["video_id"] for member in members for reference in member["references"])
     return {name: row[name] for name in columns} | {
         "references": len(row["references"]),
-        "videos": sorted(videos),
+        "videos": sorted({row["video_id"], *shown}),
+        "identities": [member["character_id"] for member in members],
     }
 
 
@@ -98,14 +100,14 @@ def choose_samples(light: Sequence[dict[str, Any]], config: ItemsConfig) -> list
     training = [row for row in light if row["split"] == Split.TRAIN]
     if Split.TRAIN in config.splits:
         training = []
-    trained_identities = {row["character_id"] for row in training}
+    trained_identities = {identity for row in training for identity in row["identities"]}
     trained_videos = {video for row in training for video in row["videos"]}
     held_out = [
         row
         for row in light
         if row["split"] in config.splits
         and row["references"]
-        and row["character_id"] not in trained_identities
+        and trained_identities.isdisjoint(row["identities"])
         and trained_videos.isdisjoint(row["videos"])
     ]
     held_out.sort(key=lambda row: unit_interval("benchmark", config.seed, row["sample_id"]))
@@ -135,14 +137,12 @@ def same_person(caption: str, description: str = "") -> str:
 
 
 def _item(row: dict[str, Any], store: Store, config: ItemsConfig) -> Item:
-    unaugmented = [r for r in row["references"] if r["kind"] != PairKind.IN_CLIP_AUGMENTED]
-    pictures = (unaugmented or row["references"])[: config.references]
-    references = [_write(store, "references", r["image"]["bytes"], ".jpg") for r in pictures]
+    others = [other for other in row.get("others") or () if other["references"]]
     return Item(
         item_id=content_id("item", row["sample_id"]),
         prompt=same_person(row["caption"], row["description"]),
         caption=row["caption"],
-        characters=[ItemCharacter(row["character_id"], references)],
+        characters=[_character(each, store, config, bool(others)) for each in (row, *others)],
         clip=_write(store, "clips", row["video"]["bytes"], ".mp4"),
         width=row["width"],
         height=row["height"],
@@ -154,12 +154,23 @@ def _item(row: dict[str, Any], store: Store, config: ItemsConfig) -> Item:
     )
 
 
+def _character(
+    row: dict[str, Any], store: Store, config: ItemsConfig, described: bool
+) -> ItemCharacter:
+    """Write the references of a sample's character, or of one of its others."""
+    unaugmented = [r for r in row["references"] if r["kind"] != PairKind.IN_CLIP_AUGMENTED]
+    pictures = (unaugmented or row["references"])[: config.references]
+    references = [_write(store, "references", r["image"]["bytes"], ".jpg") for r in pictures]
+    description = (row.get("description") or "") if described else ""
+    return ItemCharacter(row["character_id"], references, description)
+
+
 def _with_others(sample_id: str, items: dict[str, tuple[str, Item]]) -> Item:
     """Add the other characters of the same clip, so that swaps can be measured."""
     clip_id, item = items[sample_id]
     others = [other.main for name, (clip, other) in sorted(items.items())
               if clip == clip_id and name != sample_id]  # fmt: skip
-    return replace(item, characters=[item.main, *others])
+    return replace(item, characters=[*item.characters, *others])
 
 
 def _write(store: Store, folder: str, content: bytes, suffix: str) -> MediaFile:

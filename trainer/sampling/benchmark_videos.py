@@ -1,4 +1,8 @@
-"""Make the videos of an evaluation set with a trained model; what is made already is kept."""
+"""Make the videos of an evaluation set with a trained model; what is made already is kept.
+
+A model that was trained on several characters at once is shown those of an item, by names that its
+prompt calls them by; one that was trained on one is shown whom the item is about.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -6,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
-from schemas.benchmark import VIDEOS, Benchmark, Item, write_video_list
+from schemas.benchmark import VIDEOS, Benchmark, Item, MediaFile, write_video_list
 from schemas.settings import check_settings, setting
+from trainer.data.cast import members_of, prompt_of
 from trainer.encoders.folders import digest_of
 from trainer.sampling.model_folder import TRANSFORMER, read_published
 from trainer.sampling.pipeline import ContextAnyonePipeline
@@ -67,11 +73,14 @@ def make_videos(
     }
     pipeline: ContextAnyonePipeline | None = None
     for item in benchmark.items:
-        path, record = output / f"{item.item_id}.mp4", _record(item, config, made_by)
+        scene = _scene(item, published.characters, config)
+        path, record = output / f"{item.item_id}.mp4", _record(item, scene, made_by)
         fresh = not (path.is_file() and _same(path.with_suffix(".json"), record))
         if fresh:
             pipeline = pipeline or _load(model, config)
-            write_video(path, _frames(pipeline, item, folder, config), published.size.fps)
+            write_video(
+                path, _frames(pipeline, scene, item.seed, folder, config), published.size.fps
+            )
             write_json(path.with_suffix(".json"), record)
         on_video(item.item_id, fresh)
     listed = {item.item_id: f"{item.item_id}.mp4" for item in benchmark.items}
@@ -89,27 +98,59 @@ def _load(model: Path, config: GenerationConfig) -> ContextAnyonePipeline:
     return ContextAnyonePipeline.from_pretrained(model, encoders, dtype, device)
 
 
-def _frames(
-    pipeline: ContextAnyonePipeline, item: Item, folder: Path, config: GenerationConfig
-) -> Any:
-    pictures = [
-        open_picture(folder / reference.path)
-        for reference in item.main.references[: config.references]
+@dataclass(frozen=True)
+class _Scene:
+    """What a video of an item is made of."""
+
+    prompt: str
+    references: list[MediaFile]  # of the one whom it is about, or none
+    characters: dict[str, list[MediaFile]]  # by name, where it is about several
+
+
+def _scene(item: Item, most: int, config: GenerationConfig) -> _Scene:
+    shown = [character.references[: config.references] for character in item.characters[:most]]
+    if len(shown) == 1:
+        return _Scene(item.prompt, shown[0], {})
+    # The row of a sample, as far as an item knows it: not where anybody is.
+    rows = [
+        {"description": character.description, "boxes": [], "first_frame": 0, "references": [1]}
+        for character in item.characters[:most]
     ]
+    row = {**rows[0], "sample_id": item.item_id, "caption": item.caption, "others": rows[1:]}
+    members = members_of(row, most)
+    named = {member.name: files for member, files in zip(members, shown, strict=True)}
+    return _Scene(prompt_of(row, members), [], named)
+
+
+def _frames(
+    pipeline: ContextAnyonePipeline,
+    scene: _Scene,
+    seed: int,
+    folder: Path,
+    config: GenerationConfig,
+) -> Any:
+    def opened(files: list[MediaFile]) -> list[Image.Image]:
+        return [open_picture(folder / file.path) for file in files]
+
     made = pipeline(
-        item.prompt,
-        pictures,
+        scene.prompt,
+        opened(scene.references) if scene.references else None,
         num_inference_steps=config.steps,
-        seed=item.seed,
+        seed=seed,
         output_type="uint8",
+        characters={name: opened(files) for name, files in scene.characters.items()},
     )
     return made.frames[0]
 
 
-def _record(item: Item, config: GenerationConfig, made_by: dict[str, Any]) -> dict[str, Any]:
-    references = [reference.sha256 for reference in item.main.references[: config.references]]
-    own = {"item": item.item_id, "prompt": item.prompt, "seed": item.seed}
-    return own | {"references": references, "made_by": made_by}
+def _record(item: Item, scene: _Scene, made_by: dict[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = {"item": item.item_id, "prompt": scene.prompt, "seed": item.seed}
+    own["references"] = [reference.sha256 for reference in scene.references]
+    if scene.characters:
+        own["characters"] = {
+            name: [file.sha256 for file in files] for name, files in scene.characters.items()
+        }
+    return own | {"made_by": made_by}
 
 
 def _same(path: Path, record: dict[str, Any]) -> bool:

@@ -224,11 +224,11 @@ def test_nobody_of_training_is_in_the_set(tmp_path):
 def test_references_from_trained_videos_keep_a_sample_out():
     light = [
         {"sample_id": "a", "clip_id": "1", "video_id": "v1", "character_id": "x", "split": "train",
-         "references": 1, "videos": ["v1", "v9"]},
+         "references": 1, "videos": ["v1", "v9"], "identities": ["x"]},
         {"sample_id": "b", "clip_id": "2", "video_id": "v2", "character_id": "y", "split": "test",
-         "references": 1, "videos": ["v2", "v9"]},
+         "references": 1, "videos": ["v2", "v9"], "identities": ["y"]},
         {"sample_id": "c", "clip_id": "3", "video_id": "v3", "character_id": "z", "split": "test",
-         "references": 1, "videos": ["v3"]},
+         "references": 1, "videos": ["v3"], "identities": ["z"]},
     ]  # fmt: skip
     assert [row["sample_id"] for row in choose_samples(light, ItemsConfig())] == ["c"]
 
