@@ -190,7 +190,9 @@ def _observe(
     durations = {unit.unit_id: unit.duration_s for unit in units}
     observed = []
     with Progress("observe", sum(durations.values())) as progress:
-        for outcome in observe(units, store.url, config.observe, config.run, placement, fetcher):
+        for outcome in observe(
+            units, store.location, config.observe, config.run, placement, fetcher
+        ):
             observed.append(outcome)
             counts = {"not read": 1} if isinstance(outcome, Unread) else _count_observed(outcome)
             progress.advance(durations[outcome.unit_id], **counts)

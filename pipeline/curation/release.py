@@ -86,7 +86,9 @@ def _stage_samples(
     plans = plan_shards(paired.samples, config.pair.shards, version, config.pair.columns)
     files = []
     with Progress("write", len(paired.samples), unit="shards") as progress:
-        for file in build_shards(plans, store.url, config.run.cluster, min(workers, len(plans))):
+        for file in build_shards(
+            plans, store.location, config.run.cluster, min(workers, len(plans))
+        ):
             files.append(file)
             progress.advance(file.rows, samples=file.rows)
     return files

@@ -119,7 +119,7 @@ def encode_units(
     pending = [unit for unit in units if unit.unit_id not in receipts]
     sizes = {unit.unit_id: unit.size_bytes for unit in pending}
     with Progress("encode", sum(sizes.values()), unit="units") as progress:
-        for receipt in _run(pending, make, store.url, cluster):
+        for receipt in _run(pending, make, store.location, cluster):
             receipts[receipt.unit_id] = receipt
             progress.advance(
                 sizes[receipt.unit_id],

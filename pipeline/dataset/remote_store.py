@@ -26,7 +26,7 @@ class RemoteStore:
     """A dataset behind an fsspec URL."""
 
     def __init__(self, url: str) -> None:
-        self.url = public_uri(url.rstrip("/"))
+        self.url, self.location = public_uri(url.rstrip("/")), url
         self._fs, self._root = open_filesystem(url.rstrip("/"))
         scheme = self.url.partition("://")[0]
         self._puts_if_absent = scheme in _PUT_IF_ABSENT

@@ -21,7 +21,8 @@ _TEMPORARY = ".tmp-"
 class Store(Protocol):
     """The filesystem that holds a dataset."""
 
-    url: str
+    url: str  # its name in messages, without secrets
+    location: str  # what opens it again, in a worker
 
     def read(self, path: str) -> bytes: ...
 
@@ -74,7 +75,7 @@ class LocalStore:
 
     def __init__(self, root: str) -> None:
         self._root = Path(root).expanduser().absolute()
-        self.url = str(self._root)
+        self.url = self.location = str(self._root)
         if self._root.is_file():
             raise ValueError(f"{self.url} is a file; name a folder")
 

@@ -45,7 +45,7 @@ def caption_clips(
     if pool is None:
         look = functools.partial(with_frames, unit_of_clip, store)
         return write_captions(facts, given, load_engine("captions", captioner), config, look)
-    step = (pool, functools.partial(_make_asker, store.url, captioner, config))
+    step = (pool, functools.partial(_make_asker, store.location, captioner, config))
     answers = dict(run(batches, [step], cluster))
     written = [caption for number in sorted(answers) for caption in answers[number]]
     return chosen_texts(written, given, config)

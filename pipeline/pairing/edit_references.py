@@ -114,7 +114,7 @@ def edit_references(
     done = read_edits(store)
     missing = [task for task in tasks if task.edit_id not in done]
     if missing:
-        _make(missing, unit_of_clip, store.url, engines, config.gate, cluster, editor, workers)
+        _make(missing, unit_of_clip, store.location, engines, config.gate, cluster, editor, workers)
         done = read_edits(store)
     return sort_out(tasks, done, windows, config.gate)
 

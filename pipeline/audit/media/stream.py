@@ -160,7 +160,7 @@ def _measure_all(
     tasks: Sequence[Task], store: Store, workers: int
 ) -> Iterator[tuple[Task, Results]]:
     if len(tasks) >= LARGE:
-        yield from _on_ray(tasks, store.url, workers)
+        yield from _on_ray(tasks, store.location, workers)
         return
     with _ChildPool(store) as pool:
         yield from zip(tasks, in_order(pool.measure, tasks, workers), strict=True)

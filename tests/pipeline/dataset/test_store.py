@@ -31,6 +31,15 @@ def test_what_was_written_is_read_listed_and_deleted(store):
     assert store.list("never") == []
 
 
+def test_a_store_is_named_without_its_secrets_and_opened_with_them():
+    store = open_store("memory://x/data?token=5ecre7")
+    assert store.url == "memory://x/data"
+    assert store.location == "memory://x/data?token=5ecre7"
+    with pytest.raises(FileNotFoundError) as raised:
+        store.read("none")
+    assert "5ecre7" not in str(raised.value)
+
+
 def test_create_refuses_an_existing_file(store):
     store.create("manifests/0001.json", b"first")
     with pytest.raises(FileExistsError):
