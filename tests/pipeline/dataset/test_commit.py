@@ -14,6 +14,7 @@ from pipeline.dataset.commit import (
     read_manifest,
     settle,
     stage_file,
+    sweep,
     table_path,
 )
 from pipeline.dataset.store import LocalStore
@@ -67,6 +68,15 @@ def test_the_next_version_is_current_and_the_one_before_stays_readable(tmp_path)
     assert damaged_files(older, store) == damaged_files(manifest, store) == []
     assert store.list("clips") == [file.path for file in (*older.files, *manifest.files)]
     assert store.list("manifests") == ["manifests/0001.json", "manifests/0002.json"]
+
+
+def test_a_sweep_for_one_version_removes_what_others_list(tmp_path):
+    store = LocalStore(str(tmp_path))
+    publish(make_version(1, "", store), store)
+    publish(make_version(2, current_version(store)[1], store), store)
+    manifest, _ = current_version(store)
+    sweep(store, only=manifest)  # as after somebody was forgotten
+    assert store.list("clips") == [file.path for file in manifest.files]
 
 
 def test_of_two_publishers_of_a_version_the_second_is_refused_and_damages_nothing(tmp_path):

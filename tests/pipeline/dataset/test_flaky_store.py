@@ -14,10 +14,12 @@ from encoding import encode
 from fast_engines import SETTINGS
 from flaky_proxy import FAULTS, FlakyProxy
 from object_store import s3_server, use_endpoint
+from present import current_version
 from runs import content, draw_video
 from tiny_dataset import write_dataset
 from train_batches import batches, by_place
 
+from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tables import current_files
 from schemas.remote import POLICY, NotRead, take_repeated
@@ -121,6 +123,19 @@ def test_a_dataset_is_made_on_a_flaky_store_byte_for_byte(proxy, tmp_path):
         with quiet(proxy):
             assert fsspec.filesystem("s3").cat(far) == Path(near).read_bytes()
     assert proxy.injected.total() > 5
+
+    words += ["--input", "s3://flaky/in", "--output", "s3://flaky/out"]
+    words += ["--set", "pair.references.max_references=1"]
+    store = open_store("s3://flaky/out")
+    before, _ = current_version(store)
+    with store.lock():
+        assert run("curate", *words)[0] == 2  # another job works on it
+    code, said = run("curate", *words)
+    assert code == 0
+    assert "older versions hold" in said
+    after, _ = current_version(store)
+    assert after.version == 2
+    assert damaged_files(before, store) == damaged_files(after, store) == []
 
 
 @pytest.mark.slow
