@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.audit.index import AuditIndex
 from pipeline.audit.limits import variable
+from pipeline.audit.variety import Variety, variety_of
 from schemas.reasons import PairKind
 from schemas.thresholds import THRESHOLDS
 
@@ -69,6 +70,7 @@ class DatasetFacts:
     identities: Identities
     kinds: dict[str, dict[str, int]]  # pair kind -> references, augmented
     worth: Worth
+    variety: Variety
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -129,6 +131,7 @@ def gather(index: AuditIndex, variables: dict[str, Any], prefix: str = "") -> Da
         identities=_identities(index, samples),
         kinds=_kinds(index, refs),
         worth=_worth(index, samples, refs),
+        variety=variety_of(index, prefix),
     )
 
 

@@ -212,8 +212,9 @@ def _reference(
     return Reference(
         reference_id=reference_id, kind=str(kind), track_id=track.track_id,
         clip_id=source.clip_id, video_id=source.video_id, time_s=time_s, time_gap_s=gap,
-        similarity=float(own @ vector), recogniser=RECOGNISER, quality=0.8, yaw=0.0,
-        whole_body=True, augmentation="", sha256=hashlib.sha256(image).hexdigest(),
+        similarity=float(own @ vector), recogniser=RECOGNISER, quality=0.8,
+        yaw=0.0 if same else 20.0, whole_body=True, augmentation="",
+        sha256=hashlib.sha256(image).hexdigest(),
         image={"bytes": image, "path": f"{reference_id}.jpg"},
         mask={"bytes": mask, "path": f"{reference_id}.png"},
     )  # fmt: skip

@@ -113,6 +113,14 @@ def clip_with_a_cut(copy: Copy) -> None:
     copy.set_clip(sample, pictures[:half] + tail)
 
 
+@fault("clip.second-detector", media=True)
+def clip_with_a_flash(copy: Copy) -> None:
+    sample = copy.sample()
+    pictures = pictures_of(sample)
+    pictures[len(pictures) // 2] = np.full_like(pictures[0], 250)
+    copy.set_clip(sample, pictures)
+
+
 @fault("clip.fade", media=True)
 def clip_fades_out(copy: Copy) -> None:
     sample = copy.sample()

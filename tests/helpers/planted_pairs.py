@@ -241,3 +241,13 @@ def same_reference_everywhere(copy: Copy) -> None:
     rows = next(rows for rows in counted.values() if len(rows) > 1)
     for row in rows:
         row["references"] = [dict(rows[0]["references"][0])]
+
+
+@fault("identity.always-alike")
+def character_always_seen_alike(copy: Copy) -> None:
+    wanted = copy.sample()["character_id"]
+    for row in copy.rows("samples"):
+        if row["character_id"] == wanted:
+            row["shot_size"], row["brightness"] = "medium", 0.4
+            for reference in row["references"]:
+                reference["yaw"] = 3.0

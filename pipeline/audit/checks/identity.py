@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.audit.finding_store import Query
-from pipeline.audit.findings import Finding, error, found, warning
+from pipeline.audit.findings import Finding, error, found, note, warning
 from pipeline.audit.index import AuditIndex
 from pipeline.audit.limits import Limits, variable
+from pipeline.audit.variety import ONE_LIGHT, ONE_POSE, SEEN
 from pipeline.dataset.decided import Decided
 from schemas.ids import unit_interval
 from schemas.thresholds import PEOPLE
@@ -55,6 +56,11 @@ ONE_REFERENCE = warning(
     "Every one of its clips is learned beside the same picture.",
     "Lower pair.references.min_difference, or add videos of the person.",
 )  # fmt: skip
+ALIKE = note(
+    "identity.always-alike", "A character is always seen alike",
+    "Three clips and more with one pose, one light and one distance teach little more than one.",
+    "Add videos that show the person otherwise.",
+)  # fmt: skip
 MERGE = warning(
     "identity.merge-suspect", "A character may be two people",
     "A member is further from the others than one person is from himself.",
@@ -85,6 +91,18 @@ def queries() -> Iterator[Query]:
     yield Query(DOMINANT, "character", _dominant(), ("samples.character_id",), "samples")
     yield Query(
         ONE_REFERENCE, "character", _one(), ("samples.character_id", "refs.reference_id"), "samples"
+    )
+    needs = ("samples.character_id", "samples.brightness", "samples.shot_size", "refs.yaw")
+    yield Query(ALIKE, "character", _alike(), needs, "samples")
+
+
+def _alike() -> str:
+    seen = SEEN.format(prefix="")
+    return (
+        "SELECT id, sample_id, number || ' samples: heads turned by ' || round(turned)"
+        " || ' degrees, brightness within ' || round(light, 3) || ', one size of shot' AS evidence,"
+        f" turned AS value, {ONE_POSE} AS threshold FROM {seen}"
+        f" WHERE number > 2 AND turned < {ONE_POSE} AND light < {ONE_LIGHT} AND sizes = 1"
     )
 
 

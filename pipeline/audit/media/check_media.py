@@ -88,6 +88,11 @@ HIDDEN_CUT = warning(
     "The model learns to jump to another scene.",
     "Lower observe.shots.cut_score and cut again.",
 )  # fmt: skip
+SECOND_CUT = warning(
+    "clip.second-detector", "A second detector sees a cut in a clip",
+    "The one that cut the clip saw none: a cut between like pictures, or a flash.",
+    "Look at the clip; drop the sample if another shot begins there.",
+)  # fmt: skip
 FADED = warning(
     "clip.fade", "A clip holds a fade", "The model learns to fade out.",
     "Observe the video again; fades belong to no shot.",
@@ -118,7 +123,7 @@ MIRRORED_PART = warning(
 CHECKS: tuple[Check, ...] = (
     UNDECODABLE, FRAME_COUNT, SIZE, RATE, DAMAGED, CLIP_HASH, REFERENCE_HASH,
     REFERENCE_UNDECODABLE, MASK_UNDECODABLE, MASK_SIZE, MASK_EMPTY, MASK_SHIFTED, MASK_SOFT,
-    MEASURES, HIDDEN_CUT, FADED, PLAIN, OVERLAY, COPY, BACKGROUND, MIRRORED_PART,
+    MEASURES, HIDDEN_CUT, SECOND_CUT, FADED, PLAIN, OVERLAY, COPY, BACKGROUND, MIRRORED_PART,
 )  # fmt: skip
 
 # Beside each number: what it was on good and on spoiled data (benchmarks/audit_faults.py).
@@ -199,6 +204,10 @@ def _check_clip(
     if clip.cuts:
         frames = ", ".join(map(str, clip.cuts[:5]))
         yield finding(HIDDEN_CUT, f"another shot begins at frame {frames}", len(clip.cuts), 0)
+    elif clip.second_cuts:
+        frames = ", ".join(map(str, clip.second_cuts[:5]))
+        evidence = f"PySceneDetect sees another shot at frame {frames}"
+        yield finding(SECOND_CUT, evidence, len(clip.second_cuts), 0)
     if clip.faded > max(1, _FADED_SHARE * clip.num_frames):
         yield finding(FADED, f"{clip.faded} frames are dark or blended", clip.faded, 0)
     if is_plain(clip):

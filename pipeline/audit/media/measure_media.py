@@ -23,6 +23,7 @@ from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.reader import VideoReader
 from pipeline.media.sandbox import Announce, Handler
 from pipeline.observing.quality import Quality, QualityMeter
+from pipeline.observing.scenedetect_cuts import PySceneDetectCuts
 from pipeline.observing.shots import ShotDetector, ShotsConfig
 from pipeline.pairing.augment import move_of, recipe_from_json
 from pipeline.pictures.hashes import difference_hash
@@ -84,6 +85,7 @@ class ClipMeasures:
     colour: float = 255.0  # mean distance from grey, of 255
     overlay: float = 0.0  # share of the picture that stands still before a moving picture
     hashes: tuple[str, ...] = ()  # difference hashes of the examined frames
+    second_cuts: tuple[int, ...] = ()  # that another detector sees, and ours does not
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def _decode(
         digest, "", picture.width, picture.height, rate, len(times), count.errors + count.corrupt,
         len(steps) > 2 or max(steps, default=1) > 1.5 * min(steps, default=1), meter.finish(),
         *cuts.finish(), float(np.median(colour)) if colour else 255.0, overlay_share(examined),
-        tuple(f"{difference_hash(grey):016x}" for grey in examined),
+        tuple(f"{difference_hash(grey):016x}" for grey in examined), cuts.second(),
     ), shown  # fmt: skip
 
 
@@ -232,15 +234,18 @@ def _box_at(row: MediaRow, frame: int) -> np.ndarray | None:
 
 
 class _Cuts:
-    """Collects where the detector of shots sees another shot begin."""
+    """Collects where the detector of shots sees another shot begin, and where a second one does."""
 
     def __init__(self, fps: float) -> None:
         self._detector = ShotDetector(ShotsConfig(), fps)
+        self._other = PySceneDetectCuts(ShotsConfig(), fps)
+        self._others: list[int] = []
         self._first: list[int] = []
         self._faded = 0
 
     def add(self, number: int, pts: int, picture: np.ndarray) -> None:
         self._take(self._detector.add(number, pts, picture))
+        self._others += [boundary.end for boundary in self._other.add(picture)]
 
     def _take(self, verdicts: Any) -> None:
         for verdict in verdicts:
@@ -251,6 +256,11 @@ class _Cuts:
     def finish(self) -> tuple[tuple[int, ...], int]:
         self._take(self._detector.finish())
         return tuple(self._first), self._faded
+
+    def second(self) -> tuple[int, ...]:
+        """Return what only the second detector sees, away from the clip's ends and our cuts."""
+        apart = (at for at in self._others if at and all(abs(at - own) > 2 for own in self._first))
+        return tuple(apart)
 
 
 def overlay_share(greys: Sequence[np.ndarray]) -> float:

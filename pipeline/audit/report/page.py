@@ -73,7 +73,7 @@ def verdict(audit: Audit) -> tuple[str, str, str]:
     checked = amount(len(audit.findings.coverage.checked), "check")
     size = f"{amount(int(totals['samples']), 'sample')} were audited by {checked}"
     if counted["error"]:
-        text = f"{size}; what has to be mended comes first below."
+        text = f"{size}; what has to be mended is listed first."
         return "error", f"Do not train on this yet: {amount(counted['error'], 'error')}", text
     if counted["warning"]:
         text = f"{size}. Nothing is broken; a person should look at what is listed below."
@@ -87,6 +87,7 @@ def report_html(audit: Audit, pictures: Pictures, change: VersionChange | None =
     parts: Sequence[tuple[str, str, str]] = [
         part
         for part in (
+            ("random", "Drawn at random", sections.at_random(audit, pictures)),
             ("funnel", "What became of everything", sections.funnel(audit, pictures)),
             ("examples", "What a sample looks like", sections.examples(audit, pictures)),
             ("spread", "How the numbers are spread", sections.distributions(audit)),
@@ -103,9 +104,11 @@ def report_html(audit: Audit, pictures: Pictures, change: VersionChange | None =
     title = f"Audit of {audit.dataset.name}"
     style = resources.files("pipeline.audit.report").joinpath("style.css").read_text("utf-8")
     links = "".join(f'<a href="#{id}">{escape(name)}</a>' for id, name, _ in parts)
-    body = "".join(
+    drawn = [
         f'<section id="{id}"><h2>{escape(name)}</h2>{html}</section>' for id, name, html in parts
-    )
+    ]
+    first = 1 if parts and parts[0][0] == "random" else 0  # it is looked at before all else
+    body = "".join([*drawn[:first], listing.first_steps(audit), *drawn[first:]])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -113,7 +116,7 @@ def report_html(audit: Audit, pictures: Pictures, change: VersionChange | None =
         " img-src data:; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         f"<header>{_header(audit, title)}<nav>{links}</nav></header>"
-        f"<main>{listing.first_steps(audit)}{body}</main>"
+        f"<main>{body}</main>"
         f"{_footer(audit, pictures)}</body></html>\n"
     )
 

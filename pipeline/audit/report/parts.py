@@ -31,6 +31,16 @@ def strip_html(strip: Strip | None, what: str, caption: str = "") -> str:
     return f'<div class="example"><div class="strip">{"".join(parts)}</div>{caption_html}</div>'
 
 
+def pair_html(strip: Strip, what: str) -> str:
+    """Draw a frame of a clip above one reference."""
+    pictures = (*strip.frames[:1], *(strip.cutouts or strip.references)[:1])
+    return "".join(
+        f'<img alt="{escape(what)}" src="data:image/jpeg;base64,'
+        f'{base64.b64encode(picture).decode()}">'
+        for picture in pictures
+    )
+
+
 def _images(pictures: Sequence[bytes], label: str, what: str) -> str:
     if not pictures:
         return ""

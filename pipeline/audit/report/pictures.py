@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 from pipeline.audit.dataset import foreign_columns
 from pipeline.audit.findings import Finding
 from pipeline.audit.media.stream import MEDIA_SANDBOX
-from pipeline.audit.report.thumbnails import Strip, StripRow, make_handler, strip_row, total_bytes
+from pipeline.audit.report.thumbnails import (
+    FRAMES,
+    Strip,
+    StripRow,
+    make_handler,
+    strip_row,
+    total_bytes,
+)
 from pipeline.audit.run import Audit
 from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store
@@ -22,6 +29,7 @@ PER_CHECK = 3  # findings shown with pictures
 PER_REASON = 2  # rejects shown with pictures
 SUSPECTS = 6
 EXAMPLES = 6  # good samples
+AT_RANDOM = 30  # shown at the top
 MOST_BYTES = 2_600_000  # of all pictures, before base64
 _ERRORS = (pa.ArrowException, OSError, ValueError, KeyError)
 _WANTED = ("sample_id", "num_frames", "first_frame", "boxes", "references", "video")
@@ -35,6 +43,7 @@ class Pictures:
     samples: dict[str, Strip] = field(default_factory=dict)
     references: dict[tuple[str, str], Strip] = field(default_factory=dict)  # sample, reference
     rejects: dict[tuple[str, str], list[tuple[str, Strip]]] = field(default_factory=dict)
+    drawn: dict[str, Strip] = field(default_factory=dict)  # at random, for the top of the page
     why_no_rejects: str = ""
     full: bool = False  # whether some were left out to keep the report small
     _hidden: set[str] = field(default_factory=set)
@@ -54,6 +63,10 @@ def gather_pictures(audit: Audit) -> Pictures:
     pictures._hidden = {row[0] for row in audit.index.rows(sql)}
     child = Child(make_handler, MEDIA_SANDBOX)
     try:
+        for sample_id in _at_random(audit, pictures._hidden):
+            strip = _draw_sample(audit, child, sample_id, "", frames=1)
+            if strip is not None and strip.frames:
+                pictures.drawn[sample_id] = strip
         for sample_id, reference_id in _wanted(audit):
             if sample_id in pictures._hidden:
                 continue
@@ -71,6 +84,13 @@ def gather_pictures(audit: Audit) -> Pictures:
     finally:
         child.close()
     return pictures
+
+
+def _at_random(audit: Audit, hidden: set[str]) -> list[str]:
+    """Return samples in the order of their hashed ids: the same ones every time, of no choice."""
+    sql = "SELECT sample_id FROM samples ORDER BY md5('at random' || sample_id), 1 LIMIT ?"
+    found = [row[0] for row in audit.index.fetch(sql, [AT_RANDOM + len(hidden)])]
+    return [sample_id for sample_id in found if sample_id not in hidden][:AT_RANDOM]
 
 
 def _weight(pictures: Pictures) -> int:
@@ -138,7 +158,9 @@ def good_samples(audit: Audit) -> list[str]:
     return [row[0] for row in audit.index.fetch(sql, [EXAMPLES, EXAMPLES])]
 
 
-def _draw_sample(audit: Audit, child: Child, sample_id: str, reference_id: str) -> Strip | None:
+def _draw_sample(
+    audit: Audit, child: Child, sample_id: str, reference_id: str, frames: int = FRAMES
+) -> Strip | None:
     place = audit.index.fetch(
         "SELECT file_number, row_group, position FROM samples WHERE sample_id = ? LIMIT 1",
         [sample_id],
@@ -155,7 +177,8 @@ def _draw_sample(audit: Audit, child: Child, sample_id: str, reference_id: str) 
         row = data.slice(position, 1).to_pylist()[0]
     except _ERRORS:
         return None
-    return _call(child, strip_row(row, _place(row, reference_id)))
+    place = _place(row, reference_id) if reference_id or frames == FRAMES else 0
+    return _call(child, strip_row(row, place, frames))
 
 
 def _place(row: Mapping[str, Any], reference_id: str) -> int | None:

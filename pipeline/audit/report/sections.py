@@ -6,7 +6,7 @@ from html import escape
 from pipeline.audit.compare import VersionChange
 from pipeline.audit.findings import Severity
 from pipeline.audit.report import charts
-from pipeline.audit.report.parts import amount, badge, strip_html
+from pipeline.audit.report.parts import amount, badge, pair_html, strip_html
 from pipeline.audit.report.pictures import (
     PER_CHECK,
     Pictures,
@@ -15,6 +15,7 @@ from pipeline.audit.report.pictures import (
     sample_of,
 )
 from pipeline.audit.run import Audit
+from pipeline.audit.variety import ONE_POSE, Variety
 from schemas.manifest import FunnelRow
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -71,6 +72,22 @@ def _reasons(row: FunnelRow, pictures: Pictures) -> str:
             "</div></details>"
         )
     return "".join(lines)
+
+
+def at_random(audit: Audit, pictures: Pictures) -> str:
+    """Show samples that nobody chose, a clip's middle frame and a reference of each."""
+    tiles = "".join(
+        f'<div title="{escape(sample_id)}">{pair_html(strip, sample_id)}</div>'
+        for sample_id, strip in pictures.drawn.items()
+    )
+    if not tiles:
+        return ""
+    lead = (
+        f"<p>{amount(len(pictures.drawn), 'sample')}, drawn by the hash of their ids: the middle "
+        "of the clip, and the first reference by its mask. Look before you read on: is it one "
+        "person, whole, and somewhere else?</p>"
+    )
+    return f'{lead}<div class="thirty">{tiles}</div>'
 
 
 def examples(audit: Audit, pictures: Pictures) -> str:
@@ -141,8 +158,40 @@ def identities(audit: Audit, pictures: Pictures) -> str:
     )  # fmt: skip
     return (
         f'<div class="tiles">{drawn}</div><div class="grid">{cards}</div>'
-        f'<h3>The most frequent</h3><div class="shots">{faces}</div>{suspects}'
+        f'<h3>The most frequent</h3><div class="shots">{faces}</div>'
+        f"{_variety(audit.facts.variety)}{suspects}"
     )
+
+
+def _variety(variety: Variety) -> str:
+    """Say how differently the characters of two samples and more are seen."""
+    if not variety.characters:
+        return ""
+    tiles = "".join(
+        f'<div class="tile"><b>{100 * share:.0f} %</b><span>{what}</span></div>'
+        for share, what in (
+            (variety.one_pose, f"turn the head by less than {ONE_POSE:.0f}°"),
+            (variety.one_light, "are seen in one light"),
+            (variety.one_size, "in one size of shot"),
+        )
+    )
+    rows = "".join(
+        f'<tr><td class="id">{escape(seen.character_id)}</td><td class="n">{seen.samples:,}</td>'
+        f'<td class="n">{_measured(seen.turned, "°")}</td>'
+        f'<td class="n">{_measured(seen.light, "", 2)}</td><td class="n">{seen.sizes}</td></tr>'
+        for seen in variety.largest
+    )
+    return (
+        f"<h3>How differently they are seen</h3><p>Of {variety.characters:,} characters with two "
+        f'samples and more:</p><div class="tiles">{tiles}</div><div class="scroll"><table><tr>'
+        '<th>character</th><th class="n">samples</th><th class="n">heads turned by</th>'
+        '<th class="n">brightness differs by</th><th class="n">sizes of shot</th></tr>'
+        f"{rows}</table></div>"
+    )
+
+
+def _measured(value: float | None, unit: str, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:.{digits}f}{unit}"
 
 
 def _suspects(audit: Audit, pictures: Pictures) -> str:

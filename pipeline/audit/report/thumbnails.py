@@ -42,9 +42,10 @@ class StripRow:
     first_frame: int = 0
     boxes: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     references: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)  # image, mask
+    frames: int = FRAMES  # from the first to the last; one is the middle
 
 
-def strip_row(row: Mapping[str, Any], place: int | None = None) -> StripRow:
+def strip_row(row: Mapping[str, Any], place: int | None = None, frames: int = FRAMES) -> StripRow:
     """Take what is drawn from a row of samples/; `place` asks for one reference only."""
     references = [
         (
@@ -58,7 +59,7 @@ def strip_row(row: Mapping[str, Any], place: int | None = None) -> StripRow:
     return StripRow(
         (row.get("video") or {}).get("bytes") or b"", int(row.get("num_frames") or 0),
         int(row.get("first_frame") or 0), tuple(tuple(box) for box in row.get("boxes") or ()),
-        tuple(references[:MOST_REFERENCES]),
+        tuple(references[:MOST_REFERENCES]), frames,
     )  # fmt: skip
 
 
@@ -101,7 +102,9 @@ def _frames(row: StripRow) -> tuple[list[bytes], str]:
         return [], "no clip"
     import tempfile
 
-    wanted = set(np.linspace(0, max(row.num_frames - 1, 0), FRAMES).round().astype(int).tolist())
+    last = max(row.num_frames - 1, 0)
+    places = np.linspace(0, last, row.frames) if row.frames > 1 else np.array([last / 2])
+    wanted = set(places.round().astype(int).tolist())
     drawn = []
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         file.write(row.mp4)

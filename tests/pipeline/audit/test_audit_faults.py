@@ -22,12 +22,14 @@ IN_COLUMNS = (
     "vector_of_somebody_else", "vector_not_a_number", "recognisers_mixed",
     "box_jumps_to_somebody_else", "one_person_two_characters", "two_people_one_character",
     "caption_refuses", "caption_counts_people_who_are_not_there", "character_in_two_splits",
+    "character_always_seen_alike",
     "near_duplicate_across_splits", "licence_unknown", "nobody_said_whose_it_is",
     "somebody_like_a_forgotten_person_stayed", "video_opted_out",
     "clip_not_safe", "watermark_in_the_score", "text_in_the_score", "clip_unpleasing",
 )  # fmt: skip
 IN_PICTURES = (
-    "clip_truncated", "clip_is_no_video", "clip_with_a_cut", "clip_without_colour",
+    "clip_truncated", "clip_is_no_video", "clip_with_a_cut", "clip_with_a_flash",
+    "clip_without_colour",
     "clip_of_another_size", "mask_shifted", "mask_of_another_size", "reference_cut_from_its_clip",
     "reference_exchanged", "reference_padded_by_reflection",
 )  # fmt: skip

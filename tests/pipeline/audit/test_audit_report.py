@@ -31,6 +31,39 @@ def test_page_needs_nothing_from_outside_and_stays_small(clean):
     assert page.count("data:image/jpeg") > 20
 
 
+def test_page_begins_with_samples_that_nobody_chose(clean):
+    with audited(clean) as done:
+        pictures = gather_pictures(done)
+        page = report_html(done, pictures)
+        ids = {row[0] for row in done.index.rows("SELECT sample_id FROM samples")}
+    assert set(pictures.drawn) == ids  # fewer than thirty: all of them
+    assert list(pictures.drawn) != sorted(pictures.drawn)
+    assert all(len(strip.frames) == len(strip.references) == 1 for strip in pictures.drawn.values())
+    assert page.index("Drawn at random") < page.index("What became of everything")
+    assert page.count('<div title="') == len(ids)
+
+
+def test_page_says_how_differently_characters_are_seen(clean, tmp_path):
+    copy = plant("character_always_seen_alike", clean, tmp_path / "copy")
+    samples = copy.rows("samples")
+    [planted] = {row["character_id"] for row in samples if row["references"][0]["yaw"] == 3.0}
+    other = max(row["character_id"] for row in samples if row["character_id"] != planted)
+    for number, row in enumerate(row for row in samples if row["character_id"] == other):
+        row["brightness"] = 0.3 + 0.1 * number
+        for reference in row["references"]:
+            reference["yaw"] = 15.0 * number
+    copy.save()
+    page, told = page_of(copy.folder)
+    variety = told["facts"]["variety"]
+    [seen] = [each for each in variety["largest"] if each["character_id"] == other]
+    assert (seen["samples"], seen["turned"]) == (4, 45.0)
+    assert seen["light"] == pytest.approx(0.3, abs=1e-3)
+    assert variety["one_pose"] == pytest.approx(1 / 3, abs=1e-3)
+    assert "How differently they are seen" in page
+    [check] = [check for check in told["checks"] if check["id"] == "identity.always-alike"]
+    assert {finding["id"] for finding in check["examples"]} == {planted}
+
+
 def test_page_says_verdict_reason_and_remedy_with_a_picture(clean, tmp_path):
     folder = plant("reference_of_somebody_else", clean, tmp_path / "copy").folder
     page, told = page_of(folder)
