@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.dataset.commit import publish, stage_file, table_path
+from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import open_store
@@ -57,18 +57,20 @@ def write_dataset(
 
 
 def write_samples(folder: Path, samples: list[Sample], per_file: int = 4) -> Path:
-    """Publish samples as a dataset of one version."""
+    """Publish samples as the next version of a dataset, and as all that is in it."""
     store = open_store(folder)
+    current = read_manifest(store)
+    version, parent = (current[0].version + 1, current[1]) if current else (1, "")
     files = []
     for number, top in enumerate(range(0, len(samples), per_file)):
         part = samples[top : top + per_file]
         content = encode_rows(part, Sample, sample_schema())
-        files.append(stage_file(table_path("samples", 1, number), content, len(part), store))
+        files.append(stage_file(table_path("samples", version, number), content, len(part), store))
     splits = [sample.split for sample in samples]
     manifest = Manifest(
-        version=1, parent="", inputs_digest="", observe_digest="", config_digest="", config={},
-        engines=[], libraries={}, funnel=[], splits={name: splits.count(name) for name in splits},
-        files=files,
+        version=version, parent=parent, inputs_digest="", observe_digest="", config_digest="",
+        config={}, engines=[], libraries={}, funnel=[], files=files,
+        splits={name: splits.count(name) for name in splits},
     )  # fmt: skip
     publish(manifest, store)
     return folder
