@@ -10,6 +10,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
@@ -20,8 +21,9 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import list_videos, read_benchmark
-from pipeline.evaluate.study import StudyConfig, make_study, read_key
+from pipeline.evaluate.study import DESIGNS, PAPER, StudyConfig, make_study, read_key
 from pipeline.evaluate.study_results import describe, read_answers, results_of
+from pipeline.evaluate.votes_and_metrics import agreements, describe_agreements, read_measures
 from schemas.files import local_path, read_file
 
 
@@ -40,15 +42,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         required=True,
         help="file that says which system is A and which is B",
     )
-    make.add_argument(
-        "--pairs",
-        type=int,
-        default=StudyConfig.pairs,
-        help="of every two systems, at most (%(default)s; 0 takes all)",
-    )
-    make.add_argument(
-        "--checks", type=int, default=StudyConfig.checks, help="attention checks (%(default)s)"
-    )
+    paper = f"{PAPER.pairs} pairs, {PAPER.checks} checks, {PAPER.least_checks:.0%} of them needed, "
+    paper += f"{PAPER.fastest_s:g} s a pair"
+    design = f"short ({StudyConfig.pairs} pairs, {StudyConfig.checks} checks), or paper ({paper})"
+    make.add_argument("--design", choices=DESIGNS, default="short", help=design)
+    make.add_argument("--pairs", type=int, help="of every two systems, at most; 0 takes all")
+    make.add_argument("--checks", type=int, help="attention checks")
     make.add_argument("--seed", type=int, default=0)
     results = acts.add_parser(
         "results", allow_abbrev=False, help="win rates from the raters' files"
@@ -56,16 +55,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     results.add_argument("answers", type=local_path, nargs="+", help="CSV files of raters")
     results.add_argument("--key", type=local_path, required=True)
     results.add_argument("--output", type=local_path, help="write all of it as JSON")
+    metrics = "evaluations of every system: how well do the metrics say what people say?"
+    results.add_argument("--metrics", nargs="+", metavar="NAME=RESULT", default=[], help=metrics)
     results.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
 
 def make(arguments: argparse.Namespace) -> int:
-    named = dict(word.partition("=")[::2] for word in arguments.videos)
-    if "" in named or "" in named.values() or len(named) < len(arguments.videos):
-        got = " ".join(arguments.videos)
-        raise ValueError(f"--videos must be NAME=FOLDER, every name once, got {got!r}")
-    config = StudyConfig(arguments.pairs, arguments.checks, arguments.seed)
+    named = _named("--videos", "FOLDER", arguments.videos)
+    chosen = {name: getattr(arguments, name) for name in ("pairs", "checks")}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    config = replace(DESIGNS[arguments.design], seed=arguments.seed, **chosen)
     benchmark = read_benchmark(arguments.benchmark)
     systems = {name: list_videos(Path(folder), benchmark) for name, folder in named.items()}
     key = make_study(
@@ -77,6 +77,16 @@ def make(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _named(flag: str, kind: str, words: list[str]) -> dict[str, str]:
+    """Return NAME=VALUE words as a mapping. Raises ValueError."""
+    split = (word.partition("=") for word in words)
+    named = {name: value for name, _, value in split}
+    if "" in named or "" in named.values() or len(named) < len(words):
+        got = " ".join(words)
+        raise ValueError(f"{flag} must be NAME={kind}, every name once, got {got!r}")
+    return named
+
+
 def results(arguments: argparse.Namespace) -> int:
     config = StudyConfig(seed=arguments.seed)
     key = read_key(arguments.key)
@@ -84,8 +94,17 @@ def results(arguments: argparse.Namespace) -> int:
     for path in arguments.answers:
         content = read_file("the file of answers", path, "the CSV files that raters sent")
         answers += read_answers(content, key, str(path))
+    measured = {
+        name: read_measures(Path(path))
+        for name, path in _named("--metrics", "RESULT", arguments.metrics).items()
+    }
     result = results_of(answers, key, config.seed)
     print(describe(result))
+    if measured:
+        kept = [answer for answer in answers if answer.rater not in result["left_out"]]
+        found = agreements(kept, key, measured)
+        result["metrics"] = [asdict(each) for each in found]
+        print(describe_agreements(found))
     if arguments.output:
         content = (json.dumps(result, indent=1, sort_keys=True) + "\n").encode()
         open_store(arguments.output.parent).write(arguments.output.name, content)

@@ -44,6 +44,8 @@ class StudyKey:
     questions: list[str]
     pairs: list[Pair]
     study_version: int = STUDY_VERSION
+    least_checks: float = 1.0  # share of the checks that a rater has to pass
+    fastest_s: float = 0.0  # a rater whose median pair took less is left out
 
     def to_json(self) -> bytes:
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
@@ -57,7 +59,8 @@ class StudyKey:
             pairs = [Pair(**{name: str(value) for name, value in pair.items()})
                      for pair in raw["pairs"]]  # fmt: skip
             questions = [str(question) for question in raw["questions"]]
-            key = cls(str(raw["study_id"]), questions, pairs, version)
+            bounds = float(raw.get("least_checks", 1.0)), float(raw.get("fastest_s", 0.0))
+            key = cls(str(raw["study_id"]), questions, pairs, version, *bounds)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"it is not the key of a study: {error!r}") from error
         if version != STUDY_VERSION:
@@ -83,14 +86,24 @@ class StudyConfig:
         pairs: at most, of every two systems; 0 takes all items.
         checks: attention checks: the real clip against a clip of somebody else.
         seed: of the draws.
+        least_checks: share of the checks that a rater has to pass to count.
+        fastest_s: a rater whose median pair took less time does not count.
     """
 
     pairs: int = setting(20, low=0, high=10**6)
     checks: int = setting(3, low=0, high=10**6)
     seed: int = setting(0, low=0, high=2**63 - 1)
+    least_checks: float = setting(1.0, low=0, high=1)
+    fastest_s: float = setting(0.0, low=0, high=3600, unit="s")
 
     def __post_init__(self) -> None:
         check_settings(self, "study")
+
+
+# The design of ContextAnyone's own user study (arXiv 2512.07328): 30 references, every two systems,
+# five points, four checks; raters under 80 % of the checks or 3 s a pair are left out.
+PAPER = StudyConfig(pairs=30, checks=4, least_checks=0.8, fastest_s=3.0)
+DESIGNS = {"short": StudyConfig(), "paper": PAPER}
 
 
 def make_study(
@@ -142,7 +155,9 @@ def make_study(
         }
         for pair in sorted(pairs, key=lambda pair: pair.pair_id)
     ]
-    key = StudyKey(study_id, list(QUESTIONS), pairs)
+    key = StudyKey(
+        study_id, list(QUESTIONS), pairs, STUDY_VERSION, config.least_checks, config.fastest_s
+    )
     store.write("index.html", study_page(study_id, screens, QUESTIONS).encode())
     open_store(key_path.parent).write(key_path.name, key.to_json())
     return key

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.evaluate.bootstrap import IntervalEstimate, estimate_crossed
@@ -22,6 +24,7 @@ class Answer:
     pair_id: str
     question: str
     value: int
+    seconds: float = field(default=math.nan, compare=False)  # that the whole pair took
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def read_answers(content: bytes, key: StudyKey, name: str) -> list[Answer]:
         problem = _problem(row, key, known)
         if problem:
             raise ValueError(f"{name}, line {line}: {problem}")
-        answers.append(Answer(row["rater"], row["pair"], row["question"], int(row["answer"])))
+        seconds = _seconds(row)
+        answer = Answer(row["rater"], row["pair"], row["question"], int(row["answer"]), seconds)
+        answers.append(answer)
     return answers
 
 
@@ -71,8 +76,36 @@ def _problem(row: Mapping[str, Any], key: StudyKey, known: set[str]) -> str:
     return "" if row["rater"] else "rater is empty"
 
 
+def _seconds(row: Mapping[str, Any]) -> float:
+    """Return the time of a pair, NaN where the file does not say it."""
+    try:
+        return float(row.get("seconds") or math.nan)
+    except ValueError:
+        return math.nan
+
+
 def inattentive(answers: Sequence[Answer], key: StudyKey) -> dict[str, str]:
-    """Return the raters that failed a check, and how."""
+    """Return the raters that passed too few checks or went too fast, and how, by the key's bounds.
+
+    A rater of whom no time is known did not go too fast.
+    """
+    return _too_fast(answers, key) | _failed_checks(answers, key)
+
+
+def _too_fast(answers: Sequence[Answer], key: StudyKey) -> dict[str, str]:
+    times: dict[str, dict[str, float]] = {}
+    for answer in answers:
+        if math.isfinite(answer.seconds):
+            times.setdefault(answer.rater, {})[answer.pair_id] = answer.seconds
+    medians = {rater: statistics.median(own.values()) for rater, own in times.items()}
+    return {
+        rater: f"the median pair took {median:.1f} s, {key.fastest_s:g} s are needed"
+        for rater, median in medians.items()
+        if median < key.fastest_s
+    }
+
+
+def _failed_checks(answers: Sequence[Answer], key: StudyKey) -> dict[str, str]:
     checks = {pair.pair_id: pair for pair in key.pairs if pair.check}
     check_answers: dict[tuple[str, str], list[int]] = {}
     failed: dict[str, str] = {}
@@ -81,14 +114,24 @@ def inattentive(answers: Sequence[Answer], key: StudyKey) -> dict[str, str]:
             right = 1 if checks[answer.pair_id].check == "b" else -1
             values = check_answers.setdefault((answer.rater, answer.pair_id), [])
             values.append(right * answer.value)
-    for (rater, pair_id), values in check_answers.items():
-        mean = sum(values) / len(values)
-        if mean < _CLEARLY:
-            failed[rater] = f"check {pair_id}: {mean:+.2f} towards the right side, 1 is needed"
     for rater in {answer.rater for answer in answers}:
-        unseen = [name for name in checks if (rater, name) not in check_answers]
-        if unseen:
-            failed.setdefault(rater, f"{len(unseen)} of {len(checks)} checks were not answered")
+        means = {
+            name: sum(values) / len(values)
+            for name in checks
+            if (values := check_answers.get((rater, name)))
+        }
+        passed = sum(mean >= _CLEARLY for mean in means.values())
+        if passed >= key.least_checks * len(checks):
+            continue
+        unseen = len(checks) - len(means)
+        if key.least_checks < 1:
+            share = f"{key.least_checks:.0%} are needed"
+            failed[rater] = f"{passed} of {len(checks)} checks passed, {share}"
+        elif unseen:
+            failed[rater] = f"{unseen} of {len(checks)} checks were not answered"
+        else:
+            name, mean = min(means.items(), key=lambda item: item[1])
+            failed[rater] = f"check {name}: {mean:+.2f} towards the right side, 1 is needed"
     return failed
 
 
@@ -143,6 +186,7 @@ def results_of(answers: Sequence[Answer], key: StudyKey, seed: int = 0) -> dict[
         "study": key.study_id,
         "raters": len({answer.rater for answer in answers}),
         "left_out": dict(sorted(failed.items())),
+        "bounds": {"least_checks": key.least_checks, "fastest_s": key.fastest_s},
         "seed": seed,
         "intervals": "95 %, raters and identities resampled",
         "comparisons": [asdict(comparison) for comparison in compared],
