@@ -18,24 +18,27 @@ _SHOWN = 60  # the brightest pixels of a picture that is no black screen
 _QUANTILE = 0.99  # of a row: a few bright pixels are noise of coding
 _LEAST, _MOST = 0.015, 0.35  # share of the side, on each of two sides
 _UNEVEN = 0.015  # of the side, by which two bars of one padding differ
+_SHARP, _BESIDE = 0.8, 0.012  # share of its length along which something shows this near to a bar
 _INSET = 0.006  # of the side, that is cut off besides: the bars' edge is blurred
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Shares of the upright picture under bars: on the left and on the right, above and below."""
+    """Shares of the upright picture's sides that are under bars."""
 
-    across: float = 0.0
-    down: float = 0.0
+    left: float = 0.0
+    right: float = 0.0
+    above: float = 0.0
+    below: float = 0.0
 
     @property
     def width(self) -> float:
         """Share of the picture's width that is left."""
-        return 1 - 2 * self.across
+        return 1 - self.left - self.right
 
     @property
     def height(self) -> float:
-        return 1 - 2 * self.down
+        return 1 - self.above - self.below
 
 
 NO_BARS = Bars()
@@ -44,8 +47,9 @@ NO_BARS = Bars()
 def find_bars(reader: VideoReader, start_s: float, end_s: float) -> Bars:
     """Look at key frames of a stretch; bars are where none of them ever shows anything.
 
-    The reader is spent: nothing can be read in order after this. Only pairs of bars of one size are
-    found; a dark side is none. Where pictures change size, nothing is said.
+    The reader is spent: nothing can be read in order after this. Bars are pairs of one size, or end
+    in a line along which the picture begins at once: a dark side does not. Where pictures change
+    size, nothing is said.
     """
     pictures = list(_key_frames(reader, start_s, end_s))
     found = _common_bars(pictures, 1)
@@ -68,7 +72,7 @@ def _common_bars(pictures: Iterable[av.VideoFrame], fewest: int) -> Bars:
         seen += 1
     if brightest is None or seen < fewest:
         return NO_BARS
-    return Bars(_pair(brightest.T), _pair(brightest))
+    return Bars(*_ends(brightest.T), *_ends(brightest))
 
 
 def _others(reader: VideoReader, start_s: float, end_s: float) -> Iterator[av.VideoFrame]:
@@ -110,13 +114,26 @@ def _upright_grey(picture: av.VideoFrame, orientation: Orientation) -> np.ndarra
     return orientation.turn(np.ascontiguousarray(grey))
 
 
-def _pair(brightest: np.ndarray) -> float:
-    """Return the share of the height under each of two bars, above and below; 0 for none."""
+def _ends(brightest: np.ndarray) -> tuple[float, float]:
+    """Return the shares of the height under a bar above and one below; 0 for none."""
     height = brightest.shape[0]
     shown = np.flatnonzero(np.quantile(brightest, _QUANTILE, axis=1) > _BLACK)
     if not len(shown):
-        return 0.0
-    above, below = int(shown[0]) / height, (height - 1 - int(shown[-1])) / height
-    fits = min(above, below) >= _LEAST and abs(above - below) <= _UNEVEN
-    bar = max(above, below) + _INSET
-    return round(bar, 4) if fits and bar <= _MOST else 0.0
+        return 0.0, 0.0
+    above, below = int(shown[0]), height - 1 - int(shown[-1])
+    if min(above, below) >= _LEAST * height and abs(above - below) <= _UNEVEN * height:
+        above = below = max(above, below)
+    else:
+        above *= _is_sharp(brightest, above)
+        below *= _is_sharp(brightest[::-1], below)
+    return _share(above / height), _share(below / height)
+
+
+def _is_sharp(brightest: np.ndarray, bar: int) -> bool:
+    """Whether something shows right beside a bar of so many rows, nearly all along it."""
+    rows = brightest[bar : bar + max(2, round(_BESIDE * len(brightest)))]
+    return float((rows.max(axis=0) > _BLACK).mean()) >= _SHARP
+
+
+def _share(bar: float) -> float:
+    return round(bar + _INSET, 4) if bar >= _LEAST and bar + _INSET <= _MOST else 0.0

@@ -49,17 +49,25 @@ class Fit:
     @property
     def left(self) -> int:
         """Columns cropped at the left; even, so that chroma stays aligned."""
-        return (self.scaled_width - self.width) // 4 * 2
+        uneven = self.bars.left - self.bars.right
+        return _first_shown(self.scaled_width, self.width, uneven)
 
     @property
     def top(self) -> int:
-        return (self.scaled_height - self.height) // 4 * 2
+        uneven = self.bars.above - self.bars.below
+        return _first_shown(self.scaled_height, self.height, uneven)
 
     @property
     def cropped(self) -> float:
         """Share of the source picture, without its bars, that was cut off."""
         inner = self.scaled_width * self.bars.width * self.scaled_height * self.bars.height
         return max(0.0, 1 - self.width * self.height / inner)
+
+
+def _first_shown(scaled: int, shown: int, uneven: float) -> int:
+    """Return the even place, from 0 on, of the middle `shown` of what is left between bars."""
+    first = int((scaled * (1 + uneven) - shown) // 4 * 2)
+    return min(max(first, 0), scaled - shown)
 
 
 def buckets(size_class: int, multiple: int = 16) -> list[tuple[int, int]]:
@@ -143,8 +151,9 @@ class StillMaker:
     def __init__(self, video: Shown, max_side: int, bars: Bars = NO_BARS) -> None:
         self.scale = min(1.0, max_side / max(video.width, video.height))
         width, height = round(video.width * self.scale), round(video.height * self.scale)
-        self.left, self.top = math.ceil(width * bars.across), math.ceil(height * bars.down)
-        self.width, self.height = width - 2 * self.left, height - 2 * self.top
+        self.left, self.top = math.ceil(width * bars.left), math.ceil(height * bars.above)
+        self.width = width - self.left - math.ceil(width * bars.right)
+        self.height = height - self.top - math.ceil(height * bars.below)
         self._orientation = Orientation(video.rotation, video.mirrored)
         size = self._orientation.lying(width, height)
         self._scale = Scaler(*size, "rgb24", exact=False)

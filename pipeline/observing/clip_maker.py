@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -47,8 +47,7 @@ class ClipsConfig:
         stills_fps: full source frames kept for references.
         still_side: longest side of a still.
         still_quality: JPEG quality of a still.
-        crop_bars: cut off black bars of one size on two sides, where none of a few key frames ever
-            shows anything.
+        crop_bars: cut off black bars, where none of a few key frames ever shows anything.
         max_hold_s: a frame shown for longer ends the clip.
         encoding: how clips are stored.
         audio: none, or keep: the source's sound, cut to the sample, 48 kHz stereo, without loss.
@@ -146,7 +145,7 @@ class ClipMaker:
         self.fitter = Fitter(fit)
         self.still_maker = StillMaker(look, clips.still_side, fit.bars)
         made = (asdict(clips.encoding), clips.fps, fit.width, fit.height)
-        cut = (fit.bars.across, fit.bars.down) if fit.bars != NO_BARS else ()
+        cut = astuple(fit.bars) if fit.bars != NO_BARS else ()
         self.digest = content_id(*made, *cut)
         self._still_step = max(1, round(clips.fps / clips.stills_fps))
 
