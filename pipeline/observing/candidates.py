@@ -142,8 +142,8 @@ class ProposeReferences:
         clear = [k for k, each in enumerate(chosen) if _shows_colours(each.measured)]
         seen, cut = [people[k] for k in clear], [masks[k] for k in clear]
         top = garment_colour("top", seen, cut)
-        legs = track.shot_size in _LEGS  # below a long jacket there is no other garment
-        bottom = garment_colour("bottom", seen, cut) if legs else ""
+        below = garment_colour("bottom", seen, cut) if _legs_seen(clip, track) else ""
+        bottom = below if below != top else ""  # of a dress, which has no bottoms
         return replace(track, top_colour=top, bottom_colour=bottom), candidates, embeddings
 
     def _candidate(
@@ -191,6 +191,12 @@ class ProposeReferences:
             mask_quality=masked,
             **asdict(traits_of(person, mask)),
         )
+
+
+def _legs_seen(clip: Clip, track: Track) -> bool:
+    """Whether the feet are in the picture: above a cut, a long jacket may hide what is below."""
+    bottoms = np.asarray(track.boxes, float)[:, 3]
+    return track.shot_size in _LEGS and float(np.median(bottoms)) < (1 - _EDGE) * clip.height
 
 
 def hash_of(picture: Picture) -> str:

@@ -15,6 +15,8 @@ _BELIEVABLE = (0.25, 0.92)  # share of the person's box that a mask of a person 
 _COVERED = 0.6  # share of the garment's place that must be the person
 _WRITTEN = 0.02  # share of it in lettering: then it may be a subtitle
 _VISIBLE = 0.6  # share of its place that must be in the picture
+_LIKE_SKIN = 12.0  # of Lab's a and b (8 bits): as near to the face's colour as skin is
+_MOST_BARE = 0.5  # share of the garment's place in the colour of the face: then it may be bare
 _INSIDE = 0.02  # of the short side: the outline may be mixed with what is behind
 
 
@@ -39,7 +41,30 @@ def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
         return None
     if float((here > 127).mean()) < _COVERED or _written(person.picture, region.box):
         return None
+    if _bare(person, region.box, inner):
+        return None
     return colour_name(person.picture, region.box, inner)
+
+
+def _bare(person: PersonImage, box: np.ndarray, inner: np.ndarray) -> bool:
+    """Whether a garment's place has the colour of the face: shoulders above a low neckline."""
+    assert person.face is not None, "garments are placed by the face"
+    middle = (person.face[:2] + person.face[2:]) / 2
+    half = (person.face[2:] - person.face[:2]) / 4
+    face = _colours(_cut(person.picture, np.concatenate([middle - half, middle + half])))
+    place = _colours(_cut(person.picture, box)[_cut(inner, box) > 127])
+    if not len(face) or not len(place):
+        return False
+    apart = np.linalg.norm(place - np.median(face, axis=0), axis=1)
+    return float((apart < _LIKE_SKIN).mean()) > _MOST_BARE
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """Return Lab's a and b of RGB pixels, (N, 2)."""
+    flat = np.ascontiguousarray(pixels.reshape(-1, 1, 3))
+    if not len(flat):
+        return np.zeros((0, 2))
+    return cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).reshape(-1, 3)[:, 1:].astype(float)
 
 
 def _inner(mask: np.ndarray) -> np.ndarray:

@@ -59,3 +59,9 @@ def test_without_a_face_nobody_knows_where_the_garments_are():
     person, mask = standing()
     faceless = PersonImage(person.picture, BOX)
     assert named("top", (faceless, mask), (faceless, mask)) == ""
+
+
+def test_bare_shoulders_are_no_beige_top():
+    bare = standing(top=SKIN)
+    assert named("top", bare, bare) == ""
+    assert named("bottom", bare, bare) == "blue"
