@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser, Segmenter
+from pipeline.engines.masks.mask_cleaning import without_others
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.clothes import garment_colour
@@ -70,6 +71,7 @@ class _Shown:
     box: np.ndarray
     face: FaceBox | None
     face_box: np.ndarray | None
+    others: tuple[np.ndarray, ...]  # boxes of other people
     measured: Measured
 
 
@@ -127,7 +129,12 @@ class ProposeReferences:
         if not chosen:
             return track, [], []
         people = [_crop(shown, self.config) for shown in chosen]
-        masks = self.segmenter.segment(people)
+        masks = [
+            without_others(mask, person.box, _in_crop(shown, self.config))
+            for shown, person, mask in zip(
+                chosen, people, self.segmenter.segment(people), strict=True
+            )
+        ]
         known = people if told_by_faces(track) else [replace(p, landmarks=None) for p in people]
         vectors = self.recogniser.embed(known)  # in the space that decides the track
         others = other_faces(self.faces, people, masks)
@@ -290,39 +297,62 @@ def _measure(
         placed = to_still(np.asarray(face.box, np.float32), still)
         face_box = clip_to(placed, still.width, still.height)
     yaw = face.yaw if face is not None else math.nan
+    beside = tuple(other for other in others if other is not None)
     measured = Measured(
         size_px=math.sqrt(_area(box)),
         sharpness=sharpness_of(picture, box),
         exposure=exposure_of(picture, box if face_box is None else face_box),
         frontal=0.0 if math.isnan(yaw) else max(0.0, 1 - abs(yaw) / 90),
         face_seen=face is not None,
-        occlusion=occlusion_of(box, [other for other in others if other is not None]),
+        occlusion=occlusion_of(box, beside),
         truncation=truncation_of(box, still.width, still.height, _EDGE),
     )
-    return _Shown(still, picture, box, face, face_box, measured)
+    return _Shown(still, picture, box, face, face_box, beside, measured)
 
 
 def _crop(shown: _Shown, config: CandidatesConfig) -> PersonImage:
     """Cut the person out with a margin, whole, and never beyond the still."""
-    still, box = shown.still, shown.box
-    margin = (config.margin - 1) / 2 * (box[2:] - box[:2])
-    x0, y0 = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(box[2:] + margin), [still.width, still.height]).astype(int)
-    scale = min(1.0, config.max_side / max(x1 - x0, y1 - y0))
-    size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    still, cut = shown.still, _Cut.of(shown, config)
+    x0, y0, x1, y1 = cut.around
     part = shown.picture[y0:y1, x0:x1]
-    picture = part if scale == 1 else cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    corner = np.array([x0, y0] * 2, np.float32)
-
-    def place(boxes: np.ndarray) -> np.ndarray:
-        return clip_to((boxes - corner) * scale, size[0], size[1])
-
-    face = None if shown.face_box is None else place(shown.face_box)
+    picture = part if cut.scale == 1 else cv2.resize(part, cut.size, interpolation=cv2.INTER_AREA)
+    face = None if shown.face_box is None else cut.place(shown.face_box)
     landmarks = None
     if shown.face is not None and shown.face.landmarks:
         points = to_still(np.asarray(shown.face.landmarks, np.float32), still)
-        landmarks = (points.reshape(5, 2) - corner[:2]) * scale
-    return PersonImage(np.ascontiguousarray(picture), place(box), face, landmarks)
+        landmarks = (points.reshape(5, 2) - np.array([x0, y0], np.float32)) * cut.scale
+    return PersonImage(np.ascontiguousarray(picture), cut.place(shown.box), face, landmarks)
+
+
+def _in_crop(shown: _Shown, config: CandidatesConfig) -> list[np.ndarray]:
+    """Return the boxes of others in pixels of the crop."""
+    cut = _Cut.of(shown, config)
+    return [cut.place(other) for other in shown.others]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Which part of a still a crop is."""
+
+    around: tuple[int, int, int, int]  # xyxy in pixels of the still
+    scale: float  # pixels of the crop per pixel of the still
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, shown: _Shown, config: CandidatesConfig) -> "_Cut":
+        box, still = shown.box, shown.still
+        margin = (config.margin - 1) / 2 * (box[2:] - box[:2])
+        x0, y0 = np.maximum(np.floor(box[:2] - margin), 0).astype(int).tolist()
+        limits = [still.width, still.height]
+        x1, y1 = np.minimum(np.ceil(box[2:] + margin), limits).astype(int).tolist()
+        scale = min(1.0, config.max_side / max(x1 - x0, y1 - y0))
+        size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+        return cls((x0, y0, x1, y1), scale, size)
+
+    def place(self, boxes: np.ndarray) -> np.ndarray:
+        """Map boxes from pixels of the still to those of the crop."""
+        corner = np.array([*self.around[:2]] * 2, np.float32)
+        return clip_to((boxes - corner) * self.scale, *self.size)
 
 
 def _shows_colours(measured: Measured) -> bool:
