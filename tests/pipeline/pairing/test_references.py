@@ -258,3 +258,15 @@ def test_clips_of_one_character_do_not_all_get_the_same_references():
 def test_number_of_references_is_bounded(wanted):
     with pytest.raises(ValueError, match=f"1 to 10, got {wanted}"):
         ReferencesConfig(max_references=wanted)
+
+
+def test_who_is_mostly_behind_others_is_no_reference():
+    gallery = Gallery().add("behind", 40.0, shot_id="other", occlusion=0.7)
+    gallery.add("free", 60.0, shot_id="third", occlusion=0.2)
+    choice = gallery.choose()
+    assert names(choice) == ["free"]
+    [line] = choice.refused
+    assert (line.rejected.reason, line.rejected.value) == (Reason.LOW_QUALITY_REFERENCE, 0.7)
+    assert "others' boxes" in line.rejected.detail
+    anyone = gallery.choose(ReferencesConfig(max_occlusion=1.0))
+    assert names(anyone) == ["behind", "free"]
