@@ -41,7 +41,8 @@ class AugmentConfig:
         exposure_ev: largest change of exposure, in stops.
         temperature_mired: largest change of the light's colour; 50 is 4900 K to 9600 K.
         light_ev: largest difference between the lit and the far side, in stops.
-        background: probability that the background is replaced.
+        background: probability that the background is replaced; that of the clip's own pictures
+            always is, unless this is 0.
         blur: largest Gaussian sigma, in 1/256 of the short side.
         noise: largest standard deviation of added noise; 1 is white.
         jpeg_quality: lowest JPEG quality; the highest drawn is 95.

@@ -12,7 +12,7 @@ from pipeline.dataset.decided import Decided, decide
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.pairing.augment import draw_recipe, recipe_to_json
+from pipeline.pairing.augment import AugmentConfig, draw_recipe, recipe_to_json
 from pipeline.pairing.characters import CharacterResult, CharactersConfig, find_in_spaces
 from pipeline.pairing.pair_config import PairConfig
 from pipeline.pairing.reference_pool import CandidatePool
@@ -21,7 +21,7 @@ from pipeline.pairing.splits import SplitsConfig, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from schemas.corrections import NAME, SPLIT, Correction
 from schemas.ids import content_id
-from schemas.reasons import Reason
+from schemas.reasons import PairKind, Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
 
 CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
@@ -250,7 +250,7 @@ def _plan(
             shown = light[row.reference_id]
             cut_well = not shown.mask_quality < USABLE_MASK_QUALITY  # unmeasured: believed
             has_mask = low <= shown.mask_area <= high and cut_well
-            drawn = draw_recipe(sample_id, row.reference_id, config.augment, has_mask)
+            drawn = draw_recipe(sample_id, row.reference_id, _changes(row, config), has_mask)
             recipe = recipe_to_json(drawn)
         planned.append(replace(row, augmentation=recipe))
     return SamplePlan(
@@ -262,6 +262,13 @@ def _plan(
         split="",
         references=tuple(planned),
     )
+
+
+def _changes(row: ChosenReference, config: PairConfig) -> AugmentConfig:
+    """Return how a reference is changed: the clip's own ground never stays where it can go."""
+    if row.kind == PairKind.IN_CLIP_AUGMENTED and config.augment.background > 0:
+        return replace(config.augment, background=1.0)
+    return config.augment
 
 
 def _with_splits(
