@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.engines.identity.signature import signature
 from pipeline.engines.interfaces import PersonDetector, Picture
+from pipeline.engines.people.mend_paths import mend
 from pipeline.engines.people.optical_flow import small_grey
 from pipeline.engines.people.tracker import BoxSource, Look, Path, Tracker
 from pipeline.execution.stage import ClipRow, Rejected
@@ -79,7 +80,7 @@ class TrackPeople:
         looks = self._look(indices, pictures)
         paths = [
             path
-            for path in self.tracker.track(looks)
+            for path in mend(self.tracker.track(looks))
             if len(path.scores) >= self.config.min_detections
         ]
         tracks = tuple(self._as_track(row.clip, path, looks) for path in paths)
