@@ -14,7 +14,7 @@ from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Reco
 from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image
-from pipeline.observing.tracks import agreement, like_most, shot_size
+from pipeline.observing.tracks import agreement, like_most, shot_size, two_people
 from pipeline.pictures.boxes import clip_to, inside, iou, padded_crop
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Embedding, FaceBox, Track
@@ -89,7 +89,7 @@ class FindFaces:
             decisive = self._decisive(track, images, vectors)
             if len(decisive):
                 floor = self.recogniser.windows.reference_floor
-                track = replace(track, purity=agreement(list(decisive), floor))
+                track = replace(track, purity=_purity(track, decisive, floor))
                 vectors = decisive[like_most(decisive, floor)]
             tracks.append(track)
             embeddings += self._mean(track, vectors)
@@ -174,6 +174,12 @@ class FindFaces:
         if norm < 1e-6:
             return []
         return [embedding_row(track, "", self.recogniser, mean / norm, len(vectors))]
+
+
+def _purity(track: Track, faces: np.ndarray, floor: float) -> float:
+    """Return the purity by faces; that by clothes, if higher, unless faces are two people's."""
+    agreed = agreement(list(faces), floor)
+    return agreed if two_people(faces, floor) else max(agreed, track.purity)
 
 
 def _shows_well(image: PersonImage) -> bool:

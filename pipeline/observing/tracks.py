@@ -26,6 +26,8 @@ from schemas.thresholds import PEOPLE, first_refusal
 _CLOSE_UP, _MEDIUM = 2.6, 6.0
 _WIDE = 0.5  # a whole person less than half as high as the picture
 _ON_EDGE = 0.02  # of the picture's side: this near the edge a box is cut by it
+_GROUP = 0.2  # share of a track's faces that may be a second person's
+_STRANGE = 0.1  # below the least cosine of a reference: what two groups of faces of two people have
 _RIM = 0.125  # of a box's sides: beyond its middle, others move in front and behind
 # Grey levels of 255. Three portraits pasted beside a film had 0.2 to 0.3, which is the codec's;
 # of 80 tracks of people the stillest, a man who stood and read, his back to us, had 1.2.
@@ -160,6 +162,28 @@ def like_most(vectors: np.ndarray, least: float) -> np.ndarray:
     cosines = vectors @ vectors.T
     typical = int(cosines.sum(axis=0).argmax())
     return cosines[typical] >= least
+
+
+def two_people(vectors: np.ndarray, floor: float) -> bool:
+    """Say whether unit vectors (N, D) of faces fall into two groups that are not alike.
+
+    One person's faces may disagree at random, in bad light or with a grimace; those of two are
+    alike among themselves.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
+
+    fewest = max(2, math.ceil(_GROUP * len(vectors)))
+    if len(vectors) < 2 * fewest:
+        return False
+    cosines = np.clip(vectors @ vectors.T, -1, 1)
+    apart = (1 - cosines)[np.triu_indices(len(vectors), 1)]
+    labels = fcluster(linkage(np.maximum(apart, 0), "average"), 1 - floor, "distance")
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    groups = [group for group in groups if len(group) >= fewest]
+    return any(
+        float(cosines[np.ix_(one, other)].mean()) <= floor - _STRANGE
+        for one, other in itertools.combinations(groups, 2)
+    )
 
 
 def motion(path: Path, looks: Sequence[Look]) -> float:

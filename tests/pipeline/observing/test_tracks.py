@@ -17,6 +17,7 @@ from pipeline.observing.tracks import (
     agreement,
     every_frame,
     shot_size,
+    two_people,
 )
 from schemas.reasons import Reason
 from schemas.tables import FaceBox
@@ -247,3 +248,18 @@ def test_a_weak_detector_is_believed_with_faces_and_a_strong_one_without():
     assert (
         PeopleConfig().check(replace(GOOD, detector="yolo/11", faces=[], face_rate=0), CLIP) is None
     )
+
+
+def faces_of(*people: int, likeness: float) -> np.ndarray:
+    """Return a unit vector a face, those of one person with a cosine of `likeness`."""
+    own = np.eye(64)[list(people)] * likeness**0.5
+    chance = np.eye(64)[10 + np.arange(len(people))] * (1 - likeness) ** 0.5
+    return (own + chance).astype(np.float32)
+
+
+def test_faces_in_two_groups_are_two_people_and_scattered_ones_are_one():
+    assert two_people(faces_of(0, 0, 0, 1, 1, 1, likeness=0.7), 0.45)
+    assert two_people(faces_of(0, 1, 0, 0, 1, 0, likeness=0.7), 0.45)  # now this one, now that
+    assert not two_people(faces_of(0, 0, 0, 0, 0, 0, likeness=0.3), 0.45)
+    assert not two_people(faces_of(0, 0, 0, 0, 0, 1, likeness=0.7), 0.45)  # one strayed face
+    assert not two_people(faces_of(0, 0, 0, likeness=0.7), 0.45)
