@@ -38,11 +38,12 @@ MOST_ASIDE = 0.5  # of the picture's width; a wider person is nowhere in particu
 FEWEST_FACES, FACE_RATE = 3, 0.8  # from which on it is known where the face turns
 ASLANT, PROFILE = 35.0, 65.0  # degrees of yaw; nobody knows whether a head is bent
 TURNING = 45.0  # degrees between the extremes of a head that turns
+BODY_FACES = 5.5  # heights of the face that a body with its feet is high
 GROUP = 4  # people, from which on it is a group
 
 _SAFE = {"black": "dark"}  # dark blue, brown and green are taken for black
 
-INFO = EngineInfo(id="attributes/2", task="captioning", licence="Apache-2.0", commercial=True)
+INFO = EngineInfo(id="attributes/3", task="captioning", licence="Apache-2.0", commercial=True)
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,13 @@ def _who(facts: CaptionFacts) -> tuple[str, bool]:
 
 
 def _shot_size(track: Track, clip: Clip) -> str:
-    """Return the size of the shot; '' for a full one that cuts the feet off."""
+    """Return the size of the shot; '' for a full one that does not show the feet."""
     if track.shot_size == "full" and len(track.boxes):
-        bottoms = np.asarray(track.boxes, dtype=float)[:, 3]
-        if float(np.median(bottoms)) > FEET * clip.height:
+        boxes = np.asarray(track.boxes, dtype=float)
+        faces = [face.box[3] - face.box[1] for face in track.faces]
+        tall = float(np.median(boxes[:, 3] - boxes[:, 1]))
+        hidden = bool(faces) and tall < BODY_FACES * float(np.median(faces))  # behind a table
+        if hidden or float(np.median(boxes[:, 3])) > FEET * clip.height:
             return ""
     return SHOT_SIZES.get(track.shot_size, "")
 
@@ -148,6 +152,8 @@ def facing(track: Track) -> str:
     if len(yaw) < FEWEST_FACES or track.face_rate < FACE_RATE:
         return ""
     low, middle, high = np.percentile(yaw, (5, 50, 95))
+    if (low <= -ASLANT and high >= PROFILE) or (low <= -PROFILE and high >= ASLANT):
+        return ""  # in profile the two eyes may be taken for each other
     if high - low >= TURNING:
         return "turning the head"
     if abs(middle) >= PROFILE and min(abs(low), abs(high)) >= ASLANT:
@@ -198,8 +204,19 @@ def person_motion(track: Track, clip: Clip) -> str:
         return "staying in place" if strayed < 2 * MOVING_PERSON else ""
     if speed < MOVING_PERSON or abs(path[0]) < abs(path[1]):  # boxes lose feet, and find them
         return ""
+    if not _head_follows(track, float(path[0])):
+        return ""
     pace = "quickly " if speed >= FAST_PERSON else ""
     return f"moving {pace}{_direction(path)} across the picture"
+
+
+def _head_follows(track: Track, shift: float) -> bool:
+    """Whether the head goes where the box goes: an arm that is stretched out moves the box too."""
+    middles = np.array([(face.box[0] + face.box[2]) / 2 for face in track.faces])
+    if len(middles) < FEWEST_FACES:
+        return True
+    half = len(middles) // 2
+    return float(np.median(middles[-half:]) - np.median(middles[:half])) * shift > 0
 
 
 def _direction(path: np.ndarray) -> str:

@@ -117,8 +117,18 @@ def test_a_shot_that_cuts_the_feet_off_is_no_full_one():
     assert attributes(replace(row, character=cut))[0].startswith("A person wearing a red top")
 
 
-def face(frame_index: int, yaw: float) -> FaceBox:
-    return FaceBox(frame_index, [0.0, 0.0, 9.0, 9.0], [1.0] * 10, 0.9, yaw)
+@pytest.mark.parametrize(("side", "begins"), [(60.0, "A full shot"), (110.0, "A person wearing")])
+def test_who_stands_behind_a_table_is_no_full_shot(side, begins):
+    """400 pixels from head to where the person ends: feet are 5.5 faces down."""
+    row = facts()
+    assert row.character is not None
+    faces = [face(8 * index, 5.0, side) for index in range(4)]
+    text, _ = attributes(replace(row, character=replace(row.character, faces=faces)))
+    assert text.startswith(begins)
+
+
+def face(frame_index: int, yaw: float, side: float = 9.0) -> FaceBox:
+    return FaceBox(frame_index, [0.0, 0.0, side, side], [1.0] * 10, 0.9, yaw)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +139,7 @@ def face(frame_index: int, yaw: float) -> FaceBox:
         ((70, 75, 68), "in profile"),
         ((40, 50, 45), "half turned away"),
         ((20, 28, 33), ""),
+        ((85, -70, 86), ""),  # a profile, in which the eyes were taken for each other
         ((2, 3), ""),
     ],
 )
@@ -190,7 +201,7 @@ def test_good_answers_are_kept_with_their_engine():
 def test_bad_answers_fall_back_to_what_was_measured(answer, problem):
     (caption,) = write_captions([facts()], [""], Says(answer))
     assert caption.problem == problem
-    assert (caption.engine, caption.text) == ("attributes/2", attributes(facts())[0])
+    assert (caption.engine, caption.text) == ("attributes/3", attributes(facts())[0])
 
 
 def test_given_captions_win_are_cleaned_and_may_be_switched_off():
@@ -247,3 +258,18 @@ def test_markup_and_invisible_signs_go_and_language_stays(text, expected):
 )
 def test_people_are_counted_in_text(text, number):
     assert counted_people(text) == number
+
+
+@pytest.mark.parametrize(("head", "says"), [(1.0, True), (-0.2, False)])
+def test_an_arm_that_is_stretched_out_is_no_walk(head, says):
+    """The box moves by 300 pixels in two seconds, the head with it or not."""
+    row = facts()
+    assert row.character is not None
+    boxes = [[100.0 + 9 * k, 60.0, 250.0 + 9 * k, 460.0] for k in range(32)]
+    faces = [
+        replace(face(8 * k, 5.0), box=[150 + 72 * head * k, 60.0, 200 + 72 * head * k, 120.0])
+        for k in range(4)
+    ]
+    moving = replace(row.character, boxes=boxes, faces=faces)
+    text, _ = attributes(replace(row, character=moving))
+    assert ("to the right across" in text) is says
