@@ -71,6 +71,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     own = "scale of what one of several characters' pictures add; a pass a step each"
     add("--character-guidance", type=_scale, nargs="+", default=[], metavar="NAME=SCALE", help=own)
     add("--shift", type=float, help="of the sigmas (as in training)")
+    cache = "share by which the first block may change for the others to be skipped, such as 0.1"
+    add("--step-cache", type=float, help=cache)
     adapters = "adapters to add: of ours, of others for Wan, for few steps"
     add("--lora", nargs="+", default=[], metavar="FILE[:SCALE]", help=adapters)
     add("--lora-low", nargs="+", default=[], metavar="FILE[:SCALE]", help="the same for --low")
@@ -334,7 +336,7 @@ def _settings(
 
     height, width = arguments.size or (None, None)
     size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
-    names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift")
+    names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift", "step_cache")
     sampling = {name: getattr(arguments, name) for name in names}
     chosen = replace(published.size, **_without_none(size))
     check_sides(chosen.height, chosen.width, published.encoders.stride, "--size")
@@ -343,7 +345,7 @@ def _settings(
 
 def _scales(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the scales of guidance that flags give."""
-    names = ("guidance", "text_guidance", "reference_guidance")
+    names = ("guidance", "text_guidance", "reference_guidance", "step_cache")
     return _without_none({name: getattr(arguments, name) for name in names})
 
 

@@ -409,6 +409,7 @@ def test_the_script_writes_video_strip_and_settings(folder, tmp_path):
         "text_guidance": 3.5,
         "reference_guidance": 5.0,
         "shift": 5.0,
+        "step_cache": 0.0,
     }
     assert told["video"] == {"height": 32, "width": 48, "frames": 5, "fps": 8}
     with Image.open(tmp_path / "out.jpg") as strip:

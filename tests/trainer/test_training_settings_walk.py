@@ -46,6 +46,7 @@ _PART_OFF = "this part of the augmentation is off"
 _OPTIONAL = "the model lacks this part"
 LEGAL = {
     ("train: model.checkpointing", 0): "no block is recomputed",
+    ("train: validation.sampling.step_cache", 0): "every block is asked at every step",
     ("train: model.lora.rank", 0): "the whole backbone is trained, without adapters",
     ("train: encoders.text_tokens", 0): "as many as the text encoder has",
     ("train: data.fps", 0): "every frame of the clip is taken",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
-from diffusers.models.transformers.transformer_wan import WanAttention
+from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import nn
 
 from trainer.model.rope import Rotation, rotate
@@ -23,7 +23,13 @@ def attend(
 ) -> torch.Tensor:
     """Attend on the backend that `set_attention_backend` chose for this attention."""
     query, key = query.to(value.dtype), key.to(value.dtype)  # autocast leaves norms in fp32
-    backend: Any = attention.processor._attention_backend  # pyright: ignore
+    processor: Any = attention.processor
+    if type(processor) is not WanAttnProcessor:
+        raise ValueError(
+            f"{type(processor).__name__} would not be called: this model computes attention itself "
+            "and takes the kernel from a WanAttnProcessor; choose it by set_attention_backend"
+        )
+    backend = processor._attention_backend
     return dispatch_attention_fn(query, key, value, backend=backend)
 
 
@@ -82,9 +88,13 @@ def project(
 
     rotation: of all N tokens.
     """
-    query = split_heads(normalize(attention.norm_q, attention.to_q(tokens)), attention.heads)
-    key = split_heads(normalize(attention.norm_k, attention.to_k(tokens)), attention.heads)
-    value = split_heads(attention.to_v(tokens), attention.heads)
+    if attention.fused_projections:
+        queries, keys, values = attention.to_qkv(tokens).chunk(3, dim=-1)
+    else:
+        queries, keys, values = attention.to_q(tokens), *keys_and_values(attention, tokens)
+    query = split_heads(normalize(attention.norm_q, queries), attention.heads)
+    key = split_heads(normalize(attention.norm_k, keys), attention.heads)
+    value = split_heads(values, attention.heads)
     own = (query, key, value) if keep_own else None
     cosine, sine = (spread.share(part) for part in rotation)
     query, key = rotate(query, (cosine, sine)), rotate(key, (cosine, sine))
@@ -93,6 +103,16 @@ def project(
         number = rotation[0].shape[1]
         query, key, value = (spread.tokens_for_heads(heads, number) for heads in sent)
     return Projected(tokens, query, key, value, own)
+
+
+def keys_and_values(
+    attention: WanAttention, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Project tokens (B, N, D) to keys and values; one product where these are fused."""
+    if attention.fused_projections and attention.is_cross_attention:
+        key, value = attention.to_kv(tokens).chunk(2, dim=-1)
+        return key, value
+    return attention.to_k(tokens), attention.to_v(tokens)
 
 
 def output(attention: WanAttention, heads: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

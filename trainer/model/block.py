@@ -15,6 +15,7 @@ from trainer.model.attention import (
     SilentLinear,
     attend,
     attend_seen,
+    keys_and_values,
     normalize,
     output,
     project,
@@ -268,9 +269,9 @@ class ContextAnyoneBlock(WanTransformerBlock):
         query = split_heads(normalize(attention.norm_q, attention.to_q(normed)), attention.heads)
         read = []
         if stream.text is not None:
-            key = normalize(attention.norm_k, attention.to_k(stream.text))
-            key = split_heads(key, attention.heads)
-            value = split_heads(attention.to_v(stream.text), attention.heads)
+            keys, values = keys_and_values(attention, stream.text)
+            key = split_heads(normalize(attention.norm_k, keys), attention.heads)
+            value = split_heads(values, attention.heads)
             from_text = attend(query, key, value, attention)
             if stream.reads is not None:
                 from_text = from_text * stream.reads.to(from_text.dtype)

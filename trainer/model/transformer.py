@@ -20,10 +20,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders.peft import PeftAdapterMixin
+from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
 from diffusers.utils.outputs import BaseOutput
+from diffusers.utils.peft_utils import apply_lora_scale
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -33,6 +35,7 @@ from trainer.model.fields import check_fields, field_types
 from trainer.model.loading import load_pretrained, new_module
 from trainer.model.rope import GapRope
 from trainer.model.spread import ALONE, TokenSpread
+from trainer.model.step_cache import FirstBlockCaching, StepCache
 
 ReferenceCache = tuple[Sequence[ReferenceKV], ...]  # of each block, and in it of each character
 Keep = Sequence[bool] | Sequence[tuple[bool, ...]]  # by row: all of them, or each character
@@ -59,7 +62,9 @@ class ContextAnyoneOutput(BaseOutput):
     cache: ReferenceCache | None = None
 
 
-class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
+class ContextAnyoneTransformer3DModel(
+    ModelMixin, ConfigMixin, PeftAdapterMixin, FirstBlockCaching, AttentionMixin
+):
     """Text and references of a character to the velocity of a video, and of the references.
 
     The first fields are Wan's; the others belong to the method.
@@ -160,6 +165,7 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         self.checkpoint_every = 1
         self.spread = ALONE
 
+    @apply_lora_scale("attention_kwargs")
     def forward(
         self,
         hidden_states: torch.Tensor | None,
@@ -177,6 +183,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         name: torch.Tensor | None = None,
         others: Sequence[Character] = (),
         named: Sequence[bool] | None = None,
+        attention_kwargs: dict[str, Any] | None = None,
+        step_cache: StepCache | None = None,
     ) -> Any:
         """Predict velocities of the noisy video, and of pictures that are rebuilt.
 
@@ -200,6 +208,8 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
                 read it, and a picture that is rebuilt as well. None where there is one character.
             others: further characters. Their references see neither the first's nor each other's.
             named: rows whose characters have names; None is all.
+            attention_kwargs: of diffusers; its `scale` is that of adapters, the rest has no effect.
+            step_cache: what this branch keeps from step to step; used where the video alone passes.
         """
         text = self._embed_text(encoder_hidden_states)
         names = [self._embed_text(each) for each in (name, *(other.name for other in others))]
@@ -218,6 +228,10 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
         ]
         mask = _condition_mask(keep_reference, keep_image, 1 + len(others), self.device)
         cache = []
+        alone = len(readers) == 1 and not anchors and not return_cache and self.spread is ALONE
+        kept = (step_cache or self.enabled_cache()) if alone and not self.training else None
+        if kept:
+            kept.begin(readers[0].tokens)
         for index, block in enumerate(self.blocks):
             reference_kv = () if reference_cache is None else reference_cache[index]
             run = self._runner(index, block)
@@ -225,6 +239,14 @@ class ContextAnyoneTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin)
             readers = _moved_on(readers, tokens)
             anchors = _moved_on(anchors, anchor_tokens)
             cache += [reference_kv] if return_cache else []
+            if kept and index == 0:
+                last = kept.after_first(readers[0].tokens)
+                if last is not None:
+                    readers = [readers[0]._replace(tokens=last)]
+                    break
+        else:
+            if kept:
+                kept.after_last(readers[0].tokens)
         velocities = [self._close(*each) for each in zip(readers, noisy, strict=True)]
         predicted = ContextAnyoneOutput(
             sample=velocities[0] if velocities else None,

@@ -168,6 +168,7 @@ class ContextAnyonePipeline:
         text_guidance: float | None = None,
         reference_guidance: float | None = None,
         shift: float | None = None,
+        step_cache: float | None = None,
         seed: int = 0,
         generator: Generators | None = None,
         negative_prompt: str = "",
@@ -186,9 +187,9 @@ class ContextAnyonePipeline:
             height, width: px, multiples of 16 (32 with the codec wan2.2); None is the size that the
                 model was trained on.
             num_frames: 4k + 1.
-            num_inference_steps, guidance, text_guidance, reference_guidance, shift: as in
-                `SamplingConfig`; None is as in the validation of the training. Each of two experts
-                has the scales of its own training.
+            num_inference_steps, guidance, text_guidance, reference_guidance, shift, step_cache: as
+                in `SamplingConfig`; None is as in the validation of the training. Each of two
+                experts has the scales of its own training.
             seed: of every video of the batch; a video does not depend on the rest of the batch.
             generator: on the CPU; takes the place of `seed`. One for the batch or one a prompt.
             negative_prompt: what guidance leads away from; '' is what training dropped to.
@@ -212,6 +213,7 @@ class ContextAnyonePipeline:
             "text_guidance": text_guidance,
             "reference_guidance": reference_guidance,
             "shift": shift,
+            "step_cache": step_cache,
         }
         chosen = {name: value for name, value in settings.items() if value is not None}
         low = self.published.low_sampling

@@ -31,6 +31,8 @@ class SamplingConfig:
         text_guidance: scale of what the prompt adds; the one scale of joint guidance.
         reference_guidance: scale of what the reference adds, in separate guidance.
         shift: resolution shift of the sigmas, as in training: 3 at 480p, 5 at 720p.
+        step_cache: share by which the first block's residual may change from step to step for the
+            other blocks not to be asked again; 0 asks all of them at every step.
     """
 
     steps: int = setting(50, low=1, high=TIMESTEPS)
@@ -38,6 +40,7 @@ class SamplingConfig:
     text_guidance: float = setting(7.5, low=0, high=1000)
     reference_guidance: float = setting(5.0, low=0, high=1000)
     shift: float = setting(3.0, above=0, below=1000)
+    step_cache: float = setting(0.0, low=0, high=1)
 
     def __post_init__(self) -> None:
         check_settings(self, "sampling")
@@ -246,6 +249,11 @@ class _Denoiser:
         self.model = model
         has_reference = conditions.reference is not None or conditions.image is not None
         self.weights = scales.weights(has_reference, conditions.guidance)
+        self.step_caches: dict[str, Any] = {}
+        if scales.step_cache:
+            from trainer.model.step_cache import StepCache
+
+            self.step_caches = {branch: StepCache(scales.step_cache) for branch in self.weights}
         self.dtype: torch.dtype = model.dtype
         self.text = conditions.text.to(self.dtype)
         self.null_text = conditions.null_text.expand_as(conditions.text).to(self.dtype)
@@ -297,6 +305,8 @@ class _Denoiser:
             kept = [tuple(number != gone for number in range(self.count))] * len(latents)
             inputs |= {"keep_reference": kept, "keep_image": kept}
         text = self.null_text if branch in (NULL, REFERENCE) else self.text
+        if branch in self.step_caches:
+            inputs["step_cache"] = self.step_caches[branch]
         return self.model(latents.to(self.dtype), timestep, text, **inputs).sample.float()
 
     def _reference_at(self, sigma: float, timestep: torch.Tensor) -> dict[str, Any]:
