@@ -305,6 +305,8 @@ def test_characters_rejects_thresholds_and_funnel(page, url):
     )
     page.wait_for_selector("#verdict:has-text('1 would come back, 0 would go')")
     page.goto(f"{url}#/funnel")
+    told = page.locator(".losses tr:has-text('blurry')")
+    assert "--set pair.quality.min_sharpness=9" in told.inner_text()
     page.locator(".funnel a.chip:has-text('blurry 2')").click()
     page.wait_for_selector(".card[data-reason=blurry]")
 
