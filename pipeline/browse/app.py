@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from pipeline.browse import queries, reject_list, review_queue
 from pipeline.browse.access import Access
-from pipeline.browse.light_tables import load_tables
+from pipeline.browse.light_tables import LightTables
 from pipeline.browse.likeness import TrackMap, Vectors
 from pipeline.browse.loss_list import loss_list
 from pipeline.browse.media_cache import Media
@@ -47,6 +47,7 @@ CHANGE_HEADER = "x-browse"  # a form or an image of another site cannot set it
 VERSION_HEADER = "x-dataset-version"  # another one makes an open page begin anew
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _MAX_BODY = 16_384
+_PATIENCE_S = 1.5  # that the first page waits for a large dataset to be read
 _SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -146,7 +147,8 @@ class _Server:
 
     def _load(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._db = load_tables(manifest, self._store)
+        self._tables = LightTables(manifest, self._store)
+        self._laid = self._tables.wait(_PATIENCE_S) == 1
         self.media = Media(manifest, self._store)
         self._tags = read_tags(self._store)
         self._vectors: Vectors | None = None  # read when they are asked for
@@ -173,13 +175,15 @@ class _Server:
             found = read_manifest(self._store)
             if found is None:
                 raise HTTPException(410, "the dataset is gone")
-            before = self.media
+            before = self.media, self._tables
             self._load(found[0])
             self._pointer = pointer
-            before.close()
+            for each in before:
+                each.close()
 
     def close(self) -> None:
         self.media.close()
+        self._tables.close()
 
     def answer(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Run a handler in a thread; dicts and lists become JSON."""
@@ -196,7 +200,7 @@ class _Server:
         return answered
 
     def _cursor(self) -> Any:
-        return self._db.cursor()  # one per request: a connection serves one thread at a time
+        return self._tables.db.cursor()  # one per request: a connection serves one thread at a time
 
     def _by_tag(self) -> dict[str, list[str]]:
         named: dict[str, list[str]] = {}
@@ -205,7 +209,16 @@ class _Server:
         return named
 
     def version(self, _: Request) -> dict:
-        return {"version": self._manifest.version}
+        return {"version": self._manifest.version, "reading": self._reading_share()}
+
+    def _reading_share(self) -> float:
+        """Return how much of the tables was read; lay corrections over when all is."""
+        share = self._tables.share
+        if share == 1 and not self._laid:
+            with self._lock:
+                self._lay_over(self._corrections)
+                self._laid = True
+        return round(share, 3)
 
     def summary(self, _: Request) -> dict:
         manifest = self._manifest
@@ -213,6 +226,7 @@ class _Server:
             "name": self._store.url.rstrip("/").rsplit("/", 1)[-1],
             "version": manifest.version,
             "splits": manifest.splits,
+            "reading": self._reading_share(),
             "funnel": [vars(row) for row in manifest.funnel],
             "engines": [{k: e.get(k) for k in ("id", "task", "licence")} for e in manifest.engines],
             "reasons": reject_list.reasons(self._cursor()),
@@ -307,6 +321,8 @@ class _Server:
         """Write a correction down, or with `undo` take one back; shown when this is answered."""
         if CHANGE_HEADER not in request.headers:
             raise HTTPException(403, f"changes need the header {CHANGE_HEADER}")
+        if self._reading_share() < 1:
+            raise HTTPException(503, "the dataset is still being read; correct it in a moment")
         body = request.state.body
         with self._lock, self._held():
             self._follow()  # a version that was published while we waited may lack the people

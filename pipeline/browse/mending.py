@@ -58,12 +58,11 @@ _MENDED = """
 """
 
 
-def prepare(db: duckdb.DuckDBPyConnection) -> None:
+def prepare(db: duckdb.DuckDBPyConnection, with_tracks: bool) -> None:
     """Make the views, with nothing laid over; a dataset without tracks is known by its samples."""
     for name, columns in _OVERLAYS.items():
         db.execute(f"CREATE TABLE {name} ({', '.join(f'{column} VARCHAR' for column in columns)})")
-    known = db.execute("SELECT count(*) FROM tracks").fetchone()
-    db.execute(_SHOWN.format("tracks" if known and known[0] else "samples"))
+    db.execute(_SHOWN.format("tracks" if with_tracks else "samples"))
     db.execute(_PEOPLE)
     db.execute(_PLAIN)
 

@@ -111,12 +111,19 @@ def samples(
     order = "position"
     if question.sort:
         order = f"{question.sort} {'DESC' if question.descending else 'ASC'} NULLS LAST, {order}"
-    page = db.execute(
-        "SELECT * EXCLUDE (position, file_path, row_group, row_index) FROM seen "
-        f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+    places = db.execute(
+        f"SELECT position FROM seen WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, min(limit, MAX_PAGE), offset],
+    ).fetchall()  # wide columns are read of these rows alone
+    places = [place for (place,) in places]
+    page = db.execute(
+        "SELECT * EXCLUDE (file_path, row_group, row_index) FROM seen"
+        " WHERE position IN (SELECT unnest(?::BIGINT[]))",
+        [places],
     )
-    return {"total": counted[0] if counted else 0, "rows": rows_of(page)}
+    found = {row.pop("position"): row for row in rows_of(page)}
+    rows = [found[place] for place in places]
+    return {"total": counted[0] if counted else 0, "rows": rows}
 
 
 def rows_of(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -137,13 +144,21 @@ def plain(value: Any) -> Any:
 
 def summary(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return what the page needs once: counts, ranges of scores, values of words."""
-    ranges = {}
-    for name in NUMBERS:
-        low, high = first_row(
-            db, f"SELECT min({name}), max({name}) FROM seen WHERE isfinite({name})"
+    bounds = first_row(
+        db,
+        "SELECT "
+        + ", ".join(
+            f"{side}({name}) FILTER (isfinite({name}))"
+            for name in NUMBERS
+            for side in ("min", "max")
         )
-        if low is not None:
-            ranges[name] = {"min": plain(float(low)), "max": plain(float(high))}
+        + " FROM seen",
+    )
+    ranges = {
+        name: {"min": plain(float(low)), "max": plain(float(high))}
+        for name, low, high in zip(NUMBERS, bounds[::2], bounds[1::2], strict=True)
+        if low is not None
+    }
     words = {
         name: rows_of(
             db.execute(
@@ -184,14 +199,20 @@ def sample(db: duckdb.DuckDBPyConnection, sample_id: str) -> dict[str, Any] | No
 
 def characters(db: duckdb.DuckDBPyConnection, offset: int, limit: int) -> dict[str, Any]:
     """Return characters, those with most samples first, each with one sample to show."""
+    top = db.execute(
+        "SELECT character_id, count(*) AS samples FROM mended GROUP BY 1 "
+        "ORDER BY samples DESC, character_id LIMIT ? OFFSET ?",
+        [min(limit, MAX_PAGE), offset],
+    ).fetchall()  # other columns are read of these alone
     page = db.execute(
         "SELECT character_id, count(*) AS samples, count(DISTINCT video_id) AS videos, "
         "count(DISTINCT shot_id) AS shots, arg_min(description, sample_id) AS description, "
         "arg_max(sample_id, (ifnull(best_quality, -1), sample_id)) AS shown, "
         f"mean(best_similarity) AS similarity, any_value({_NAME}) AS name "
         "FROM seen LEFT JOIN named n USING (character_id) LEFT JOIN characters k "
-        "USING (character_id) GROUP BY 1 ORDER BY samples DESC, character_id LIMIT ? OFFSET ?",
-        [min(limit, MAX_PAGE), offset],
+        "USING (character_id) WHERE character_id IN (SELECT unnest(?::VARCHAR[])) GROUP BY 1 "
+        "ORDER BY samples DESC, character_id",
+        [[character_id for character_id, _ in top]],
     )
     rows = rows_of(page)
     return {

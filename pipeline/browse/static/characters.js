@@ -227,7 +227,7 @@ function matrix({ tracks: names, cosines }, tracks) {
     node.style.setProperty("--heat", Math.max(0, Math.min(1, (value - 0.3) / 0.7)).toFixed(3));
     return node;
   };
-  return el("div", { class: "scrolls" }, el("table", { class: "matrix" },
+  return el("div", { class: "scrolls", tabindex: 0, role: "region", "aria-label": "table" }, el("table", { class: "matrix" },
     el("tbody", {}, cosines.map((line, row) =>
       el("tr", {}, el("th", { scope: "row" }, label(names[row])),
         line.map((value, column) => cell(value, row, column)))))));

@@ -9,7 +9,7 @@ export function show(page, facts) {
   clear(page,
     losses(),
     el("div", { class: "head" }, el("h2", {}, "What became of everything")),
-    el("div", { class: "scrolls" }, el("table", { class: "funnel" },
+    el("div", { class: "scrolls", tabindex: 0, role: "region", "aria-label": "table" }, el("table", { class: "funnel" },
       el("thead", {}, el("tr", {}, ["stage", "of", "in", "kept", "dropped", "", "reasons"].map(
         (name) => el("th", { scope: "col", class: ["in", "kept", "dropped"].includes(name) ? "number" : "" },
           name)))),

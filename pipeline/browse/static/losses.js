@@ -25,7 +25,7 @@ function fill(place, found) {
 
 function table(found) {
   const names = ["reason", "share", "minutes", "clips", "what would bring some back"];
-  return el("div", { class: "scrolls" }, el("table", { class: "funnel" },
+  return el("div", { class: "scrolls", tabindex: 0, role: "region", "aria-label": "table" }, el("table", { class: "funnel" },
     el("thead", {}, el("tr", {}, names.map((name, place) =>
       el("th", { scope: "col", class: place > 0 && place < 4 ? "number" : "" }, name)))),
     el("tbody", {}, found.lost.map(line))),

@@ -96,14 +96,32 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", route);
 
+function tellFacts() {
+  document.title = facts.name;
+  document.getElementById("doubts").textContent = facts.review || "";
+  count(facts.corrections);
+  document.getElementById("name").textContent = facts.name;
+  document.getElementById("counts").textContent = [
+    `version ${facts.version}`,
+    ...(facts.reading < 1 ? [`${Math.floor(100 * facts.reading)} % read`] : []),
+    plural(facts.counts.samples, "sample"), plural(facts.counts.characters, "character"),
+    plural(facts.counts.videos, "video"),
+  ].join(" · ");
+}
+
+// A large dataset is shown while it is read; when all of it is there, the page begins anew.
+async function readOn() {
+  while (facts.reading < 1) {
+    await new Promise((done) => { setTimeout(done, 1500); });
+    const { reading } = await ask("api/version");
+    facts = reading < 1 ? { ...facts, reading } : await ask("api/summary");
+    tellFacts();
+    if (reading === 1) await route();
+  }
+}
+
 [facts] = await Promise.all([ask("api/summary"), loadTags()]);
-document.title = facts.name;
-document.getElementById("doubts").textContent = facts.review || "";
-count(facts.corrections);
-document.getElementById("name").textContent = facts.name;
-document.getElementById("counts").textContent = [
-  `version ${facts.version}`, plural(facts.counts.samples, "sample"),
-  plural(facts.counts.characters, "character"), plural(facts.counts.videos, "video"),
-].join(" · ");
+tellFacts();
 await route();
 watch();
+readOn();

@@ -112,7 +112,7 @@ export async function showCorrections(page) {
     el("span", { class: "soft" }, rows.length ? `${rows.length.toLocaleString("en")}, of which ` +
       `${waits} wait for the next jobs/curate.py, which decodes nothing` : "Nobody has corrected anything."),
     el("a", { class: "button", href: "corrections.jsonl", download: true }, "corrections.jsonl")),
-  rows.length ? el("div", { class: "scrolls" }, el("table", { class: "funnel" },
+  rows.length ? el("div", { class: "scrolls", tabindex: 0, role: "region", "aria-label": "table" }, el("table", { class: "funnel" },
     el("thead", {}, el("tr", {}, ["when", "who", "what", "why", "state", ""].map((each) =>
       el("th", { scope: "col" }, each)))),
     el("tbody", {}, rows.map((row) => el("tr", { data: { state: row.state } },

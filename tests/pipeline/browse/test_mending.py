@@ -260,9 +260,31 @@ def test_a_person_mends_a_dataset_by_key_and_by_mouse(store):
                 page.wait_for_selector(".card")
                 mend(page, url.partition("?")[0], store)
                 assert failed == []
+                assert barriers(page, url.partition("?")[0]) == {}
                 browser.close()
         finally:
             server.send_signal(signal.SIGINT)
+
+
+def barriers(page, url: str) -> dict[str, list]:
+    """Return what keeps people out of the pages that mend, in the dark on a narrow screen."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    page.set_viewport_size({"width": 420, "height": 900})
+    found = {}
+    for place, ready in (
+        (f"character/{BEN}", ".matrix"), ("review", ".gain:has-text('mean')"), ("map", ".map"),
+        (f"similar/{BEN}", ".shot"), ("corrections", "tbody tr"),
+    ):  # fmt: skip
+        page.goto(f"{url}#/{place}")
+        page.wait_for_selector(ready)
+        over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        violations = axe.run(page).response["violations"]
+        bad = [(each["id"], each["nodes"][0]["html"][:160]) for each in violations
+               if each["impact"] in ("serious", "critical")]  # fmt: skip
+        if bad or over > 0:
+            found[place] = [over, *bad]
+    return found
 
 
 def mend(page, url: str, store) -> None:
