@@ -156,7 +156,14 @@ def test_lora_trains_adapters_and_the_new_modules_only():
 
 @pytest.mark.parametrize(
     ("preset", "world_size", "gib"),
-    [("wan-1.3b", 1, 80), ("wan-1.3b-lora", 1, 24), ("wan-14b", 16, 80)],
+    [
+        ("wan-1.3b", 1, 80),
+        ("wan-1.3b-lora", 1, 24),
+        ("wan-14b", 16, 80),
+        ("wan2.2-ti2v-5b", 4, 80),
+        ("wan2.2-a14b", 4, 80),
+        ("skyreels-v2-14b", 4, 80),
+    ],
 )
 def test_presets_fit_where_they_say(preset, world_size, gib):
     parser = jsonargparse.ArgumentParser()
