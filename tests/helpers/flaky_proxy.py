@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FAULTS = ("503", "500", "reset", "lost answer", "slow", "cut", "twice")
@@ -24,6 +25,7 @@ class FlakyProxy:
 
     def __init__(self, target: str, share: float = 0.05, seed: int = 0) -> None:
         self.share, self.injected, self.requests = share, Counter[str](), 0
+        self.watch: Callable[[str, str, int], None] | None = None  # method, path, client's port
         self._random, self._alone = random.Random(seed), threading.Lock()
         proxy = self
 
@@ -32,6 +34,8 @@ class FlakyProxy:
 
             def _pass_on(self) -> None:
                 fault = proxy.draw()
+                if proxy.watch:
+                    proxy.watch(self.command, self.path, self.client_address[1])
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if fault in ("503", "500"):
                     self._answer(int(fault), {}, b"")

@@ -1,0 +1,33 @@
+"""A short form of the benchmark of kills, and every seed of it that once found a fault."""
+
+import os
+import socket
+
+import pytest
+
+from benchmarks import kills
+
+SEEDS = {5: "none: whoever uploads is killed, after a third of the time"}  # seed -> the fault
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_dataset_on_a_flaky_store_is_the_same_after_kills(seed, capsys):
+    words = ["--rounds", "1", "--minutes", "1", "--stages", "curate", "--workers", "1"]
+    code = kills.main([*words, "--videos", "1", "--kills", "1", "--seed", str(seed)])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert "1 rounds, 1 kills (curate: uploader 1)" in said
+    assert "0 kills" not in said
+    assert "units done twice 0," in said
+
+
+def test_who_uploads_is_found_by_its_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        port = client.getsockname()[1]
+        assert kills.owner_of_port(port) is None  # it is this process, which is never killed
+        client.close()
+    assert kills.owner_of_port(port) is None
+    assert kills.processes_of("nobody", os.getpid())[os.getpid()] == "driver"
