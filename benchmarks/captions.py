@@ -23,6 +23,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.people import GOLDEN, judge, read_dataset  # noqa: E402
 from benchmarks.people_metrics import load_truth  # noqa: E402
+from pipeline.dataset.tables import current_files  # noqa: E402
 
 TRUTH = ROOT / "tests" / "golden" / "caption_truth.json"
 _COLOURS = r"(?:dark|white|grey|red|orange|yellow|green|teal|blue|purple|pink|beige|brown)"
@@ -96,7 +97,7 @@ def judge_captions(folder: Path, seen: Iterable[Seen]) -> Tally:
     """Judge the captions of a dataset's samples."""
     dataset, seen, tally = read_dataset(folder), list(seen), Tally()
     person_of = judge(dataset, load_truth(GOLDEN)).total.person_of
-    tables = [pq.read_table(path) for path in sorted((folder / "samples").glob("*.parquet"))]
+    tables = [pq.read_table(path) for path in current_files(folder, "samples")]
     columns = ["track_id", "clip_id", "caption"]
     for row in (row for table in tables for row in table.select(columns).to_pylist()):
         clip, person = dataset.clips[row["clip_id"]], person_of(row["track_id"])

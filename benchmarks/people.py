@@ -39,13 +39,17 @@ from benchmarks.people_metrics import (  # noqa: E402
     load_truth,
     score_clip,
 )
+from pipeline.dataset.tables import current_files  # noqa: E402
 from pipeline.engines.auto import settle  # noqa: E402
 from pipeline.engines.engines_config import engines_preset  # noqa: E402
 from pipeline.engines.faces.landmarks import complete  # noqa: E402
 from pipeline.engines.identity.spaces import compare, spaces_of  # noqa: E402
 from pipeline.engines.interfaces import PersonImage  # noqa: E402
 from pipeline.engines.registry import load_engine  # noqa: E402
+from pipeline.media.bars import Bars, find_bars  # noqa: E402
 from pipeline.media.images import decode_image  # noqa: E402
+from pipeline.media.limits import ProbeConfig  # noqa: E402
+from pipeline.media.reader import VideoReader  # noqa: E402
 from pipeline.observing.tracks import PeopleConfig  # noqa: E402
 from schemas.columns import from_table  # noqa: E402
 from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
@@ -150,7 +154,7 @@ def curate(videos: Sequence[Path], output: Path, engines: str) -> float:
 def read_dataset(folder: Path) -> Dataset:
     """Read what the job wrote."""
     tables = {
-        name: [pq.read_table(path) for path in sorted((folder / name).glob("*.parquet"))]
+        name: [pq.read_table(path) for path in current_files(folder, name)]
         for name in ("videos", "clips", "tracks", "samples", "embeddings")
     }
     samples = [
@@ -179,10 +183,12 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
     counts: dict[str, tuple[int, int, int]] = dict.fromkeys(truths, (0, 0, 0))
     gate, total = PeopleConfig(), Score()
     clips = [c for c in dataset.clips.values() if dataset.file_of(c.video_id) in truths]
+    bars = {clip.video_id: bars_of(dataset.videos[clip.video_id]) for clip in clips}
     for clip in clips:
         name, video = dataset.file_of(clip.video_id), dataset.videos[clip.video_id]
         tracks = [track for track in dataset.tracks if track.clip_id == clip.clip_id]
-        score = score_clip(Place(clip, video.width, video.height), tracks, truths[name])
+        place = Place(clip, video.width, video.height, bars[clip.video_id])
+        score = score_clip(place, tracks, truths[name])
         passed = [track for track in tracks if gate.check(track, clip) is None]
         nobody = [track for track in passed if not score.person_of(track.track_id)]
         here = {p for m in truths[name].moments if _within(clip, m.time_s) for p in m.people}
@@ -206,6 +212,12 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
         len(samples),
         sum(not total.person_of(track_id) for track_id, _, _ in samples),
     )
+
+
+def bars_of(video: Video) -> Bars:
+    """Return the bars that were cut off a video, which lies where it lay then."""
+    with VideoReader(video.uri, ProbeConfig()) as reader:
+        return find_bars(reader, 0.0, video.duration_s)
 
 
 def _within(clip: Clip, time_s: float) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.media.bars import NO_BARS, Bars
 from pipeline.pictures.boxes import inside, iou
 from schemas.tables import Clip, Reference, Track
 
@@ -83,6 +84,7 @@ class Place:
     clip: Clip
     width: int  # of the source, upright, square pixels
     height: int
+    bars: Bars = NO_BARS
 
     def boxes(self, track: Track, time_s: float) -> np.ndarray | None:
         """Return a track's box (4,) at a moment of the source, or None where it has none."""
@@ -91,7 +93,9 @@ class Place:
             return None
         scaled = np.array([self.width, self.height] * 2) * self.clip.scale
         size = np.array([self.clip.width, self.clip.height] * 2)
-        corner = np.maximum(scaled - size, 0) / 2
+        bars = self.bars
+        uneven = np.array([bars.left - bars.right, bars.above - bars.below] * 2)
+        corner = (np.maximum(scaled - size, 0) + scaled * uneven) / 2
         return (np.array(track.boxes[frame]) + corner) / scaled
 
 
