@@ -21,6 +21,7 @@ from trainer.measures.estimate import MemoryPlan, estimate
 from trainer.measures.flops import forward_flops
 from trainer.measures.speed import peak_flops
 from trainer.model import ContextAnyoneTransformer3DModel
+from trainer.model.int8 import round_frozen
 from trainer.sampling.sampler import Conditions, SamplingConfig, sample
 
 Item = tuple[str, Callable[[], dict[str, Any]]]
@@ -164,6 +165,7 @@ def training(setting: Setting) -> Iterator[Item]:
         "checkpointing half": {"every": 2},
         "checkpointing all, compiled": {"compiled": True},
         "checkpointing all, LoRA 64": {"lora": LoraConfig(64, 64)},
+        "checkpointing all, LoRA 64, base in int8": {"lora": LoraConfig(64, 64, base="int8")},
         "checkpointing all, 8-bit AdamW (bitsandbytes)": {"eight_bits": True},
         "checkpointing half, compiled": {"every": 2, "compiled": True},
         "checkpointing none": {"every": 0},
@@ -190,6 +192,9 @@ def _train(
     model: Any = bench.model.train()
     model.enable_checkpointing(every)
     add_lora(model, lora or LoraConfig())
+    rounded = lora is not None and lora.base == "int8"
+    if rounded:
+        round_frozen(model.blocks)
     if compiled:
         for block in model.blocks:
             block.compile()
@@ -200,6 +205,7 @@ def _train(
         ZeroConfig(stage=0, optimizer="adamw8bit" if eight_bits else "adamw"),
         checkpointing=every,
         lora_rank=lora.rank if lora else None,
+        frozen_bytes=1 if rounded else 4,
         cuda=setting.device.type == "cuda",
     )
 

@@ -18,6 +18,7 @@ from trainer.inputs import Inputs
 from trainer.lora import add_lora, keeps_frozen_in_bf16, shrink_frozen
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.model.bases import find_base
+from trainer.model.int8 import round_frozen
 from trainer.sampling.model_folder import INDEX, TRANSFORMER, TRANSFORMER_2
 from trainer.saving.complete import read_json
 from trainer.saving.weights import WeightsFile
@@ -52,7 +53,9 @@ def build_model(
     if config.attention != "native":
         model.set_attention_backend(config.attention)
     add_lora(model, config.lora)
-    if keeps_frozen_in_bf16(config.lora, zero):
+    if config.lora.base == "int8":
+        round_frozen(model.blocks)
+    elif keeps_frozen_in_bf16(config.lora, zero):
         shrink_frozen(model)
     model.enable_checkpointing(config.checkpointing)
     if config.compile:

@@ -254,7 +254,8 @@ def _frozen(state: dict[str, Any]) -> "dict[str, torch.Tensor]":
 
     settings = state["settings"]
     saved = settings["model"]
-    config = ModelConfig(**{**saved, "lora": LoraConfig(**saved["lora"])})
+    lora = LoraConfig(**{**saved["lora"], "base": "full"})
+    config = ModelConfig(**{**saved, "lora": lora})
     seed = settings["train"]["seed"]
     ours = {"digest": base_of(config, seed)["digest"]}
     check_same({"digest": state["base"]["digest"]}, ours, "base")

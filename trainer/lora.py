@@ -28,14 +28,22 @@ class LoraConfig:
         alpha: scale of what they add, relative to the rank.
         kind: lora; rslora: the scale is relative to the rank's square root; dora: the length of
             every weight vector is trained apart from its direction (not with zero.stage=3).
+        base: how the frozen projections are kept: full, or int8: a byte a number, rounded row by
+            row (not with dora or zero.stage=3). What is exported is merged into the full ones.
     """
 
     rank: int = setting(0, low=0, high=4096)
     alpha: int = setting(32, low=1, high=2**16)
     kind: Literal["lora", "rslora", "dora"] = "lora"
+    base: Literal["full", "int8"] = "full"
 
     def __post_init__(self) -> None:
         check_settings(self, "model.lora")
+        if self.base == "int8" and (self.kind == "dora" or not self.rank):
+            raise ValueError(
+                "model.lora.base=int8 needs model.lora.rank above 0 and a model.lora.kind other "
+                f"than dora, which reads exact weights; got {self.rank} and {self.kind}"
+            )
 
     @property
     def scale(self) -> float:
@@ -44,9 +52,9 @@ class LoraConfig:
 
     def same_in_every_run(self) -> dict[str, Any]:
         """Return what may not change when a training goes on; as old runs say it, where it can."""
-        return {"rank": self.rank, "alpha": self.alpha} | (
-            {"kind": self.kind} if self.kind != "lora" else {}
-        )
+        newer = {"kind": (self.kind, "lora"), "base": (self.base, "full")}
+        chosen = {name: value for name, (value, default) in newer.items() if value != default}
+        return {"rank": self.rank, "alpha": self.alpha, **chosen}
 
     def of_peft(self) -> "PeftConfig":
         """Return it as peft knows it."""
@@ -71,6 +79,13 @@ def add_lora(model: "ContextAnyoneTransformer3DModel", lora: LoraConfig) -> None
     for name, parameter in model.named_parameters():
         if name in new:
             parameter.requires_grad_(True)
+
+
+def frozen_bytes(lora: LoraConfig, zero: "ZeroConfig") -> int:
+    """Return what a number of the frozen projections takes, before zero.precision=bf16."""
+    if lora.base == "int8":
+        return 1
+    return 2 if keeps_frozen_in_bf16(lora, zero) else 4
 
 
 def keeps_frozen_in_bf16(lora: LoraConfig, zero: "ZeroConfig") -> bool:

@@ -9,7 +9,7 @@ import yaml
 
 from trainer.data.batch import Bucket
 from trainer.distributed.zero import Process
-from trainer.lora import keeps_frozen_in_bf16
+from trainer.lora import frozen_bytes
 from trainer.measures.codec_memory import WORK_BYTES, codec_bytes
 from trainer.measures.estimate import (
     MemoryEstimate,
@@ -81,7 +81,7 @@ def plan_for(
         checkpointing=training.model.checkpointing,
         ema=training.ema.decay > 0,
         lora_rank=training.model.lora.rank or None,
-        frozen_bytes=2 if keeps_frozen_in_bf16(training.model.lora, training.zero) else 4,
+        frozen_bytes=frozen_bytes(training.model.lora, training.zero),
         encoders_bytes=encoders_bytes,
         codec_bytes=_codec_bytes(training, largest, training.encoders.tiling),
         codec_remedy=remedy,

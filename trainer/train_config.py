@@ -274,6 +274,11 @@ class TrainConfig:
                 "model.lora.kind=dora needs whole weights, which zero.stage=3 spreads: set "
                 "zero.stage to 2 or less, or model.lora.kind=lora"
             )
+        if self.model.lora.base == "int8" and self.zero.stage == 3:
+            raise ValueError(
+                "model.lora.base=int8 is whole on every process, and zero.stage=3 spreads what it "
+                "does not know: set zero.stage to 2 or less, or model.lora.base=full"
+            )
         if self.model.compile and self.zero.stage == 3:
             raise ValueError(
                 "model.compile needs whole weights, which zero.stage=3 gathers as it goes: set "

@@ -1,6 +1,7 @@
 """The transformer that a training starts from."""
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,42 @@ def test_a_frozen_backbone_in_two_bytes_changes_nothing_under_autocast():
     assert len(ours) > 20
     for name, value in theirs.items():
         assert torch.equal(ours[name], value), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "autocast"])
+def test_a_base_of_a_byte_a_number_trains_nearly_the_same_adapters(precision):
+    lora = LoraConfig(4, 6, base="int8")
+    config = ModelConfig(**SMALL, image_dim=IMAGE_DIM, lora=lora)
+    exact = replace(config, lora=replace(lora, base="full"))
+    model, whole = (build_model(each, FP32, 1) for each in (config, exact))
+    kept = [b for name, b in model.named_buffers() if name.endswith("base_layer.weight")]
+    assert {b.dtype for b in kept} == {torch.int8}
+    names = {name for name, p in whole.named_parameters() if p.requires_grad}
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == names
+    for each in (model, whole):
+        torch.manual_seed(7)
+        for parameter in each.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.05 * torch.randn_like(parameter)
+    ours, theirs = (gradients_of(each, precision) for each in (model, whole))
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        apart = (ours[name] - value).norm() / value.norm()
+        assert apart < (0.03 if name in ("sample", "reference") else 0.15), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rank": 4, "kind": "dora"}, "other than dora, which reads exact weights; got 4 and dora"),
+        ({"rank": 0}, r"needs model\.lora\.rank above 0"),
+    ],
+)
+def test_a_base_of_a_byte_a_number_is_refused_where_it_cannot_be(settings, words):
+    with pytest.raises(ValueError, match=words):
+        LoraConfig(**settings, base="int8")
+    with pytest.raises(ValueError, match=r"set zero\.stage to 2 or less"):
+        TrainConfig(model=ModelConfig(lora=LoraConfig(4, base="int8")), zero=ZeroConfig(stage=3))
 
 
 @pytest.mark.slow

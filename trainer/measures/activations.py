@@ -26,6 +26,7 @@ class Activations:
         precision: fp32; autocast: fp32 parameters, bf16 products; bf16.
         cuda: count the norms of CUDA rather than those of a CPU.
         sequence: processes that share the tokens; counted is what one of them keeps.
+        frozen: whether modulations are not trained (LoRA): what they multiply is not kept.
     """
 
     config: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Activations:
     precision: Precision = "autocast"
     cuda: bool = True
     sequence: int = 1
+    frozen: bool = False
 
     def peak(self, checkpointing: int = 0) -> int:
         """Return what is kept when the backward pass is about to use most of it.
@@ -56,6 +58,8 @@ class Activations:
         attended = 2 * norm + 3 * c + 2 * c + (c if self.sequence > 1 else 0)
         crossed = norm + c + image  # the text's result comes on top, for who reads text
         ffn = _FP32 * dim + 2 * c * self.config["ffn_dim"]
+        if self.frozen:  # both outputs of norms, and what the gates multiply
+            layer_norms, attended, ffn = layer_norms - 2 * _FP32, attended - c, ffn - _FP32 * dim
         video = dim * (layer_norms + attended + crossed + c) + ffn
         # The reference's keys and values are kept twice: alone, and joined to the video's.
         reference = dim * (layer_norms + attended + 2 * c + crossed) + ffn

@@ -38,7 +38,7 @@ class MemoryPlan:
         checkpointing: recompute every n-th block; 0 none, 1 all.
         ema: whether a moving average is kept, each process its share.
         lora_rank: train adapters of this rank and the new modules; None trains everything.
-        frozen_bytes: of one frozen weight of the backbone (LoRA); at most 2 where all is bf16.
+        frozen_bytes: of a number of the frozen projections (LoRA); at most 2 where all is bf16.
         encoders_bytes: of frozen encoders that stay on the device.
         codec_bytes: that the video codec takes while it works, before a step or in a validation.
         codec_remedy: setting that lowers this, and to how much.
@@ -91,7 +91,10 @@ def estimate(config: Mapping[str, Any], plan: MemoryPlan) -> MemoryEstimate:
     """
     counts = count_parameters(config)
     parts, host = _states(counts, plan)
-    activations = Activations(config, plan.sizes, plan.zero.precision, plan.cuda, plan.sequence)
+    activations = Activations(
+        *(config, plan.sizes, plan.zero.precision, plan.cuda, plan.sequence),
+        frozen=plan.lora_rank is not None,
+    )
     parts["activations"] = activations.peak(plan.checkpointing)
     backward = activations.backward + _weight_casts(counts, config["num_layers"], plan)
     # The update needs fp32 copies of gradients, at a time when no activation is left.
@@ -114,7 +117,9 @@ def _states(counts: Counts, plan: MemoryPlan) -> tuple[dict[str, int], dict[str,
     trainable, frozen = counts.trainable(plan.lora_rank), counts.frozen(plan.lora_rank)
     width = 2 if zero.precision == "bf16" else _FP32
     offloads = zero.offload != "none"
-    parameters = width * trainable + min(width, plan.frozen_bytes) * frozen
+    parameters = width * (trainable + frozen)
+    if frozen:
+        parameters -= (width - min(width, plan.frozen_bytes)) * counts.projections
     copied = zero.stage in (1, 2) or zero.precision == "bf16" or offloads
     moments = _MOMENTS_8BIT if zero.optimizer == "adamw8bit" else _MOMENTS
     optimizer = int((moments + (_MASTER if copied else 0)) * trainable)
@@ -144,6 +149,8 @@ def _states(counts: Counts, plan: MemoryPlan) -> tuple[dict[str, int], dict[str,
 
 def _weight_casts(counts: Counts, num_layers: int, plan: MemoryPlan) -> int:
     """Return the bf16 weights that autocast makes, kept along with their block's activations."""
+    if plan.lora_rank is not None and plan.frozen_bytes == 1:  # one is restored at a time
+        return (_FP32 if plan.zero.precision == "fp32" else 2) * counts.largest_projection
     already_bf16 = plan.lora_rank is not None and plan.frozen_bytes == 2
     if plan.zero.precision != "autocast" or already_bf16:
         return 0

@@ -16,12 +16,17 @@ _ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of parameters: of Wan's modules, the new ones, a block, adapters of rank 1."""
+    """Numbers of parameters: of Wan's modules, the new ones, a block, adapters of rank 1.
+
+    projections: those of Wan's that adapters stand beside, and the largest of them.
+    """
 
     backbone: int
     new: int
     block: int
     lora_per_rank: int
+    projections: int
+    largest_projection: int
 
     def trainable(self, lora_rank: int | None) -> int:
         if lora_rank is None:
@@ -53,5 +58,12 @@ def _count(config: str) -> Counts:
         and name.endswith(_ADAPTED)
         and "emphasize" not in name
     )
+    projections = [
+        module.weight.numel()
+        for name, module in model.blocks.named_modules()
+        if isinstance(module, torch.nn.Linear) and f"blocks.{name}.weight" not in names
+    ]
     block = sum(size for name, size in sizes.items() if name.startswith("blocks.0."))
-    return Counts(sum(sizes.values()) - new, new, block, adapters)
+    return Counts(
+        sum(sizes.values()) - new, new, block, adapters, sum(projections), max(projections)
+    )
