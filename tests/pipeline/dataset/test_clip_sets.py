@@ -3,6 +3,7 @@
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,7 +98,9 @@ def test_a_webdataset_shard_is_read_where_it_lies(tmp_path):
     found = find_clip_set([str(path)])
     assert [clip.caption for clip in found.clips] == ["A woman.", ""]
     assert found.clips[0].caption_from == f"{path}, a.txt"
-    assert fsspec.open(found.clips[0].uri).open().read() == CLIP
+    opened: Any = fsspec.open(found.clips[0].uri)
+    with opened as clip:
+        assert clip.read() == CLIP
     assert "1 captions from shards" in found.describe()
 
 
