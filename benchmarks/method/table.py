@@ -145,7 +145,7 @@ def draw_figure(output: Path, chosen: Mapping[str, Regime]) -> None:
     for axis, (name, rows) in zip(axes[:, 0], found.items(), strict=True):
         _draw_regime(axis, chosen[name], rows)
     figure.tight_layout()
-    figure.savefig(output / "figure.png", dpi=110)
+    figure.savefig(output / "figure.png", dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -163,7 +163,7 @@ def _draw_regime(axis: Axes, regime: Regime, rows: Mapping[str, Results]) -> Non
     labels = [f"{regime.rows[k].label}  (vs {regime.rows[regime.against[k]].label})" for k in keys]
     axis.set_yticks(range(len(keys)), labels, fontsize=7)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.invert_yaxis()
+    axis.set_ylim(len(keys) - 0.5, -0.5)
     axis.set_title(f"{regime.title}: difference in {measure.title}", fontsize=9)
     axis.tick_params(axis="x", labelsize=7)
 
