@@ -26,7 +26,7 @@ class Bench:
     plain: WanTransformer3DModel
     sizes: Sizes
     video: dict[str, torch.Tensor]
-    conditions: dict[str, torch.Tensor]
+    conditions: dict[str, Any]
     device: torch.device
 
     def precision(self) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rows
 
+from pipeline.dataset.decided import Decided
 from pipeline.pairing import linkage, neighbours
 from pipeline.pairing.characters import describe_characters, find_characters
 from pipeline.pairing.cohesion import Cohesion
@@ -81,7 +82,8 @@ def test_fits_and_suspects_are_those_of_all_pairs():
         assert near[track_id].second <= fit.second + 1e-5
     same = [near[name].second_character_id == full[name].second_character_id for name in full]
     assert np.mean(same) > 0.85  # the next best of 60 unlike people is a matter of chance
-    assert blocked.suspects(near, windows, 0.1) == every.suspects(full, windows, 0.1)
+    found = every.suspects(full, windows, 0.1, Decided())
+    assert blocked.suspects(near, windows, 0.1, Decided()) == found
 
 
 def test_characters_are_described_by_how_pure_they_are():

@@ -3,6 +3,7 @@
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -37,7 +38,7 @@ def clicks(path: Path, codec: str, kind: str, rate: int, seconds: int = 6, fps: 
     with av.open(str(path), "w") as target:
         pictures = target.add_stream("vp8" if path.suffix == ".webm" else "libx264", rate=fps)
         pictures.width, pictures.height, pictures.pix_fmt = 320, 192, "yuv420p"
-        sound = target.add_stream(codec, rate=rate, layout="mono")
+        sound: Any = target.add_stream(codec, rate=rate, layout="mono")
         for number, frame in enumerate(moving_shapes(seconds * fps)):
             picture = av.VideoFrame.from_ndarray(number_frame(frame, number), format="bgr24")
             target.mux(pictures.encode(picture.reformat(format="yuv420p")))
@@ -100,6 +101,8 @@ def test_a_clip_keeps_its_pictures_and_gets_its_sound_without_loss(tmp_path):
     assert np.array_equal(before, after)
     with av.open(io.BytesIO(heard)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
+        assert audio.duration
+        assert audio.time_base
         assert float(audio.duration * audio.time_base) == 3.0
         assert (video.start_time, audio.start_time) == (0, 0)
 

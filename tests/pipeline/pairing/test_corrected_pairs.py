@@ -1,5 +1,7 @@
 """What a person corrected goes before what vectors say, in characters, references and splits."""
 
+from typing import Any
+
 import pytest
 from decisions import decision, in_turn
 from rows import WINDOWS, candidate, clip, embedding, looks_like, person, pixels, track
@@ -30,7 +32,7 @@ class Filmed:
                 look = looks_like(person(who), 0.95, 100 + 10 * number + place)
                 self.embeddings.append(embedding(look, name, id))
 
-    def plan(self, *corrections, config=None, windows=WINDOWS):
+    def plan(self, *corrections, config=None, windows: Any = WINDOWS):
         return plan_samples(
             self.clips, self.tracks, self.candidates, self.embeddings, windows, config,
             in_turn(*corrections),
