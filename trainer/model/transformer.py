@@ -227,34 +227,60 @@ class ContextAnyoneTransformer3DModel(
             for number, (anchor, called) in enumerate(zip(anchors, names, strict=False))
         ]
         mask = _condition_mask(keep_reference, keep_image, 1 + len(others), self.device)
-        cache = []
         alone = len(readers) == 1 and not anchors and not return_cache and self.spread is ALONE
         kept = (step_cache or self.enabled_cache()) if alone and not self.training else None
+        read: list[Any] | None = [] if return_cache else None
         if kept:
-            kept.begin(readers[0].tokens)
-        for index, block in enumerate(self.blocks):
-            reference_kv = () if reference_cache is None else reference_cache[index]
-            run = self._runner(index, block)
-            tokens, anchor_tokens, reference_kv = run(readers, anchors, images, reference_kv, mask)
-            readers = _moved_on(readers, tokens)
-            anchors = _moved_on(anchors, anchor_tokens)
-            cache += [reference_kv] if return_cache else []
-            if kept and index == 0:
-                last = kept.after_first(readers[0].tokens)
-                if last is not None:
-                    readers = [readers[0]._replace(tokens=last)]
-                    break
+            readers = [self._pass_video(readers[0], images, reference_cache, mask, kept)]
         else:
-            if kept:
-                kept.after_last(readers[0].tokens)
+            passed = self._pass_blocks(readers, anchors, images, reference_cache, mask, read)
+            readers, anchors = passed
         velocities = [self._close(*each) for each in zip(readers, noisy, strict=True)]
         predicted = ContextAnyoneOutput(
             sample=velocities[0] if velocities else None,
             reference=self._close(anchors[0], pictures[0]) if anchors else None,
             rebuilt=velocities[1] if rebuilt is not None else None,
-            cache=tuple(cache) if return_cache else None,
+            cache=None if read is None else tuple(read),
         )
         return predicted if return_dict else predicted.to_tuple()
+
+    def _pass_blocks(
+        self,
+        readers: list[Stream],
+        anchors: list[Stream],
+        images: list[torch.Tensor],
+        reference_cache: ReferenceCache | None,
+        mask: ConditionMask,
+        read: list[Any] | None,
+    ) -> tuple[list[Stream], list[Stream]]:
+        """Pass all streams through all blocks; `read` takes what was read of the references."""
+        for index, block in enumerate(self.blocks):
+            reference_kv = () if reference_cache is None else reference_cache[index]
+            run = self._runner(index, block)
+            tokens, anchor_tokens, reference_kv = run(readers, anchors, images, reference_kv, mask)
+            readers, anchors = _moved_on(readers, tokens), _moved_on(anchors, anchor_tokens)
+            if read is not None:  # else it lives no longer than its block
+                read.append(reference_kv)
+        return readers, anchors
+
+    def _pass_video(
+        self,
+        video: Stream,
+        images: list[torch.Tensor],
+        reference_cache: ReferenceCache | None,
+        mask: ConditionMask,
+        kept: StepCache,
+    ) -> Stream:
+        """Pass the video through the first block, and through the others where it changed much."""
+        kept.begin(video.tokens)
+        for index, block in enumerate(self.blocks):
+            reference_kv = () if reference_cache is None else reference_cache[index]
+            [tokens], _, _ = block([video], [], images, reference_kv, mask)
+            video = video._replace(tokens=tokens)
+            if index == 0 and (last := kept.after_first(tokens)) is not None:
+                return video._replace(tokens=last)
+        kept.after_last(video.tokens)
+        return video
 
     def cache_reference(
         self,
