@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
 from pipeline.dataset.units import read_known_inputs
+from pipeline.dataset.vacuum import find_leftovers
 from pipeline.forget.erasure import Erasure
 from schemas.manifest import Manifest
 from schemas.reasons import Reason
@@ -50,8 +51,9 @@ def find_targets(request: ForgetRequest, manifest: Manifest, store: Store) -> Ta
     known = read_known_inputs(store)
     every = {video for videos in seen.values() for video in videos}
     every |= {row.video_id for row in known.values()} | set(_video_ids(manifest, store))
-    _check_ids("character", request.characters, seen)
-    _check_ids("video", request.videos, every)
+    older = _older_files(store)
+    _check_ids("character", request.characters, seen, older)
+    _check_ids("video", request.videos, every, older)
     targets = Targets(videos=set(request.videos), named=set(request.characters))
     for character_id in request.characters:
         targets.videos |= seen[character_id]
@@ -63,13 +65,24 @@ def find_targets(request: ForgetRequest, manifest: Manifest, store: Store) -> Ta
     return targets
 
 
-def _check_ids(kind: str, ids: Iterable[str], held: Iterable[str]) -> None:
+def _older_files(store: Store) -> str:
+    """Say what to do about files that no longer belong to the dataset, where there are any."""
+    leftovers = find_leftovers(store)
+    if not leftovers:
+        return ""
+    return (
+        f"; {sum(len(each.paths) for each in leftovers)} files of older versions are still there: "
+        "`contextanyone vacuum DATASET --yes` removes them with whoever is in them alone"
+    )
+
+
+def _check_ids(kind: str, ids: Iterable[str], held: Iterable[str], older: str) -> None:
     held = set(held)
     for id in ids:
         if id not in held:
             raise ValueError(
                 f"no {kind} {id!r} in this dataset, which holds {len(held)}; ids are in the tables "
-                f"{kind if kind == 'video' else 'track'}s/ and in `jobs/browse.py`"
+                f"{kind if kind == 'video' else 'track'}s/ and in `jobs/browse.py`{older}"
             )
 
 

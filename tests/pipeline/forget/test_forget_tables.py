@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import rows as draw
 from present import current_version
 from runs import rows
@@ -17,7 +18,18 @@ from pipeline.dataset.tags import read_tags, write_tags
 from pipeline.forget import forget
 from pipeline.forget.targets import ForgetRequest, find_targets
 from schemas.ids import content_id
-from schemas.tables import CastMember, Character, Clip, Edit, InputOutcome, Reject, Suspect, Tag
+from schemas.manifest import Manifest
+from schemas.tables import (
+    CastMember,
+    Character,
+    Clip,
+    Edit,
+    InputOutcome,
+    Reject,
+    Sample,
+    Suspect,
+    Tag,
+)
 
 
 def test_other_peoples_samples_lose_references_and_are_named_anew(tmp_path):
@@ -174,3 +186,14 @@ def test_copies_go_with_it_and_lines_about_it_are_unnamed(tmp_path):
     assert {row["video_id"] for row in rows(tmp_path, "clips")} == {videos["D"]}
     [line] = rows(tmp_path, "rejects")
     assert line["detail"] == "cosine 0.51 to its own, 0.50 to (forgotten)"
+
+
+def test_whoever_is_in_an_older_version_alone_is_not_called_unknown_without_a_word(tmp_path):
+    write_samples(tmp_path, [tiny_sample(0)])
+    store = open_store(tmp_path)
+    old, digest = current_version(store)
+    new = stage_file(table_path("samples", 2, 0), encode_rows([], Sample), 0, store)
+    publish(Manifest(**{**vars(old), "version": 2, "parent": digest, "files": [new]}), store)
+    request = ForgetRequest(videos=(tiny_sample(0).video_id,))
+    with pytest.raises(ValueError, match=r"older versions.*contextanyone vacuum"):
+        find_targets(request, current_version(store)[0], store)
