@@ -44,7 +44,10 @@ _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the flags; wrong ones end the process with exit code 2."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
+        usage="%(prog)s --model MODEL --reference FILE [FILE ...] --prompt PROMPT --output FILE\n"
+        "       %(prog)s --model MODEL --character NAME=FILE --character … --prompt …",
+        description=(__doc__ or "").split("\n\n")[0],
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--model", type=local_path, required=True, help="folder that trainer/export.py wrote")

@@ -163,7 +163,7 @@ def _draw_regime(axis: Axes, regime: Regime, rows: Mapping[str, Results]) -> Non
     labels = [f"{regime.rows[k].label}  (vs {regime.rows[regime.against[k]].label})" for k in keys]
     axis.set_yticks(range(len(keys)), labels, fontsize=7)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_ylim(len(keys) - 0.5, -0.5)
+    axis.set_ylim(max(len(keys), 1) - 0.5, -0.5)
     axis.set_title(f"{regime.title}: difference in {measure.title}", fontsize=9)
     axis.tick_params(axis="x", labelsize=7)
 

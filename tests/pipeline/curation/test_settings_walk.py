@@ -77,6 +77,7 @@ _LEGAL = (
     (r"captions\.(temperature|retries|max_wait_s)", (0,), "greedy, at once, without waiting"),
     (r"items\.limit", (0,), "all items"),
     (r"study\.(pairs|checks)", (0,), "all items, or no checks"),
+    (r"study\.(least_checks|fastest_s)", (0,), "nobody is left out"),
     (r"protocol\.low", (-1, 0), "a cosine is from -1 to 1"),
 )
 
