@@ -37,6 +37,7 @@ def clips(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_clip_stays_one_shot_and_keeps_its_caption(clips, tmp_path):
     output = tmp_path / "dataset"
     done = import_clips("--input", clips, "--output", output)
@@ -57,6 +58,7 @@ def test_a_clip_stays_one_shot_and_keeps_its_caption(clips, tmp_path):
     assert content(output) == before
 
 
+@pytest.mark.slow
 def test_a_profile_cuts_imported_clips_to_its_lengths(clips, tmp_path):
     done = import_clips("--input", clips, "--output", tmp_path, "--for", "wan2.1", "--dry-run")
     assert "2 videos, 2 of them to observe" in done.stdout

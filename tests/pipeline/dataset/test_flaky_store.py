@@ -59,6 +59,7 @@ def upload(folder, url):
     fsspec.filesystem("s3").put(f"{folder}/", url.removeprefix("s3://"), recursive=True)
 
 
+@pytest.mark.slow
 def test_every_call_to_a_store_does_what_it_does_without_errors(proxy):
     proxy.share = 0.3
     store, rng = open_store("s3://flaky/calls"), random.Random(1)

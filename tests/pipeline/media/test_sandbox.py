@@ -113,6 +113,7 @@ def test_memory_is_counted_beyond_what_the_engines_take():
     child.close()
 
 
+@pytest.mark.slow
 def test_a_call_that_waits_for_a_processor_gets_more_time(monkeypatch):
     """It sleeps, and a clock says that it works, as slowly as on a busy machine."""
     worked = iter(range(1, 10_000))
