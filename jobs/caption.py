@@ -19,6 +19,8 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     begin("caption")
 
+from schemas.start import code_of
+
 BATCH = 16
 
 
@@ -63,12 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"caption: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("caption: interrupted; run the same command again to finish it", file=sys.stderr)
-        return 130
+    return code_of(
+        "caption", lambda: run(parse(sys.argv[1:])), "run the same command again to finish it"
+    )

@@ -22,6 +22,7 @@ from jsonargparse import Namespace
 
 from pipeline.execution.cluster import ClusterConfig
 from schemas.settings_parser import SettingsParser, read_settings
+from schemas.start import code_of
 from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig
 from trainer.train import preset_words
 from trainer.train_config import TrainConfig, preset_names
@@ -74,11 +75,6 @@ def run(arguments: Namespace) -> int:
 
 
 def main() -> int:
-    try:
-        return run(parse(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        print(f"encode: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("encode: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    return code_of(
+        "encode", lambda: run(parse(sys.argv[1:])), "run the same command again to go on"
+    )

@@ -20,6 +20,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from pipeline.evaluate.evaluation_config import EvaluationConfig
 from pipeline.evaluate.protocols import PROTOCOLS, find_protocol
 from schemas.files import local_path
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -91,11 +92,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    try:
-        return run(parse(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("evaluate: interrupted; videos that were made are kept", file=sys.stderr)
-        return 130
+    return code_of("evaluate", lambda: run(parse(sys.argv[1:])), "videos that were made are kept")

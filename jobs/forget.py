@@ -21,6 +21,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
     begin("forget")
 
 from schemas.files import local_path
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -74,12 +75,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"forget: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("forget: interrupted; run the same command again to finish it", file=sys.stderr)
-        return 130
+    return code_of(
+        "forget", lambda: run(parse(sys.argv[1:])), "run the same command again to finish it"
+    )

@@ -23,6 +23,7 @@ from jobs.curate import add_curation_flags, curate_inputs
 from pipeline.curation.curation_config import CurationConfig
 from schemas.old_settings import current_settings
 from schemas.settings_parser import SettingsParser, read_settings
+from schemas.start import code_of
 
 # What a set of clips needs differently from raw videos; every other word goes before these.
 _ONE_SHOT = (
@@ -67,11 +68,6 @@ def run(arguments: Namespace) -> int:
 
 
 def main() -> int:
-    try:
-        return run(parse(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        print(f"import: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("import: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    return code_of(
+        "import", lambda: run(parse(sys.argv[1:])), "run the same command again to go on"
+    )

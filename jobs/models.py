@@ -20,6 +20,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.weights import FOLDERS, POLICIES, use_folder
 from schemas.files import local_path, make_folder
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -68,12 +69,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"models: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("models: interrupted; nothing incomplete was kept", file=sys.stderr)
-        return 130
+    return code_of("models", lambda: run(parse(sys.argv[1:])), "nothing incomplete was kept")

