@@ -21,6 +21,7 @@ from pipeline.audit import file_findings as checks
 from pipeline.audit.dataset import TABLES, Dataset, TableFile, table_schema
 from pipeline.audit.findings import Finding, found
 from pipeline.audit.in_threads import in_order
+from pipeline.dataset.parquet import row_groups_together
 from schemas.columns import schema_of
 from schemas.tables import Reference
 
@@ -188,7 +189,7 @@ def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[FileRows |
     try:
         with dataset.store.open(file.path) as source:
             parquet = pq.ParquetFile(source, page_checksum_verification=True)
-            for groups in _batches_of_groups(parquet):
+            for groups in row_groups_together(parquet, BATCH_ROWS, lambda group: group.num_rows):
                 try:
                     parts += _read_groups(parquet, groups, leaves)
                 except _DAMAGE:
@@ -196,20 +197,6 @@ def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[FileRows |
     except _DAMAGE as problem:
         parts.append(_damaged(file, None, problem))
     return parts
-
-
-def _batches_of_groups(parquet: pq.ParquetFile) -> Iterator[list[int]]:
-    """Yield neighbouring row groups that together hold about BATCH_ROWS: media groups are small."""
-    groups: list[int] = []
-    rows = 0
-    for group in range(parquet.num_row_groups):
-        groups.append(group)
-        rows += parquet.metadata.row_group(group).num_rows
-        if rows >= BATCH_ROWS:
-            yield groups
-            groups, rows = [], 0
-    if groups:
-        yield groups
 
 
 def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) -> list[FileRows]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.browse.mending import prepare
+from pipeline.dataset.parquet import row_groups_together
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from schemas.columns import Row, schema_of
@@ -165,7 +166,7 @@ def _read_light(path: str, schema: pa.Schema, first: int, store: Store) -> Itera
     file = open_table(path, store)
     present = set(file.schema_arrow.names)
     leaves = list(_leaves(schema, present))
-    for groups in _groups(file):
+    for groups in row_groups_together(file, _PIECE, lambda group: group.num_rows):
         data = file.read_row_groups(groups, columns=leaves)
         columns = []
         for field in schema:
@@ -186,19 +187,6 @@ def _read_light(path: str, schema: pa.Schema, first: int, store: Store) -> Itera
             columns += _places(path, file, groups, first)
             first += len(data)
         yield pa.Table.from_arrays(columns, schema=schema)
-
-
-def _groups(file: pq.ParquetFile) -> Iterator[list[int]]:
-    groups: list[int] = []
-    rows = 0
-    for group in range(file.num_row_groups):
-        groups.append(group)
-        rows += file.metadata.row_group(group).num_rows
-        if rows >= _PIECE:
-            yield groups
-            groups, rows = [], 0
-    if groups:
-        yield groups
 
 
 def _leaves(schema: pa.Schema, present: set[str]) -> Iterator[str]:

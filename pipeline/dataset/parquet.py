@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -56,6 +56,22 @@ def _leaf_columns(schema: pa.Schema) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _is_media(leaf: str) -> bool:
     parts = leaf.removesuffix(".bytes").split(".")
     return parts[-1] in _MEDIA_NAMES
+
+
+def row_groups_together(
+    file: pq.ParquetFile, least: int, size: Callable[[pq.RowGroupMetaData], int]
+) -> Iterator[list[int]]:
+    """Yield row groups that are read in one go: neighbours whose sizes make at least `least`."""
+    groups: list[int] = []
+    total = 0
+    for group in range(file.num_row_groups):
+        groups.append(group)
+        total += size(file.metadata.row_group(group))
+        if total >= least:
+            yield groups
+            groups, total = [], 0
+    if groups:
+        yield groups
 
 
 def read_columns(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:

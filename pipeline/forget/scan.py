@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.dataset.parquet import row_groups_together
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import open_table
 from pipeline.forget.search_patterns import SearchPatterns
@@ -139,25 +139,12 @@ def _decoded(path: str, store: Store) -> Iterator[tuple[str, bytes, int]]:
         file = open_table(path, store)
     except ValueError:
         return
-    for groups in _batches(file):
+    for groups in row_groups_together(file, _BATCH, lambda group: group.total_byte_size):
         data = file.read_row_groups(groups).combine_chunks()
         for name in data.column_names:
             for chunk in data[name].chunks:
                 for content, values in _leaves(chunk):
                     yield name, content, values
-
-
-def _batches(file: pq.ParquetFile) -> Iterator[list[int]]:
-    """Yield row groups that are read together: small ones in one go, large ones alone."""
-    batch, size = [], 0
-    for group in range(file.num_row_groups):
-        batch.append(group)
-        size += file.metadata.row_group(group).total_byte_size
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _leaves(array: pa.Array) -> Iterator[tuple[bytes, int]]:

@@ -2,12 +2,11 @@
 
 import json
 
-import pyarrow.parquet as pq
 import pytest
 from audits import audited, counted, findings
 from drawn_dataset import write_drawn_dataset
 from faults import plant
-from present import current_version, there
+from present import current_version, rows_of, there
 
 from pipeline.audit.compare import compare
 from pipeline.audit.fix import fix, plan_repair
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
     return write_drawn_dataset(tmp_path_factory.mktemp("drawn") / "clean")
-
-
-def rows_of(folder, table):
-    manifest, _ = current_version(open_store(folder))
-    paths = [file.path for file in manifest.files if file.path.startswith(f"{table}/")]
-    return [row for path in paths for row in pq.read_table(folder / path).to_pylist()]
 
 
 def repair(folder, tags=None, drop_warnings=(), write=True):

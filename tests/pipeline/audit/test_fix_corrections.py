@@ -3,13 +3,12 @@
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from audits import audited, counted, findings
 from decisions import decision, in_turn
 from drawn_dataset import write_drawn_dataset
 from faults import plant
-from present import current_version
+from present import current_version, rows_of
 
 from pipeline.audit.fix import fix
 from pipeline.dataset.commit import damaged_files
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
     return write_drawn_dataset(tmp_path_factory.mktemp("drawn") / "clean")
-
-
-def rows_of(folder, table):
-    manifest, _ = current_version(open_store(folder))
-    paths = [file.path for file in manifest.files if file.path.startswith(f"{table}/")]
-    return [row for path in paths for row in pq.read_table(folder / path).to_pylist()]
 
 
 def people_of(folder) -> dict[str, list[str]]:
