@@ -172,10 +172,10 @@ class Trainer:
         )
         with bar, closing(self._batches()) as batches:
             self.meter.pause()
-            while self.counters.step < config.train.steps and not stop.requested:
+            while self.counters.step < config.train.steps and not stop.agreed:
                 outcome, tally = self._update(batches)
                 agreed = self._agree(tally, stop.requested)
-                stop.requested = agreed.stop
+                stop.agreed = agreed.stop
                 if agreed.written:
                     self._finish_saving()
                 self._account(outcome, tally, agreed.losses, log)
@@ -358,7 +358,7 @@ class Trainer:
         asked = torch.tensor(float(stop.requested), device=self.process.device)
         dist.all_reduce(asked)
         if asked > 0:
-            stop.requested = True
+            stop.agreed = True
             raise Stopped
 
     def _save(self) -> None:

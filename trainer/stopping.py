@@ -11,10 +11,16 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Notes that a stop was requested; a second Ctrl-C interrupts at once."""
+    """Notes that a stop was requested; a second Ctrl-C interrupts at once.
+
+    Attributes:
+        requested: of this process: a signal alone sets it, at any moment; nothing takes it back.
+        agreed: all processes know of it since the same step: on this the loop ends.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self.agreed = False
         self._former = {}
 
     def __enter__(self) -> "StopRequest":

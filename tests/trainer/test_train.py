@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from PIL import Image
 from places import ROOT
 from safetensors.torch import load_file
 from tiny_dataset import write_dataset
-from training_command import SCRIPT, arguments, metrics, run_main
+from training_command import SCRIPT, Outcome, arguments, metrics, run_main
 
 from trainer import generate
 from trainer.data.data_config import DataConfig
@@ -203,6 +205,31 @@ def test_updates_that_are_not_finite_stop_the_run_with_its_samples(one, data, tm
     )
     assert "2 updates in a row had a loss or gradient that is not finite" in said
     assert "last saw samples " in said
+
+
+def train_and_stop_while_agreeing(words: list[str]) -> Outcome:
+    """Train, and get a signal just after the processes agreed that nobody was asked to stop."""
+    from trainer.loop import Trainer
+
+    agree = Trainer._agree
+
+    def stopped_meanwhile(trainer: Trainer, *tally: Any) -> Any:
+        agreed = agree(trainer, *tally)
+        if trainer.counters.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return agreed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_agree", stopped_meanwhile)
+        return run_main(words)
+
+
+def test_a_stop_in_the_moment_of_agreeing_is_not_lost(one, data, tmp_path):
+    words = arguments(data, tmp_path, train__steps=9, validation__videos=0)
+    [outcome] = one.run(train_and_stop_while_agreeing, words)
+    assert outcome.code == 0, outcome.errors
+    assert [line["step"] for line in metrics(tmp_path) if "loss/total" in line] == [1, 2, 3]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
 
 def test_an_unreadable_clip_is_counted_and_named(one, tmp_path):
