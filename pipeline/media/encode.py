@@ -10,7 +10,8 @@ from av.container.core import Flags
 
 from schemas.settings import check_settings, setting
 
-_COLOUR_TAGS = {1: (1, 1, 1), 5: (6, 6, 6)}  # matrix of Scaler: AVCOL matrix, primaries, transfer
+ColourTags = tuple[int, int, int]  # AVCOL numbers of matrix, primaries, transfer
+_COLOUR_TAGS: dict[int, ColourTags] = {1: (1, 1, 1), 5: (6, 6, 6)}  # by the matrix of Scaler
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,18 @@ class EncodingConfig:
 
 
 class ClipEncoder:
-    """Encodes yuv420p pictures at a constant rate, first pts 0, without reordering."""
+    """Encodes yuv420p pictures at a constant rate, first pts 0, without reordering.
+
+    matrix: Scaler's number of the pictures' matrix, or all three tags of another file.
+    """
 
     def __init__(
-        self, width: int, height: int, fps: int, encoding: EncodingConfig, matrix: int
+        self,
+        width: int,
+        height: int,
+        fps: int,
+        encoding: EncodingConfig,
+        matrix: int | ColourTags,
     ) -> None:
         self._file = io.BytesIO()
         self._container = av.open(self._file, "w", format="mp4")
@@ -63,7 +72,8 @@ class ClipEncoder:
         codec.gop_size = encoding.keyframe_every
         codec.max_b_frames = 0
         codec.color_range = 1
-        codec.colorspace, codec.color_primaries, codec.color_trc = _COLOUR_TAGS[matrix]
+        tags = _COLOUR_TAGS[matrix] if isinstance(matrix, int) else matrix
+        codec.colorspace, codec.color_primaries, codec.color_trc = tags
         # Without mbtree, which slower presets switch on and which may give other bytes each time.
         stream.options = {
             "preset": encoding.preset,

@@ -108,14 +108,14 @@ class FindFaces:
             for index, still in enumerate(stills):
                 box = box_in_still(track, still)
                 if box is not None:
-                    crop, corner, scale = _head_crop(pictures[index], box, self.config.search_px)
+                    crop, corner, scale = head_crop(pictures[index], box, self.config.search_px)
                     places.append((track.track_id, index, box, corner, scale))
                     crops.append(crop)
         matches: dict[str, list[FaceMatch]] = {track.track_id: [] for track in tracks}
         for (track_id, index, box, corner, scale), faces in zip(
             places, self.detector.detect(crops), strict=True
         ):
-            matches[track_id] += _plausible(faces, index, box, corner, scale)
+            matches[track_id] += plausible(faces, index, box, corner, scale)
         return matches
 
     def _images(
@@ -261,10 +261,13 @@ def _required_box(track: Track, still: Still) -> np.ndarray:
     return box
 
 
-def _head_crop(
-    picture: Picture, box: np.ndarray, search_px: int
+def head_crop(
+    picture: Picture, box: np.ndarray, search_px: int, enlarge: bool = False
 ) -> tuple[Picture, np.ndarray, float]:
-    """Cut out where the head can be; return the crop, its corner, its pixels per still pixel."""
+    """Cut out where the head can be; return the crop, its corner, its pixels per still pixel.
+
+    Its short side is `search_px` at most, or, with `enlarge`, always.
+    """
     width, height = box[2] - box[0], box[3] - box[1]
     margin = _MARGIN * max(width, 0.3 * height)
     bottom = box[1] + min(height, _HEAD_ROOM * width + 0.15 * height)
@@ -272,13 +275,15 @@ def _head_crop(
     limits = [picture.shape[1], picture.shape[0]] * 2
     x0, y0, x1, y1 = np.clip(np.round(corners), 0, limits).astype(int)
     crop = picture[y0:y1, x0:x1]
-    scale = min(1.0, search_px / min(crop.shape[:2]))
+    scale = search_px / min(crop.shape[:2])
+    scale = scale if enlarge else min(1.0, scale)
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(crop, size, interpolation=method)
     return small, np.array([x0, y0], np.float32), scale
 
 
-def _plausible(
+def plausible(
     faces: FoundFaces, still: int, box: np.ndarray, corner: np.ndarray, scale: float
 ) -> list[FaceMatch]:
     """Return the faces that sit where this person's head could be."""
