@@ -42,6 +42,7 @@ TASKS: dict[str, dict[str, Command]] = {
         "audit": Command("what is in it, what is wrong, what to do", "jobs.audit", exit_process, 3),
         "browse": Command("look through it on a page of this machine", "jobs.browse"),
         "contact-sheet": Command("draw a picture of samples", "jobs.contact_sheet"),
+        "bystanders": Command("list who else is seen in its clips", "jobs.bystanders"),
         "forget": Command("remove a person or a video, and prove it", "jobs.forget"),
         "export-dataset": Command("write it as other tools read it", "jobs.export"),
         "vacuum": Command("remove the files of its older versions", "jobs.vacuum"),

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ FORMATS = {
     "ai-act": "pipeline.export.ai_act:write_ai_act",
     "datasheet": "pipeline.export.datasheet:write_datasheet",
 }
+PAPERS = ("ai-act", "datasheet")
 TRAINERS = {
     "bernini": "pipeline.export.bernini:write_bernini",
     "diffsynth": "pipeline.export.diffsynth:write_diffsynth",
@@ -56,6 +58,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--format", required=True, metavar="FORMAT", help=known)
     parser.add_argument("--output", type=local_path, required=True, help="a new or empty folder")
     parser.add_argument("--with-vetoed", action="store_true", help="keep samples tagged veto")
+    parser.add_argument(
+        "--blur-others",
+        default="",
+        metavar="faces|bodies",
+        help="of everybody but the sample's character, in clips and references; sound stays",
+    )
     trainers = parser.add_argument_group("for trainers", ", ".join(TRAINERS))
     trainers.add_argument("--trigger", default="", help="word in front of every caption")
     trainers.add_argument(
@@ -73,8 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.export.options import NO_OPTIONS, ExportOptions
 
     write = writer_of(arguments.format)
-    options = ExportOptions(arguments.trigger, arguments.background, arguments.references)
-    if options != NO_OPTIONS and arguments.format in FORMATS:
+    blur = arguments.blur_others
+    options = ExportOptions(arguments.trigger, arguments.background, arguments.references, blur)
+    if blur and arguments.format in PAPERS:
+        raise ValueError(f"--format {arguments.format} has no pictures for --blur-others to blur")
+    if replace(options, blur_others="") != NO_OPTIONS and arguments.format in FORMATS:
         raise ValueError(
             "--trigger, --background and --references are for trainers' formats "
             f"({', '.join(TRAINERS)}), got --format {arguments.format}"
@@ -83,6 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     facts = export(write, store, arguments.output, arguments.with_vetoed, options)
     left_out = f", {facts.left_out} vetoed left out" if facts.left_out else ""
     print(f"wrote {facts.total} samples{left_out} to {arguments.output}")
+    for line in facts.others.summary(blur) if facts.others else ():
+        print(line)
     if arguments.format in TRAINERS:
         print(f"how to train with it, and what it cannot say: {arguments.output / 'README.md'}")
     return 0

@@ -15,6 +15,7 @@ from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from pipeline.dataset.tags import read_tags, vetoed
 from pipeline.export.options import NO_OPTIONS, ExportOptions
+from pipeline.export.others import OTHERS_FILE, OthersOfSamples, OthersReport
 from schemas.files import make_folder
 from schemas.manifest import Manifest
 
@@ -35,6 +36,7 @@ class CardFacts:
     videos: set[str] = field(default_factory=set)
     seconds: float = 0.0
     left_out: int = 0  # vetoed
+    others: OthersReport | None = None  # who was hidden
 
     @property
     def total(self) -> int:
@@ -60,6 +62,7 @@ class ExportSource:
     without: frozenset[str]  # sample ids
     options: ExportOptions = NO_OPTIONS
     place: Path = Path()  # where the export will lie, absolute: for formats that cannot be moved
+    others: OthersOfSamples | None = None  # hides people who are not a sample's character
 
     def groups(self) -> Iterator[pa.Table]:
         """Yield samples, a row group at a time, without those that are left out; counts them.
@@ -79,7 +82,7 @@ class ExportSource:
                 for row, references in zip(group.select(light).to_pylist(), kinds, strict=True):
                     check_names(row, path)
                     self.facts.add(row | {"references": references})
-                yield group
+                yield group if self.others is None else self.others.in_group(group)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield samples one by one, media included."""
@@ -124,6 +127,8 @@ def export(
 ) -> CardFacts:
     """Write an export to a temporary folder, and move it to the output when it is complete.
 
+    Whom `options.blur_others` hid stands in `facts.others`, and in others.jsonl of the export.
+
     Raises ValueError when there is no dataset, FileExistsError when the output has content.
     """
     manifest, _ = require_manifest(store)
@@ -132,12 +137,18 @@ def export(
         raise FileExistsError(f"{output} has content; name an --output that is new or empty")
     without = frozenset() if with_vetoed else frozenset(vetoed(read_tags(store)))
     facts = CardFacts(store.url.rstrip("/").rsplit("/", 1)[-1])
+    others = None
+    if options.blur_others:
+        others = OthersOfSamples.of(store, manifest, options.blur_others)
+        facts.others = others.report
     output = output.absolute()
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        write(ExportSource(manifest, store, facts, without, options, output), partial)
+        write(ExportSource(manifest, store, facts, without, options, output, others), partial)
+        if others is not None:
+            others.report.write(partial / OTHERS_FILE)
         if output.exists():
             output.rmdir()
         partial.rename(output)

@@ -56,6 +56,12 @@ ENGINE = note(
     "What was made with it may inherit the restriction.",
     "For commercial use, curate with engines whose licence allows it.",
 )  # fmt: skip
+BYSTANDERS = note(
+    "rights.bystanders", "Clips show people who are not the sample's character",
+    "They are recognisable, and may not have been asked.",
+    "`bystanders` lists them, with those whom no track follows; export with --blur-others faces "
+    "or bodies where you must.",
+)  # fmt: skip
 KNOWN_BAD = error(
     "safety.known-picture", "A picture is on the list of known pictures",
     "The list names what must not be kept; it is not shown here.",
@@ -72,6 +78,8 @@ def queries(opt_out: Iterable[str] = ()) -> Iterator[Query]:
     yield Query(SOURCE, "sample", _missing("source"), ("samples.source",), "samples")
     yield Query(REFUSED, "sample", _refused(), ("samples.licence",), "samples")
     yield Query(TERMS, "sample", _terms(), ("samples.licence",), "samples")
+    needs = ("tracks.clip_id", "samples.track_id", "samples.character_id")
+    yield Query(BYSTANDERS, "dataset", _bystanders(), needs, "samples")
     if list(opt_out):
         yield Query(OPT_OUT, "sample", _opted_out(), ("samples.video_id",), "samples")
 
@@ -117,6 +125,17 @@ def _terms() -> str:
         "SELECT sample_id AS id, sample_id, 'licence ' || licence AS evidence, NULL AS value,"
         " NULL AS threshold FROM samples"
         " WHERE regexp_matches(upper(licence), '(^|[-_ ])(NC|ND)($|[-_ ])')"
+    )
+
+
+def _bystanders() -> str:
+    """Return one row when tracks of others lie in clips of samples."""
+    return (
+        "SELECT '' AS id, '' AS sample_id, 'in ' || count(DISTINCT s.sample_id) || ' samples: '"
+        " || count(DISTINCT t.track_id) || ' tracks of others' AS evidence,"
+        " count(DISTINCT s.sample_id) AS value, NULL AS threshold"
+        " FROM samples s JOIN tracks t ON s.clip_id = t.clip_id AND s.track_id <> t.track_id"
+        " WHERE t.character_id IS DISTINCT FROM s.character_id HAVING count(*) > 0"
     )
 
 
