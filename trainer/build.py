@@ -57,10 +57,9 @@ def build_model(
         round_frozen(model.blocks)
     elif keeps_frozen_in_bf16(config.lora, zero):
         shrink_frozen(model)
-    model.enable_checkpointing(config.checkpointing)
+    model.enable_checkpointing(config.checkpointing, config.checkpointing_keeps)
     if config.compile:
-        for block in model.blocks:  # one compilation serves all of them
-            block.compile()
+        model.compile_blocks()
     return model
 
 

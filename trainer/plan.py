@@ -79,6 +79,7 @@ def plan_for(
         sequence=training.parallel.sequence,
         background=training.checkpoint.background,
         checkpointing=training.model.checkpointing,
+        keeps=training.model.checkpointing_keeps,
         ema=training.ema.decay > 0,
         lora_rank=training.model.lora.rank or None,
         frozen_bytes=frozen_bytes(training.model.lora, training.zero),

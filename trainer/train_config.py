@@ -16,6 +16,7 @@ from trainer.sampling.sampler import SamplingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 _MAX_STEPS = 10**9
+_KEPT_KERNELS = ("native", "_native_flash", "_native_cudnn", "_native_efficient")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class ModelConfig:
             reference as the video does; clean, the reference from itself; video_timestep, the
             same at the video's timestep; none.
         checkpointing: recompute every n-th block in the backward pass; 0 none, 1 all.
+        checkpointing_keeps: of a block that is recomputed: nothing, or attention, whose results
+            take little memory and most of the time.
         attention: diffusers' name of the attention kernel: native, flash, _flash_3, sage, …
         compile: compile every block: faster steps, after minutes of waiting for each bucket; not
             with zero.stage=3.
@@ -81,6 +84,7 @@ class ModelConfig:
     reference_text: Literal["none", "prompt"] = "none"
     reconstruction: Literal["none", "clean", "self", "other", "video_timestep"] = "clean"
     checkpointing: int = setting(0, low=0, high=1000)
+    checkpointing_keeps: Literal["nothing", "attention"] = "nothing"
     attention: str = setting("native", least=1)
     compile: bool = False
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -101,6 +105,12 @@ class ModelConfig:
             )
         if self.attention != "native":
             _check_attention(self.attention)
+        if self.checkpointing_keeps == "attention" and self.attention not in _KEPT_KERNELS:
+            raise ValueError(
+                "model.checkpointing_keeps=attention knows the results of PyTorch's own kernels: "
+                f"set model.attention to one of {', '.join(_KEPT_KERNELS)}, got {self.attention}; "
+                "or model.checkpointing_keeps=nothing"
+            )
 
     @property
     def levels(self) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from trainer.measures.flops import Sizes, num_checkpointed
 from trainer.model.emphasis import DEFAULT_FORM, form_of
+from trainer.model.recompute import Keeps
 
 Precision = Literal["fp32", "autocast", "bf16"]
 _FP32 = 4
@@ -36,15 +37,17 @@ class Activations:
     sequence: int = 1
     frozen: bool = False
 
-    def peak(self, checkpointing: int = 0) -> int:
+    def peak(self, checkpointing: int = 0, keeps: Keeps = "nothing") -> int:
         """Return what is kept when the backward pass is about to use most of it.
 
         Args:
             checkpointing: recompute every n-th block, the first included; 0 none.
+            keeps: what such a block keeps besides its input.
         """
         layers = self.config["num_layers"]
         again = num_checkpointed(layers, checkpointing)
-        kept = (layers - again) * self.block + again * self.block_input
+        shortened = self.block_input + (self.attended if keeps == "attention" else 0)
+        kept = (layers - again) * self.block + again * shortened
         last_is_computed_again = again and (layers - 1) % checkpointing == 0
         return kept + (self.block if last_is_computed_again else 0) + self.outside_blocks
 
@@ -99,6 +102,13 @@ class Activations:
     def block_input(self) -> int:
         """What a checkpointed block keeps."""
         return self._tokens * self._dim * self._compute
+
+    @property
+    def attended(self) -> int:
+        """What self-attention returns: the heads' results and the logarithms of their sums."""
+        return self._tokens * (
+            self._dim * self._compute + _FP32 * self.config["num_attention_heads"]
+        )
 
     @property
     def outside_blocks(self) -> int:

@@ -16,6 +16,7 @@ from trainer.distributed.zero import ZeroConfig
 from trainer.measures.activations import Activations
 from trainer.measures.flops import Sizes, num_checkpointed
 from trainer.measures.parameter_counts import Counts, count_parameters
+from trainer.model.recompute import Keeps
 
 GIB = 2**30
 _FP32 = 4
@@ -36,6 +37,7 @@ class MemoryPlan:
         zero: stage, offload, precision, buckets.
         world_size: processes, one device each.
         checkpointing: recompute every n-th block; 0 none, 1 all.
+        keeps: what a recomputed block keeps besides its input.
         ema: whether a moving average is kept, each process its share.
         lora_rank: train adapters of this rank and the new modules; None trains everything.
         frozen_bytes: of a number of the frozen projections (LoRA); at most 2 where all is bf16.
@@ -51,6 +53,7 @@ class MemoryPlan:
     zero: ZeroConfig = field(default_factory=ZeroConfig)
     world_size: int = 1
     checkpointing: int = 0
+    keeps: Keeps = "nothing"
     ema: bool = False
     lora_rank: int | None = None
     frozen_bytes: int = 4
@@ -95,7 +98,7 @@ def estimate(config: Mapping[str, Any], plan: MemoryPlan) -> MemoryEstimate:
         *(config, plan.sizes, plan.zero.precision, plan.cuda, plan.sequence),
         frozen=plan.lora_rank is not None,
     )
-    parts["activations"] = activations.peak(plan.checkpointing)
+    parts["activations"] = activations.peak(plan.checkpointing, plan.keeps)
     backward = activations.backward + _weight_casts(counts, config["num_layers"], plan)
     # The update needs fp32 copies of gradients, at a time when no activation is left.
     update = _update_bytes(counts, plan) - parts["activations"]
@@ -206,6 +209,8 @@ def _remedies(config: Mapping[str, Any], plan: MemoryPlan) -> Iterator[tuple[str
     zero, sizes = plan.zero, plan.sizes
     if plan.checkpointing != 1:
         yield "model.checkpointing=1 (recompute every block)", replace(plan, checkpointing=1)
+    if plan.checkpointing and plan.keeps == "attention":
+        yield "model.checkpointing_keeps=nothing", replace(plan, keeps="nothing")
     if plan.world_size > 1 and zero.stage < 3:
         yield "zero.stage=3", replace(plan, zero=replace(zero, stage=3, optimizer="adamw"))
     single = plan.world_size == 1 and zero.stage in (1, 2) and zero.offload == "none"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.model.emphasis import DEFAULT_FORM, form_of
+from trainer.model.recompute import Keeps
 
 _OUTSIDE_BLOCKS = ("embeddings", "head")
 _SCORES = ("self scores", "emphasize scores", "text scores", "image scores")
@@ -101,14 +102,18 @@ class Flops:
         products = self.total - self.scores
         return 3 * self.scores + (2 if frozen_weights else 3) * products
 
-    def executed(self, checkpointing: int = 0, frozen_weights: bool = False) -> int:
+    def executed(
+        self, checkpointing: int = 0, frozen_weights: bool = False, keeps: Keeps = "nothing"
+    ) -> int:
         """Return what the device computes: `training`, and the blocks' second forward pass.
 
         Args:
             checkpointing: 0 for none, n to checkpoint every n-th block.
             frozen_weights: only adapters are trained.
+            keeps: what is not computed a second time.
         """
-        again = self.blocks * num_checkpointed(self.num_layers, checkpointing) // self.num_layers
+        repeated = self.blocks - (self.parts["self scores"] if keeps == "attention" else 0)
+        again = repeated * num_checkpointed(self.num_layers, checkpointing) // self.num_layers
         return self.training(frozen_weights) + again
 
 

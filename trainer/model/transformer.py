@@ -27,12 +27,12 @@ from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedd
 from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.peft_utils import apply_lora_scale
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Seen, Stream
 from trainer.model.emphasis import DEFAULT_FORM, EmphasisForm
 from trainer.model.fields import check_fields, field_types
 from trainer.model.loading import load_pretrained, new_module
+from trainer.model.recompute import Keeps, recompute
 from trainer.model.rope import GapRope
 from trainer.model.spread import ALONE, TokenSpread
 from trainer.model.step_cache import FirstBlockCaching, StepCache
@@ -84,6 +84,7 @@ class ContextAnyoneTransformer3DModel(
             reference from itself; "video_timestep" the same at the video's timestep; or "none".
         reference_text: "none", or "prompt": the reference stream reads the prompt too.
         checkpoint_every: recompute every n-th block in the backward pass; 0 none, 1 all.
+        checkpoint_keeps: what of such a block is not computed again.
     """
 
     _supports_gradient_checkpointing = True
@@ -163,6 +164,8 @@ class ContextAnyoneTransformer3DModel(
         ]
         self.gradient_checkpointing = False
         self.checkpoint_every = 1
+        self.checkpoint_keeps: Keeps = "nothing"
+        self.blocks_compiled = False
         self.spread = ALONE
 
     @apply_lora_scale("attention_kwargs")
@@ -311,10 +314,16 @@ class ContextAnyoneTransformer3DModel(
         assert output.cache is not None, "asked for"
         return output.cache
 
-    def enable_checkpointing(self, every: int) -> None:
-        """Recompute every n-th block in the backward pass; 0 none, 1 all."""
+    def enable_checkpointing(self, every: int, keeps: Keeps = "nothing") -> None:
+        """Recompute every n-th block in the backward pass, but for what it keeps; 0 none, 1 all."""
         self.gradient_checkpointing = every > 0
-        self.checkpoint_every = max(every, 1)
+        self.checkpoint_every, self.checkpoint_keeps = max(every, 1), keeps
+
+    def compile_blocks(self) -> None:
+        """Compile every block; one compilation serves all of them."""
+        self.blocks_compiled = True
+        for block in self.blocks:
+            block.compile()
 
     def spread_tokens(self, spread: TokenSpread) -> None:
         """Let several processes share every sample; all of them must be called with the same.
@@ -357,7 +366,7 @@ class ContextAnyoneTransformer3DModel(
     def _runner(self, index: int, block: nn.Module) -> Callable[..., Any]:
         recomputed = self.gradient_checkpointing and index % self.checkpoint_every == 0
         if recomputed and torch.is_grad_enabled():
-            return functools.partial(checkpoint, block, use_reentrant=False)
+            return functools.partial(recompute, self.checkpoint_keeps, self.blocks_compiled, block)
         return block
 
     def _open_readers(

@@ -74,15 +74,27 @@ def peak_of_step(model, loss):
 
 
 @pytest.mark.parametrize(
-    ("precision", "every"), [("fp32", 0), ("autocast", 0), ("autocast", 1), ("autocast", 2)]
+    ("precision", "every", "keeps"),
+    [
+        ("fp32", 0, "nothing"),
+        ("autocast", 0, "nothing"),
+        ("autocast", 1, "nothing"),
+        ("autocast", 2, "nothing"),
+        ("autocast", 1, "attention"),
+        ("autocast", 2, "attention"),
+    ],
 )
-def test_the_peak_of_a_step_is_what_was_estimated(precision, every):
+def test_the_peak_of_a_step_is_what_was_estimated(precision, every, keeps):
     """The estimate counts all gradients as if there from the start: never less than measured."""
     config = {**TINY, "num_layers": 4}
     model, loss = forward_of(config, precision, every=every)
+    model.enable_checkpointing(every, keeps)
     peak = peak_of_step(model, loss)
     plan = MemoryPlan(
-        sizes_of(True), ZeroConfig(stage=0, precision=precision), checkpointing=every, cuda=False
+        *(sizes_of(True), ZeroConfig(stage=0, precision=precision)),
+        checkpointing=every,
+        keeps=keeps,
+        cuda=False,
     )
     estimated = estimate(config, plan)
     without_optimizer = estimated.total - estimated.parts["optimizer"]
@@ -91,7 +103,7 @@ def test_the_peak_of_a_step_is_what_was_estimated(precision, every):
 
 @pytest.mark.parametrize("every", [0, 1])
 @pytest.mark.parametrize("base", ["full", "int8"])
-@pytest.mark.parametrize("heads", [4, 8, 12])
+@pytest.mark.parametrize("heads", [4, 12])
 def test_the_peak_of_a_step_of_adapters_is_what_was_estimated(heads, base, every):
     config = {**TINY, "num_layers": 3, "num_attention_heads": heads, "ffn_dim": 128 * heads}
     model, loss = forward_of(config, "autocast", every=every)
@@ -110,13 +122,7 @@ def test_the_peak_of_a_step_of_adapters_is_what_was_estimated(heads, base, every
     )
     estimated = estimate(config, plan)
     counted = estimated.total - estimated.parts["optimizer"]
-    print(
-        heads,
-        base,
-        every,
-        counted / peak_of_step(model, loss),
-        {k: v // 1024 for k, v in estimated.parts.items()},
-    )
+    assert counted == pytest.approx(peak_of_step(model, loss), rel=0.04)
 
 
 def test_published_models_are_counted_without_allocating():

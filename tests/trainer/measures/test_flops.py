@@ -17,6 +17,7 @@ from trainer.measures.flops import (
     training_flops,
 )
 from trainer.model import Character, ContextAnyoneTransformer3DModel
+from trainer.model.recompute import Keeps
 
 WAN: dict[str, Any] = {
     "num_attention_heads": 2,
@@ -132,11 +133,12 @@ def test_training_costs_what_torch_counts_up_to_what_needs_no_gradient():
     first_layers = SIZES.tokens * 64 * dim + SIZES.text * 32 * dim  # patches and text
     # Image features are normalised by a layer with weights before their first product.
     without_gradient = 2 * SIZES.batch * (first_layers + 2 * 32 * dim)
-    for every, label in ((0, "none"), (1, "all"), (2, "half")):
-        model.enable_checkpointing(every)
+    ways: list[tuple[int, Keeps]] = [(0, "nothing"), (1, "nothing"), (2, "nothing")]
+    for every, keeps in [*ways, (1, "attention"), (2, "attention")]:
+        model.enable_checkpointing(every, keeps)
         counted, _ = _counted(train)
-        expected = flops.executed(every) + flops.scores // 2 - without_gradient
-        assert counted == expected, label
+        executed = flops.executed(every, keeps=keeps)
+        assert counted == executed + flops.scores // 2 - without_gradient, (every, keeps)
 
 
 def test_the_numbers_of_the_method_are_reproduced():
@@ -190,6 +192,8 @@ def test_checkpointing_costs_the_blocks_it_repeats():
     assert flops.executed(0) == flops.training()
     assert flops.executed(1) == flops.training() + flops.blocks
     assert flops.executed(2) == flops.training() + flops.blocks // 2
+    scores = flops.parts["self scores"]
+    assert flops.executed(1, keeps="attention") == flops.executed(1) - scores
     assert num_checkpointed(30, 4) == 8
     with pytest.raises(ValueError, match="every n-th block"):
         flops.executed(-1)

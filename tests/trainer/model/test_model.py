@@ -328,13 +328,14 @@ def test_saving_and_loading_is_exact(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("keeps", ["nothing", "attention"])
 @pytest.mark.parametrize("every", [1, 2])
-def test_checkpointing_changes_no_gradient(every):
+def test_checkpointing_changes_no_gradient(every, keeps):
     inputs = tiny_inputs()
 
     def gradients(checkpointed: int) -> list[torch.Tensor]:
         model = tiny_model().train()
-        model.enable_checkpointing(checkpointed)
+        model.enable_checkpointing(checkpointed, keeps)
         out = model(**inputs)
         (out.sample.square().mean() + out.reference.square().mean()).backward()
         grads = [parameter.grad for parameter in model.parameters()]
