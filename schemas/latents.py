@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from schemas.columns import column, rows_column
 from schemas.manifest import DataFile
+from schemas.tables import BOX
 
 LATENTS_VERSION = 2
 LATENTS_INDEX = "latents/index.json"
@@ -47,6 +48,10 @@ class LatentMember:
     text: bytes = column(_BYTES, "tokens of the name alone; zeros at the end left out")
     text_shape: list[int] = column(_SHAPE, "tokens, width; zeros at the end included")
     references: list[LatentReference] = rows_column(LatentReference, "best first")
+    mentions: list[int] = column(_SHAPE, "tokens of the caption that speak of it", default=())
+    boxes: list[list[float]] = column(
+        pa.list_(BOX), "where it is in the bucket, one a frame; 0 of none", unit="px", default=()
+    )
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,16 @@ class Latent:
     others: list[LatentMember] = rows_column(
         LatentMember, "further characters; empty where the sample is of one", default=()
     )
+    mentions: list[int] = column(
+        _SHAPE, "tokens of the caption that speak of the character; empty alone", default=()
+    )
+    boxes: list[list[float]] = column(
+        pa.list_(BOX), "where it is in the bucket, one a frame; empty alone", unit="px", default=()
+    )
 
 
 # Columns that latents of one character did without, and still may.
-OF_SEVERAL = ("name", "name_text", "name_text_shape", "others")
+OF_SEVERAL = ("name", "name_text", "name_text_shape", "others", "mentions", "boxes")
 
 
 @dataclass(frozen=True)

@@ -33,21 +33,23 @@ _LEVELS_OF = {
 
 
 def build_model(
-    config: ModelConfig, zero: ZeroConfig, seed: int
+    config: ModelConfig, zero: ZeroConfig, seed: int, characters: int = 1
 ) -> ContextAnyoneTransformer3DModel:
     """Return the transformer in fp32, pretrained or with random weights that depend on the seed.
 
-    With ZeRO-3 no process ever holds the whole model.
+    With ZeRO-3 no process ever holds the whole model. Of several `characters` at once each can be
+    marked, unless model.marks is false.
 
     Raises:
         ValueError: when an exported model was trained with another choice of the method.
     """
     torch.manual_seed(seed)
+    marks = characters if config.marks and characters > 1 else 0
     if config.pretrained:
-        model = _load(config, zero)
+        model = _load(config, zero, marks)
     else:
         with sharded_init(zero):
-            model = ContextAnyoneTransformer3DModel(**config.fields())
+            model = ContextAnyoneTransformer3DModel(**config.fields(), marks=marks)
         if zero.stage == 3:
             _copy_emphasis(model)
     if config.attention != "native":
@@ -132,7 +134,7 @@ def base_of(config: ModelConfig, seed: int) -> dict[str, Any]:
     return {"pretrained": config.pretrained, "digest": digest.hexdigest()[:32]}
 
 
-def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DModel:
+def _load(config: ModelConfig, zero: ZeroConfig, marks: int) -> ContextAnyoneTransformer3DModel:
     cls = ContextAnyoneTransformer3DModel
     folder = _pretrained_folder(config)
     saved: Any = cls.load_config(folder)
@@ -142,6 +144,12 @@ def _load(config: ModelConfig, zero: ZeroConfig) -> ContextAnyoneTransformer3DMo
         fields: dict[str, Any] = {"reconstruction": config.reconstruction}
     else:
         fields = base.fields(saved) | {"image_dim": config.image_dim, **config.method()}
+    fields["marks"] = saved.get("marks") or marks
+    if fields["marks"] < marks:
+        raise ValueError(
+            f"{config.pretrained} marks {fields['marks']} characters, data.characters is {marks}: "
+            f"set data.characters={fields['marks']}, or model.pretrained to one without marks"
+        )
     if zero.stage < 3:
         return cls.from_pretrained(folder, torch_dtype=torch.float32, **fields)
     with sharded_init(zero):

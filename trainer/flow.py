@@ -34,6 +34,8 @@ class DropoutConfig:
         all: share without any of them.
         character: share of the characters of a sample with several that it does not see, each by
             itself, neither latents nor image tokens.
+        mark: share of samples with several whose characters are not marked at all.
+        boxes: share of samples with several that are not told where each character is.
     """
 
     text: float = setting(0.1, low=0, high=1)
@@ -41,6 +43,8 @@ class DropoutConfig:
     image: float = setting(0.1, low=0, high=1)
     all: float = setting(0.05, low=0, high=1)
     character: float = setting(0.1, low=0, high=1)
+    mark: float = setting(0.1, low=0, high=1)
+    boxes: float = setting(0.5, low=0, high=1)
 
     def __post_init__(self) -> None:
         check_settings(self, "flow.dropout")
@@ -79,6 +83,8 @@ class Noising:
     keep_reference: tuple[bool, ...]
     keep_image: tuple[bool, ...]
     keep_characters: tuple[tuple[bool, ...], ...] | None = None  # by sample, of each; None is all
+    keep_marks: tuple[bool, ...] | None = None  # None is all
+    keep_boxes: tuple[bool, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ def draw(
         videos.append(_noise_like(batch.video[row], seed, batch.step, place, "video"))
         references.append(_noise_like(batch.reference[row], seed, batch.step, place, "reference"))
     text, reference, image = zip(*kept, strict=True)
+    marks = _draw_marks(batch, flow.dropout, seed) if batch.characters else {}
     return Noising(
         sigma=torch.stack(sigmas).to(batch.video.device),
         video_noise=torch.stack(videos),
@@ -133,6 +140,7 @@ def draw(
         keep_reference=reference,
         keep_image=image,
         keep_characters=_draw_characters(batch, flow.dropout, seed) if batch.characters else None,
+        **marks,
     )
 
 
@@ -163,6 +171,19 @@ def _draw_characters(
         drawn = torch.rand(1 + len(batch.characters), generator=source).tolist()
         kept.append(tuple(not several or value >= dropout.character for value in drawn))
     return tuple(kept)
+
+
+def _draw_marks(
+    batch: LatentBatch, dropout: DropoutConfig, seed: int
+) -> dict[str, tuple[bool, ...]]:
+    """Draw in which samples characters are marked, and in which also inside their boxes."""
+    marks, boxes = [], []
+    for place in batch.places:
+        source = generator_of(seed, batch.step, place, "marks")
+        mark, box = torch.rand(2, generator=source).tolist()
+        marks.append(mark >= dropout.mark)
+        boxes.append(box >= dropout.boxes)
+    return {"keep_marks": tuple(marks), "keep_boxes": tuple(boxes)}
 
 
 def _draw_kept(dropout: DropoutConfig, source: torch.Generator) -> tuple[bool, bool, bool]:
@@ -214,7 +235,7 @@ def losses(
         keep_reference=_keep(noising.keep_reference, batch, noising),
         keep_image=_keep(noising.keep_image, batch, noising),
         rebuilt=None if rebuilding.picture is None else rebuilding.picture.to(dtype),
-        **_several(batch, dtype),
+        **_several(batch, noising, dtype),
     )
     diffusion = (output.sample.float() - (noising.video_noise - batch.video)) ** 2
     if flow.subject_weight and batch.subject is not None:
@@ -240,18 +261,32 @@ def _keep(rows: tuple[bool, ...], batch: LatentBatch, noising: Noising) -> Keep:
     )
 
 
-def _several(batch: LatentBatch, dtype: torch.dtype) -> dict[str, Any]:
+def _several(batch: LatentBatch, noising: Noising, dtype: torch.dtype) -> dict[str, Any]:
     """Return what the model is told of characters beside the first; nothing where there is one."""
     if not batch.characters:
         return {}
-    from trainer.model import Character  # which loads diffusers: not for reading settings
+    from trainer.model import Character, Marks  # which loads diffusers: not for reading settings
 
     assert batch.name is not None, "several characters have names"
     others = [
         Character(each.reference.to(dtype), each.image.to(dtype), each.name.to(dtype))
         for each in batch.characters
     ]
-    return {"name": batch.name.to(dtype), "others": others, "named": batch.several}
+    everywhere = (True,) * len(batch.places)
+    marked = zip(batch.several, noising.keep_marks or everywhere, strict=True)
+    marks = Marks(
+        rows=tuple(several and kept for several, kept in marked),
+        mentions=_in_rows(batch.mentions, noising.keep_text),
+        boxes=_in_rows(batch.boxes, noising.keep_boxes or everywhere),
+    )
+    return {"name": batch.name.to(dtype), "others": others, "named": batch.several, "marks": marks}
+
+
+def _in_rows(shares: torch.Tensor | None, rows: tuple[bool, ...]) -> torch.Tensor | None:
+    """Return shares (B, P, …) that are 0 in all other rows."""
+    if shares is None:
+        return None
+    return shares * torch.tensor(rows, device=shares.device).view(-1, *[1] * (shares.ndim - 1))
 
 
 @dataclass(frozen=True)

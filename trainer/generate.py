@@ -15,7 +15,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -33,12 +33,14 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used, so tha
     from PIL import Image
 
     from trainer.sampling.cast import NamedCharacter
+    from trainer.sampling.layout import Box
     from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.pipeline import ContextAnyonePipeline
     from trainer.sampling.sampler import SamplingConfig
 
 MAX_PROMPTS, MAX_PROMPTS_BYTES = 10_000, 8 * 2**20
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+_BOX = re.compile(r"@(\d*\.?\d+(?:,\d*\.?\d+){3})$")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -59,8 +61,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--character",
         type=_character,
         action="append",
-        metavar="NAME=FILE[,FILE]",
-        help="one of several characters, whom every prompt calls by this name; give it once each",
+        metavar="NAME=FILE[,FILE][@BOX]",
+        help="one of several characters, whom every prompt calls by this name; give it once each. "
+        "BOX is where it is: left,top,right,bottom as shares of the picture",
     )
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", help="what happens in the video")
@@ -73,6 +76,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--reference-guidance", type=float, help="scale of the reference (as in training)")
     own = "scale of what one of several characters' pictures add; a pass a step each"
     add("--character-guidance", type=_scale, nargs="+", default=[], metavar="NAME=SCALE", help=own)
+    moving = 'JSON of boxes over the video, {"anna": [[left, top, right, bottom], ...], ...}'
+    add("--boxes", type=Path, metavar="FILE", help=moving)
     add("--shift", type=float, help="of the sigmas (as in training)")
     cache = "share by which the first block may change for the others to be skipped, such as 0.1"
     add("--step-cache", type=float, help=cache)
@@ -105,12 +110,24 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _character(text: str) -> tuple[str, list[Path]]:
+class NamedFiles(NamedTuple):
+    """What --character says of one of several characters."""
+
+    name: str
+    files: list[Path]
+    box: tuple[float, ...] | None  # left, top, right, bottom
+
+
+def _character(text: str) -> NamedFiles:
     name, equals, files = text.partition("=")
     if not equals or not name or not files:
         raise argparse.ArgumentTypeError(f"must be NAME=FILE or NAME=FILE,FILE, got {text!r}")
-    whole = [Path(files)] if Path(files).is_file() else []  # whose name has commas
-    return name, whole or [Path(file) for file in files.split(",")]
+    if Path(files).is_file():  # whose name has commas or an @
+        return NamedFiles(name, [Path(files)], None)
+    found = _BOX.search(files)
+    box = tuple(map(float, found[1].split(","))) if found else None
+    files = files[: found.start()] if found else files
+    return NamedFiles(name, [Path(file) for file in files.split(",")], box)
 
 
 def _scale(text: str) -> tuple[str, float]:
@@ -125,7 +142,7 @@ def pictures_of(arguments: argparse.Namespace) -> list[Path]:
     """Return the files of all references."""
     if arguments.reference:
         return arguments.reference
-    return [file for _, files in arguments.character for file in files]
+    return [file for character in arguments.character for file in character.files]
 
 
 def plan(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
@@ -251,6 +268,8 @@ def _shown(
 ) -> "list[NamedCharacter]":
     """Return whom the videos show; one of --reference has no name. Wrong names are refused."""
     from trainer.sampling.cast import NamedCharacter, check_guidance, check_names
+    from trainer.sampling.layout import check_layout
+    from trainer.sampling.model_folder import marked_characters
     from trainer.sampling.references import stack_references
 
     guidance = dict(arguments.character_guidance)
@@ -258,17 +277,36 @@ def _shown(
         check_guidance(guidance, [])
         pictures = [opened[path] for path in arguments.reference]
         return [NamedCharacter("", stack_references(pictures, 1, size)[0])]
-    names = [name for name, _ in arguments.character]
+    names = [character.name for character in arguments.character]
     check_names(names, prompts, published.characters)
     check_guidance(guidance, names)
+    boxes = _boxes(arguments)
+    check_layout(boxes, names, marked_characters(arguments.model))
     return [
         NamedCharacter(
             name,
             stack_references([opened[path] for path in files], 1, size)[0],
             guidance.get(name, 0.0),
+            boxes.get(name, ()),
         )
-        for name, files in arguments.character
+        for name, files, _ in arguments.character
     ]
+
+
+def _boxes(arguments: argparse.Namespace) -> "dict[str, tuple[Box, ...]]":
+    """Return where each character is to be, by --boxes or by its own flag; {} is not told."""
+    from trainer.sampling.layout import check_boxes, read_boxes
+
+    own = {
+        character.name: check_boxes(character.name, [character.box])
+        for character in arguments.character
+        if character.box
+    }
+    if arguments.boxes is None:
+        return own
+    if own:
+        raise ValueError("give boxes either behind @ or by --boxes, not both")
+    return read_boxes(arguments.boxes)
 
 
 def _unlike_training(
@@ -493,8 +531,9 @@ def _named(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "characters": {
             name: {file.name: sha256_of(file) for file in files}
-            for name, files in arguments.character
+            for name, files, _ in arguments.character
         },
+        "boxes": {name: list(boxes) for name, boxes in _boxes(arguments).items()},
         "character_guidance": dict(arguments.character_guidance),
     }
 

@@ -92,7 +92,7 @@ class Trainer:
         self.accumulation = micro_steps(train.batch_size, train.micro_batch, process.replicas)
         buckets = training_buckets(inputs.source, config.data)
         self.order = Order(buckets, train.batch_size, train.seed)
-        self.model = build_model(config.model, config.zero, train.seed)
+        self.model = build_model(config.model, config.zero, train.seed, config.data.characters)
         check_features(self.model, inputs)
         new = self.model.new_parameter_names()
         if config.zero.stage < 3:
@@ -130,7 +130,7 @@ class Trainer:
         if self.config.model.lora.rank and "base" in state:
             # What is frozen is not in the checkpoint.
             check_same({"digest": state["base"]["digest"]}, {"digest": self.base["digest"]}, "base")
-        same = {"model": self.model.named_config(), "training": self.config.same_in_every_run()}
+        same = {"training": self.config.same_in_every_run(), "model": self.model.named_config()}
         load_checkpoint(self.engine, checkpoint, self.ema, same, verify=False)
         self.counters = Counters(**state["counters"])
         self.skips.reasons = dict(state["unreadable"])

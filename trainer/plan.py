@@ -173,10 +173,14 @@ def _characters(config: TrainConfig) -> list[str]:
     most, references = config.data.characters, config.data.references
     if most == 1:
         return []
-    return [
+    lines = [
         f"up to {most} characters of a sample, {references} reference(s) of each; each is dropped "
         f"in {config.flow.dropout.character:.0%} of the samples that have several"
     ]
+    if config.model.marks:
+        boxes = 1 - config.flow.dropout.boxes
+        lines.append(f"who is who is marked by the prompt's words, and in {boxes:.0%} by boxes")
+    return lines
 
 
 def emphasis_share(config: TrainConfig) -> str:

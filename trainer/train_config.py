@@ -53,6 +53,8 @@ class ModelConfig:
             picture of the character, or self, the reference, both from noise and reading the
             reference as the video does; clean, the reference from itself; video_timestep, the
             same at the video's timestep; none.
+        marks: mark who is who where data.characters is above 1: the pictures of each character,
+            what the prompt says of it, and its box.
         checkpointing: recompute every n-th block in the backward pass; 0 none, 1 all.
         checkpointing_keeps: of a block that is recomputed: nothing, or attention, whose results
             take little memory and most of the time.
@@ -83,6 +85,7 @@ class ModelConfig:
     reference_noise: Literal["clean", "shared"] = "clean"
     reference_text: Literal["none", "prompt"] = "none"
     reconstruction: Literal["none", "clean", "self", "other", "video_timestep"] = "clean"
+    marks: bool = True
     checkpointing: int = setting(0, low=0, high=1000)
     checkpointing_keeps: Literal["nothing", "attention"] = "nothing"
     attention: str = setting("native", least=1)
@@ -313,9 +316,13 @@ class TrainConfig:
         """Return what may not change when a training goes on: the order and the draws."""
         settings = asdict(self)
         several = {"data.characters": self.data.characters}
-        if self.data.characters == 1:  # neither plays a part, nor is known to earlier checkpoints
-            del settings["flow"]["dropout"]["character"]
-            several = {}
+        unknown: list[str] = []  # to checkpoints from before it was there, and without effect
+        if self.data.characters == 1:
+            unknown, several = ["character"], {}
+        if self.data.characters == 1 or not self.model.marks:
+            unknown += ["mark", "boxes"]
+        for name in unknown:
+            del settings["flow"]["dropout"][name]
         return {
             "train.batch_size": self.train.batch_size,
             "train.seed": self.train.seed,

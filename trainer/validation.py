@@ -162,8 +162,14 @@ def _conditions(batch: LatentBatch, null_text: torch.Tensor) -> Conditions:
         for other in batch.characters
         if other.present[0]
     )
-    name = batch.name if others else None
-    return Conditions(batch.text, null_text, batch.reference, batch.image, name, others)
+    if not others:
+        return Conditions(batch.text, null_text, batch.reference, batch.image)
+    mentions, boxes = (
+        None if shares is None else shares[:, : 1 + len(others)]
+        for shares in (batch.mentions, batch.boxes)
+    )
+    conditions = (batch.text, null_text, batch.reference, batch.image, batch.name, others)
+    return Conditions(*conditions, mentions=mentions, boxes=boxes)
 
 
 def _show(

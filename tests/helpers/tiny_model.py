@@ -33,7 +33,7 @@ def tiny_model(seed: int = 0, awake: bool = True, **fields: Any) -> ContextAnyon
     return model.eval()
 
 
-def tiny_pipeline(steps: int = 2) -> ContextAnyonePipeline:
+def tiny_pipeline(steps: int = 2, marks: int = 0) -> ContextAnyonePipeline:
     """Make a pipeline whose videos, of 9 frames of 48x80, take a second."""
     encoders = EncoderConfig(text_dim=32, image_grid=2)
     published = Published(
@@ -42,7 +42,9 @@ def tiny_pipeline(steps: int = 2) -> ContextAnyonePipeline:
         VideoSize(height=48, width=80, frames=9, fps=8),
         step=120,
     )
-    return ContextAnyonePipeline(tiny_model(image_dim=32), load_encoders(encoders), published)
+    return ContextAnyonePipeline(
+        tiny_model(image_dim=32, marks=marks), load_encoders(encoders), published
+    )
 
 
 def tiny_inputs(

@@ -356,3 +356,46 @@ def test_an_impossible_flow_is_refused(settings, message):
 def test_an_impossible_dropout_is_refused():
     with pytest.raises(ValueError, match=r"dropout\.text must be from 0 to 1, got 1\.5"):
         DropoutConfig(text=1.5)
+
+
+def marked_pair(step: int = 3) -> LatentBatch:
+    """Two samples of two characters, whose words and boxes are known."""
+    batch = two_characters(step, (True, True))
+    length, (frames, rows, columns) = batch.text.shape[1], batch.video.shape[2:]
+    mentions, boxes = torch.zeros(2, 2, length), torch.zeros(2, 2, frames, rows, columns)
+    mentions[:, 0, 0] = mentions[:, 1, 1] = 1
+    boxes[:, 0, ..., : columns // 2] = boxes[:, 1, ..., columns // 2 :] = 1
+    return dataclasses.replace(batch, mentions=mentions, boxes=boxes)
+
+
+def test_marks_and_boxes_are_dropped_as_often_as_it_says():
+    flow = FlowConfig(dropout=DropoutConfig(mark=0.2, boxes=0.6))
+    drawn = [draw(marked_pair(step), flow, 0) for step in range(1000)]
+    marks = [kept for each in drawn for kept in each.keep_marks or ()]
+    boxes = [kept for each in drawn for kept in each.keep_boxes or ()]
+    assert sum(marks) / len(marks) == pytest.approx(0.8, abs=0.03)
+    assert sum(boxes) / len(boxes) == pytest.approx(0.4, abs=0.03)
+
+
+@torch.no_grad()
+def test_words_and_boxes_count_unless_they_are_dropped():
+    model, batch, flow = tiny_model(marks=2), marked_pair(), FlowConfig()
+    whole = dataclasses.replace(
+        draw(batch, flow, 0), keep_text=(True,) * 2, keep_reference=(True,) * 2,
+        keep_characters=None, keep_marks=(True,) * 2, keep_boxes=(True,) * 2,
+    )  # fmt: skip
+
+    def lost(**changes: tuple[bool, bool]) -> torch.Tensor:
+        noising = dataclasses.replace(whole, **changes)
+        null = torch.zeros_like(batch.text[:1])
+        return losses(model, batch, noising, null, flow).diffusion
+
+    all_known, nobody = lost(), lost(keep_marks=(False, False))
+    assert (all_known != lost(keep_boxes=(False, False))).all()
+    assert (all_known != nobody).all()
+    mixed = lost(keep_marks=(True, False))
+    torch.testing.assert_close(mixed, torch.stack([all_known[0], nobody[1]]), rtol=1e-5, atol=1e-6)
+    # Without its text and its boxes a sample marks references alone.
+    bare = lost(keep_text=(False, False), keep_boxes=(False, False))
+    unmarked = lost(keep_text=(False, False), keep_marks=(False, False))
+    assert not torch.equal(bare, unmarked)

@@ -22,7 +22,7 @@ QUICK = {"num_inference_steps": 2, "output_type": "latent"}
 @pytest.fixture(scope="module")
 def pipeline() -> ContextAnyonePipeline:
     """A model as if trained on two characters at once."""
-    made = tiny_pipeline()
+    made = tiny_pipeline(marks=2)
     made.published = replace(made.published, characters=2)
     return made
 
@@ -94,8 +94,44 @@ def test_the_script_makes_a_video_of_two_and_writes_down_who_is_who(folder, pict
         "bob": ["c.png"],
     }
     assert record["character_guidance"] == {"bob": 1.5}
+    assert record["boxes"] == {}
     assert output.stat().st_size > 0
     assert output.with_suffix(".jpg").is_file()
+
+
+def test_boxes_say_where_each_is(pipeline, pictures):
+    cast = {"anna": pictures / "a.png", "bob": pictures / "b.png"}
+    left, right = (0, 0, 0.5, 1), (0.5, 0, 1, 1)
+    videos = [
+        video(pipeline, cast, character_boxes=boxes)
+        for boxes in (
+            None,
+            {"anna": [left], "bob": [right]},
+            {"anna": [right], "bob": [left]},
+            {"anna": [left, right], "bob": [right, left]},
+        )
+    ]
+    for number, one in enumerate(videos):
+        assert all(abs(one - other).max() > 1e-5 for other in videos[:number])
+    with pytest.raises(ValueError, match="bob has none"):
+        video(pipeline, cast, character_boxes={"anna": [left]})
+    with pytest.raises(ValueError, match="boxes of carl"):
+        video(pipeline, cast, character_boxes={"carl": [left]})
+
+
+def test_the_script_takes_boxes_behind_a_picture_or_from_a_file(folder, pictures, monkeypatch):
+    a, b = pictures / "a.png", pictures / "b.png"
+    words = ["--model", folder, "--prompt", PROMPT, "--steps", 1, "--guidance", "none"]
+    behind = [f"--character=anna={a}@0,0,.5,1", f"--character=bob={b}@0.5,0,1,1"]
+    assert run(monkeypatch, *words, *behind, "--output", pictures / "one.mp4") == 0
+    boxes = {"anna": [[0, 0, 0.5, 1]], "bob": [[0.5, 0, 1, 1]]}
+    (pictures / "boxes.json").write_text(json.dumps(boxes))
+    named = [f"--character=anna={a}", f"--character=bob={b}"]
+    more = ["--boxes", pictures / "boxes.json", "--output", pictures / "two.mp4"]
+    assert run(monkeypatch, *words, *named, *more) == 0
+    assert json.loads((pictures / "one.json").read_text())["boxes"] == boxes
+    assert (pictures / "one.mp4").read_bytes() == (pictures / "two.mp4").read_bytes()
+    assert run(monkeypatch, *words, *behind, *more, "--force") == 2
 
 
 @pytest.mark.parametrize(
@@ -107,6 +143,8 @@ def test_the_script_makes_a_video_of_two_and_writes_down_who_is_who(folder, pict
         (["anna=A", "bob=none.png"], r"no picture at .*none\.png"),
         (["anna=A", "bob=B", "waves=A"], r"3 characters were given.*trained on 2 at once"),
         (["a b=A", "bob=B"], "must be one word of letters"),
+        (["anna=A@0,0,1,1", "bob=B"], "boxes of all characters or of none: bob has none"),
+        (["anna=A@0,0,3,1", "bob=B@0,0,1,1"], "as shares of the picture"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(folder, pictures, monkeypatch, capsys, words, message):

@@ -15,7 +15,7 @@ from trainer import generate
 from trainer.data.data_config import DataConfig
 from trainer.encoders import EncoderConfig
 from trainer.export import export
-from trainer.sampling.model_folder import read_published
+from trainer.sampling.model_folder import marked_characters, read_published
 
 BUCKET = "32x48x5"
 SETTINGS = {
@@ -79,6 +79,12 @@ def test_it_is_trained_exported_and_generates_whom_the_prompt_names(
     assert generate.main() == 0
     record = json.loads((tmp_path / "both.json").read_text())
     assert list(record["characters"]) == ["anna", "bob"]
+    assert marked_characters(tmp_path / "model") == 2
+    boxed = [word.replace(".jpg", ".jpg@0,0,0.5,1") if "=" in word else word for word in words]
+    boxed[boxed.index(str(tmp_path / "both.mp4"))] = str(tmp_path / "boxed.mp4")
+    monkeypatch.setattr(sys, "argv", boxed)
+    assert generate.main() == 0
+    assert (tmp_path / "boxed.mp4").read_bytes() != (tmp_path / "both.mp4").read_bytes()
 
 
 def test_it_goes_on_only_with_as_many_characters(one, run, data):

@@ -45,6 +45,7 @@ class PixelBatch:
     skipped: tuple[SkippedSample, ...] = ()
     names: tuple[str, ...] = ()  # of the first characters, '' of one who is alone
     characters: tuple[PixelCharacter, ...] = ()  # that may come after them
+    boxes: torch.Tensor | None = None  # (B, P, F, 4) of each character, xyxy in px; 0 of none
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class LatentBatch:
     skipped: tuple[SkippedSample, ...] = ()
     name: torch.Tensor | None = None  # (B, L, text_dim) of the first character's name alone
     characters: tuple[LatentCharacter, ...] = ()  # that may come after it
+    mentions: torch.Tensor | None = None  # (B, P, L) 1 at tokens of the text that name a character
+    boxes: torch.Tensor | None = None  # (B, P, f, h, w) share of a cell inside each one's box
 
     @property
     def several(self) -> tuple[bool, ...]:
@@ -90,6 +93,7 @@ class LatentBatch:
     def to(self, device: torch.device) -> "LatentBatch":
         """Return the batch with its tensors on a device."""
         names = ("video", "reference", "text", "image", "subject", "other", "name")
+        names += ("mentions", "boxes")
         tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
         return replace(self, **moved, characters=tuple(each.to(device) for each in self.characters))

@@ -13,6 +13,7 @@ import torch
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
 from schemas.manifest import DataFile
 from trainer.data.batch import LatentBatch, LatentCharacter
+from trainer.data.boxes import shares_of_boxes
 from trainer.data.cast import drawn_order
 from trainer.data.data_config import DataConfig
 from trainer.data.dataset import Snapshot, check_files, read_snapshot
@@ -34,7 +35,8 @@ _HEAVY = (
     "references.list.element.tokens", "references.list.element.tokens_shape",
 )  # fmt: skip
 _OF_SEVERAL = (
-    "name", "name_text", "name_text_shape", "others.list.element.text",
+    "name", "name_text", "name_text_shape", "mentions", "boxes", "height", "width",
+    "others.list.element.mentions", "others.list.element.boxes", "others.list.element.text",
     "others.list.element.text_shape",
     "others.list.element.references.list.element.latent",
     "others.list.element.references.list.element.latent_shape",
@@ -288,6 +290,7 @@ class LatentBatchBuilder:
                     "other": latents[-1][:, None],  # (C, 1, hr, wr)
                     "image": torch.cat(tokens),  # (R * T, image_dim)
                     "name": self._tensor(named, column) if len(members) > 1 else nameless,
+                    **_marks(row, named, len(nameless)),
                 }
             )
         return cast
@@ -302,13 +305,17 @@ class LatentBatchBuilder:
                 value["cast"][number] if len(value["cast"]) > number else _absent(value)
                 for value in values
             ]
-            names = ("reference", "image", "name")
+            names = ("reference", "image", "name", "mentions", "boxes")
             columns.append({name: torch.stack([each[name] for each in seen]) for name in names})
+        marks = {
+            name: torch.stack([column.pop(name) for column in columns], 1)
+            for name in ("mentions", "boxes")
+        }
         further = [
             LatentCharacter(**column, present=tuple(len(v["cast"]) > number for v in values))
             for number, column in enumerate(columns[1:], 1)
         ]
-        return {"name": columns[0]["name"], "characters": tuple(further)}
+        return {"name": columns[0]["name"], "characters": tuple(further), **marks}
 
     def _chosen(
         self, stored: list[dict[str, Any]], where: tuple[int | str, ...]
@@ -329,7 +336,29 @@ class LatentBatchBuilder:
         return from_bytes(stored[name], stored[f"{name}_shape"], self.number_type)
 
 
+def _marks(
+    row: Mapping[str, Any], character: Mapping[str, Any], tokens: int
+) -> dict[str, torch.Tensor]:
+    """Return which tokens speak of a character (L,), and shares of its boxes (f, h, w).
+
+    Latents of one character have neither, nor do those from before there were marks.
+    """
+    mentions = torch.zeros(tokens)
+    mentions[list(character.get("mentions") or ())] = 1
+    frames, rows, columns = row["video_shape"][1:]
+    stored = character.get("boxes")
+    if not stored:
+        return {"mentions": mentions, "boxes": torch.zeros(frames, rows, columns)}
+    sides = (row["height"], row["width"])
+    boxes = torch.tensor(stored)[None, None]
+    return {
+        "mentions": mentions,
+        "boxes": shares_of_boxes(boxes, sides, row["height"] // rows)[0, 0],
+    }
+
+
 def _absent(value: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Return a character who is not there, in the shapes of one who is."""
     like = {name: torch.zeros_like(value[name]) for name in ("reference", "image")}
-    return {**like, "name": torch.zeros_like(value["text"])}
+    nobody = {name: torch.zeros_like(value["cast"][0][name]) for name in ("mentions", "boxes")}
+    return {**like, **nobody, "name": torch.zeros_like(value["text"])}

@@ -159,17 +159,33 @@ def subject_mask(
 
     boxes: xyxy in pixels of the clip, whose size is (width, height), one a frame from first_frame.
     """
+    mask = np.zeros((len(wanted), bucket.height, bucket.width), np.uint8)
+    for place, box in enumerate(boxes_in_bucket(boxes, first_frame, wanted, size, bucket)):
+        left, top, right, bottom = box.astype(int)
+        mask[place, top:bottom, left:right] = 1
+    return mask
+
+
+def boxes_in_bucket(
+    boxes: Sequence[Sequence[float]],
+    first_frame: int,
+    wanted: Sequence[int],
+    size: tuple[int, int],
+    bucket: Bucket,
+) -> np.ndarray:
+    """Return (len(wanted), 4) float32, xyxy in whole px of the bucket; 0 where there is no box.
+
+    boxes: as of `subject_mask`.
+    """
     cover = Cover.of(size, bucket)
     scale = np.array([cover.width / size[0], cover.height / size[1]] * 2)
     corner = np.array([cover.left, cover.top] * 2)
-    mask = np.zeros((len(wanted), bucket.height, bucket.width), np.uint8)
+    found = np.zeros((len(wanted), 4), np.float32)
     for place, index in enumerate(wanted):
-        if not 0 <= index - first_frame < len(boxes):
-            continue
-        box = np.round(np.array(boxes[index - first_frame]) * scale - corner).astype(int)
-        left, top, right, bottom = np.maximum(box, 0)
-        mask[place, top:bottom, left:right] = 1
-    return mask
+        if 0 <= index - first_frame < len(boxes):
+            box = np.round(np.array(boxes[index - first_frame]) * scale - corner)
+            found[place] = np.clip(box, 0, [bucket.width, bucket.height] * 2)
+    return found
 
 
 def decode_reference(image: bytes, mask: bytes) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Batches of pixels, straight from the samples of a dataset."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,13 @@ from trainer.data.files import Folder
 from trainer.data.hashing import permutation
 from trainer.data.index import Assigned, RowIndex, RowLocation, assign_buckets, read_index
 from trainer.data.origin import origin_of, usual_fps
-from trainer.data.pictures import Unreadable, decode_frames, decode_reference, subject_mask
+from trainer.data.pictures import (
+    Unreadable,
+    boxes_in_bucket,
+    decode_frames,
+    decode_reference,
+    subject_mask,
+)
 from trainer.data.reader import RowReader
 from trainer.data.source import BatchRequest, first_readable
 
@@ -90,6 +96,7 @@ class Pixels:
     other: np.ndarray | None = None  # (1, H, W, 3) uint8
     names: tuple[str, ...] = ()  # of the first character and of the further ones, '' of none
     further: tuple[np.ndarray, ...] = ()  # references of further characters, as of the first
+    boxes: np.ndarray | None = None  # (P, F, 4) float32 of each character, xyxy in px; 0 of none
 
 
 class PixelBatchBuilder:
@@ -135,6 +142,9 @@ class PixelBatchBuilder:
                 )
                 for number in range(self._data.characters - 1)
             ),
+            boxes=_stack([value.boxes for value in values if value.boxes is not None])
+            if self._data.characters > 1
+            else None,
         )
 
     def _load(self, locations: Sequence[RowLocation], request: BatchRequest, place: int) -> Pixels:
@@ -151,11 +161,14 @@ class PixelBatchBuilder:
         number = self._data.references
         decoded = decode_sample(row, wanted, pictures[0][:number], request.bucket, members)
         absent = [np.zeros_like(decoded.references)] * (most - len(members))
+        boxes = boxes_of(row, [members[who] for who in order], wanted, request.bucket)
+        boxes *= len(members) > 1  # one who is alone is not marked
         return replace(
             decoded,
             other=pictures[0][-1:] if self._others else None,
             names=(*(members[who].name for who in order), *[""] * len(absent)),
             further=(*(each[:number] for each in pictures[1:]), *absent),
+            boxes=np.pad(boxes, ((0, len(absent)), (0, 0), (0, 0))),
         )
 
     def _window(self, row: dict[str, Any], request: BatchRequest, place: int) -> list[int]:
@@ -220,6 +233,18 @@ def decode_sample(
     ]
     subject = np.maximum.reduce(boxed)
     return Pixels(row["sample_id"], prompt_of(row, members), frames, references, subject)
+
+
+def boxes_of(
+    row: Mapping[str, Any], members: Sequence[Member], wanted: Sequence[int], bucket: Bucket
+) -> np.ndarray:
+    """Return where each character is, (P, F, 4) float32: xyxy in px of the bucket."""
+    size = (row["width"], row["height"])
+    boxes = [
+        boxes_in_bucket(member.row["boxes"], member.row["first_frame"], wanted, size, bucket)
+        for member in members
+    ]
+    return np.stack(boxes)
 
 
 def make_reference(

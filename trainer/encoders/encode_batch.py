@@ -4,7 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from trainer.data.batch import LatentBatch, LatentCharacter, PixelBatch, PixelCharacter
+from trainer.data.boxes import shares_of_boxes
 from trainer.encoders.encoder_config import Encoders
+from trainer.encoders.mentions import mentions_of
 
 
 @torch.no_grad()
@@ -35,7 +37,23 @@ def encode_batch(
         skipped=batch.skipped,
         name=encoders.encode_prompts(batch.names).to(device) if batch.names else None,
         characters=tuple(_character(each, encoders, device) for each in batch.characters),
+        **_marks(batch, encoders, device),
     )
+
+
+def _marks(
+    batch: PixelBatch, encoders: Encoders, device: torch.device | str
+) -> dict[str, torch.Tensor]:
+    """Return which tokens name each of several characters, and where each is."""
+    if not batch.characters:
+        return {}
+    names = [batch.names, *(each.names for each in batch.characters)]
+    mentions = mentions_of(encoders.text, batch.captions, names)
+    if batch.boxes is None:
+        return {"mentions": mentions.to(device)}
+    sides = (batch.frames.shape[2], batch.frames.shape[3])
+    shares = shares_of_boxes(batch.boxes, sides, encoders.codec.stride)
+    return {"mentions": mentions.to(device), "boxes": shares.to(device)}
 
 
 def _character(

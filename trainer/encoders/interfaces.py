@@ -36,6 +36,10 @@ class TextEncoder(Protocol):
         """Return (B, num_tokens, dim); positions past the end of a prompt are zero."""
         ...
 
+    def token_spans(self, prompt: str) -> list[tuple[int, int]]:
+        """Return what each token stands for: (start, end) in the prompt as it is cleaned."""
+        ...
+
 
 class ImageEncoder(Protocol):
     """Turns reference images into semantic tokens."""

@@ -47,6 +47,10 @@ class HashedWords:
                 row[place] += _PLACE_SHARE * _vector(f"place {place}", self.dim)
         return features.to(self._device)
 
+    def token_spans(self, prompt: str) -> list[tuple[int, int]]:
+        """Return (start, end) of the words in the cleaned prompt."""
+        return [match.span() for match in _WORD.finditer(clean_prompt(prompt))][: self.num_tokens]
+
 
 @functools.lru_cache(maxsize=20_000)
 def _vector(key: str, dim: int) -> torch.Tensor:
@@ -97,3 +101,21 @@ class Umt5Encoder:
         mask = tokens.attention_mask
         features = self._model(tokens.input_ids, attention_mask=mask).last_hidden_state
         return torch.where(mask[..., None] > 0, features.float(), 0.0)
+
+    def token_spans(self, prompt: str) -> list[tuple[int, int]]:
+        """Return (start, end) of the tokens in the cleaned prompt; (0, 0) of the one that ends it.
+
+        Raises ValueError when the tokenizer does not know them.
+        """
+        if not self._tokenizer.is_fast:
+            raise ValueError(
+                "which tokens name a character cannot be told without tokenizer.json: put it "
+                "beside the tokenizer, or set model.marks=false"
+            )
+        tokens = self._tokenizer(
+            clean_prompt(prompt),
+            max_length=self.num_tokens,
+            truncation=True,
+            return_offsets_mapping=True,
+        )
+        return [(int(start), int(end)) for start, end in tokens["offset_mapping"]]

@@ -15,7 +15,13 @@ from trainer.data.cast import COLUMNS as OF_OTHERS
 from trainer.data.cast import Member, members_of
 from trainer.data.data_config import DataConfig
 from trainer.data.pictures import Unreadable
-from trainer.data.sample_source import Pixels, decode_sample, make_reference, take_frames
+from trainer.data.sample_source import (
+    Pixels,
+    boxes_of,
+    decode_sample,
+    make_reference,
+    take_frames,
+)
 from trainer.data.tensors import to_bytes, without_zero_tail
 from trainer.encoders import Encoders, encode_batch
 
@@ -64,10 +70,13 @@ class SampleEncoder:
             wanted = [start + frame for frame in first]
             pixels = decode_sample(sample, wanted, pictures[0], bucket, members)
             pixels = replace(
-                pixels, names=tuple(member.name for member in members), further=tuple(pictures[1:])
+                pixels,
+                names=tuple(member.name for member in members),
+                further=tuple(pictures[1:]),
+                boxes=boxes_of(sample, members, wanted, bucket),
             )
             latents = encode_batch(_alone(pixels), self.encoders, self._device)
-            yield self._row(sample, members, bucket, start, latents, pixels.caption)
+            yield self._row(sample, members, bucket, start, latents, pixels)
 
     def _pictures(self, member: Member, bucket: Bucket) -> np.ndarray:
         return np.stack(
@@ -84,13 +93,14 @@ class SampleEncoder:
         bucket: Bucket,
         start: int,
         latents: LatentBatch,
-        caption: str,
+        pixels: Pixels,
     ) -> Latent:
         kept = ("sample_id", "clip_id", "video_id", "track_id", "character_id", "split")
         subject, first = latents.subject, (latents.reference, latents.image)
+        marked = _marked(latents, pixels)
         return Latent(
             **{name: sample[name] for name in kept},
-            caption=caption,
+            caption=pixels.caption,
             height=bucket.height,
             width=bucket.width,
             frames=bucket.frames,
@@ -107,6 +117,7 @@ class SampleEncoder:
             name=members[0].name,
             name_text=b"" if latents.name is None else self._text(latents.name),
             name_text_shape=[] if latents.name is None else list(latents.name[0].shape),
+            **marked[0],
             others=[
                 LatentMember(
                     track_id=member.row["track_id"],
@@ -117,8 +128,11 @@ class SampleEncoder:
                     references=self._references(
                         member.references, character.reference, character.image
                     ),
+                    **its_marks,
                 )
-                for member, character in zip(members[1:], latents.characters, strict=True)
+                for member, character, its_marks in zip(
+                    members[1:], latents.characters, marked[1:], strict=True
+                )
             ],
         )
 
@@ -144,6 +158,16 @@ class SampleEncoder:
 
     def _bytes(self, values: torch.Tensor) -> bytes:
         return to_bytes(values, self._number_type)
+
+
+def _marked(latents: LatentBatch, pixels: Pixels) -> list[dict[str, Any]]:
+    """Return what marks each character: tokens of the caption, boxes; nothing of one alone."""
+    if latents.mentions is None or pixels.boxes is None:
+        return [{}]
+    return [
+        {"mentions": said.nonzero().flatten().tolist(), "boxes": boxes.tolist()}
+        for said, boxes in zip(latents.mentions[0], pixels.boxes, strict=True)
+    ]
 
 
 def _alone(pixels: Pixels) -> PixelBatch:

@@ -5,6 +5,7 @@ trainer's other packages.
 """
 
 from trainer.model.block import ReferenceKV
+from trainer.model.marks import Marks
 from trainer.model.transformer import (
     Character,
     ContextAnyoneOutput,
@@ -16,6 +17,7 @@ __all__ = [
     "Character",
     "ContextAnyoneOutput",
     "ContextAnyoneTransformer3DModel",
+    "Marks",
     "ReferenceCache",
     "ReferenceKV",
 ]

@@ -75,6 +75,7 @@ class Projected(NamedTuple):
     key: torch.Tensor
     value: torch.Tensor
     own: tuple[torch.Tensor, ...] | None  # all heads of own tokens, not rotated, where kept
+    mark: torch.Tensor | None = None  # (B, 1 or n, heads, head_dim), what was added to a part
 
 
 def project(
@@ -83,10 +84,11 @@ def project(
     rotation: Rotation,
     spread: TokenSpread = ALONE,
     keep_own: bool = False,
+    **marks: torch.Tensor,
 ) -> Projected:
     """Return query, key and value heads of self-attention for own normed tokens (B, n, D).
 
-    rotation: of all N tokens.
+    rotation: of all N tokens. marks: of the query or the key, added where no position changes them.
     """
     if attention.fused_projections:
         queries, keys, values = attention.to_qkv(tokens).chunk(3, dim=-1)
@@ -98,11 +100,15 @@ def project(
     own = (query, key, value) if keep_own else None
     cosine, sine = (spread.share(part) for part in rotation)
     query, key = rotate(query, (cosine, sine)), rotate(key, (cosine, sine))
+    if "query" in marks:
+        query = query + marks["query"].to(query.dtype)
+    if "key" in marks:
+        key = key + marks["key"].to(key.dtype)
     if spread.degree > 1:
         sent = (query.to(value.dtype), key.to(value.dtype), value)
         number = rotation[0].shape[1]
         query, key, value = (spread.tokens_for_heads(heads, number) for heads in sent)
-    return Projected(tokens, query, key, value, own)
+    return Projected(tokens, query, key, value, own, next(iter(marks.values()), None))
 
 
 def keys_and_values(

@@ -4,7 +4,7 @@ The references of every character are a stream of their own, which sees itself a
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
@@ -21,8 +21,10 @@ from trainer.model.attention import (
     project,
     split_heads,
 )
-from trainer.model.emphasis import Emphasis, make_emphasis
+from trainer.model.emphasis import Emphasis, make_emphasis, marked
+from trainer.model.marks import NOBODY, BlockMarks, Whose, whom
 from trainer.model.rope import Rotation
+from trainer.model.seen import NOTHING_DROPPED, ConditionMask, Seen
 from trainer.model.spread import ALONE, TokenSpread
 
 
@@ -36,6 +38,7 @@ class Stream(NamedTuple):
     text: torch.Tensor | None  # (B, L, D), what it reads besides the image tokens
     reads: torch.Tensor | None = None  # (B, 1, 1, 1) 0 and 1: which rows read it; None is all
     spread: TokenSpread = ALONE
+    whose: Whose = NOBODY  # of several characters
 
     @property
     def number(self) -> int:
@@ -54,37 +57,6 @@ class ReferenceKV(NamedTuple):
     emphasis_key: torch.Tensor | None
     emphasis_value: torch.Tensor | None
     rotation: Rotation
-
-
-class Seen(NamedTuple):
-    """Which of the characters each row of a batch sees."""
-
-    characters: tuple[tuple[bool, ...], ...]  # row by row, known on the host
-    some: torch.Tensor  # (B, 1, 1) 0 and 1: whether there is one
-
-    @classmethod
-    def of(cls, characters: Sequence[tuple[bool, ...]], device: torch.device) -> "Seen | None":
-        """Return None where every row sees all."""
-        if all(all(flags) for flags in characters):
-            return None
-        some = torch.tensor([any(flags) for flags in characters], device=device)
-        return cls(tuple(characters), some.view(-1, 1, 1))
-
-    @property
-    def or_all(self) -> tuple[tuple[bool, ...], ...]:
-        """The same, but a row that sees nobody sees everybody: its result is thrown away."""
-        return tuple(flags if any(flags) else (True,) * len(flags) for flags in self.characters)
-
-
-class ConditionMask(NamedTuple):
-    """Which rows of a batch see which condition; None is all of them."""
-
-    references: Seen | None = None
-    images: Seen | None = None
-    own_images: tuple[Seen | None, ...] = ()  # of each character: do its references see its tokens?
-
-
-NOTHING_DROPPED = ConditionMask()
 
 
 class ContextAnyoneBlock(WanTransformerBlock):
@@ -109,6 +81,7 @@ class ContextAnyoneBlock(WanTransformerBlock):
         emphasize_heads: int,
         emphasize_rope: str,
         information_flow: str,
+        marks: int = 0,
     ) -> None:
         super().__init__(
             dim, ffn_dim, heads, qk_norm or "", cross_attn_norm, eps, added_kv_proj_dim
@@ -120,6 +93,7 @@ class ContextAnyoneBlock(WanTransformerBlock):
             self.attn2.add_v_proj = SilentLinear(added_kv_proj_dim, dim)
         if self.emphasize is not None:
             self.emphasize.copy_from(self.attn1)
+        self.marks = BlockMarks(marks, heads, dim // heads) if marks else None
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -141,9 +115,9 @@ class ContextAnyoneBlock(WanTransformerBlock):
         """
         reference_tokens, made = [], []
         image_kv = [self._project_image(image) for image in images]
-        projected_readers = [self._project(reader) for reader in readers]
+        projected_readers = [self._project(reader, "query") for reader in readers]
         for number, reference in enumerate(references):
-            projected = self._project(reference)
+            projected = self._project(reference, "key")
             made.append(self._keys_and_values(projected, reference))
             video = projected_readers[0] if projected_readers else None
             tokens = self._add_attended(
@@ -159,16 +133,31 @@ class ContextAnyoneBlock(WanTransformerBlock):
             reader_tokens.append(self._finish(reader, tokens, image_kv, mask.images))
         return reader_tokens, reference_tokens, read
 
-    def _project(self, stream: Stream) -> Projected:
+    def _project(self, stream: Stream, marked: Literal["query", "key"]) -> Projected:
         shift, scale, *_ = self._modulation(stream.modulation)
         normed = (self.norm1(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
         keep = self.emphasize is not None and self.emphasize.reads_own_heads
-        return project(self.attn1, normed, stream.rotation, stream.spread, keep)
+        marks = {} if self.marks is None else {marked: self.marks(marked, self._whose(stream))}
+        return project(self.attn1, normed, stream.rotation, stream.spread, keep, **marks)
+
+    def _whose(self, stream: Stream) -> torch.Tensor | None:
+        """Return whose the tokens of a stream are (B, 1 or n, P), by what they read if need be."""
+        if stream.whose.mentions is None or stream.text is None:
+            return stream.whose.shares
+        attention = self.attn2
+        query = attention.to_q(self.norm2(stream.tokens.float()).type_as(stream.tokens))
+        keys, _ = keys_and_values(attention, stream.text)
+        return whom(
+            split_heads(normalize(attention.norm_q, query), attention.heads),
+            split_heads(normalize(attention.norm_k, keys), attention.heads),
+            stream.whose,
+        )
 
     def _keys_and_values(self, projected: Projected, reference: Stream) -> ReferenceKV:
         key = value = None
         if self.emphasize is not None:
-            parts = self.emphasize.keys_of(projected)
+            key, value = self.emphasize.keys_of(projected)
+            parts = (marked(key, projected), value)
             key, value = (reference.spread.joined(part, reference.number) for part in parts)
         return ReferenceKV(projected.key, projected.value, key, value, reference.rotation)
 

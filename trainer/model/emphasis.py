@@ -71,12 +71,19 @@ class Emphasis(nn.Module, ABC):
             seen: which characters each row sees, at least one; None is all.
             rotations: of the video and of each character's references.
         """
-        query = self.queries_of(video)
+        query = marked(self.queries_of(video), video)
         if rotations is not None:
             query = rotate(query, rotations[0])
             turned = zip(characters, rotations[1], strict=True)
             characters = [(rotate(key, rotation), value) for (key, value), rotation in turned]
         return self.to_out(attend_seen(query, None, characters, attention, seen).flatten(2))
+
+
+def marked(heads: torch.Tensor, projected: Projected) -> torch.Tensor:
+    """Add the mark that self-attention got, to as many heads as there are."""
+    if projected.mark is None:
+        return heads
+    return heads + projected.mark[:, :, : heads.shape[2]].to(heads.dtype)
 
 
 class OwnHeads(Emphasis):

@@ -23,6 +23,7 @@ ALLOWED = {
     "pos_embed_seq_len": Allowed(low=1, high=10**6),
     "emphasize_rank": Allowed(low=1, high=4096),
     "emphasize_heads": Allowed(low=1, high=256),
+    "marks": Allowed(low=0, high=8),
     "gap": Allowed(low=1, high=10**6),  # from 1 on, reference and video never meet
 }
 

@@ -12,7 +12,7 @@ from trainer.model.bases import find_base
 
 logger = logging.getLogger(__name__)
 
-NEW_MODULES = ("emphasize", "image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
+NEW_MODULES = ("emphasize", "image_embedder", "add_k_proj", "add_v_proj", "norm_added_k", "marks")
 
 
 def load_pretrained(

@@ -28,20 +28,21 @@ from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.peft_utils import apply_lora_scale
 from torch import nn
 
-from trainer.model.block import ConditionMask, ContextAnyoneBlock, ReferenceKV, Seen, Stream
+from trainer.model.block import ContextAnyoneBlock, ReferenceKV, Stream
 from trainer.model.emphasis import DEFAULT_FORM, EmphasisForm
 from trainer.model.fields import check_fields, field_types
 from trainer.model.loading import load_pretrained, new_module
+from trainer.model.marks import Marking, Marks
 from trainer.model.recompute import Keeps, recompute
 from trainer.model.rope import GapRope
+from trainer.model.seen import ConditionMask, Keep, condition_mask
 from trainer.model.spread import ALONE, TokenSpread
 from trainer.model.step_cache import FirstBlockCaching, StepCache
 
 ReferenceCache = tuple[Sequence[ReferenceKV], ...]  # of each block, and in it of each character
-Keep = Sequence[bool] | Sequence[tuple[bool, ...]]  # by row: all of them, or each character
 Reconstruction = Literal["none", "clean", "self", "other", "video_timestep"]
 # Fields that models of version 0.1 did not have, with the values that say what those did.
-SINCE_0_1 = {"emphasize_rank": 64, "emphasize_heads": 2, "reconstruction": "clean"}
+SINCE_0_1 = {"emphasize_rank": 64, "emphasize_heads": 2, "reconstruction": "clean", "marks": 0}
 
 
 class Character(NamedTuple):
@@ -83,6 +84,7 @@ class ContextAnyoneTransformer3DModel(
             the character, from noise, reading the reference as the video does; "clean" the
             reference from itself; "video_timestep" the same at the video's timestep; or "none".
         reference_text: "none", or "prompt": the reference stream reads the prompt too.
+        marks: characters of a video that can be marked, see marks.py; 0 has no marks.
         checkpoint_every: recompute every n-th block in the backward pass; 0 none, 1 all.
         checkpoint_keeps: what of such a block is not computed again.
     """
@@ -126,6 +128,7 @@ class ContextAnyoneTransformer3DModel(
         emphasize_rank: int = 64,
         emphasize_heads: int = 2,
         reconstruction: Reconstruction = "clean",
+        marks: int = 0,
     ) -> None:
         super().__init__()
         check_fields(self.config, type(self).__init__)
@@ -140,6 +143,7 @@ class ContextAnyoneTransformer3DModel(
             ContextAnyoneBlock(
                 *(width, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps, added),
                 *(emphasize, emphasize_rank, emphasize_heads, emphasize_rope, information_flow),
+                marks,
             )
             for _ in range(num_layers)
         )
@@ -188,6 +192,7 @@ class ContextAnyoneTransformer3DModel(
         named: Sequence[bool] | None = None,
         attention_kwargs: dict[str, Any] | None = None,
         step_cache: StepCache | None = None,
+        marks: Marks | None = None,
     ) -> Any:
         """Predict velocities of the noisy video, and of pictures that are rebuilt.
 
@@ -213,7 +218,9 @@ class ContextAnyoneTransformer3DModel(
             named: rows whose characters have names; None is all.
             attention_kwargs: of diffusers; its `scale` is that of adapters, the rest has no effect.
             step_cache: what this branch keeps from step to step; used where the video alone passes.
+            marks: which tokens are of whom, where there are several characters.
         """
+        mask = condition_mask(keep_reference, keep_image, 1 + len(others), self.device)
         text = self._embed_text(encoder_hidden_states)
         names = [self._embed_text(each) for each in (name, *(other.name for other in others))]
         images = self._embed_images([image_embeds, *(other.image for other in others)])
@@ -229,7 +236,9 @@ class ContextAnyoneTransformer3DModel(
             anchor._replace(text=own if number == 0 else called, reads=reads)
             for number, (anchor, called) in enumerate(zip(anchors, names, strict=False))
         ]
-        mask = _condition_mask(keep_reference, keep_image, 1 + len(others), self.device)
+        if marks is not None and self.config["marks"]:
+            marking = Marking.of(marks, mask.references, 1 + len(others), self.config["marks"])
+            readers, anchors = self._mark(readers, anchors, marking)
         alone = len(readers) == 1 and not anchors and not return_cache and self.spread is ALONE
         kept = (step_cache or self.enabled_cache()) if alone and not self.training else None
         read: list[Any] | None = [] if return_cache else None
@@ -291,6 +300,7 @@ class ContextAnyoneTransformer3DModel(
         image_embeds: torch.Tensor | None = None,
         name: torch.Tensor | None = None,
         others: Sequence[Character] = (),
+        marks: Marks | None = None,
     ) -> ReferenceCache:
         """Let the references pass once; every step and every branch of guidance can reuse it.
 
@@ -310,6 +320,7 @@ class ContextAnyoneTransformer3DModel(
             return_cache=True,
             name=name,
             others=others,
+            marks=marks,
         )
         assert output.cache is not None, "asked for"
         return output.cache
@@ -426,6 +437,18 @@ class ContextAnyoneTransformer3DModel(
             for latents, place in zip(pictures, first, strict=False)
         ]
 
+    def _mark(
+        self, readers: list[Stream], anchors: list[Stream], marking: Marking
+    ) -> tuple[list[Stream], list[Stream]]:
+        """Say whose tokens are; a picture that is rebuilt is one of the first character."""
+        whose = [marking.of_video(self.patch_size), marking.of_character(0)]
+        shares = whose[0].shares
+        if shares is not None:
+            whose[0] = whose[0]._replace(shares=self.spread.share(shares))
+        readers = [each._replace(whose=of) for each, of in zip(readers, whose, strict=False)]
+        of_each = map(marking.of_character, range(len(anchors)))
+        return readers, [each._replace(whose=of) for each, of in zip(anchors, of_each, strict=True)]
+
     def _embed_text(self, features: torch.Tensor | None) -> torch.Tensor | None:
         return None if features is None else self.condition_embedder.text_embedder(features)
 
@@ -484,26 +507,3 @@ def _reads(rows: Sequence[bool] | None, device: torch.device) -> torch.Tensor | 
     if rows is None or all(rows):
         return None
     return torch.tensor(tuple(rows), device=device).view(-1, 1, 1, 1)
-
-
-def _condition_mask(
-    reference: Keep | None, image: Keep | None, characters: int, device: torch.device
-) -> ConditionMask:
-    """Put the masks of dropped rows on the device, once for all blocks."""
-    references, images = (
-        None if keep is None else [_of_each(row, characters) for row in keep]
-        for keep in (reference, image)
-    )
-    own_images: tuple[Seen | None, ...] = ()
-    if images is not None:
-        alone = [[(row[number],) for row in images] for number in range(characters)]
-        own_images = tuple(Seen.of(flags, device) for flags in alone)
-    return ConditionMask(
-        references=None if references is None else Seen.of(references, device),
-        images=None if images is None else Seen.of(images, device),
-        own_images=own_images,
-    )
-
-
-def _of_each(kept: bool | tuple[bool, ...], characters: int) -> tuple[bool, ...]:
-    return (kept,) * characters if isinstance(kept, bool) else tuple(kept)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer.sampling.layout import Box
+
 MAX_NAME = 40  # signs
 MAX_GUIDANCE = 1000.0
 _NAME = re.compile(r"[^\W\d_][\w'-]*")
@@ -19,11 +21,13 @@ class NamedCharacter:
         name: one word that stands in every prompt, in whatever case.
         pictures: (R, H, W, 3) uint8, each whole on grey.
         guidance: scale of what these pictures add, beside the guidance of all references.
+        boxes: where it is, evenly spread over the video; () is not told.
     """
 
     name: str
     pictures: np.ndarray
     guidance: float = 0.0
+    boxes: tuple[Box, ...] = ()
 
 
 def check_names(names: Sequence[str], prompts: Sequence[str], most: int) -> None:

@@ -232,3 +232,9 @@ def _shift_of(path: Path) -> float:
                 "was trained for no other solver"
             )
     return float(shift)
+
+
+def marked_characters(folder: Path) -> int:
+    """Return how many characters a published model can mark."""
+    marks = read_json(folder / TRANSFORMER / "config.json").get("marks", 0)
+    return marks if isinstance(marks, int) else 0

@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trainer.data.boxes import shares_of_boxes
 from trainer.data.data_config import check_sides
 from trainer.encoders.encode_batch import encode_images, encode_references, to_signed
 from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encoders
 from trainer.encoders.interfaces import VideoCodec
+from trainer.encoders.mentions import mentions_of
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.cast import NamedCharacter, as_written, check_guidance, check_names
+from trainer.sampling.layout import Box, check_boxes, check_layout, track
 from trainer.sampling.model_folder import (
     TRANSFORMER,
     TRANSFORMER_2,
@@ -177,6 +180,7 @@ class ContextAnyonePipeline:
         return_dict: bool = True,
         characters: Mapping[str, Reference] | None = None,
         character_guidance: Mapping[str, float] | None = None,
+        character_boxes: Mapping[str, Sequence[Box]] | None = None,
     ) -> Any:
         """Make one video for each prompt.
 
@@ -202,6 +206,8 @@ class ContextAnyonePipeline:
                 calls them by: {"anna": ["a.jpg", "b.jpg"], "bob": "c.jpg"}.
             character_guidance: by name, a scale of what a character's pictures add, beside
                 `reference_guidance`; each costs a pass a step.
+            character_boxes: by name, where each is: boxes (left, top, right, bottom) as shares of
+                the picture, evenly spread over the video; of all characters or of none.
         """
         self.interrupt = False
         _check_output_type(output_type)
@@ -228,7 +234,9 @@ class ContextAnyonePipeline:
             generator=generator or [torch.Generator().manual_seed(seed) for _ in prompts],
             negative_prompt=negative_prompt,
             on_step=_reporter(self, callback_on_step_end),
-            cast=named_characters(characters or {}, character_guidance or {}, size),
+            cast=named_characters(
+                characters or {}, character_guidance or {}, character_boxes or {}, size
+            ),
         )
         frames = _output(self.encoders.codec, latents, output_type)
         if not return_dict:
@@ -253,7 +261,7 @@ class ContextAnyonePipeline:
         cast: characters whom the prompts name, instead of the one of the pictures.
         """
         if cast:
-            conditions = self.encode_cast(prompts, negative_prompt, cast)
+            conditions = self.encode_cast(prompts, negative_prompt, cast, size)
         else:
             conditions = self.encode(prompts, negative_prompt, pictures)
         shape = (len(prompts), *latent_shape(self.encoders.codec, size))
@@ -287,13 +295,19 @@ class ContextAnyonePipeline:
         return LowNoise(self.transformer_2, self.published.boundary, scales)
 
     def encode_cast(
-        self, prompts: Sequence[str], negative_prompt: str, cast: Sequence[NamedCharacter]
+        self,
+        prompts: Sequence[str],
+        negative_prompt: str,
+        cast: Sequence[NamedCharacter],
+        size: VideoSize,
     ) -> Conditions:
         """Encode prompts and the characters whom they name. Raises ValueError for wrong names.
 
         A model that was trained on one character at a time reads no name.
         """
-        check_names([each.name for each in cast], prompts, self.published.characters)
+        names, marked = [each.name for each in cast], self.transformer.config["marks"]
+        check_names(names, prompts, self.published.characters)
+        check_layout({each.name: each.boxes for each in cast if each.boxes}, names, marked)
         plain = self.encode(prompts, negative_prompt, None)
         several = []
         for each in cast:
@@ -310,7 +324,23 @@ class ContextAnyonePipeline:
             name=first.name if self.published.characters > 1 else None,
             others=tuple(others),
             guidance=tuple(each.guidance for each in cast),
+            **self._marks(prompts, cast, size),
         )
+
+    def _marks(
+        self, prompts: Sequence[str], cast: Sequence[NamedCharacter], size: VideoSize
+    ) -> dict[str, torch.Tensor]:
+        """Return which words speak of whom, and where each is; {} without marks."""
+        if len(cast) == 1 or not self.transformer.config["marks"]:
+            return {}
+        names = [[each.name] * len(prompts) for each in cast]
+        marks = {"mentions": mentions_of(self.encoders.text, prompts, names).to(self.device)}
+        if cast[0].boxes:
+            tracks = np.stack([track(each.boxes, size) for each in cast])
+            boxes = torch.from_numpy(tracks).expand(len(prompts), -1, -1, -1)
+            sides, stride = (size.height, size.width), self.encoders.codec.stride
+            marks["boxes"] = shares_of_boxes(boxes, sides, stride).to(self.device)
+        return marks
 
     def _encode_pictures(self, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
         signed = to_signed(torch.from_numpy(pictures).to(self.device))
@@ -342,12 +372,22 @@ def check_experts(published: Published) -> None:
 
 
 def named_characters(
-    characters: Mapping[str, Reference], guidance: Mapping[str, float], size: VideoSize
+    characters: Mapping[str, Reference],
+    guidance: Mapping[str, float],
+    boxes: Mapping[str, Sequence[Box]],
+    size: VideoSize,
 ) -> list[NamedCharacter]:
     """Return characters with their pictures as training sets them. Raises ValueError."""
     check_guidance(guidance, list(characters))
+    if boxes.keys() - characters.keys():
+        raise ValueError(f"boxes of {', '.join(boxes)}, the characters are {', '.join(characters)}")
     return [
-        NamedCharacter(name, stack_references(shown, 1, size)[0], guidance.get(name, 0.0))
+        NamedCharacter(
+            name,
+            stack_references(shown, 1, size)[0],
+            guidance.get(name, 0.0),
+            check_boxes(name, boxes[name]) if name in boxes else (),
+        )
         for name, shown in characters.items()
     ]
 

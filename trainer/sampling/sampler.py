@@ -83,6 +83,8 @@ class Conditions:
     name: torch.Tensor | None = None  # (B, L, text_dim), of the first character's name alone
     others: tuple[CharacterConditions, ...] = ()
     guidance: tuple[float, ...] = ()  # of each character beside that of all; () is none
+    mentions: torch.Tensor | None = None  # (B, P, L) 1 at tokens of the text that speak of each
+    boxes: torch.Tensor | None = None  # (B, P, f, h, w) share of a latent cell inside each's box
 
     def __post_init__(self) -> None:
         batch = len(self.text)
@@ -98,6 +100,13 @@ class Conditions:
                     raise ValueError(f"{name} is of {len(condition)} videos, the text of {batch}")
         if self.others and (self.reference is None or self.name is None):
             raise ValueError("several characters each need a reference and a name, got none")
+        for name in ("mentions", "boxes"):
+            shares = getattr(self, name)
+            if shares is not None and shares.shape[:2] != (batch, 1 + len(self.others)):
+                raise ValueError(
+                    f"{name} are of {tuple(shares.shape[:2])} videos and characters, there are "
+                    f"{(batch, 1 + len(self.others))}"
+                )
         if self.guidance and len(self.guidance) != 1 + len(self.others):
             raise ValueError(
                 f"guidance is of {len(self.guidance)} characters, there are {1 + len(self.others)}"
@@ -260,6 +269,7 @@ class _Denoiser:
         self.reference = conditions.reference
         self.image = None if conditions.image is None else conditions.image.to(self.dtype)
         self.several = self._several(conditions)
+        self.marks = self._marks(conditions)
         self.count = 1 + len(conditions.others)
         # Of the reference, the same at every step.
         self.noise = None if noise is None else noise.to(conditions.text.device)
@@ -268,7 +278,8 @@ class _Denoiser:
             return
         if use_cache and not model.uncacheable_settings:
             pictures = self.reference.to(self.dtype)
-            self.cache = model.cache_reference(pictures, self.image, *self.several.values())
+            several = {**self.several, "marks": self.marks} if self.marks else self.several
+            self.cache = model.cache_reference(pictures, self.image, **several)
 
     def _several(self, conditions: Conditions) -> dict[str, Any]:
         """Return names and further characters, as the model takes them; {} without a name."""
@@ -286,6 +297,15 @@ class _Denoiser:
         ]
         return {"name": conditions.name.to(self.dtype), "others": others}
 
+    def _marks(self, conditions: Conditions) -> Any:
+        """Return what marks several characters, where the model has marks."""
+        if not conditions.others or not self.model.config["marks"]:
+            return None
+        from trainer.model import Marks
+
+        rows = (True,) * len(conditions.text)
+        return Marks(rows, conditions.mentions, conditions.boxes)
+
     def guided(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """Return the velocity (B, C, F, H, W) in float32 that guidance makes of the branches'."""
         velocity = torch.zeros_like(latents)
@@ -300,11 +320,14 @@ class _Denoiser:
         if branch != NULL:
             inputs = {"image_embeds": self.image, **self.several}
             inputs |= self._reference_at(sigma, timestep)
+            inputs["marks"] = self.marks
         if branch.startswith(WITHOUT):
             gone = int(branch.removeprefix(WITHOUT))
             kept = [tuple(number != gone for number in range(self.count))] * len(latents)
             inputs |= {"keep_reference": kept, "keep_image": kept}
         text = self.null_text if branch in (NULL, REFERENCE) else self.text
+        if branch == REFERENCE and self.marks is not None:
+            inputs["marks"] = self.marks._replace(mentions=None)
         if branch in self.step_caches:
             inputs["step_cache"] = self.step_caches[branch]
         return self.model(latents.to(self.dtype), timestep, text, **inputs).sample.float()

@@ -152,6 +152,10 @@ def test_latents_of_several_equal_encoding_during_training(encoded):
             for part in ("reference", "image", "name") if mine.present[0] else ():
                 one, two = getattr(mine, part), getattr(other, part)
                 assert torch.allclose(one, two, rtol=2**-8, atol=1e-6), part
+        for part in ("mentions", "boxes"):
+            mine, others = getattr(ours, part), getattr(theirs, part)
+            assert torch.allclose(mine, others, atol=1e-6), part
+            assert mine.any() == ours.several[0]
         assert ours.name is not None
         assert theirs.name is not None
         assert torch.allclose(ours.name, theirs.name, rtol=2**-8, atol=1e-6) or not any(

@@ -80,3 +80,34 @@ def test_characters_that_do_not_fit_the_videos_are_refused():
         replace(given, guidance=(1.0,))
     with pytest.raises(ValueError, match="need a reference and a name"):
         replace(given, name=None)
+
+
+def marked() -> Conditions:
+    mentions, boxes = torch.zeros(2, 2, 5), torch.zeros(2, 2, 3, 4, 6)
+    mentions[:, 0, :2] = mentions[:, 1, 2:] = 1
+    boxes[:, 0, ..., :3] = boxes[:, 1, ..., 3:] = 1
+    return replace(two(), mentions=mentions, boxes=boxes)
+
+
+def test_marks_of_words_and_of_boxes_count_and_are_cached_exactly():
+    model, given = tiny_model(marks=2), marked()
+    base = video(model, given)
+    passed = video(model, given, use_cache=False)
+    torch.testing.assert_close(base, passed, rtol=1e-4, atol=1e-4)
+    assert given.mentions is not None
+    assert given.boxes is not None
+    by_words, by_nothing = replace(given, boxes=None), replace(given, boxes=None, mentions=None)
+    turned = replace(by_words, mentions=given.mentions.flip(1))
+    videos = [video(model, each) for each in (given, by_words, turned, by_nothing)]
+    for number, one in enumerate(videos):
+        assert all((one - other).abs().max() > 1e-4 for other in videos[:number])
+
+
+def test_a_model_without_marks_reads_none():
+    model = tiny_model()
+    assert torch.equal(video(model, marked()), video(model, two()))
+
+
+def test_marks_of_another_number_of_characters_are_refused():
+    with pytest.raises(ValueError, match="mentions are of"):
+        replace(marked(), mentions=torch.zeros(2, 3, 5))
