@@ -82,6 +82,7 @@ def draw_pairs(world: PairWorld, number: int, seed: int, step: int) -> PairScene
     names = [_name(codes[:, person]) for person in range(world.persons)]
     image = torch.zeros(number, 1, IMAGE_DIM)
     named = world.persons > 1 and world.told == "name"
+    inside = figures[:, :, 1:].sum(2)
     batch = LatentBatch(
         step=step,
         places=tuple(range(number)),
@@ -96,6 +97,8 @@ def draw_pairs(world: PairWorld, number: int, seed: int, step: int) -> PairScene
             LatentCharacter(picture, image, name * named, (True,) * number)
             for picture, name in zip(pictures[1:], names[1:], strict=True)
         ),
+        mentions=torch.eye(world.persons, TEXT_TOKENS).expand(number, -1, -1),
+        boxes=inside,
     )
     return PairScenes(batch, persons, figures, lights)
 

@@ -2,16 +2,19 @@
 
     python -m benchmarks.method.pairs --output runs/pairs
     python -m benchmarks.method.pairs --output runs/pairs --seeds 1 --rows name place
+    python -m benchmarks.method.pairs --output runs/pairs --seeds 5 --jobs 16
 
 What is done is not done again. The table says, for each way of telling who is who, how much of the
 persons is known, and how often one of two figures is more like the other person than like its own.
 """
 
 import argparse
-import functools
 import json
+import multiprocessing
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from benchmarks.method.bases import kept_base
 from benchmarks.method.pair_world import (
     CHANNELS,
     IMAGE_DIM,
@@ -37,12 +41,13 @@ from trainer.data.batch import LatentBatch
 from trainer.data.draws import generator_of
 from trainer.distributed.optimizer import ClippingAdamW, OptimizerConfig, Schedule, parameter_groups
 from trainer.flow import DropoutConfig, FlowConfig, Noising, draw, losses
-from trainer.model import Character, ContextAnyoneTransformer3DModel
+from trainer.model import Character, ContextAnyoneTransformer3DModel, Marks
 
 HELD_OUT, _HELD_OUT_STEP = 128, 10**9  # videos of persons who are never trained on
 _BATCH, _BASE_STEPS, _BASE_LR, _LR, _WARMUP = 16, 600, 3e-3, 1e-3, 30
 _FIELDS = {**SMALL, "num_layers": 3, "emphasize": "full"}
 _FIELDS |= {"in_channels": CHANNELS, "out_channels": CHANNELS, "text_dim": TEXT_DIM}
+_MARKED = {"marks": 2}
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class PairRow:
     world: PairWorld = field(default_factory=PairWorld)
     model: dict[str, Any] = field(default_factory=dict)
     character_dropout: float = 0.1
+    box_dropout: float = 0.5  # with marks: 1 is by text alone
+    longer: int = 1  # times the updates of the others
 
 
 ROWS = {
@@ -60,29 +67,37 @@ ROWS = {
     "name": PairRow("names, read by prompt and references"),
     "place": PairRow("places on the gap axis", PairWorld(told="place")),
     "mask": PairRow("a mask of each", PairWorld(told="mask")),
+    "marks": PairRow("marks: words, and boxes in half of the videos", model=_MARKED),
+    "marks_text": PairRow("marks: words", model=_MARKED, box_dropout=1.0),
+    "marks_boxes": PairRow("marks: boxes", PairWorld(told="nothing"), _MARKED, box_dropout=0.0),
+    "one_long": PairRow("one person, three times as long", PairWorld(persons=1), longer=3),
+    "marks_long": PairRow("marks, three times as long", model=_MARKED, longer=3),
+    "marks_other": PairRow(
+        "marks, and another picture rebuilt", model={**_MARKED, "reconstruction": "other"}
+    ),
     "nothing": PairRow("nothing", PairWorld(told="nothing")),
     "name_other": PairRow("names, and another picture rebuilt", model={"reconstruction": "other"}),
     "name_kept": PairRow("names, no character dropped", character_dropout=0.0),
 }
 
 
-def train_row(row: PairRow, seed: int, steps: int) -> ContextAnyoneTransformer3DModel:
-    """Train text-to-video, and then the row from there."""
-    base = _base(replace(row.world, told="name"), seed)
+def train_row(
+    row: PairRow, seed: int, steps: int, base: dict[str, torch.Tensor]
+) -> ContextAnyoneTransformer3DModel:
+    """Train a row from a text-to-video model."""
     model = _model(row.model, seed)
     model.load_state_dict(base, strict=False)
     blocks: Any = model.blocks
     for block in blocks:
         block.emphasize.copy_from(block.attn1)
-    dropout = DropoutConfig(image=1.0, character=row.character_dropout)
-    _train(model, row.world, seed, steps, _LR, FlowConfig(dropout=dropout))
+    dropout = DropoutConfig(image=1.0, character=row.character_dropout, boxes=row.box_dropout)
+    _train(model, row.world, seed, steps * row.longer, _LR, FlowConfig(dropout=dropout))
     return model.eval()
 
 
-@functools.cache
-def _base(world: PairWorld, seed: int) -> dict[str, torch.Tensor]:
-    """Return a text-to-video model of a world, which all its rows begin with."""
-    model = _model({"emphasize": "none"}, seed)
+def train_base(persons: int, seed: int) -> dict[str, torch.Tensor]:
+    """Train the text-to-video model that all rows of one person, or of two, begin with."""
+    world, model = PairWorld(persons=persons), _model({"emphasize": "none"}, seed)
     blind = FlowConfig(dropout=DropoutConfig(reference=1.0, image=1.0))
     _train(model, world, seed, _BASE_STEPS, _BASE_LR, blind)
     return model.state_dict()
@@ -124,8 +139,23 @@ def _pinned(noising: Noising, batch: LatentBatch, model: Any) -> Noising:
     return replace(noising, video_noise=videos, reference_noise=references)
 
 
+def measure_row(model: ContextAnyoneTransformer3DModel, row: PairRow) -> dict[str, float]:
+    """Measure a model; one that knows marks with and without boxes, too."""
+    if not row.model.get("marks"):
+        return measure(model, row.world, ())
+    mention = ("mentions",) * (row.world.told == "name")
+    roads = {"": (*mention, "boxes"), "text_": mention, "boxes_": ("boxes",)}
+    return {
+        f"{road}{name}": value
+        for road, by in roads.items()
+        for name, value in measure(model, row.world, by).items()
+    }
+
+
 @torch.no_grad()
-def measure(model: ContextAnyoneTransformer3DModel, world: PairWorld) -> dict[str, float]:
+def measure(
+    model: ContextAnyoneTransformer3DModel, world: PairWorld, marked_by: Sequence[str]
+) -> dict[str, float]:
     """Return what is known of persons who were never trained on, at sigma = 1."""
     scenes = draw_pairs(world, HELD_OUT, 0, _HELD_OUT_STEP)
     batch = scenes.batch
@@ -133,11 +163,13 @@ def measure(model: ContextAnyoneTransformer3DModel, world: PairWorld) -> dict[st
     noise[:, :LAYOUT] = batch.video[:, :LAYOUT]
     others = [Character(each.reference, None, each.name) for each in batch.characters]
     level = torch.full((HELD_OUT,), 1000.0)
+    marks = Marks((True,) * HELD_OUT, **{by: getattr(batch, by) for by in marked_by})
     output = model(
         *(noise, level, batch.text),
         reference=batch.reference,
         name=batch.name if others else None,
         others=others,
+        marks=marks if others else None,
     )
     return _judge(noise - output.sample, scenes)
 
@@ -221,25 +253,41 @@ def _mean(runs: list[dict[str, float]], name: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
+def run_job(output: Path, key: str, seed: int, steps: int) -> str:
+    """Train, measure and write one row with one seed; return what to tell."""
+    torch.set_num_threads(1)
+    started, row = time.monotonic(), ROWS[key]
+    persons = row.world.persons
+    path = output / "bases" / f"{persons}-{seed}.safetensors"
+    base = kept_base(path, lambda: train_base(persons, seed))
+    measured = measure_row(train_row(row, seed, steps, base), row)
+    written = output / f"{key}-{seed}.part"
+    written.write_text(json.dumps(measured))
+    written.rename(written.with_suffix(".json"))
+    return f"{key} {seed}: {measured} in {time.monotonic() - started:.0f} s"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=900, help="updates of a row")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--jobs", type=int, default=1, help="models side by side")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for seed in range(arguments.seeds):
-        for key in arguments.rows:
-            path, started = arguments.output / f"{key}-{seed}.json", time.monotonic()
-            if path.is_file():
-                continue
-            model = train_row(ROWS[key], seed, arguments.steps)
-            measured = measure(model, ROWS[key].world)
-            path.write_text(json.dumps(measured))
-            print(f"{key} {seed}: {measured} in {time.monotonic() - started:.0f} s", flush=True)
-    print(table(arguments.output))
+    output: Path = arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (output, key, seed, arguments.steps)
+        for key in arguments.rows
+        for seed in range(arguments.seeds)
+        if not (output / f"{key}-{seed}.json").is_file()
+    ]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
+        for done in as_completed([pool.submit(run_job, *job) for job in jobs]):
+            print(done.result(), flush=True)
+    print(table(output))
     return 0
 
 

@@ -10,7 +10,6 @@ there. docs/method.md says what came out.
 """
 
 import argparse
-import fcntl
 import json
 import multiprocessing
 import sys
@@ -21,8 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from safetensors.torch import load_file, save_file
 
+from benchmarks.method.bases import kept_base
 from benchmarks.method.rows import Regime, regimes
 from benchmarks.method.study import in_order, run_row, train_base
 from benchmarks.method.table import write_report
@@ -56,7 +55,8 @@ def run_job(output: Path, job: Job, regime: Regime, device: str) -> float:
     torch.set_num_threads(1)
     started = time.monotonic()
     name, row, seed = job
-    base = base_of(output, name, regime, seed, device)
+    path = output / "bases" / f"{name}-{seed}.safetensors"
+    base = kept_base(path, lambda: train_base(regime, seed, device))
     measured = run_row(regime, regime.rows[row], seed, base, device)
     path = result_path(output, job)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,21 +64,6 @@ def run_job(output: Path, job: Job, regime: Regime, device: str) -> float:
     written.write_text(json.dumps(measured))
     written.rename(path)
     return time.monotonic() - started
-
-
-def base_of(
-    output: Path, name: str, regime: Regime, seed: int, device: str
-) -> dict[str, torch.Tensor]:
-    """Return the model that the rows of a seed begin with; made once, whoever comes first."""
-    path = output / "bases" / f"{name}-{seed}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.is_file():
-            written = path.with_suffix(".part")
-            save_file(train_base(regime, seed, device), written)
-            written.rename(path)
-    return load_file(path)
 
 
 def run_all(arguments: argparse.Namespace, chosen: dict[str, Regime]) -> None:

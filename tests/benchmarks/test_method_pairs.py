@@ -37,6 +37,17 @@ def test_only_a_mask_or_a_name_is_shared_by_a_reference_and_its_figure():
         assert batch.text[:, :, 5:10].any() == (told in ("name", "place"))
 
 
+def test_marks_are_at_the_words_and_the_figure_of_each():
+    scenes = draw_pairs(PairWorld(frames=2), 4, 0, 0)
+    batch = scenes.batch
+    assert batch.mentions is not None
+    assert batch.mentions.tolist() == [[[1, 0], [0, 1]]] * 4
+    assert batch.boxes is not None
+    shown = batch.video[:, 1:LAYOUT].sum(1)
+    assert torch.equal(batch.boxes.sum(1) > 0, shown > 0)
+    assert not (batch.boxes[:, 0] * batch.boxes[:, 1]).any()
+
+
 def test_a_right_answer_a_swap_and_a_blend_are_told_apart():
     scenes = draw_pairs(PairWorld(), 64, 0, 0)
     right = scenes.batch.video
@@ -60,9 +71,13 @@ def test_a_right_answer_a_swap_and_a_blend_are_told_apart():
 @pytest.mark.slow
 def test_a_row_is_trained_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(pairs, "_BASE_STEPS", 1)
-    row = pairs.ROWS["name_other"]
-    found: dict[str, Any] = pairs.measure(pairs.train_row(row, 0, 1), row.world)
+    base, row = pairs.train_base(2, 0), pairs.ROWS["name_other"]
+    found: dict[str, Any] = pairs.measure_row(pairs.train_row(row, 0, 1, base), row)
     assert set(found) == {"identity", "swaps", "matched", "assignment_swaps"}
+    row = pairs.ROWS["marks"]
+    marked = pairs.measure_row(pairs.train_row(row, 0, 1, base), row)
+    assert {f"{by}{name}" for by in ("", "text_", "boxes_") for name in found} == set(marked)
+    assert len({marked[f"{by}identity"] for by in ("", "text_", "boxes_")}) > 1
     for seed in range(2):
         (tmp_path / f"name-{seed}.json").write_text(json.dumps(found))
     (tmp_path / "one-0.json").write_text(json.dumps({"identity": 0.5}))
