@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.browse.app import CHANGE_HEADER, make_app
+from pipeline.dataset.corrections import CORRECTIONS
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import TAGS, Tag, read_tags
 from pipeline.forget import forget
@@ -62,6 +63,34 @@ def test_an_open_page_follows_to_the_version_without_the_forgotten(opened):
     assert goes.sample_id.encode() not in (store.read(TAGS) if store.exists(TAGS) else b"")
     assert tag(page, stays.sample_id).status_code == 200
     assert read_tags(store) == [Tag(stays.sample_id, "veto", "it is her")]
+
+
+def test_an_open_page_cannot_bring_the_person_back_by_a_correction(opened):
+    """Nor by taking back what was said of the person before."""
+    store, page, stays, goes = opened
+
+    def correct(**body):
+        return page.post("/api/corrections", json=body, headers=CHANGES)
+
+    named = correct(act="name", character=goes.character_id, value="Anna Example").json()["id"]
+    assert correct(act="name", character=stays.character_id, value="Ben").status_code == 200
+    forget_person(store, goes.character_id)
+    acts = (
+        {"act": "name", "character": goes.character_id, "value": "Anna"},
+        {"act": "merge", "characters": [stays.character_id, goes.character_id]},
+        {"act": "caption", "sample": goes.sample_id, "value": "Anna waves."},
+        {"act": "move", "character": stays.character_id, "tracks": [goes.track_id]},
+        {"undo": named},
+    )
+    for body in acts:
+        answer = correct(**body)
+        assert 400 <= answer.status_code < 500, (body, answer.text)
+    written = store.read(CORRECTIONS)
+    assert b"Ben" in written
+    for piece in ("Anna", goes.character_id, goes.sample_id, goes.track_id):
+        assert piece.encode() not in written
+    shown = page.get("/api/characters").json()["rows"]
+    assert [row["character_id"] for row in shown] == [stays.character_id]
 
 
 def test_nobody_is_tagged_while_another_job_writes(opened):

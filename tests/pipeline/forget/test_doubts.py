@@ -16,9 +16,10 @@ from pipeline.dataset.commit import publish, stage_file, table_path
 from pipeline.dataset.corrections import read_corrections, write_corrections
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.parquet import encode_rows
+from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import open_store
 from pipeline.forget.doubts import DECIDED, NAMED, NEAR, SUSPECT, find_doubts
-from schemas.tables import Embedding, Suspect, Track
+from schemas.tables import Embedding, Sample, Suspect, Track
 
 ANNA, TWIN, NEIGHBOUR, STRANGER = (4 * f"{number}a7c9e" for number in range(1, 5))
 DIRECTIONS = {  # two tracks each: how far a person's own are from each other
@@ -176,3 +177,41 @@ def test_nobody_is_forgotten_for_a_character_that_a_person_found_to_be_two(datas
     said = run(dataset, "--character", ANNA, "--report", tmp_path / "report", code=3)
     assert f"told people of {ANNA} apart" in said
     assert people(dataset) == before
+
+
+def test_what_a_person_corrects_in_between_is_asked_about_before_anybody_goes(dataset, tmp_path):
+    """The flags answer the doubts of before; the merge that came in between was none of them."""
+    answered = ["--same", TWIN, "--different", NEIGHBOUR]
+    run(dataset, "--character", ANNA, *answered, "--dry-run")
+    store = open_store(dataset)
+    both = f"{tracks_of(dataset, ANNA)} {tracks_of(dataset, STRANGER)}"
+    write_corrections([decision("merge", both)], store)
+    before = people(dataset)
+    report = ("--report", tmp_path / "report")
+    said = run(dataset, "--character", ANNA, *answered, *report, code=3)
+    assert f"may be the same person ({DECIDED}):" in said
+    assert f"--same {STRANGER}" in said
+    assert people(dataset) == before
+    run(dataset, "--character", ANNA, *answered, "--same", STRANGER, *report)
+    assert people(dataset) == {NEIGHBOUR}
+    assert not read_corrections(store)
+
+
+def test_older_versions_do_not_keep_the_person(dataset, tmp_path):
+    """A version of before, whose files lie beside those of the newest, had one sample more."""
+    store = open_store(dataset)
+    manifest, digest = current_version(store)
+    extra = replace(tiny_sample(40, frames=8), character_id=ANNA, caption="Anna, long ago.")
+    content = encode_rows([extra], Sample, sample_schema())
+    file = stage_file(table_path("samples", 3, 0), content, 1, store)
+    publish(replace(manifest, version=3, parent=digest, files=[*manifest.files, file]), store)
+    _, digest = current_version(store)
+    publish(replace(manifest, version=4, parent=digest), store)
+    assert (dataset / file.path).exists()
+    decided = ["--different", TWIN, "--different", NEIGHBOUR]
+    said = run(dataset, "--character", ANNA, *decided, "--report", tmp_path / "report")
+    assert "0 found" in said
+    assert not (dataset / file.path).exists()
+    left = [path.read_bytes() for path in dataset.rglob("*") if path.is_file()]
+    gone = (extra.video["bytes"], b"Anna, long ago.", ANNA.encode(), b"track-0")
+    assert not any(piece in content for piece in gone for content in left)
