@@ -47,7 +47,7 @@ CHANGE_HEADER = "x-browse"  # a form or an image of another site cannot set it
 VERSION_HEADER = "x-dataset-version"  # another one makes an open page begin anew
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _MAX_BODY = 16_384
-_PATIENCE_S = 1.5  # that the first page waits for a large dataset to be read
+_PATIENCE_S = 1.5  # that the first page waits for a small dataset to be read
 _SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -148,7 +148,7 @@ class _Server:
     def _load(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._tables = LightTables(manifest, self._store)
-        self._laid = self._tables.wait(_PATIENCE_S) == 1
+        self._laid = self._tables.wait_for_first(_PATIENCE_S) == 1
         self.media = Media(manifest, self._store)
         self._tags = read_tags(self._store)
         self._vectors: Vectors | None = None  # read when they are asked for

@@ -64,6 +64,7 @@ _VIEWS = """
     ) GROUP BY 1
 """
 MEMORY_MIB = 700  # of DuckDB; beyond it, it works in a folder of this process
+_SMALL = 50_000  # rows of all tables, which are waited for
 _PIECE = 5_000  # rows read at once: the first are shown while others are being read
 
 
@@ -84,6 +85,7 @@ class LightTables:
         self._read = 0
         self._problem: Exception | None = None
         self._closing = threading.Event()
+        self._shows = threading.Event()  # something, or all that there is
         for name, table in _TABLES.items():
             self._insert("CREATE TABLE {0} AS", name, _light_schema(name, table).empty_table())
         prepare(self.db, with_tracks=bool(files_of("tracks", manifest)))
@@ -101,6 +103,13 @@ class LightTables:
     def wait(self, seconds: float | None = None) -> float:
         """Wait until all is read, or so long; return the share."""
         self._reader.join(seconds)
+        return self.share
+
+    def wait_for_first(self, seconds: float) -> float:
+        """Wait until there is something to show, of a small dataset for all, or so long."""
+        if self._rows <= _SMALL:
+            return self.wait(seconds)
+        self._shows.wait(seconds)
         return self.share
 
     def close(self) -> None:
@@ -127,10 +136,12 @@ class LightTables:
                         return
                     self._insert("INSERT INTO {0}", name, part, db)
                     self._read += len(part)
+                    self._shows.set()
                 first += rows if name == "samples" else 0
         except Exception as problem:  # told by whoever asks next
             self._problem = problem
         finally:
+            self._shows.set()
             db.close()
 
 

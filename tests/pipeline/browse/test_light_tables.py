@@ -40,6 +40,7 @@ def test_what_was_read_is_shown_before_the_rest_is_there(dataset, monkeypatch):
     import threading
 
     manifest, store = dataset
+    monkeypatch.setattr(light_tables, "_SMALL", 0)
     first_piece, go_on = threading.Event(), threading.Event()
     insert = LightTables._insert
 
@@ -52,10 +53,17 @@ def test_what_was_read_is_shown_before_the_rest_is_there(dataset, monkeypatch):
     monkeypatch.setattr(LightTables, "_insert", slowly)
     tables = LightTables(manifest, store)
     first_piece.wait()
-    assert tables.share == 0
+    assert tables.wait_for_first(0.01) == 0
     shown = queries.samples(tables.db.cursor(), queries.SampleQuery(), {}, 0, 200)
     assert 0 < shown["total"] < 25
     go_on.set()
+    tables.wait_for_first(60)  # now there is something to show
     assert tables.wait() == 1
     assert queries.samples(tables.db.cursor(), queries.SampleQuery(), {}, 0, 200)["total"] == 25
+    tables.close()
+
+
+def test_a_small_dataset_is_read_whole_before_the_first_page(dataset):
+    tables = LightTables(*dataset)
+    assert tables.wait_for_first(60) == 1
     tables.close()
