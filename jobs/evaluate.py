@@ -2,9 +2,11 @@
 
     python jobs/evaluate.py --benchmark evaluation/ --model model/ --output results/
     python jobs/evaluate.py --benchmark evaluation/ --videos videos/ --protocol consisid --output …
+    python jobs/evaluate.py --benchmark evaluation/ --model model/ --videos theirs=others/ …
 
-Without --model and --videos the controls alone are measured. Run again to go on: videos that were
-made are kept. Exit codes: 0 done, 2 wrong arguments or files that cannot be used, 130 interrupted.
+Folders with a name are further systems, in the same table. Without --model and --videos the
+controls alone are measured. Run again to go on: videos that were made are kept. Exit codes: 0
+done, 2 wrong arguments or files that cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -19,6 +21,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.evaluate.evaluation_config import EvaluationConfig
 from pipeline.evaluate.protocols import PROTOCOLS, find_protocol
+from pipeline.evaluate.systems import check_name
 from schemas.files import local_path
 from schemas.start import code_of
 
@@ -32,11 +35,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--benchmark", type=local_path, required=True, help="folder that jobs/benchmark.py wrote")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--model", type=local_path, help="folder that trainer/export.py wrote")
-    what.add_argument(
-        "--videos", type=local_path, help="folder with ITEM.mp4, or with a videos.json"
-    )
+    add("--model", type=local_path, help="folder that trainer/export.py wrote")
+    folders = "folders with ITEM.mp4, or with a videos.json: one, and any number as NAME=FOLDER"
+    add("--videos", nargs="+", default=[], metavar="[NAME=]FOLDER", help=folders)
     add("--output", type=local_path, required=True, help="folder for result.json and report.html")
     defaults = EvaluationConfig()
     protocols = f"{', '.join(PROTOCOLS)} ({' '.join(defaults.protocols)})"
@@ -65,10 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.evaluate.evaluate_command import print_video, run_evaluation
     from pipeline.evaluate.evaluation_engines import load_evaluation_engines
 
+    folder, named = folders_of(arguments)
     benchmark = read_benchmark(arguments.benchmark)
+    beside = {name: list_videos(path, benchmark) for name, path in named.items()}
     open_store(arguments.output)  # refuses a file before anything is made
     engines = load_evaluation_engines(config)
-    folder, made_by = arguments.videos, {}
+    made_by = {}
     if arguments.model is not None:
         from trainer.sampling.benchmark_videos import GenerationConfig, make_videos
 
@@ -87,8 +90,29 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output,
         config.seed,
         made_by,
+        beside,
     )
     return 0
+
+
+def folders_of(arguments: argparse.Namespace) -> tuple[Path | None, dict[str, Path]]:
+    """Return the folder without a name, if any, and those with one. Raises ValueError."""
+    named: dict[str, Path] = {}
+    plain = []
+    for word in arguments.videos:
+        name, is_named, folder = word.partition("=")
+        if not is_named or Path(word).is_dir():
+            plain.append(local_path(word))
+        elif check_name(name) in named:
+            raise ValueError(f"--videos names {name!r} twice")
+        else:
+            named[name] = local_path(folder)
+    if len(plain) + (arguments.model is not None) > 1:
+        raise ValueError(
+            "--videos takes one folder without a name, and with --model none: write the others as "
+            f"NAME=FOLDER; got {', '.join(map(str, plain))}"
+        )
+    return (plain[0] if plain else None), named
 
 
 def main() -> int:

@@ -95,7 +95,7 @@ def results(arguments: argparse.Namespace) -> int:
         content = read_file("the file of answers", path, "the CSV files that raters sent")
         answers += read_answers(content, key, str(path))
     measured = {
-        name: read_measures(Path(path))
+        name: read_measures(Path(path), name)
         for name, path in _named("--metrics", "RESULT", arguments.metrics).items()
     }
     result = results_of(answers, key, config.seed)

@@ -1,8 +1,9 @@
 """The whole evaluation on one screen: extract features once, measure every system on every item."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from pipeline.evaluate.features import (
     extract_video,
     still_video,
 )
+from pipeline.evaluate.identity import cosine
 from pipeline.evaluate.protocols import Protocol
 from pipeline.evaluate.systems import (
     GROUND_TRUTH,
@@ -28,6 +30,7 @@ from pipeline.evaluate.video_metrics import (
     Measures,
     Target,
     frame_cosines,
+    mean_face,
     measure_video,
     reference_face,
 )
@@ -77,6 +80,7 @@ class _ItemFeatures:
     references: tuple[FrameFeatures, ...]  # of each character, the first with a face
     truth: VideoFeatures
     generated: VideoFeatures | None
+    beside: Mapping[str, VideoFeatures]  # of further systems, by name
     text: np.ndarray | None
 
     def target(self) -> Target:
@@ -93,21 +97,27 @@ def evaluate(
     protocols: Sequence[Protocol],
     engines: EvaluationEngines,
     seed: int = 0,
+    beside: Mapping[str, Mapping[str, Path]] = MappingProxyType({}),
 ) -> list[Evaluation]:
     """Measure videos, given by item id, and the controls; without videos the controls alone.
 
-    Every file is decoded once, whatever the number of protocols.
+    `beside` has the videos of further systems, by name and item id. Every file is decoded once,
+    whatever the number of protocols.
     """
     extracted: list[list[_ItemFeatures]] = []  # by item, then by protocol
     with Progress("evaluate", len(benchmark.items), unit="items") as progress:
         for item in benchmark.items:
-            generated = videos.get(item.item_id)
-            extracted.append(_extract_item(folder, item, generated, protocols, engines))
+            paths = {name: found.get(item.item_id) for name, found in beside.items()}
+            paths = {MODEL: videos.get(item.item_id), **paths}
+            made = {name: path for name, path in paths.items() if path is not None}
+            extracted.append(_extract_item(folder, item, made, protocols, engines))
             progress.advance(1)
     others = choose_other_identities(benchmark.items, seed)
     by_protocol = zip(*extracted, strict=True)
     return [
-        _measure_items({f.item.item_id: f for f in features}, others, protocol, videos)
+        _measure_items(
+            {f.item.item_id: f for f in features}, others, protocol, bool(videos), list(beside)
+        )
         for protocol, features in zip(protocols, by_protocol, strict=True)
     ]
 
@@ -116,20 +126,26 @@ def _measure_items(
     items: Mapping[str, _ItemFeatures],
     others: Mapping[str, Item],
     protocol: Protocol,
-    videos: Mapping[str, Path],
+    has_model: bool,
+    named: Sequence[str],
 ) -> Evaluation:
     """Measure every system on every item by one protocol."""
-    left_out = why_left_out([features.item for features in items.values()], others, bool(videos))
+    left_out = why_left_out([f.item for f in items.values()], others, has_model, bool(named))
     rows, shown = [], []
+    faces: dict[tuple[str, str], np.ndarray | None] = {}  # by system and item
     for item_id, features in items.items():
         if reference_face(features.references[0]) is None:
             left_out[item_id] = "no face is found in its references: nothing of faces is measured"
-        if videos and features.generated is None:
+        if has_model and features.generated is None:
             left_out[item_id] = "no video of it was made"
+        for name in named:
+            if name not in features.beside:
+                left_out[f"{name}: {item_id}"] = "its folder has no video of it"
         target = features.target()
         systems = {GROUND_TRUTH: (features.truth, target), STILL: (features.still(), target)}
         if features.generated is not None:
             systems[MODEL] = (features.generated, target)
+        systems |= {name: (video, target) for name, video in features.beside.items()}
         if item_id in others:
             other = items[others[item_id].item_id]
             systems[OTHER] = (other.truth, target)
@@ -137,9 +153,33 @@ def _measure_items(
                 systems[SHUFFLED] = (features.generated, other.target())
         rows += [_row(name, features.item, video, against, protocol)
                  for name, (video, against) in systems.items()]  # fmt: skip
+        faces |= {
+            (name, item_id): mean_face(video, against, protocol)
+            for name, (video, against) in systems.items()
+        }
         videos_shown = {name: video for name, (video, _) in systems.items()}
         shown.append(ShownItem(features.item, features.picture, videos_shown))
-    return Evaluation(protocol, rows, shown, left_out)
+    return Evaluation(protocol, [_across(row, rows, faces) for row in rows], shown, left_out)
+
+
+def _across(
+    row: MeasuredVideo,
+    rows: Sequence[MeasuredVideo],
+    faces: Mapping[tuple[str, str], np.ndarray | None],
+) -> MeasuredVideo:
+    """Add how like a video's person is to that of the system's other videos of the same one."""
+    own = faces[row.system, row.item_id]
+    alike = [
+        cosine(own, other)
+        for each in rows
+        if (each.system, each.identity) == (row.system, row.identity)
+        and each.item_id != row.item_id
+        and own is not None
+        and (other := faces[each.system, each.item_id]) is not None
+    ]
+    known = [value for value in alike if value is not None]
+    across = float(np.mean(known)) if known else None
+    return replace(row, measures=row.measures | {"face_across_videos": across})
 
 
 def _row(
@@ -166,19 +206,17 @@ def strata_of(item: Item) -> dict[str, str]:
 def _extract_item(
     folder: Path,
     item: Item,
-    generated: Path | None,
+    made: Mapping[str, Path],
     protocols: Sequence[Protocol],
     engines: EvaluationEngines,
 ) -> list[_ItemFeatures]:
-    """Return the features of an item for each protocol."""
+    """Return the features of an item for each protocol; `made` has its videos by system."""
     references = [
         _extract_reference(folder, [file.path for file in character.references], protocols, engines)
         for character in item.characters
     ]
     truth = extract_video(str(folder / item.clip.path), protocols, engines)
-    videos: Sequence[VideoFeatures | None] = [None] * len(protocols)
-    if generated is not None:
-        videos = extract_video(str(generated), protocols, engines)
+    videos = {name: extract_video(str(path), protocols, engines) for name, path in made.items()}
     text = None if engines.clip is None else engines.clip.embed_texts([item.prompt])[0]
     picture, _ = references[0]
     return [
@@ -187,7 +225,8 @@ def _extract_item(
             picture,
             tuple(frames[index] for _, frames in references),
             truth[index],
-            videos[index],
+            videos[MODEL][index] if MODEL in videos else None,
+            {name: found[index] for name, found in videos.items() if name != MODEL},
             text,
         )
         for index in range(len(protocols))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.dataset.store import open_store
@@ -29,10 +30,14 @@ def run_evaluation(
     output: Path,
     seed: int = 0,
     made_by: dict[str, Any] | None = None,
+    beside: Mapping[str, Mapping[str, Path]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Measure by every protocol, write both files, print the tables; return the result."""
+    """Measure by every protocol, write both files, print the tables; return the result.
+
+    `videos` are the model's by item id, `beside` those of further systems by name.
+    """
     store = open_store(output)  # refuses a file before anything is measured
-    evaluations = evaluate(folder, benchmark, videos, protocols, engines, seed)
+    evaluations = evaluate(folder, benchmark, videos, protocols, engines, seed, beside)
     result = build_result(evaluations, benchmark, engines, seed, made_by or {})
     store.write(RESULT, to_json(result))
     store.write(REPORT, report(result, evaluations).encode())

@@ -12,6 +12,7 @@ from pipeline.evaluate.copying import head_and_shoulders
 from pipeline.evaluate.evaluation_engines import EvaluationEngines
 from pipeline.evaluate.motion import Motion, MotionMeter
 from pipeline.evaluate.protocols import Protocol
+from pipeline.evaluate.shots import ShotStarts
 from pipeline.media.limits import ProbeConfig, Refused
 from pipeline.media.pixels import Scaler
 from pipeline.media.reader import VideoReader
@@ -70,6 +71,7 @@ class VideoFeatures:
     frames: tuple[FrameFeatures, ...]  # as the protocol samples them
     motion: Motion
     strip: tuple[Picture, ...] = field(default=(), repr=False)
+    shots: tuple[int, ...] = (0,)  # first frames
 
 
 def extract_video(
@@ -84,10 +86,11 @@ def extract_video(
         sampled = [protocol.frames.indices(num_frames) for protocol in protocols]
         wanted = {index for indices in sampled for index in indices}
         shown = np.linspace(0, num_frames - 1, _STRIP_FRAMES).round().astype(int).tolist()
-        meter, held, features, strip = MotionMeter(), {}, {}, {}
+        meter, shots, held, features, strip = MotionMeter(), ShotStarts(fps), {}, {}, {}
         width = height = 0
         for index, picture in _pictures(path):
             meter.add(picture)
+            shots.add(index, picture)
             height, width = picture.shape[:2]
             if index in wanted:
                 held[index] = picture
@@ -100,12 +103,15 @@ def extract_video(
     except Refused as error:
         raise ValueError(f"{path} cannot be measured: {error}") from error
     motion, pictures = meter.finish(), tuple(strip[index] for index in sorted(strip))
+    starts = shots.finish()
     videos = []
     for protocol, indices in zip(protocols, sampled, strict=True):
         frames = tuple(
             features[index].for_protocol(protocol, index, index / fps) for index in indices
         )
-        videos.append(VideoFeatures(width, height, fps, num_frames, frames, motion, pictures))
+        videos.append(
+            VideoFeatures(width, height, fps, num_frames, frames, motion, pictures, starts)
+        )
     return videos
 
 

@@ -47,8 +47,9 @@ class Protocol:
     """The rules of one published evaluation, or of ours.
 
     Attributes:
-        value: what `protocol_value` is: face (mean cosine to the reference) or self (DINO, each
-            frame to the one before and to the first).
+        value: what `protocol_value` is: face (mean cosine to the reference), self (DINO, each
+            frame to the one before and to the first), or shots (faces of shots to each other, the
+            mean over distances).
         detectors, recognisers: ids of the engines that the rules name; () where none is ours.
         face: which face of a frame counts: largest, or best (nearest to the reference).
         padded_retry: whether a frame without a face is searched again inside a grey border of 25 %.
@@ -61,7 +62,7 @@ class Protocol:
     name: str
     source: str
     frames: FrameSampling
-    value: Literal["face", "self"]
+    value: Literal["face", "self", "shots"]
     detector: str
     recogniser: str
     detectors: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ class Protocol:
         """Return how a run with these engines departs from this protocol."""
         used_by_task = {info.task: info.id for info in engines}
         departures = []
-        if self.value == "face":
+        if self.value != "self":
             for task, named, ids in (
                 ("face_detection", self.detector, self.detectors),
                 ("recognition", self.recogniser, self.recognisers),
@@ -154,6 +155,17 @@ PROTOCOLS = {
             recogniser="DINO ViT-B/16 at 224",
             low=0.1462,
             also={"dynamic_degree": "RAFT"},
+        ),
+        Protocol(
+            name="multi-shot",
+            source="ours: is the person the same over cuts, whatever the reference?",
+            frames=FrameSampling("all"),
+            value="shots",
+            detector="SCRFD-10G (det_10g)",
+            recogniser="ArcFace R50 (w600k_r50)",
+            detectors=_BUFFALO[:1],
+            recognisers=_BUFFALO[1:],
+            face="best",
         ),
         Protocol(
             name="msrvtt-p",

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.evaluate.evaluate import Evaluation, ShownItem
 from pipeline.evaluate.page import page
-from pipeline.evaluate.systems import SYSTEMS
+from pipeline.evaluate.systems import in_order
 from pipeline.media.images import encode_jpeg
 
 MAX_ITEMS = 24
@@ -93,6 +93,8 @@ def _table(systems: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
 
 def _strata(strata: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """Show the main measure apart for each kind of clip: a mean hides what is hard."""
+    every = (each for groups in strata.values() for systems in groups.values() for each in systems)
+    shown = in_order(system["system"] for system in every)
     rows = []
     for kind, groups in strata.items():
         for group, systems in groups.items():
@@ -101,13 +103,13 @@ def _strata(strata: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
                 _cell(by_name[name]["metrics"].get(_MAIN), by_name[name]["num_videos"])
                 if name in by_name
                 else "<td class=number>–</td>"
-                for name in SYSTEMS
+                for name in shown
             )
             label = f"{escape(kind.replace('_', ' '))}: {escape(group)}"
             rows.append(f"<tr><td>{label}</td>{cells}</tr>")
     if not rows:
         return ""
-    names = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in SYSTEMS)
+    names = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in shown)
     table = f"<table><tr><th><code>{_MAIN}</code></th>{names}</tr>{''.join(rows)}</table>"
     return f"<details><summary>By kind of clip</summary><div class=wide>{table}</div></details>"
 
@@ -165,15 +167,14 @@ def _items(evaluation: Evaluation) -> str:
 def _item(shown: ShownItem, cosines: dict[tuple[str, str], list[float | None]]) -> str:
     item = shown.item
     strips = []
-    for system in SYSTEMS:
-        if system in shown.videos:
-            frames = "".join(_picture(frame) for frame in shown.videos[system].strip)
-            name = escape(system.replace("_", " "))
-            curve = _curve(cosines[system, item.item_id])
-            strips.append(
-                f"<div class=strip><span class=name>{name}</span>{curve}"
-                f"<div class=frames>{frames}</div></div>"
-            )
+    for system in in_order(shown.videos):
+        frames = "".join(_picture(frame) for frame in shown.videos[system].strip)
+        name = escape(system.replace("_", " "))
+        curve = _curve(cosines[system, item.item_id])
+        strips.append(
+            f"<div class=strip><span class=name>{name}</span>{curve}"
+            f"<div class=frames>{frames}</div></div>"
+        )
     return (
         f"<div class=item>{_picture(_reference(shown.reference))}<div><p>{escape(item.prompt)}</p>"
         f"<p class=soft>item {escape(item.item_id)}</p>{''.join(strips)}</div></div>"

@@ -10,7 +10,7 @@ from pipeline.evaluate.bootstrap import RESAMPLES, IntervalEstimate, estimate
 from pipeline.evaluate.evaluate import Evaluation, MeasuredVideo
 from pipeline.evaluate.evaluation_engines import EvaluationEngines
 from pipeline.evaluate.features import VideoFeatures
-from pipeline.evaluate.systems import SYSTEMS
+from pipeline.evaluate.systems import in_order
 from pipeline.evaluate.video_metrics import METRICS
 from schemas.benchmark import Benchmark
 
@@ -33,10 +33,8 @@ class Summary:
 def summarise_systems(rows: Sequence[MeasuredVideo], seed: int) -> list[Summary]:
     """Average every metric of every system; intervals resample identities."""
     summaries = []
-    for system in SYSTEMS:
+    for system in in_order(row.system for row in rows):
         system_rows = [row for row in rows if row.system == system]
-        if not system_rows:
-            continue
         metrics = {}
         for metric in METRICS:
             known = [(row.measures[metric], row.identity) for row in system_rows]
@@ -139,8 +137,9 @@ def not_computed(
     for metric, model in evaluation.protocol.also.items():
         if metric not in computed:
             reasons[metric] = engines.not_computed.get(metric, f"needs {model}")
-    if evaluation.protocol.value == "self" and "protocol_value" not in computed:
-        reasons["protocol_value"] = f"needs {evaluation.protocol.recogniser}"
+    if "protocol_value" not in computed:
+        needs = {"self": f"needs {evaluation.protocol.recogniser}", "shots": _ONE_SHOT}
+        reasons |= {"protocol_value": needs.get(evaluation.protocol.value, _NO_FACE)}
     return reasons | {
         metric: why for metric, why in engines.not_computed.items() if metric not in computed
     }
@@ -148,10 +147,15 @@ def not_computed(
 
 _NO_FACE = "no face, or no such frame, in any video"
 _NO_CAST = "no item has several characters with a face"
+_ONE_SHOT = "no video has so many shots with a face"
 _NOTHING_TO_MEASURE = {
     "cast_matched": _NO_CAST,
     "cast_missing": _NO_CAST,
     "swap_rate": _NO_CAST,
+    "shots_next": _ONE_SHOT,
+    "shots_two_apart": _ONE_SHOT,
+    "shots_far": _ONE_SHOT,
+    "face_across_videos": "nobody has two videos with a face",
     "place_likeness": "the references show nothing but the person",
     "pose_change": "this face detector finds no five points",
 }

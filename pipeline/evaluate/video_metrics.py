@@ -10,6 +10,7 @@ from pipeline.evaluate.copying import copy_paste, correlation, pose_change
 from pipeline.evaluate.features import FaceFeatures, FrameFeatures, VideoFeatures
 from pipeline.evaluate.identity import cosine, self_consistency, summarise
 from pipeline.evaluate.protocols import Protocol
+from pipeline.evaluate.shots import over_distance
 
 # metric -> what it is; higher is more of it, which is not always better
 METRICS = {
@@ -25,6 +26,11 @@ METRICS = {
     "face_frontal": "cosine in frames turned by less than 20 degrees",
     "face_turned": "cosine in frames turned by 20 to 45 degrees",
     "face_profile": "cosine in frames turned further",
+    "num_shots": "shots that our detector finds in the video",
+    "shots_next": "cosine of the mean faces of neighbouring shots",
+    "shots_two_apart": "the same of shots with one between them",
+    "shots_far": "the same of shots that are three and more apart",
+    "face_across_videos": "cosine of the mean face to those of the system's videos of the person",
     "face_colour": "colours of the face, likeness to the reference, 0 to 1",
     "hair": "colours of the hair, likeness to the reference, 0 to 1",
     "top": "colours of the upper garment, likeness to the reference, 0 to 1",
@@ -100,6 +106,8 @@ def measure_video(video: VideoFeatures, target: Target, protocol: Protocol) -> M
     if face is not None:
         measures |= _face_metrics(video, face, target, protocol)
         measures |= _cast_metrics(video, face, target)
+        measures |= _shot_metrics(video, face, protocol)
+    measures["num_shots"] = float(len(video.shots))
     if protocol.value == "self":
         measures["protocol_value"] = measures["dino_self_consistency"]
     return measures
@@ -133,6 +141,24 @@ def _face_metrics(
         **_region_metrics(faces, face),
         **_copying_metrics(faces, face, target, protocol),
     }
+
+
+def _shot_metrics(video: VideoFeatures, face: FaceFeatures, protocol: Protocol) -> Measures:
+    selected = select_faces(video, face, protocol)
+    vectors = [None if match is None else match.vector for match in selected]
+    alike = over_distance([frame.index for frame in video.frames], vectors, video.shots)
+    names = ("shots_next", "shots_two_apart", "shots_far")
+    measures: Measures = {name: alike.get(apart) for apart, name in enumerate(names, start=1)}
+    if protocol.value == "shots":
+        measures["protocol_value"] = _mean(list(alike.values()))
+    return measures
+
+
+def mean_face(video: VideoFeatures, target: Target, protocol: Protocol) -> np.ndarray | None:
+    """Return the mean vector of a video's faces, None without any."""
+    face = reference_face(target.reference)
+    found = [] if face is None else [f for f in select_faces(video, face, protocol) if f]
+    return np.mean([each.vector for each in found], axis=0) if found else None
 
 
 def _region_metrics(faces: Sequence[FaceFeatures], reference: FaceFeatures) -> Measures:

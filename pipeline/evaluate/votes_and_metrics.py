@@ -29,16 +29,18 @@ class Agreement:
     pairs: int
 
 
-def read_measures(path: Path) -> Measured:
-    """Return what an evaluation measured of every item, by its first protocol.
+def read_measures(path: Path, system: str = MODEL) -> Measured:
+    """Return what an evaluation measured of every item of a system, by its first protocol.
 
-    Raises ValueError naming the file.
+    A result without a system of that name has one only, the model. Raises ValueError naming the
+    file.
     """
     expected = "result.json of evaluate.py"
     content = read_file("--metrics", path, expected)
     try:
         rows = json.loads(content)["protocols"][0]["videos"]
-        judged = [row for row in rows if row["system"] == MODEL]
+        name = system if any(row["system"] == system for row in rows) else MODEL
+        judged = [row for row in rows if row["system"] == name]
         return {str(row["item_id"]): dict(row["measures"]) for row in judged}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"--metrics {path} is no {expected}: {error!r}") from error

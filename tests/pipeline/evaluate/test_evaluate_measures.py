@@ -220,6 +220,7 @@ def test_protocol_presets_are_pinned():
             ("uniform", 32, "face", "largest", False, False, "skipped", 0.0, scrfd, r50),
         "opens2v-v1": ("uniform", 32, "face", "largest", True, True, "skipped", 0.0, scrfd, r50),
         "vbench-subject": ("all", 0, "self", "largest", False, False, "skipped", 0.1462, (), ()),
+        "multi-shot": ("all", 0, "shots", "best", False, False, "skipped", 0.0, scrfd, r50),
         "msrvtt-p": ("all", 0, "face", "largest", False, False, "zero", 0.0, (), r100),
         "consisid": ("uniform", 16, "face", "largest", False, True, "skipped", 0.0, scrfd, r100),
     }  # fmt: skip
