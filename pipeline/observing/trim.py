@@ -1,7 +1,8 @@
-"""Cut a clip to the stretch in which somebody is there, before it is lost for the rest.
+"""Cut a clip to the stretch in which somebody is there.
 
 Windows are cut before anybody knows where people are: somebody who walks in halfway is there for
-too little of the window. The stretch is encoded once more, and measured again.
+too little of the window, and what is before shows an empty room. The stretch is encoded once more,
+and measured again.
 """
 
 import hashlib
@@ -33,10 +34,12 @@ class TrimConfig:
     Attributes:
         below_coverage: where nobody is in a larger share of the clip; pair.people.min_coverage
             refuses such people.
+        max_empty_s: longest time at the beginning or the end in which nobody is there at all.
         min_s: shortest stretch that is worth a clip of its own.
     """
 
     below_coverage: float = setting(0.6, above=0, high=1)
+    max_empty_s: float = setting(0.5, above=0, high=600, unit="s")
     min_s: float = setting(2.0, low=0.1, high=600, unit="s")
 
     def __post_init__(self) -> None:
@@ -75,13 +78,28 @@ def stretch_of(
     clip: Clip, tracks: Sequence[Track], config: TrimConfig, clips: ClipsConfig
 ) -> tuple[int, int] | None:
     """Return the frames, half-open, to which a clip is to be cut; None to leave it as it is."""
-    if not tracks or max(track.coverage for track in tracks) >= config.below_coverage:
+    if not tracks:
         return None
-    main = max(tracks, key=lambda track: (len(track.boxes) * track.area, track.track_id))
-    length = clips.length_within(len(main.boxes))
-    if length < config.min_s * clip.fps:
+    if max(track.coverage for track in tracks) >= config.below_coverage:
+        first, end = _peopled(clip, tracks, config)
+    else:
+        main = max(tracks, key=lambda track: (len(track.boxes) * track.area, track.track_id))
+        first, end = main.first_frame, main.first_frame + len(main.boxes)
+    length = clips.length_within(end - first)
+    if (first, end) == (0, clip.num_frames) or length < config.min_s * clip.fps:
         return None
-    return main.first_frame, main.first_frame + length
+    return first, first + length
+
+
+def _peopled(clip: Clip, tracks: Sequence[Track], config: TrimConfig) -> tuple[int, int]:
+    """Return the frames, half-open, without a beginning and an end in which nobody is there."""
+    most = config.max_empty_s * clip.fps
+    first = min(track.first_frame for track in tracks)
+    end = max(track.first_frame + len(track.boxes) for track in tracks)
+    return (
+        first if first > most else 0,
+        end if clip.num_frames - end > most else clip.num_frames,
+    )
 
 
 def cut_to(row: ClipRow, first: int, end: int, encoding: EncodingConfig) -> ClipRow:

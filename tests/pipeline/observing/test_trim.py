@@ -100,7 +100,7 @@ def test_the_same_stretch_gives_the_same_bytes_and_hardly_worse_pictures(row):
     assert 10 * np.log10(255**2 / max(error, 1e-6)) > 38  # dB
 
 
-def test_a_glimpse_is_no_clip_and_a_long_stay_needs_none():
+def test_a_glimpse_is_no_clip_and_an_empty_room_is_cut_off_a_long_stay():
     window = clip("window", length_s=10.0)
 
     def stay(seconds: float):
@@ -110,7 +110,9 @@ def test_a_glimpse_is_no_clip_and_a_long_stay_needs_none():
 
     assert stretch_of(window, [stay(1.5)], TrimConfig(), CONFIG.clips) is None
     assert stretch_of(window, [stay(4.0)], TrimConfig(), CONFIG.clips) == (20, 84)
-    assert stretch_of(window, [stay(7.0)], TrimConfig(), CONFIG.clips) is None
+    assert stretch_of(window, [stay(7.0)], TrimConfig(), CONFIG.clips) == (20, 132)
+    assert stretch_of(window, [stay(7.0)], TrimConfig(max_empty_s=2.0), CONFIG.clips) is None
+    assert stretch_of(window, [stay(8.5)], TrimConfig(), CONFIG.clips) == (20, 160)  # to the end
     assert stretch_of(window, [stay(3.0), track("all", window)], TrimConfig(), CONFIG.clips) is None
     assert stretch_of(window, [], TrimConfig(), CONFIG.clips) is None
     wan = ClipsConfig(max_s=5.0625, frames_from=49, frames_step=4)
