@@ -29,6 +29,7 @@ from pipeline.media.sandbox import Announce, Child, Died, Handler, SandboxConfig
 from pipeline.observing.camera import MeasureCamera
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.clips import cut_video
+from pipeline.observing.crop_bars import CropBars
 from pipeline.observing.faces import FindFaces
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.observing.scores import ScoreClips
@@ -294,6 +295,7 @@ def stages_with(engines: LoadedEngines, config: ObserveConfig) -> tuple[Stage[Cl
     sound = (AddSound(hearing),) if config.clips.audio == "keep" else ()
     return (
         *scoring,
+        CropBars(config.clips),
         TrackAndTrim(engines.people, config.tracks, config.trim, config.clips),
         MeasureCamera(),
         FindFaces(engines.faces, engines.recogniser, config.faces),

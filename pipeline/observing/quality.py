@@ -151,17 +151,21 @@ def black_border(brightest: np.ndarray) -> float:
     A bar is a run of whole rows or columns, from an edge on, that never showed anything; so a
     dark scene has bars only where it is black from edge to edge all the time.
     """
+    x0, y0, x1, y1 = shown_part(brightest)
+    return 1 - (x1 - x0) * (y1 - y0) / brightest.size
+
+
+def shown_part(brightest: np.ndarray) -> tuple[int, int, int, int]:
+    """Return the box, xyxy, outside of which whole rows and columns never showed anything.
+
+    `brightest` is each pixel's brightest moment, (H, W) in full range; all black gives no area.
+    """
     limit = _BLACK * 255
-    rows = np.quantile(brightest, 0.98, axis=1) > limit
-    columns = np.quantile(brightest, 0.98, axis=0) > limit
-    if not rows.any() or not columns.any():
-        return 1.0
-    return 1 - _extent(rows) * _extent(columns) / brightest.size
-
-
-def _extent(shown: np.ndarray) -> int:
-    first, last = np.flatnonzero(shown)[[0, -1]]
-    return int(last - first + 1)
+    rows = np.flatnonzero(np.quantile(brightest, 0.98, axis=1) > limit)
+    columns = np.flatnonzero(np.quantile(brightest, 0.98, axis=0) > limit)
+    if not len(rows) or not len(columns):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def light_of_people(
