@@ -18,6 +18,8 @@ _VISIBLE = 0.6  # share of its place that must be in the picture
 _LIKE_SKIN = 12.0  # of Lab's a and b (8 bits): as near to the face's colour as skin is
 _MOST_BARE = 0.5  # share of the garment's place in the colour of the face: then it may be bare
 _INSIDE = 0.02  # of the short side: the outline may be mixed with what is behind
+_STANDING = 2.0  # height over width of a box from which garments are placed without a face
+_DAYLIGHT = 120  # of 255, reached by a tenth of the picture around a person in black
 
 
 def garment_colour(part: str, people: Sequence[PersonImage], masks: Sequence[np.ndarray]) -> str:
@@ -32,7 +34,9 @@ def garment_colour(part: str, people: Sequence[PersonImage], masks: Sequence[np.
 def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
     """Return the colour, '' where there is no single one, None where the garment is not seen."""
     region = regions_of(person).get(part)
-    if region is None or person.face is None or region.visible < _VISIBLE:
+    if region is None or region.visible < _VISIBLE:
+        return None
+    if person.face is None and not _stands(person):
         return None
     inner = _inner(mask)
     here, whole = _cut(inner, region.box), _cut(mask, np.asarray(person.box))
@@ -41,9 +45,22 @@ def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
         return None
     if float((here > 127).mean()) < _COVERED or _written(person.picture, region.box):
         return None
-    if _bare(person, region.box, inner):
+    if person.face is not None and _bare(person, region.box, inner):
         return None
-    return colour_name(person.picture, region.box, inner)
+    name = colour_name(person.picture, region.box, inner)
+    # from behind hair may hang over it, and skin may be bare; neither is black in good light
+    return name if person.face is not None or name in ("", "black") else None
+
+
+def well_lit(person: PersonImage) -> bool:
+    """Whether the place around a person is light, whatever the person wears."""
+    grey = cv2.cvtColor(person.picture, cv2.COLOR_RGB2GRAY)
+    return float(np.quantile(grey, 0.9)) >= _DAYLIGHT
+
+
+def _stands(person: PersonImage) -> bool:
+    width, height = np.asarray(person.box)[2:] - np.asarray(person.box)[:2]
+    return bool(height >= _STANDING * width) and well_lit(person)
 
 
 def _bare(person: PersonImage, box: np.ndarray, inner: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 _COLOURLESS = 40  # HSV saturation (0-255) below which a colour is black, white or grey
+_PALE = 82  # below it a light teal, blue or purple may as well be grey under a cool light
 _MIN_SHARE = 0.35  # of the pixels: below it the garment has no one colour
 _MIN_PIXELS = 40
 _BLACK, _WHITE = 52, 190  # HSV value
@@ -68,7 +69,7 @@ def most_named(names: Sequence[str]) -> str:
 
 
 def _name(colour: np.ndarray) -> str:
-    """Name one RGB colour."""
+    """Name one RGB colour; '' for one between two names."""
     converted = cv2.cvtColor(colour.reshape(1, 1, 3), cv2.COLOR_RGB2HSV)[0, 0]
     hue, saturation, value = (int(part) for part in converted)
     # The darker a colour, the less its hue means: a compressed black coat is never quite grey.
@@ -76,6 +77,8 @@ def _name(colour: np.ndarray) -> str:
         return "black"
     if saturation < _COLOURLESS:
         return "white" if value >= _WHITE else "grey"
+    if saturation < _PALE and 78 <= hue < 169 and value >= 130:
+        return ""
     if 5 <= hue <= 32 and saturation < 95 and value >= 140:
         return "beige"
     if 4 <= hue <= 22 and value < 150 and not _is_mustard(hue, saturation, value):

@@ -55,10 +55,22 @@ def test_a_mask_that_missed_the_garment_names_nothing():
     assert named("top", (person, np.full_like(mask, 255)), (person, np.full_like(mask, 255))) == ""
 
 
-def test_without_a_face_nobody_knows_where_the_garments_are():
+def test_without_a_face_only_black_in_good_light_is_named():
     person, mask = standing()
     faceless = PersonImage(person.picture, BOX)
     assert named("top", (faceless, mask), (faceless, mask)) == ""
+    person, mask = standing(top=(14, 12, 15))
+    person.picture[mask == 0] = (170, 190, 175)  # a light wall
+    faceless = PersonImage(person.picture, BOX)
+    assert named("top", (faceless, mask), (faceless, mask)) == "black"
+    night = PersonImage((person.picture * 0.4).astype(np.uint8), BOX)
+    assert named("top", (night, mask), (night, mask)) == ""
+
+
+def test_a_colour_between_grey_and_blue_is_not_named():
+    lilac_grey = standing(top=(118, 135, 170))
+    assert named("top", lilac_grey, lilac_grey) == ""
+    assert named("top", standing(top=(57, 120, 193)), standing(top=(57, 120, 193))) == "blue"
 
 
 def test_bare_shoulders_are_no_beige_top():
