@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 from pipeline.engines.auto import settle  # noqa: E402
 from pipeline.engines.engines_config import engines_preset  # noqa: E402
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Segmenter  # noqa: E402
-from pipeline.engines.masks.mask_cleaning import without_others  # noqa: E402
+from pipeline.engines.masks.neighbours import cut_people  # noqa: E402
 from pipeline.engines.registry import load_engine  # noqa: E402
 from pipeline.media.images import encode_jpeg  # noqa: E402
 from pipeline.media.limits import ProbeConfig  # noqa: E402
@@ -142,17 +142,18 @@ def judge(drawn: Sequence[DrawnMask], faces: FaceDetector, segmenter: Segmenter)
     found = []
     for each in drawn:
         face = own_face(faces, each)
-        person = PersonImage(each.picture, clip_to(each.box, *each.picture.shape[1::-1]), face)
-        mask = without_others(segmenter.segment([person])[0], person.box, each.others)
-        measures = measure_mask(each.picture, mask, person.box, face)
-        inside = mask > 127
+        box = clip_to(each.box, *each.picture.shape[1::-1])
+        person = PersonImage(each.picture, box, face, others=each.others)
+        [cut] = cut_people(segmenter, [person])
+        measures = measure_mask(each.picture, cut.mask, person.box, face)
+        inside = cut.mask > 127
         found.append(
             Agreement(
                 each,
                 inside,
                 overlap(inside, each.mask),
                 boundary_f(inside, each.mask),
-                measures.quality,
+                measures.quality * cut.trust,
             )
         )
     return found
@@ -196,7 +197,8 @@ def outline(mask: np.ndarray) -> np.ndarray:
 def _engines(name: str, models: Path) -> tuple[FaceDetector, Segmenter]:
     """Build the faces and the masks of a preset, or of one with `:masks=name`."""
     preset, _, changes = name.removesuffix(BARE).partition(":")
-    os.environ["CONTEXTANYONE_MODELS"] = "" if name.endswith(BARE) else str(models)
+    bare = {"CONTEXTANYONE_MODELS": "", "XDG_CACHE_HOME": os.devnull}
+    os.environ |= bare if name.endswith(BARE) else {"CONTEXTANYONE_MODELS": str(models)}
     chosen = asdict(settle(engines_preset(preset).observing, {}, offline=True))
     chosen |= dict(change.split("=") for change in filter(None, changes.split(",")))
     return load_engine("faces", chosen["faces"]), load_engine("masks", chosen["masks"])

@@ -85,6 +85,18 @@ class PersonImage:
     box: np.ndarray  # (4,)
     face: np.ndarray | None = None  # (4,)
     landmarks: np.ndarray | None = None  # (5, 2); face networks see no face without all five
+    others: tuple[np.ndarray, ...] = ()  # boxes of other people in the picture, (4,) each
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """A person's mask, (H, W) uint8, 255 on the person, and how far the engine trusts it.
+
+    Of 60 masks drawn by eye, those trusted less than a half had an IoU below 0.85 or just above.
+    """
+
+    mask: np.ndarray = field(repr=False)
+    trust: float = 1.0  # 0 to 1; 1 where an engine cannot say
 
 
 @dataclass(frozen=True)
@@ -179,6 +191,17 @@ class Segmenter(Protocol):
 
     def segment(self, people: Sequence[PersonImage]) -> list[np.ndarray]:
         """Return one uint8 mask per picture, 255 on the person."""
+        ...
+
+
+@runtime_checkable
+class TrustingSegmenter(Protocol):
+    """A segmenter that knows how sure it was."""
+
+    info: EngineInfo
+
+    def cut_out(self, people: Sequence[PersonImage]) -> list[CutOut]:
+        """Return one mask per picture, with its trust."""
         ...
 
 

@@ -7,8 +7,15 @@ from dataclasses import asdict, dataclass, field, replace
 import cv2
 import numpy as np
 
-from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Recogniser, Segmenter
-from pipeline.engines.masks.mask_cleaning import without_others
+from pipeline.engines.interfaces import (
+    CutOut,
+    FaceDetector,
+    PersonImage,
+    Picture,
+    Recogniser,
+    Segmenter,
+)
+from pipeline.engines.masks.neighbours import cut_people
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.clothes import garment_colour
@@ -36,6 +43,7 @@ _BODY_SIDES = 5.5  # a box this many faces high holds feet; knees end at 5
 _BODY_ASPECT = 2.2  # the same without a face: height over width
 _LEGS = ("full", "wide")  # shot sizes in which legs are seen
 _LIT, _APART = 0.6, 0.1  # exposure, and share under others, for a garment's colour to be named
+_TRUSTED = 0.5  # of its mask
 _HASH_PX = 64
 
 
@@ -129,24 +137,22 @@ class ProposeReferences:
         if not chosen:
             return track, [], []
         people = [_crop(shown, self.config) for shown in chosen]
-        masks = [
-            without_others(mask, person.box, _in_crop(shown, self.config))
-            for shown, person, mask in zip(
-                chosen, people, self.segmenter.segment(people), strict=True
-            )
-        ]
+        cuts = cut_people(self.segmenter, people)
+        masks = [cut.mask for cut in cuts]
         known = people if told_by_faces(track) else [replace(p, landmarks=None) for p in people]
         vectors = self.recogniser.embed(known)  # in the space that decides the track
         others = other_faces(self.faces, people, masks)
         candidates = [
             self._candidate(clip, track, *each)
-            for each in zip(chosen, people, masks, others, strict=True)
+            for each in zip(chosen, people, cuts, others, strict=True)
         ]
         embeddings = [
             embedding_row(track, candidate.reference_id, self.recogniser, vector, 1)
             for candidate, vector in zip(candidates, vectors, strict=True)
         ]
-        clear = [k for k, each in enumerate(chosen) if _shows_colours(each.measured)]
+        clear = [
+            k for k, pair in enumerate(zip(chosen, cuts, strict=True)) if _shows_colours(*pair)
+        ]
         seen, cut = [people[k] for k in clear], [masks[k] for k in clear]
         top = garment_colour("top", seen, cut)
         below = garment_colour("bottom", seen, cut) if _legs_seen(clip, track) else ""
@@ -159,14 +165,16 @@ class ProposeReferences:
         track: Track,
         shown: _Shown,
         person: PersonImage,
-        mask: np.ndarray,
+        cut: CutOut,
         other_face: float,
     ) -> Candidate:
+        mask = cut.mask
         height, width = person.picture.shape[:2]
         x0, y0, x1, y1 = np.round(person.box).astype(int)
         inside = mask[y0:y1, x0:x1] > 127
         mask_area, reach = float(inside.mean()), float(inside.any(axis=1).mean())
-        masked = measure_mask(person.picture, mask, person.box, person.face).quality
+        fit = measure_mask(person.picture, mask, person.box, person.face)
+        masked = round(fit.quality * cut.trust, 6)
         measured = replace(shown.measured, mask_quality=masked, mask_reach=reach)
         return Candidate(
             reference_id=content_id("reference", track.track_id, round(shown.still.time_s, 6)),
@@ -321,13 +329,8 @@ def _crop(shown: _Shown, config: CandidatesConfig) -> PersonImage:
     if shown.face is not None and shown.face.landmarks:
         points = to_still(np.asarray(shown.face.landmarks, np.float32), still)
         landmarks = (points.reshape(5, 2) - np.array([x0, y0], np.float32)) * cut.scale
-    return PersonImage(np.ascontiguousarray(picture), cut.place(shown.box), face, landmarks)
-
-
-def _in_crop(shown: _Shown, config: CandidatesConfig) -> list[np.ndarray]:
-    """Return the boxes of others in pixels of the crop."""
-    cut = _Cut.of(shown, config)
-    return [cut.place(other) for other in shown.others]
+    others = tuple(cut.place(other) for other in shown.others)
+    return PersonImage(np.ascontiguousarray(picture), cut.place(shown.box), face, landmarks, others)
 
 
 @dataclass(frozen=True)
@@ -355,9 +358,13 @@ class _Cut:
         return clip_to((boxes - corner) * self.scale, *self.size)
 
 
-def _shows_colours(measured: Measured) -> bool:
-    """Whether light is good enough for a colour, and nobody else is in front or behind."""
-    return measured.exposure >= _LIT and measured.occlusion <= _APART
+def _shows_colours(shown: _Shown, cut: CutOut) -> bool:
+    """Whether light and mask are good enough for a colour, and nobody else is in the way.
+
+    Who is seen from behind in black is dark himself; there the light around counts.
+    """
+    lit = shown.face is None or shown.measured.exposure >= _LIT
+    return lit and shown.measured.occlusion <= _APART and cut.trust >= _TRUSTED
 
 
 def _whole_body(shown: _Shown) -> bool:

@@ -26,6 +26,7 @@ from pipeline.engines.editing.editor import Edited, EditRequest, ReferenceEditor
 from pipeline.engines.engines_config import EngineSet
 from pipeline.engines.faces.landmarks import complete, yaw_of
 from pipeline.engines.interfaces import EngineInfo, PersonImage, SimilarityWindows
+from pipeline.engines.masks.neighbours import cut_people
 from pipeline.engines.registry import (
     NO_EDITOR,
     LoadedEngines,
@@ -238,7 +239,8 @@ class EditMaker:
         person = verdict.person
         if person is None:
             return [], []
-        [mask] = self.engines.masks.segment([person])
+        [cut] = cut_people(self.engines.masks, [person])
+        mask = cut.mask
         x0, y0, x1, y1 = np.round(person.box).astype(int)
         inside = mask[y0:y1, x0:x1] > 127
         known = complete(person.landmarks)
@@ -247,7 +249,8 @@ class EditMaker:
         face = np.asarray(person.face, np.float32)
         # where the source's person was: who has not moved there is a copy, whatever box was found
         source_box = np.asarray(source.box, np.float32)
-        masked = measure_mask(person.picture, mask, np.asarray(person.box), face).quality
+        fit = measure_mask(person.picture, mask, np.asarray(person.box), face)
+        masked = round(fit.quality * cut.trust, 6)
         measured = Measured(
             size_px=source.size_px,
             sharpness=sharpness_of(person.picture, person.box),

@@ -25,7 +25,7 @@ from schemas.reasons import PairKind, Reason
 from schemas.tables import Candidate, Clip, Embedding, Track
 
 CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
-USABLE_MASK_QUALITY = 0.55  # below it the background is kept: it would cut the person up
+USABLE_MASK_QUALITY = 0.5  # below it the background is kept: it would cut the person up
 USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
 
 

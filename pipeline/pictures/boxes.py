@@ -65,7 +65,8 @@ def padded_crop(picture: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> 
     if min(fx, fy) < 0.5:  # far smaller: warpAffine would alias, so average first
         left, top = max(int(x0), 0), max(int(y0), 0)
         part = picture[top : max(int(np.ceil(y1)), top + 1), left : max(int(np.ceil(x1)), left + 1)]
-        if part.size and left == int(x0) and top == int(y0):
+        inside_picture = x1 <= picture.shape[1] and y1 <= picture.shape[0]
+        if part.size and left == int(x0) and top == int(y0) and inside_picture:
             return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     return cv2.warpAffine(
         picture, warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.pictures.boxes import iou
-
 LARGEST_HOLE = 0.02  # of the person's box; larger ones are arms akimbo, not noise
 BEYOND_BOX = 0.12  # of the box's longer side: how far a person may reach out of the box
-_SAME_PERSON = 0.5  # overlap of two boxes
 _SMOOTH = 0.006  # standard deviation of the outline's blur over the box's longer side
 
 
@@ -21,34 +18,14 @@ def clean_mask(
     The piece that holds most of `points` is kept, among equals the largest.
     """
     inside = _within(mask, box)
-    piece = _main_piece(inside, points)
+    piece = main_piece(inside, points)
     if not piece.any():
         return piece * 255
     longer = float(max(box[2] - box[0], box[3] - box[1]))
     filled = _without_pinholes(piece, LARGEST_HOLE * float(np.prod(box[2:] - box[:2])))
     soft = cv2.GaussianBlur(filled.astype(np.float32), (0, 0), max(0.6, _SMOOTH * longer))
-    smooth = _main_piece(soft >= 0.5, points)
+    smooth = main_piece(soft >= 0.5, points)
     return (smooth if smooth.any() else filled) * np.uint8(255)
-
-
-def without_others(mask: np.ndarray, box: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Return a mask (H, W) uint8 without what lies in other people's boxes and not in the own.
-
-    Where boxes overlap nobody knows from them whose the pixels are: they stay. A box that overlaps
-    the own by more than half is a second one of the same person.
-    """
-    kept = mask.copy()
-    for other in others:
-        if float(iou(box[None], other[None])[0, 0]) > _SAME_PERSON:
-            continue
-        x0, y0, x1, y1 = np.round(other).astype(int)
-        kept[y0:y1, x0:x1] = 0
-    x0, y0, x1, y1 = np.round(box).astype(int)
-    kept[y0:y1, x0:x1] = mask[y0:y1, x0:x1]
-    if np.array_equal(kept, mask):
-        return mask
-    middle = ((float(box[0]) + float(box[2])) / 2, (float(box[1]) + float(box[3])) / 2)
-    return _main_piece(kept > 127, [middle]) * np.uint8(255)
 
 
 def box_fit(mask: np.ndarray, box: np.ndarray) -> float:
@@ -74,7 +51,8 @@ def _within(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _main_piece(mask: np.ndarray, points: Sequence[tuple[float, float]]) -> np.ndarray:
+def main_piece(mask: np.ndarray, points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return (H, W) uint8, 1 on the piece that holds most of `points`, among equals the largest."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
         return np.zeros(mask.shape, np.uint8)

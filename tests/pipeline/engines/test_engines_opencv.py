@@ -72,6 +72,14 @@ def test_a_crop_beyond_the_edge_repeats_the_edge():
     assert crop[:, :38].min() == 200
 
 
+def test_a_box_that_leaves_the_picture_on_the_right_is_shrunk_in_proportion():
+    picture = np.zeros((400, 400, 3), np.uint8)
+    picture[:, 300:320] = 255
+    crop = padded_crop(picture, np.array([200, 0, 600, 400]), (100, 100))
+    assert crop[50, 26].min() == 255  # a quarter of the way, not half of it
+    assert not crop[50, 50].any()
+
+
 # --- faces and people --------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.engines.interfaces import PersonImage
-from pipeline.engines.masks.mask_cleaning import box_fit, clean_mask, without_others
+from pipeline.engines.masks.mask_cleaning import box_fit, clean_mask
 from pipeline.engines.masks.segment_anything import (
     Cut,
     SegmentAnything,
@@ -402,14 +402,3 @@ def test_importing_the_engine_imports_no_framework():
     check = f"import sys; {lines}; print([m for m in '{heavy}'.split() if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-
-
-def test_what_lies_in_another_box_alone_is_no_part_of_the_person():
-    mask = np.zeros((200, 160), np.uint8)
-    mask[40:180, 40:155] = 255  # the person, and who stands beside
-    own, beside = np.array([30, 30, 100, 190], np.float32), np.array([90, 30, 160, 190], np.float32)
-    kept = without_others(mask, own, [beside])
-    assert (kept[:, :100] == mask[:, :100]).all()  # where boxes overlap nobody knows
-    assert not kept[:, 100:].any()
-    assert (without_others(mask, own, []) == mask).all()
-    assert (without_others(mask, own, [own + 8]) == mask).all()  # a second box of the person
