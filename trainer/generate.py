@@ -90,6 +90,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--fps", type=float, help="frames a second (as in training)")
     add("--device", default="auto", help="cpu, cuda, cuda:1, …")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    offload = "hold all on the CPU, on the device one part at a time, or one layer: less memory"
+    add("--offload", choices=("part", "layer"), help=offload)
     add("--encoders", default="", help="where the Wan encoders are on this machine")
     add("--image-encoder", default="", help="where CLIP's image encoder is, if elsewhere")
     add("--strip", action="store_true", help="also write a picture: reference | frames")
@@ -345,13 +347,19 @@ def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyo
     encoders = replace(published.encoders, **moved)
     dtype: torch.dtype = getattr(torch, name)
     pipeline = ContextAnyonePipeline.from_pretrained(
-        arguments.model, encoders, dtype, device, arguments.low
+        *(arguments.model, encoders, dtype),
+        device="cpu" if arguments.offload else device,
+        low=arguments.low,
     )
     for model, files in zip(pipeline.transformers, adapters, strict=False):
         if files:
             from trainer.adapters import apply_adapters
 
             apply_adapters(model, files)
+    if arguments.offload == "part":
+        pipeline.enable_model_cpu_offload(device)
+    elif arguments.offload == "layer":
+        pipeline.enable_sequential_cpu_offload(device)
     return pipeline
 
 

@@ -90,6 +90,26 @@ def test_what_is_rebuilt_may_change_when_a_model_is_trained_further(tmp_path):
         build_model(ModelConfig(pretrained=str(tmp_path), reconstruction="video_timestep"), FP32, 0)
 
 
+def test_several_characters_are_marked_in_what_is_trained_further(wan, tmp_path):
+    """From a base, from a model of one character, and from one of two."""
+    base = build_model(_emphasizing(str(wan), "few_heads"), FP32, 0, characters=2)
+    assert base.config["marks"] == 2
+    assert sum(".marks." in name for name in base.new_parameter_names()) == 2 * len(base.blocks)
+    tiny_model().save_pretrained(tmp_path / "one")
+    one = ModelConfig(pretrained=str(tmp_path / "one"))
+    assert build_model(one, FP32, 0).config["marks"] == 0
+    assert build_model(replace(one, marks=False), FP32, 0, 2).config["marks"] == 0
+    two = build_model(one, FP32, 0, characters=2)
+    assert all(value.isfinite().all() and value.any() for value in two.blocks[0].marks.parameters())
+    two.save_pretrained(tmp_path / "two")
+    again = ModelConfig(pretrained=str(tmp_path / "two"))
+    assert build_model(again, FP32, 0, characters=1).config["marks"] == 2
+    kept = build_model(again, FP32, 1, characters=2)
+    assert torch.equal(kept.blocks[0].marks.key, two.blocks[0].marks.key)
+    with pytest.raises(ValueError, match=r"marks 2 characters, data\.characters is 3"):
+        build_model(again, FP32, 0, characters=3)
+
+
 def test_a_folder_with_code_or_pickled_weights_is_refused(wan, tmp_path):
     shutil.copytree(wan, tmp_path / "code")
     (tmp_path / "code" / "transformer" / "modeling.py").write_text("raise SystemExit(3)")

@@ -76,6 +76,7 @@ class ClipImageEncoder:
         from trainer.encoders.folders import digest_of, load_weights
 
         self._model = load_weights(CLIPVisionModel.from_pretrained, folder, dtype=dtype).to(device)
+        self.weights: torch.nn.Module = self._model
         config = self._model.config
         self.dim, self._size_px = config.hidden_size, config.image_size
         self.num_tokens = (config.image_size // config.patch_size) ** 2 + 1  # and the class token
@@ -91,3 +92,8 @@ class ClipImageEncoder:
         pixels = ((images + 1) / 2 - self._mean) / self._std
         output = self._model(pixel_values=pixels.to(self._dtype), output_hidden_states=True)
         return output.hidden_states[-2].float()
+
+    def compute_on(self, device: str) -> None:
+        """Send pictures to another device; the weights are moved by whoever asks for it."""
+        self._device = device
+        self._mean, self._std = self._mean.to(device), self._std.to(device)

@@ -80,7 +80,7 @@ class Umt5Encoder:
 
         self._tokenizer = load_tokenizer(tokenizer_folder)
         self._model = load_weights(UMT5EncoderModel.from_pretrained, model_folder, dtype=dtype)
-        self._model.to(device)
+        self.weights: torch.nn.Module = self._model.to(device)
         self.num_tokens, self.dim = num_tokens, self._model.config.d_model
         self._device = device
         words = digest_of(tokenizer_folder, ("tokenizer.json", "*.model"))
@@ -101,6 +101,10 @@ class Umt5Encoder:
         mask = tokens.attention_mask
         features = self._model(tokens.input_ids, attention_mask=mask).last_hidden_state
         return torch.where(mask[..., None] > 0, features.float(), 0.0)
+
+    def compute_on(self, device: str) -> None:
+        """Send prompts to another device; the weights are moved by whoever asks for it."""
+        self._device = device
 
     def token_spans(self, prompt: str) -> list[tuple[int, int]]:
         """Return (start, end) of the tokens in the cleaned prompt; (0, 0) of the one that ends it.

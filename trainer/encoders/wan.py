@@ -35,6 +35,7 @@ class WanCodec:
         vae = load_weights(AutoencoderKLWan.from_pretrained, folder, torch_dtype=dtype)
         _check_shape(vae.config, folder, name, shape)
         self._vae = vae.to(device)
+        self.weights: torch.nn.Module = self._vae
         if tiling:
             self._vae.enable_tiling()
         self.channels, self.stride = shape
@@ -61,6 +62,11 @@ class WanCodec:
             coded = clip.to(self._device).float() * self._std + self._mean
             frames.append(self._vae.decode(coded.to(self._dtype)).sample.float().clamp(-1, 1))
         return torch.cat(frames)
+
+    def compute_on(self, device: str) -> None:
+        """Send frames to another device; the weights are moved by whoever asks for it."""
+        self._device = device
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
 
 
 def _check_shape(

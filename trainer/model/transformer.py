@@ -57,8 +57,8 @@ class Character(NamedTuple):
 class ContextAnyoneOutput(BaseOutput):
     """Velocities, in the shapes of the latents that came in."""
 
-    sample: torch.Tensor | None  # (B, C, F, H, W)
-    reference: torch.Tensor | None  # (B, C, R, Hr, Wr), of the first character
+    sample: torch.Tensor | None = None  # (B, C, F, H, W)
+    reference: torch.Tensor | None = None  # (B, C, R, Hr, Wr), of the first character
     rebuilt: torch.Tensor | None = None  # (B, C, 1, Hr, Wr)
     cache: ReferenceCache | None = None
 
@@ -220,13 +220,15 @@ class ContextAnyoneTransformer3DModel(
             step_cache: what this branch keeps from step to step; used where the video alone passes.
             marks: which tokens are of whom, where there are several characters.
         """
-        mask = condition_mask(keep_reference, keep_image, 1 + len(others), self.device)
+        # Not self.device: parameters that are offloaded wait elsewhere.
+        device = next(x for x in (hidden_states, reference) if x is not None).device
+        mask = condition_mask(keep_reference, keep_image, 1 + len(others), device)
         text = self._embed_text(encoder_hidden_states)
         names = [self._embed_text(each) for each in (name, *(other.name for other in others))]
         images = self._embed_images([image_embeds, *(other.image for other in others)])
         noisy = [latents for latents in (hidden_states, rebuilt) if latents is not None]
         own = names[0] if text is None or not self.prompt_reaches_reference else text
-        reads = _reads(named, self.device) if own is names[0] else None
+        reads = _reads(named, device) if own is names[0] else None
         readers = self._open_readers(noisy, timestep, text, encoder_hidden_states)
         if rebuilt is not None:  # of another shot than the prompt tells of: it reads its name
             readers[-1] = readers[-1]._replace(text=own, reads=reads)

@@ -30,6 +30,7 @@ from trainer.sampling.model_folder import (
     read_published,
     write_published,
 )
+from trainer.sampling.offload import Offload
 from trainer.sampling.references import Picture, Reference, stack_references
 from trainer.sampling.sampler import (
     CharacterConditions,
@@ -98,6 +99,7 @@ class ContextAnyonePipeline:
         self.encoders = encoders
         self.published = published
         self._interrupt = False
+        self._offload: Offload | None = None
 
     @classmethod
     def from_pretrained(
@@ -136,6 +138,8 @@ class ContextAnyonePipeline:
 
     def to(self, device: torch.device | str) -> "ContextAnyonePipeline":
         """Move the transformers; encoders stay on the device that they were loaded on."""
+        if self._offload is not None:
+            raise ValueError("parts are offloaded: call remove_all_hooks() before they are moved")
         for model in self.transformers:
             torch.nn.Module.to(model, device)
         return self
@@ -148,7 +152,24 @@ class ContextAnyonePipeline:
 
     @property
     def device(self) -> torch.device:
-        return self.transformer.device
+        """Where it computes."""
+        return self.transformer.device if self._offload is None else self._offload.device
+
+    def enable_model_cpu_offload(self, device: torch.device | str = "cuda") -> None:
+        """Hold text encoder, transformers and autoencoder on the CPU, on the device one in turn."""
+        self.remove_all_hooks()
+        self._offload = Offload(self.encoders, self.transformers, device, layer_by_layer=False)
+
+    def enable_sequential_cpu_offload(self, device: torch.device | str = "cuda") -> None:
+        """Hold all on the CPU, on the device one layer at a time: the least memory, and slow."""
+        self.remove_all_hooks()
+        self._offload = Offload(self.encoders, self.transformers, device, layer_by_layer=True)
+
+    def remove_all_hooks(self) -> None:
+        """End offloading; all parts stay on the CPU."""
+        if self._offload is not None:
+            self._offload.end()
+            self._offload = None
 
     @property
     def interrupt(self) -> bool:
@@ -239,6 +260,8 @@ class ContextAnyonePipeline:
             ),
         )
         frames = _output(self.encoders.codec, latents, output_type)
+        if self._offload is not None:
+            self._offload.rest()
         if not return_dict:
             return (frames,)
         return ContextAnyonePipelineOutput(frames, size.fps, output_type)

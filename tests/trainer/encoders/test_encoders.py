@@ -13,7 +13,9 @@ from trainer.data.batch import PixelBatch
 from trainer.encoders import EncoderConfig, encode_batch, load_encoders
 from trainer.encoders.folders import digest_of
 from trainer.encoders.image import PooledPixels, fit_square
+from trainer.encoders.mentions import mentions_of
 from trainer.encoders.text import MAX_CHARACTERS, HashedWords, clean_prompt
+from trainer.sampling.offload import Offload
 
 WAN = EncoderConfig(codec="wan", text="umt5", image="clip", text_tokens=12, dtype="float32")
 
@@ -199,6 +201,30 @@ def test_umt5_features_end_with_the_prompt(wan):
     assert not features[1, 1:].any()
     assert features[2].norm(dim=1).min() > 0  # cut at 12 tokens
     torch.testing.assert_close(wan.text.encode(["a man"])[0], features[0], atol=1e-5, rtol=1e-5)
+
+
+def test_tokens_of_umt5_know_the_words_that_they_stand_for(wan):
+    prompt = "a  man, red. Bob is a man"
+    spans = wan.text.token_spans(prompt)
+    assert [clean_prompt(prompt)[start:end] for start, end in spans] == [
+        "a", "man", ",", "red", ".", "Bob", "is", "a", "man", "",
+    ]  # fmt: skip
+    [said] = mentions_of(wan.text, [prompt], [["man"], ["bob"]])
+    assert said.nonzero().tolist() == [[0, 1], [0, 2], [0, 3], [0, 8], [1, 5], [1, 6], [1, 7]]
+
+
+@pytest.mark.parametrize("layer_by_layer", [False, True])
+def test_offloaded_encoders_encode_the_same(wan_folder, layer_by_layer):
+    encoders = load_encoders(replace(WAN, path=str(wan_folder)))
+    before = encode_batch(pixels(), encoders)
+    encoders._texts.clear()
+    offload = Offload(encoders, [], "cpu", layer_by_layer)
+    during = encode_batch(pixels(), encoders)
+    shown = encoders.codec.decode(during.video)
+    offload.end()
+    for part in ("video", "reference", "text", "image"):
+        assert torch.equal(getattr(during, part), getattr(before, part))
+    assert torch.equal(encoders.codec.decode(before.video), shown)
 
 
 def test_a_prompt_is_encoded_once(plain, monkeypatch):
