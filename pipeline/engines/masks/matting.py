@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage
+from pipeline.engines.interfaces import CutOut, EngineInfo, EngineNeeds, PersonImage
 from pipeline.engines.masks.grabcut import GrabCut
 from pipeline.engines.masks.mask_cleaning import clean_mask
 from pipeline.pictures.boxes import clip_to
@@ -22,11 +22,17 @@ _UNDECIDED = 0.5
 _HAIR = (-0.85, -0.7, 0.85, 1.2)  # where hair may be
 _FACE = (-0.38, 0.05, 0.38, 1.0)  # surely the person
 _LEAST_UNKNOWN = 4  # pixels
+# Trust by the overlap of GrabCut's mask and the matted one. Of 30 drawn masks that were tuned on,
+# those below 0.93 had an IoU of 0.71 in the median, the others of 0.91.
+_AGREE, _TRUST = (0.85, 0.93, 0.98), (0.0, 0.5, 1.0)
 
 
 @dataclass
 class Matting:
-    """Masks by GrabCut, corrected along the outline and around the head."""
+    """Masks by GrabCut, corrected along the outline and around the head.
+
+    Where the correction is large neither is to be trusted.
+    """
 
     needs = EngineNeeds(packages=("pymatting",), memory_mib=140)
 
@@ -49,8 +55,17 @@ class Matting:
 
     def segment(self, people: Sequence[PersonImage]) -> list[np.ndarray]:
         """Return one (H, W) uint8 mask per picture, 255 on the person."""
-        masks = self.rough.segment(people)
-        return [self._refined(*pair) for pair in zip(people, masks, strict=True)]
+        return [cut.mask for cut in self.cut_out(people)]
+
+    def cut_out(self, people: Sequence[PersonImage]) -> list[CutOut]:
+        """Return one mask per picture, with its trust."""
+        cuts = []
+        for person, rough in zip(people, self.rough.segment(people), strict=True):
+            mask = self._refined(person, rough)
+            shared, either = ((mask > 0) & (rough > 0)).sum(), ((mask > 0) | (rough > 0)).sum()
+            trust = float(np.interp(shared / max(either, 1), _AGREE, _TRUST))
+            cuts.append(CutOut(mask, trust))
+        return cuts
 
     def _refined(self, person: PersonImage, mask: np.ndarray) -> np.ndarray:
         height, width = person.picture.shape[:2]
