@@ -35,17 +35,22 @@ export async function showAll(page) {
     count.textContent = plural(event.detail, "character");
   });
   const merge = act(keys, "g", "Merge the chosen", () => mergeChosen(page), { disabled: true });
+  const tally = el("output", { class: "soft" });
+  const showChosen = () => {
+    merge.disabled = chosen.size < 2;
+    tally.textContent = chosen.size ? `${chosen.size} chosen` : "";
+  };
   keys.x = () => {
     const row = grid.current;
     if (!row) return;
     if (!chosen.delete(row.character_id)) chosen.add(row.character_id);
     grid.cards.get(grid.selected)?.classList.toggle("chosen", chosen.has(row.character_id));
-    merge.disabled = chosen.size < 2;
+    showChosen();
   };
   const choose = act(keys, "x", "Choose", keys.x);
   clear(page, el("div", { class: "head" }, el("h2", {}, "Characters"), count),
     el("div", { class: "acts", role: "toolbar", "aria-label": "Corrections" }, choose, merge,
-      whyInput()), grid.node);
+      tally, whyInput()), grid.node);
   const others = hearer(keys);
   hears = (event) => { if (!grid.key(event)) others(event); };
   await grid.reset();
@@ -163,16 +168,20 @@ function corrections(id, found, some, keys, again) {
     again();
   } }, ["train", "validation", "test"].map((each) => el("option",
     { value: each, selected: each === found.samples[0]?.split }, each)));
+  const tally = el("output", { class: "soft" });
   keys.a = () => some.all();
   keys.n = () => name.focus();
   const bar = el("div", { class: "acts", role: "toolbar", "aria-label": "Corrections" },
     act(keys, "h", held.id === id ? "Held" : "Hold", () => { held.id = held.id === id ? "" : id; again(); },
       { "aria-pressed": String(held.id === id) }),
-    merge, side, part, two ? move : [],
+    merge, side, part, two ? move : [], tally,
     act(keys, "f", "Find more like this",
       () => { location.hash = `#/similar/${encodeURIComponent(id)}`; }),
     form, el("label", { class: "line" }, "split", split), whyInput());
-  bar.chosen = (size) => { part.disabled = move.disabled = !size; };
+  bar.chosen = (size) => {
+    part.disabled = move.disabled = !size;
+    tally.textContent = size ? `${size} of ${found.tracks.length} chosen` : "";
+  };
   return bar;
 }
 

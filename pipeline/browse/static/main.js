@@ -101,7 +101,8 @@ function tellFacts() {
   document.getElementById("doubts").textContent = facts.review || "";
   count(facts.corrections);
   document.getElementById("name").textContent = facts.name;
-  document.getElementById("counts").textContent = [
+  const counts = document.getElementById("counts");
+  counts.textContent = counts.title = [
     `version ${facts.version}`,
     ...(facts.reading < 1 ? [`${Math.floor(100 * facts.reading)} % read`] : []),
     plural(facts.counts.samples, "sample"), plural(facts.counts.characters, "character"),
