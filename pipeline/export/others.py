@@ -64,11 +64,11 @@ class OthersReport:
 
     def summary(self, what: str = "") -> Iterator[str]:
         """Yield the lines that a person reads."""
-        done = f"blurred the {what} of" if what else "found"
+        done = f"blurred the {what} of everybody" if what else "everybody"
         yield (
-            f"{done} {self.people:,} people who are not the sample's character in {self.clips:,} "
-            f"of {self.samples:,} clips ({self.frames:,} frames), and "
-            f"{self.people_in_references:,} in {self.references:,} references"
+            f"{done} but the sample's character: {self.people:,} in {self.clips:,} of "
+            f"{self.samples:,} clips ({self.frames:,} frames), {self.people_in_references:,} in "
+            f"{self.references:,} references"
         )
         if self.without_face:
             place = "; where the body has its head was blurred" if what == "faces" else ""

@@ -149,11 +149,20 @@ class TrainerFolder:
             f"version {self.source.manifest.version}.", "",
             "## Train", "", how.strip(), "",
             *_used(fits),
+            *self._hidden(),
             "## What this format cannot say", "",
             *(f"- {line}" for line in [*loses, *_NEVER_SAID, *counts]), "",
             "## Read before this was written", "", *(f"- {page}" for page in sources), "",
         ])  # fmt: skip
         (self.folder / "README.md").write_text(text, encoding="utf-8")
+
+    def _hidden(self) -> list[str]:
+        """Return the part of the page on who was hidden; none where nobody was to be."""
+        others = self.source.others
+        if others is None:
+            return []
+        lines = others.report.summary(others.what)
+        return ["## Who else was in these clips", "", *(f"- {line}" for line in lines), ""]
 
 
 @dataclass(frozen=True)
