@@ -46,6 +46,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--engines", default=defaults.engines, metavar="PRESET", help=engines)
     add("--dino", default="", help="folder of a DINO model (CONTEXTANYONE_DINO)")
     add("--clip", default="", help="folder of a CLIP model (CONTEXTANYONE_CLIP)")
+    add("--gme", default="", help="folder of a GME-Qwen2-VL model (CONTEXTANYONE_GME)")
     add("--seed", type=int, default=defaults.seed, help="of intervals and other identities (0)")
     add("--steps", type=int, help="sampling steps of --model (as in training)")
     add("--device", default="", help="of --model: cpu, cuda, …")
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.engines,
         arguments.dino,
         arguments.clip,
+        arguments.gme,
         arguments.seed,
     )
     from pipeline.dataset.store import open_store

@@ -82,9 +82,10 @@ class _ItemFeatures:
     generated: VideoFeatures | None
     beside: Mapping[str, VideoFeatures]  # of further systems, by name
     text: np.ndarray | None
+    gme_text: np.ndarray | None
 
     def target(self) -> Target:
-        return Target(self.references[0], self.references[1:], self.truth, self.text)
+        return Target(self.references[0], self.references[1:], self.truth, self.text, self.gme_text)
 
     def still(self) -> VideoFeatures:
         return still_video(self.picture, self.references[0], self.truth)
@@ -218,6 +219,7 @@ def _extract_item(
     truth = extract_video(str(folder / item.clip.path), protocols, engines)
     videos = {name: extract_video(str(path), protocols, engines) for name, path in made.items()}
     text = None if engines.clip is None else engines.clip.embed_texts([item.prompt])[0]
+    gme_text = None if engines.gme is None else engines.gme.embed_texts([item.prompt])[0]
     picture, _ = references[0]
     return [
         _ItemFeatures(
@@ -228,6 +230,7 @@ def _extract_item(
             videos[MODEL][index] if MODEL in videos else None,
             {name: found[index] for name, found in videos.items() if name != MODEL},
             text,
+            gme_text,
         )
         for index in range(len(protocols))
     ]

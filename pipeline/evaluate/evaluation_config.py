@@ -16,6 +16,7 @@ class EvaluationConfig:
         engines: preset of face detector and recogniser.
         dino: folder of a DINO model; '' takes the one that CONTEXTANYONE_DINO names, if any.
         clip: folder of a CLIP model; '' takes the one that CONTEXTANYONE_CLIP names, if any.
+        gme: folder of a GME-Qwen2-VL; '' takes the one that CONTEXTANYONE_GME names, if any.
         seed: of the intervals, and of the draw of other identities.
     """
 
@@ -23,6 +24,7 @@ class EvaluationConfig:
     engines: Literal["embedded", "production", "permissive"] = "embedded"
     dino: str = ""
     clip: str = ""
+    gme: str = ""
     seed: int = setting(0, low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:

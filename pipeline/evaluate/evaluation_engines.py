@@ -8,8 +8,10 @@ from typing import TypeVar
 from pipeline.engines.identity.embedders import (
     CLIP_ENV,
     DINO_ENV,
+    GME_ENV,
     ClipEmbedder,
     Dino,
+    GmeEmbedder,
     PictureEmbedder,
     TextPictureEmbedder,
 )
@@ -26,6 +28,7 @@ FACE_ENGINES = {
 }
 _DINO_METRICS = ("dino_reference", "dino_self_consistency")
 _CLIP_METRICS = ("clip_reference", "clip_text")
+_GME_METRICS = ("gme_score",)
 NOT_SUPPORTED = {
     "sscd": "SSCD is published as TorchScript, which runs code when it is read; correlation and "
     "pose change are measured instead",
@@ -40,17 +43,18 @@ class EvaluationEngines:
     recogniser: Recogniser
     dino: PictureEmbedder | None = None
     clip: TextPictureEmbedder | None = None
+    gme: TextPictureEmbedder | None = None
     not_computed: dict[str, str] = field(default_factory=dict)  # metric -> why
 
     @property
     def infos(self) -> list[EngineInfo]:
         """What each engine is."""
-        engines = (self.faces, self.recogniser, self.dino, self.clip)
+        engines = (self.faces, self.recogniser, self.dino, self.clip, self.gme)
         return [engine.info for engine in engines if engine is not None]
 
 
 def load_evaluation_engines(config: EvaluationConfig) -> EvaluationEngines:
-    """Load face detector and recogniser, and DINO and CLIP where a folder is named."""
+    """Load face detector and recogniser, and DINO, CLIP, GME where a folder is named."""
     faces, recogniser = FACE_ENGINES[config.engines]
     not_computed = dict(NOT_SUPPORTED)
     return EvaluationEngines(
@@ -58,6 +62,7 @@ def load_evaluation_engines(config: EvaluationConfig) -> EvaluationEngines:
         load_engine("recogniser", recogniser),
         _load_if_named(Dino, config.dino, DINO_ENV, _DINO_METRICS, not_computed),
         _load_if_named(ClipEmbedder, config.clip, CLIP_ENV, _CLIP_METRICS, not_computed),
+        _load_if_named(GmeEmbedder, config.gme, GME_ENV, _GME_METRICS, not_computed),
         not_computed,
     )
 

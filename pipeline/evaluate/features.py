@@ -57,6 +57,7 @@ class FrameFeatures:
     faces: tuple[FaceFeatures, ...]  # the largest first
     dino: np.ndarray | None = None  # of the person, or of all where no face is found
     clip: np.ndarray | None = None  # of the whole picture
+    gme: np.ndarray | None = None  # the same
     place: np.ndarray | None = None  # colours of what is behind the person, unit length
 
 
@@ -172,12 +173,13 @@ class _PictureFeatures:
     person: np.ndarray | None  # by DINO
     whole: np.ndarray | None  # by DINO
     clip: np.ndarray | None
+    gme: np.ndarray | None
     place: np.ndarray | None
 
     def for_protocol(self, protocol: Protocol, index: int, time_s: float) -> FrameFeatures:
         faces = self.retried if protocol.padded_retry else self.faces
         dino = self.whole if protocol.value == "self" else self.person  # VBench sees whole frames
-        return FrameFeatures(index, time_s, faces, dino, self.clip, self.place)
+        return FrameFeatures(index, time_s, faces, dino, self.clip, self.gme, self.place)
 
 
 def _extract_pictures(
@@ -192,7 +194,7 @@ def _extract_pictures(
         for picture, found in zip(pictures, faces, strict=True)
     ]
     nothing: list[np.ndarray | None] = [None] * len(pictures)
-    person, whole, clip = nothing, nothing, nothing
+    person, whole, clip, gme = nothing, nothing, nothing, nothing
     if engines.dino is not None:
         person = [
             *engines.dino.embed(
@@ -203,11 +205,13 @@ def _extract_pictures(
             whole = [*engines.dino.embed(pictures)]
     if engines.clip is not None:
         clip = [*engines.clip.embed(pictures)]
+    if engines.gme is not None:
+        gme = [*engines.gme.embed(pictures)]
     places = [
         _background_colours(picture, found)
         for picture, found in zip(pictures, retried, strict=True)
     ]
-    columns = (faces, retried, person, whole, clip, places)
+    columns = (faces, retried, person, whole, clip, gme, places)
     return [_PictureFeatures(*values) for values in zip(*columns, strict=True)]
 
 

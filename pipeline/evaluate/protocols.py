@@ -140,8 +140,8 @@ PROTOCOLS = {
             clamped=True,
             also={
                 "facesim_cur": _CURRICULAR,
-                "nexus_score": "YOLO-World-L and GME-Qwen2-VL-7B",
-                "natural_score": "GPT-4o-2024-11-20, a service",
+                "nexus_score": "YOLO-World-L, published as a pickle only, beside GME-Qwen2-VL-7B",
+                "natural_score": "GPT-4o-2024-11-20, a service that nobody can pin",
                 "gme_score": "GME-Qwen2-VL-7B",
                 "aesthetic": "LAION's improved predictor on CLIP-L/14",
             },

@@ -39,6 +39,7 @@ METRICS = {
     "dino_self_consistency": "DINO, each frame to the one before and to the first (VBench)",
     "clip_reference": "CLIP of the frame, cosine to the reference",
     "clip_text": "CLIP of the frame, cosine to the prompt",
+    "gme_score": "GME of the frame, cosine to the prompt (OpenS2V-Eval's GmeScore)",
     "copy_paste": "M_CP: above 0 nearer to the reference than to the real clip",
     "copy_correlation": "largest correlation of head and shoulders with the reference; 1 is a copy",
     "place_likeness": "colours behind the person, likeness to the reference's; 1 is one place",
@@ -61,6 +62,7 @@ class Target:
     others: tuple[FrameFeatures, ...] = ()  # references of further characters
     truth: VideoFeatures | None = None
     text: np.ndarray | None = None  # CLIP's vector of the prompt
+    gme_text: np.ndarray | None = None  # GME's
 
 
 def reference_face(frame: FrameFeatures) -> FaceFeatures | None:
@@ -220,6 +222,9 @@ def _embedding_metrics(video: VideoFeatures, target: Target) -> Measures:
             metrics["clip_reference"] = float((np.stack(clip) @ target.reference.clip).mean())
         if target.text is not None:
             metrics["clip_text"] = float((np.stack(clip) @ target.text).mean())
+    gme = [frame.gme for frame in video.frames if frame.gme is not None]
+    if gme and target.gme_text is not None:
+        metrics["gme_score"] = float((np.stack(gme) @ target.gme_text).mean())
     return metrics
 
 

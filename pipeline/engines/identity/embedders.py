@@ -1,7 +1,7 @@
-"""Whole pictures, and texts, as vectors: DINO and CLIP from folders of safetensors.
+"""Whole pictures, and texts, as vectors: DINO, CLIP and GME from folders of safetensors.
 
-Neither is shipped. `CONTEXTANYONE_DINO` and `CONTEXTANYONE_CLIP` name the folders; a measure whose
-model is not named is left out, and the result says so.
+None is shipped. `CONTEXTANYONE_DINO`, `CONTEXTANYONE_CLIP` and `CONTEXTANYONE_GME` name the
+folders; a measure whose model is not named is left out, and the result says so.
 """
 
 import os
@@ -15,8 +15,16 @@ from pipeline.engines.interfaces import EngineInfo, Picture
 from pipeline.engines.model_folders import find_model_folder, folder_digest
 from pipeline.execution.device import choose_device
 
-DINO_ENV, CLIP_ENV = "CONTEXTANYONE_DINO", "CONTEXTANYONE_CLIP"
+DINO_ENV, CLIP_ENV, GME_ENV = "CONTEXTANYONE_DINO", "CONTEXTANYONE_CLIP", "CONTEXTANYONE_GME"
 _BATCH = 32
+_GME_TOKENS = (256, 1280)  # of a picture, of 28 x 28 pixels each
+_GME_ASKS = "Find an image that matches the given text."
+_GME_SHOWS = "You are a helpful assistant."
+_GME_LINE = (
+    "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+    "<|endoftext|>"
+)
+_GME_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 _NONE = "There is no embedded model of this kind: leave it out."
 
 
@@ -107,6 +115,57 @@ class ClipEmbedder:
             tower = self._model.text_model(tokens.input_ids, tokens.attention_mask)
             vectors = self._model.text_projection(tower.pooler_output)
         return _unit([vectors.float().cpu().numpy()])
+
+
+class GmeEmbedder:
+    """The last token of a GME-Qwen2-VL, of texts that ask for pictures and of pictures.
+
+    Source: OpenS2V-Nexus, eval/get_gmescore.py and eval/utils/gme (b452831). As there, tokens are
+    counted in one line, those of pictures too.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        path = _folder(folder, GME_ENV)
+        import torch
+        from transformers import AutoConfig, AutoProcessor, Qwen2VLForConditionalGeneration
+
+        kind = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        if kind.model_type != "qwen2_vl":
+            raise ValueError(
+                f"{path} holds a {kind.model_type}, GME is a qwen2_vl: set {GME_ENV} to "
+                "Alibaba-NLP/gme-Qwen2-VL-7B-Instruct or -2B-Instruct"
+            )
+        self._device = choose_device()
+        least, most = (tokens * 28 * 28 for tokens in _GME_TOKENS)
+        self._processor: Any = AutoProcessor.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+        self._size = {"shortest_edge": least, "longest_edge": most}  # pixels of all of a picture
+        model: Any = Qwen2VLForConditionalGeneration.from_pretrained(
+            path,
+            dtype=torch.float32 if str(self._device) == "cpu" else torch.float16,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        self._model = model.model.to(self._device).eval()
+        self.info = _info("gme", "text_picture_embedding", path)
+
+    def embed(self, pictures: Sequence[Picture]) -> np.ndarray:
+        line = _GME_LINE.format(_GME_SHOWS, _GME_PICTURE)
+        return _unit([self._last(text=[line], images=[each], size=self._size) for each in pictures])
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return _unit([self._last(text=[_GME_LINE.format(_GME_ASKS, text)]) for text in texts])
+
+    def _last(self, **content: Any) -> np.ndarray:
+        import torch
+
+        inputs = self._processor(**content, return_tensors="pt").to(self._device)
+        length = inputs["input_ids"].shape[1]
+        places = torch.arange(length, device=self._device).expand(3, 1, length)
+        with torch.inference_mode():
+            states = self._model(**inputs, position_ids=places).last_hidden_state
+        return states[:, -1].float().cpu().numpy()
 
 
 def _folder(folder: str, variable: str) -> Path:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ from evaluation_set import drawn_engines, write_set
 from tiny_dataset import draw_figure, encode_clip
 
 from jobs.evaluate import folders_of, parse
+from pipeline.engines.identity.embedders import GmeEmbedder
 from pipeline.evaluate.benchmark import list_videos
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.evaluate_command import run_evaluation
-from pipeline.evaluate.protocols import PROTOCOLS
+from pipeline.evaluate.protocols import PROTOCOLS, FrameSampling
 from pipeline.evaluate.result import not_computed
 from pipeline.evaluate.shots import over_distance
 from pipeline.evaluate.votes_and_metrics import read_measures
+from pipeline.media.images import decode_image
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +149,34 @@ def test_folders_are_one_without_a_name_and_any_with_one(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ValueError, match="--videos"):
             folders(*wrong)
+
+
+def test_gme_of_a_folder_scores_frames_against_the_prompt(drawn, tmp_path):
+    """A random model of GME's kind: vectors as its own code pools them, and no other kind."""
+    from tiny_gme import save_tiny_gme
+    from tiny_vision import save_tiny_vlm
+
+    gme = GmeEmbedder(str(save_tiny_gme(tmp_path / "gme")))
+    grey, red = np.full((64, 96, 3), 90, np.uint8), np.zeros((64, 96, 3), np.uint8)
+    red[..., 0] = 200
+    tokens = gme._processor(text=["<|image_pad|>"], images=[grey], size=gme._size)
+    assert 256 <= len(tokens["input_ids"][0]) <= 1280  # small pictures are enlarged, as there
+    vectors = gme.embed([grey, red])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-5)
+    assert float(vectors[0] @ vectors[1]) < 0.9999
+    assert not np.allclose(*gme.embed_texts(["a woman waves", "a man sits"]))
+    folder, benchmark = drawn
+    engines = replace(drawn_engines(), gme=gme)
+    few = replace(PROTOCOLS["consisid"], frames=FrameSampling("uniform", 2))
+    [found] = evaluate(folder, benchmark, {}, [few], engines)
+    item = benchmark.items[0]
+    [text] = gme.embed_texts([item.prompt])
+    still = next(
+        row for row in found.rows if (row.system, row.item_id) == ("still_reference", item.item_id)
+    )
+    picture = decode_image((folder / item.main.references[0].path).read_bytes())
+    assert still.measures["gme_score"] == pytest.approx(
+        float(gme.embed([picture])[0] @ text), abs=1e-5
+    )
+    with pytest.raises(ValueError, match="GME is a qwen2_vl"):
+        GmeEmbedder(str(save_tiny_vlm(tmp_path / "other")))
