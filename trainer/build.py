@@ -44,12 +44,11 @@ def build_model(
         ValueError: when an exported model was trained with another choice of the method.
     """
     torch.manual_seed(seed)
-    marks = characters if config.marks and characters > 1 else 0
     if config.pretrained:
-        model = _load(config, zero, marks)
+        model = _load(config, zero, config.fields(characters)["marks"])
     else:
         with sharded_init(zero):
-            model = ContextAnyoneTransformer3DModel(**config.fields(), marks=marks)
+            model = ContextAnyoneTransformer3DModel(**config.fields(characters))
         if zero.stage == 3:
             _copy_emphasis(model)
     if config.attention != "native":

@@ -110,7 +110,7 @@ def plan_of(config: TrainConfig, process: Process) -> MemoryEstimate:
     """Estimate the memory of a training on one device."""
     plan = _memory_plan(config, process.world_size, process.device.type == "cuda")
     with torch.device("meta"):
-        model = ContextAnyoneTransformer3DModel(**config.model.fields())
+        model = ContextAnyoneTransformer3DModel(**config.model.fields(config.data.characters))
     return estimate(model.config, plan)
 
 
@@ -189,7 +189,7 @@ def emphasis_share(config: TrainConfig) -> str:
     if form == "none":
         return "no Emphasize-Attention"
     with torch.device("meta"):
-        model = ContextAnyoneTransformer3DModel(**config.model.fields())
+        model = ContextAnyoneTransformer3DModel(**config.model.fields(config.data.characters))
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     own = sum(size for name, size in sizes.items() if new_module(name) == "emphasize")
     plan = _memory_plan(config, 1)

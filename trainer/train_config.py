@@ -129,8 +129,8 @@ class ModelConfig:
         names += ("emphasize_rank", "emphasize_heads")
         return {name: getattr(self, name) for name in names}
 
-    def fields(self) -> dict[str, Any]:
-        """Return the fields of a transformer with random weights."""
+    def fields(self, characters: int = 1) -> dict[str, Any]:
+        """Return the fields of a transformer with random weights, for so many at once."""
         return {
             "in_channels": self.channels,
             "out_channels": self.channels,
@@ -141,6 +141,7 @@ class ModelConfig:
             "freq_dim": self.freq_dim,
             "text_dim": self.text_dim,
             "image_dim": self.image_dim,
+            "marks": characters if self.marks and characters > 1 else 0,
             **self.method(),
         }
 

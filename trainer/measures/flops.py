@@ -13,7 +13,7 @@ from trainer.model.emphasis import DEFAULT_FORM, form_of
 from trainer.model.recompute import Keeps
 
 _OUTSIDE_BLOCKS = ("embeddings", "head")
-_SCORES = ("self scores", "emphasize scores", "text scores", "image scores")
+_SCORES = ("self scores", "emphasize scores", "text scores", "image scores", "mark scores")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def forward_flops(config: Mapping[str, Any], sizes: Sizes, *, cached: bool = Fal
     reference = 0 if cached else sizes.reference
     counts = _self_attention(config, sizes, reference)
     if sizes.reference:
-        counts |= emphasize_flops(config, sizes, reference)
+        counts |= emphasize_flops(config, sizes, reference) | _marks(config, sizes, reference)
     counts |= _cross_attention(config, sizes, reference)
     dim = _dim(config)
     counts["ffn"] = 4 * (readers + reference) * dim * config["ffn_dim"]
@@ -198,6 +198,20 @@ def emphasize_flops(config: Mapping[str, Any], sizes: Sizes, reference: int) -> 
     return {
         "emphasize projections": projections,
         "emphasize scores": 4 * readers * sizes.reference * width,
+    }
+
+
+def _marks(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str, int]:
+    """Count in one block what says whose tokens are, by what the video reads in the prompt."""
+    if not config.get("marks") or sizes.characters == 1:
+        return {}
+    dim, video, characters = _dim(config), sizes.video, sizes.characters
+    alike = (1 if sizes.rebuilt else 0) + (characters if reference else 0)  # all tokens of a stream
+    spoken = characters * config["num_attention_heads"]
+    return {
+        "mark projections": 2 * (video + sizes.text) * dim * dim,
+        "mark scores": 2 * video * sizes.text * (dim + spoken),
+        "mark vectors": 2 * (video + alike) * characters * dim,
     }
 
 

@@ -146,7 +146,10 @@ class ContextAnyoneBlock(WanTransformerBlock):
             return stream.whose.shares
         attention = self.attn2
         query = attention.to_q(self.norm2(stream.tokens.float()).type_as(stream.tokens))
-        keys, _ = keys_and_values(attention, stream.text)
+        if attention.fused_projections:
+            keys, _ = keys_and_values(attention, stream.text)
+        else:
+            keys = attention.to_k(stream.text)
         return whom(
             split_heads(normalize(attention.norm_q, query), attention.heads),
             split_heads(normalize(attention.norm_k, keys), attention.heads),

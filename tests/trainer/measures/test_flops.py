@@ -16,7 +16,7 @@ from trainer.measures.flops import (
     predicted_ratio,
     training_flops,
 )
-from trainer.model import Character, ContextAnyoneTransformer3DModel
+from trainer.model import Character, ContextAnyoneTransformer3DModel, Marks
 from trainer.model.recompute import Keeps
 
 WAN: dict[str, Any] = {
@@ -204,15 +204,22 @@ def test_frozen_weights_save_a_third_of_the_products():
     assert flops.training(frozen_weights=True) == flops.training() - (flops.total - flops.scores)
 
 
-@pytest.mark.parametrize("flow", ["asymmetric", "symmetric"])
-def test_the_count_of_two_characters_is_torchs(flow):
-    model = ContextAnyoneTransformer3DModel(**WAN, image_dim=40, information_flow=flow)
+@pytest.mark.parametrize(
+    ("flow", "marks"), [("asymmetric", 0), ("asymmetric", 2), ("symmetric", 0)]
+)
+def test_the_count_of_two_characters_is_torchs(flow, marks):
+    model = ContextAnyoneTransformer3DModel(**WAN, image_dim=40, information_flow=flow, marks=marks)
     video, conditions = _inputs(model.config)
     text = video["encoder_hidden_states"]
     second = Character(conditions["reference"], conditions["image_embeds"], text)
+    mentions = torch.zeros(2, 2, text.shape[1])
+    mentions[:, 0, 0] = mentions[:, 1, 1] = 1
+    known = Marks((True, True), mentions)
     rebuilt = torch.randn(2, 16, 1, 6, 6)
     counted, _ = _counted(
-        lambda: model(**video, **conditions, rebuilt=rebuilt, name=text, others=[second])
+        lambda: model(
+            **(video | conditions), rebuilt=rebuilt, name=text, others=[second], marks=known
+        )
     )
     sizes = dataclasses.replace(
         SIZES, reference=2 * SIZES.reference, image=2 * SIZES.image, rebuilt=9, characters=2
