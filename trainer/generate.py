@@ -225,7 +225,8 @@ def run(arguments: argparse.Namespace) -> int:
     published = _published(arguments)
     size, sampling = _settings(arguments, published)
     shown = _shown(arguments, opened, size, [prompt for prompt, _ in jobs], published)
-    for note in _unlike_training(published, size, list(opened.values())):
+    notes = (*_unlike_training(published, size, list(opened.values())), *_unmarked(arguments))
+    for note in notes:
         print(f"generate: {note}", file=sys.stderr)
     folder = jobs[0][1].parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -324,6 +325,15 @@ def _unlike_training(
             "trained on references without a background, and this one has its own: cut the "
             "character out (PNG, transparent around it)"
         )
+
+
+def _unmarked(arguments: argparse.Namespace) -> "Iterator[str]":
+    """Yield that a model may exchange characters, where nothing but names tells them apart."""
+    from trainer.sampling.model_folder import marked_characters
+
+    several = len(arguments.character or ())
+    if several > 1 and marked_characters(arguments.model) < several:
+        yield "trained without marks: names alone may not say whose pictures are whose"
 
 
 def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyonePipeline":

@@ -134,6 +134,17 @@ def test_the_script_takes_boxes_behind_a_picture_or_from_a_file(folder, pictures
     assert run(monkeypatch, *words, *behind, *more, "--force") == 2
 
 
+def test_a_model_without_marks_may_exchange_them(tmp_path, pictures, monkeypatch, capsys):
+    plain = tiny_pipeline()
+    plain.published = replace(plain.published, characters=2)
+    plain.save_pretrained(tmp_path / "plain")
+    words = ["--prompt", PROMPT, "--steps", 1, "--guidance", "none"]
+    words += [f"--character=anna={pictures / 'a.png'}", f"--character=bob={pictures / 'b.png'}"]
+    given = ["--model", tmp_path / "plain", *words, "--output", tmp_path / "both.mp4"]
+    assert run(monkeypatch, *given) == 0
+    assert "trained without marks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
