@@ -22,7 +22,7 @@ from pipeline.dataset.tables import files_of, open_table
 from pipeline.engines.auto import settle
 from pipeline.engines.engines_config import EnginesConfig
 from pipeline.engines.interfaces import PersonImage, Segmenter
-from pipeline.engines.masks.mask_cleaning import without_others
+from pipeline.engines.masks.neighbours import cut_people
 from pipeline.engines.registry import load_engine
 from pipeline.media.change_clip import Planes, change_clip
 from pipeline.media.images import decode_image, encode_jpeg
@@ -233,15 +233,13 @@ class _HiddenInClip:
         if not touched:
             return None
         picture = _rgb(planes)
-        around = [
-            box for b in self.people.bystanders
-            if b.body and (box := b.person.box_at(frame)) is not None
-        ]  # fmt: skip
-        people = [PersonImage(picture, box) for box in touched]
-        masks = [
-            without_others(mask, box, around) > 127
-            for mask, box in zip(self.masks.segment(people), touched, strict=True)
-        ]
+        around = tuple(
+            box
+            for each in self.people.bystanders
+            if each.body and (box := each.person.box_at(frame)) is not None
+        )
+        people = [PersonImage(picture, box, others=around) for box in touched]
+        masks = [cut.mask > 127 for cut in cut_people(self.masks, people)]
         return np.logical_or.reduce(masks)
 
 
