@@ -194,6 +194,7 @@ def _train(
 ) -> dict[str, Any]:
     gc.collect()
     bench = setting.bench(frames)
+    del bench.plain  # it would keep the weights that are rounded here
     model: Any = bench.model.train()
     model.enable_checkpointing(every, keeps)
     add_lora(model, lora or LoraConfig())

@@ -57,7 +57,7 @@ class ModelConfig:
             what the prompt says of it, and its box.
         checkpointing: recompute every n-th block in the backward pass; 0 none, 1 all.
         checkpointing_keeps: of a block that is recomputed: nothing, or attention, whose results
-            take little memory and most of the time.
+            take little memory and most of the time; not with zero.stage=3.
         attention: diffusers' name of the attention kernel: native, flash, _flash_3, sage, …
         compile: compile every block: faster steps, after minutes of waiting for each bucket; not
             with zero.stage=3.
@@ -297,6 +297,12 @@ class TrainConfig:
             raise ValueError(
                 "model.compile needs whole weights, which zero.stage=3 gathers as it goes: set "
                 "zero.stage to 2 or less, or model.compile=false"
+            )
+        if self.model.checkpointing_keeps == "attention" and self.zero.stage == 3:
+            raise ValueError(
+                "model.checkpointing_keeps=attention repeats just what it did, and zero.stage=3 "
+                "gathers weights anew: set zero.stage to 2 or less, or "
+                "model.checkpointing_keeps=nothing"
             )
         if self.data.characters > 1 and (
             self.model.reference_noise == "shared" or self.model.reference_text == "prompt"

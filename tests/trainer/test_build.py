@@ -226,6 +226,7 @@ def test_compiled_blocks_that_keep_their_attention_have_the_same_gradients(monke
             {},
             "model.attention to one of native, _native_flash",
         ),
+        ({"checkpointing_keeps": "attention"}, {"stage": 3}, "model.checkpointing_keeps=nothing"),
         ({"compile": True}, {"stage": 3}, "model.compile needs whole weights"),
         ({"lora": LoraConfig(4, 6, "dora")}, {"stage": 3}, "model.lora.kind=dora needs whole"),
         ({}, {"stage": 3, "optimizer": "adamw8bit"}, "zero.optimizer=adamw8bit needs zero.stage"),

@@ -130,6 +130,7 @@ def test_another_seed_trains_on_other_draws(one, data, run, tmp_path):
         {"model__reconstruction": "self", "model__emphasize": "full", "data__references": 2},
         {"model__reconstruction": "video_timestep", "model__emphasize": "true"},
         {"data__references": 2, "model__checkpointing": 1, "flow__subject_weight": 1.0},
+        {"model__checkpointing": 1, "model__checkpointing_keeps": "attention"},
         {"zero__precision": "autocast", "ema__decay": 0.9},
     ],
     ids=lambda change: ",".join(change),

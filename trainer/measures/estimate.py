@@ -212,7 +212,9 @@ def _remedies(config: Mapping[str, Any], plan: MemoryPlan) -> Iterator[tuple[str
     if plan.checkpointing and plan.keeps == "attention":
         yield "model.checkpointing_keeps=nothing", replace(plan, keeps="nothing")
     if plan.world_size > 1 and zero.stage < 3:
-        yield "zero.stage=3", replace(plan, zero=replace(zero, stage=3, optimizer="adamw"))
+        spread = replace(zero, stage=3, optimizer="adamw")
+        also = ", model.checkpointing_keeps=nothing" if plan.keeps == "attention" else ""
+        yield f"zero.stage=3{also}", replace(plan, zero=spread, keeps="nothing")
     single = plan.world_size == 1 and zero.stage in (1, 2) and zero.offload == "none"
     if single and zero.precision != "bf16":
         yield "zero.stage=0", replace(plan, zero=replace(zero, stage=0))
