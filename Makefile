@@ -3,6 +3,8 @@
 # make test-fast   the tests of everything that are quick: two and a half minutes on two processors
 # make test        every check and the whole test suite: eighteen minutes on two processors
 # make test JOBS=6   more test files side by side
+# make lock        requirements/: every package that a user installs, with the hashes of its files
+# make sbom        the same packages as CycloneDX, bill-of-materials.json; and what is known against them
 # All install what they need into .venv first.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -10,12 +12,15 @@ BIN := .venv/bin
 DEMO ?= demo
 JOBS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+EXTRAS := s3 gcs hf shots sound scale engines train eight-bit audit calibrate faces demo
+LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--constraints constraints.txt --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 FAST := not (ray or faults or deepspeed or slow or browser)
 VIDEOS ?=
 REFERENCE ?= $(DEMO)/reference.jpg
 PROMPT ?= A medium shot of a person wearing an orange top, moving to the right across the picture. The camera moves left.
 
-.PHONY: demo demo-data demo-train test test-fast lint install clean
+.PHONY: demo demo-data demo-train test test-fast lint install lock sbom clean
 
 demo: demo-data demo-train
 
@@ -43,6 +48,19 @@ lint: .venv/all
 
 install: .venv/all
 
+# Beside base.txt, an extra's file has what the extra adds.
+lock: .venv/supply
+	$(LOCK) -o requirements/base.txt
+	for extra in $(EXTRAS); do \
+		$(LOCK) --extra $$extra -o requirements/$$extra.txt \
+			$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/base.txt) || exit 1; \
+	done
+
+sbom: .venv/supply
+	cat requirements/*.txt > .venv/locked.txt
+	$(BIN)/cyclonedx-py requirements .venv/locked.txt --output-file bill-of-materials.json
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement .venv/locked.txt
+
 # Curating needs no torch: about a minute instead of five.
 .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -58,6 +76,11 @@ install: .venv/all
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
 	touch $@ .venv/demo .venv/train
+
+.venv/supply: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv cyclonedx-bom pip-audit
+	touch $@
 
 clean:
 	rm -rf .venv $(DEMO)

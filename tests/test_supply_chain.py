@@ -78,3 +78,43 @@ for name in {modules}:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def locked(extra: str) -> dict[str, list[Requirement]]:
+    """Return what a file of `requirements/` pins, by name; every line has hashes."""
+    text = (ROOT / "requirements" / f"{extra}.txt").read_text().replace("\\\n", "")
+    found: dict[str, list[Requirement]] = {}
+    for line in text.splitlines():
+        pinned, *hashes = re.split(r"\s+--hash=sha256:", line)
+        assert hashes
+        assert all(re.fullmatch("[0-9a-f]{64}", digest.strip()) for digest in hashes), line[:80]
+        requirement = Requirement(pinned)
+        assert [each.operator for each in requirement.specifier] == ["=="], line[:80]
+        found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+@pytest.mark.parametrize("extra", ["base", *(n for n in EXTRAS if n not in ("dev", "all"))])
+def test_what_a_user_installs_is_locked_by_hash_as_it_was_tested(extra):
+    pins = locked("base") | locked(extra)
+    direct = EXTRAS[extra] if extra != "base" else PROJECT["dependencies"]
+    for needed in map(Requirement, direct):
+        if needed.name == PROJECT["name"]:
+            continue
+        versions = [next(iter(pin.specifier)).version for pin in pins[needed.name]]
+        assert all(needed.specifier.contains(version) for version in versions), needed
+    tested = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if re.fullmatch(r"[\w.-]+==\S+", line)
+    )
+    for name, versions in pins.items():
+        if name in tested:
+            assert tested[name] in [next(iter(pin.specifier)).version for pin in versions]
+
+
+def test_locks_name_no_place_to_download_from():
+    files = sorted(path.stem for path in (ROOT / "requirements").glob("*"))
+    assert files == sorted({"base", *EXTRAS} - {"dev", "all"})
+    for path in (ROOT / "requirements").glob("*"):
+        assert not re.search(r"://|index|find-links", path.read_text()), path.name
