@@ -5,7 +5,9 @@ Nothing is fetched: a name of a hub is looked up in the hub's cache only.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.engines.weights import FOLDERS, digest_of_file, folders
 
@@ -89,15 +91,24 @@ def _check_header(path: Path) -> None:
 
 
 def _check_settings(path: Path) -> None:
-    """Refuse settings that name code to be fetched, at the top of any JSON file but an index."""
+    """Refuse settings that name code to be fetched, anywhere in any JSON file but an index."""
     if path.name.endswith(".index.json") or path.stat().st_size > MAX_HEADER_BYTES:
         return
     try:
         settings = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    if isinstance(settings, dict) and settings.get("auto_map"):
+    if any(part.get("auto_map") for part in _objects(settings)):
         raise ValueError(f"{path} has auto_map, which names code to run; such models are not used")
+
+
+def _objects(settings: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON value, however deep: parts of a model have settings too."""
+    if isinstance(settings, dict):
+        yield settings
+    if isinstance(settings, dict | list):
+        for part in settings.values() if isinstance(settings, dict) else settings:
+            yield from _objects(part)
 
 
 def folder_digest(folder: Path) -> str:
