@@ -148,7 +148,8 @@ class _Server:
     def _load(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._tables = LightTables(manifest, self._store)
-        self._laid = self._tables.wait_for_first(_PATIENCE_S) == 1
+        whole = self._tables.wait_for_first(_PATIENCE_S) == 1
+        self._laid = self._tables if whole else None
         self.media = Media(manifest, self._store)
         self._tags = read_tags(self._store)
         self._vectors: Vectors | None = None  # read when they are asked for
@@ -213,11 +214,12 @@ class _Server:
 
     def _reading_share(self) -> float:
         """Return how much of the tables was read; lay corrections over when all is."""
-        share = self._tables.share
-        if share == 1 and not self._laid:
+        tables = self._tables  # those of another version may take their place at any moment
+        share = tables.share
+        if share == 1 and self._laid is not tables:
             with self._lock:
                 self._lay_over(self._corrections)
-                self._laid = True
+                self._laid = tables
         return round(share, 3)
 
     def summary(self, _: Request) -> dict:

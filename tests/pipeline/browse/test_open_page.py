@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from tiny_dataset import tiny_sample, write_samples
 
 from pipeline.browse.app import CHANGE_HEADER, make_app
+from pipeline.browse.light_tables import LightTables
 from pipeline.dataset.corrections import CORRECTIONS
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import TAGS, Tag, read_tags
@@ -91,6 +92,27 @@ def test_an_open_page_cannot_bring_the_person_back_by_a_correction(opened):
         assert piece.encode() not in written
     shown = page.get("/api/characters").json()["rows"]
     assert [row["character_id"] for row in shown] == [stays.character_id]
+
+
+def test_a_version_that_comes_while_the_page_asks_gets_its_corrections_too(opened, monkeypatch):
+    store, page, _, _ = opened
+    server = page.app.state.close.__self__
+    before, after = server._tables, LightTables(server._manifest, store)
+    after.wait()
+    monkeypatch.setattr(server, "_laid", None)  # the page was opened before all was read
+    share = LightTables.share
+
+    def asked_while_a_version_comes(tables: LightTables) -> float:
+        if tables is before:
+            server._tables, server._laid = after, None
+        return share.__get__(tables)
+
+    monkeypatch.setattr(LightTables, "share", property(asked_while_a_version_comes))
+    server._reading_share()
+    assert server._laid is not after  # nothing was laid over the new version's tables as yet
+    server._reading_share()
+    assert server._laid is after
+    before.close()
 
 
 def test_nobody_is_tagged_while_another_job_writes(opened):
