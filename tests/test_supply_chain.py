@@ -80,6 +80,14 @@ for name in {modules}:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_no_command_goes_through_a_shell():
+    """A name with a semicolon in it is a name."""
+    for room in ("schemas", "pipeline", "jobs", "trainer"):
+        for path in (ROOT / room).rglob("*.py"):
+            found = re.search(r"shell=True|os\.(system|popen)\(|getoutput\(", path.read_text())
+            assert not found, f"{path}: {found}"
+
+
 def locked(extra: str) -> dict[str, list[Requirement]]:
     """Return what a file of `requirements/` pins, by name; every line has hashes."""
     text = (ROOT / "requirements" / f"{extra}.txt").read_text().replace("\\\n", "")
