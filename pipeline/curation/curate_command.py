@@ -8,6 +8,7 @@ from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.plan import make_plan
 from pipeline.curation.plan import restart as empty
 from pipeline.curation.release import funnel_row
+from pipeline.curation.shared import check_shared
 from pipeline.dataset.correction_states import State, standings
 from pipeline.dataset.corrections import read_corrections
 from pipeline.dataset.inputs import FoundInputs, InputVideo
@@ -72,6 +73,7 @@ def run(
         plan = make_plan(videos, store, config, retry_failed, replace_inputs)
         if not plan.finished:
             _print_engines(config)
+            check_shared(videos, store, config)
         outcome = curate(videos, store, config, plan)
     return _report(outcome, store, config)
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 from pipeline.dataset.remote_store import RemoteStore
 from schemas.files import inside
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
 
 
 class Store(Protocol):
@@ -101,7 +101,7 @@ class LocalStore:
     def _staged(self, path: str, content: bytes) -> Iterator[Path]:
         target = self._at(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = target.parent / f".{target.name}{_TEMPORARY}{uuid.uuid4().hex}"
+        staged = target.parent / f".{target.name}{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with staged.open("xb") as file:
                 file.write(content)
@@ -133,7 +133,7 @@ class LocalStore:
         base = self._at(folder) if folder else self._root
         found = (Path(at) / name for at, _, names in os.walk(base) for name in names)
         return sorted(
-            path.relative_to(self._root).as_posix() for path in found if _TEMPORARY not in path.name
+            path.relative_to(self._root).as_posix() for path in found if TEMPORARY not in path.name
         )
 
     def sizes(self, folder: str = "") -> dict[str, int]:
@@ -159,7 +159,7 @@ class LocalStore:
         """Remove what killed writers left; nobody else writes while the lock is held."""
         for at, _, names in os.walk(self._root):
             for name in names:
-                if name.startswith(".") and _TEMPORARY in name:
+                if name.startswith(".") and TEMPORARY in name:
                     (Path(at) / name).unlink(missing_ok=True)
 
     def _at(self, path: str) -> Path:

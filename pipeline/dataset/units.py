@@ -11,13 +11,14 @@ writer leaves no receipt, and the unit is made again.
 import hashlib
 import json
 import math
+import platform
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import encode_rows, read_columns
-from pipeline.dataset.store import Store
+from pipeline.dataset.store import LocalStore, Store
 from pipeline.dataset.uris import public_uri
 from pipeline.execution.stage import ClipRow, Count, Ledger, VideoRow
 from schemas.columns import Row, from_table
@@ -223,6 +224,15 @@ def read_known_inputs(store: Store) -> dict[str, Input]:
 def write_known_inputs(known: dict[str, Input], store: Store) -> None:
     """Remember which bytes each input holds, so that a rerun need not read them again."""
     store.write(_INPUTS, encode_rows([known[uri] for uri in sorted(known)], Input))
+
+
+def check_begun(store: Store) -> None:
+    """Raise ValueError where a worker does not see the folder in which its driver has begun."""
+    if isinstance(store, LocalStore) and not store.exists(_INPUTS):
+        raise ValueError(
+            f"{platform.node()} does not see the dataset in {store.url}: take a folder that is "
+            "mounted on every node, or an object store"
+        )
 
 
 def unreadable_id(uri: str) -> str:

@@ -7,12 +7,15 @@ run in which only one process would work needs no Ray: it stays in this process.
 import atexit
 import contextlib
 import logging
+import math
 import os
 import pickle
 import sys
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.execution.device import DEVICE
@@ -21,11 +24,16 @@ from pipeline.execution.worker import Finished, Make, Pool, Raised, run_in_this_
 from schemas.remote import add_repeated
 from schemas.settings import check_settings, setting
 
-_PAYLOAD = "payload"
-# A worker that is killed by the machine is replaced; a row that kills its worker each time must not
-# be retried for ever. Restarts below retries would hang (seen on Ray 2.60).
-_RETRIES: dict[str, Any] = {"max_task_retries": 2, "max_restarts": 16}
+_NUMBER, _PAYLOAD = "number", "payload"
+# A worker that is killed by the machine is replaced, as often as nodes come and go; a row that
+# kills its worker each time must not be retried for ever. Restarts below retries would hang (seen
+# on Ray 2.60).
+_RETRIES: dict[str, Any] = {"max_task_retries": 2, "max_restarts": -1}
+_BARREN_PASSES = 3  # in succession, without a finished row, of which the last raises Ray's error
+_INIT_DEATHS = 8  # of workers in succession: of nodes that are lost, not of a broken installation
 _NO_PROGRESS_S = 1800
+_NODES_S = 600
+_LOOK_EVERY_S = 1.0
 _SETTINGS = "CONTEXTANYONE_"  # begins the names of all our environment variables
 _RAY_KNOWS = ("RAY_ADDRESS", "RAY_OVERRIDE_RESOURCES")  # where these are set
 _STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
@@ -40,17 +48,22 @@ class ClusterConfig:
     """How much of the cluster a run may take.
 
     Attributes:
-        workers: processes that work, 0 for one per CPU of the cluster.
+        workers: processes that work, 0 for one per CPU of the cluster, of nodes that join it later
+            too.
         gpus_per_worker: share of a GPU that a worker with engines that want one takes, where the
             cluster has GPUs; 0 keeps all engines on the CPUs.
         gpu_workers: workers that run engines on GPUs, 0 for as many as fit, at most half of all.
         no_progress_s: seconds without any finished row after which a run on Ray gives up.
+        nodes_s: seconds to wait, on a running cluster, for nodes that it may still have to start:
+            for as many CPUs as `workers` and GPUs as `gpu_workers` say, at least one CPU. Then the
+            run goes on with what is there.
     """
 
     workers: int = setting(0, low=0, high=100_000)
     gpus_per_worker: float = setting(0.25, low=0, high=64)
     gpu_workers: int = setting(0, low=0, high=100_000)
     no_progress_s: int = setting(_NO_PROGRESS_S, low=1, high=10**6, unit="s")
+    nodes_s: int = setting(_NODES_S, low=0, high=10**6, unit="s")
 
     def __post_init__(self) -> None:
         check_settings(self, "run.cluster")
@@ -68,6 +81,9 @@ class Resources:
     cpus: float
     gpus: float
 
+    def holds(self, other: "Resources") -> bool:
+        return self.cpus >= other.cpus - 1e-9 and self.gpus >= other.gpus - 1e-9
+
 
 def _needs_ray() -> bool:
     """Return whether only Ray knows the resources: of a cluster, or of a machine with GPUs."""
@@ -75,7 +91,7 @@ def _needs_ray() -> bool:
     return started or has_gpu() or any(name in os.environ for name in _RAY_KNOWS)
 
 
-def _connect(cluster: ClusterConfig) -> None:
+def connect(cluster: ClusterConfig) -> None:
     """Join the running cluster (RAY_ADDRESS or a submitted job), else start one of this machine."""
     import ray
 
@@ -88,6 +104,8 @@ def _connect(cluster: ClusterConfig) -> None:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        gpus = cluster.gpu_workers * cluster.gpus_per_worker
+        _wait_for(Resources(max(1, cluster.workers), gpus), cluster)
         return
     _start(cluster)
 
@@ -105,6 +123,7 @@ def _start(cluster: ClusterConfig) -> None:
                 logging_level=logging.WARNING,
                 log_to_driver=False,
             )
+            _keep_token_private()
             return
         except Exception as error:  # Ray raises the bare class
             if "timed out during startup" not in str(error):
@@ -114,6 +133,40 @@ def _start(cluster: ClusterConfig) -> None:
         f"Ray did not start within 30 s, {_STARTS} times: the machine is too busy; try again when "
         "it is not, or set RAY_ADDRESS to a running cluster"
     )
+
+
+def _present() -> Resources:
+    import ray
+
+    present = ray.cluster_resources()
+    return Resources(present.get("CPU", 0.0), present.get("GPU", 0.0))
+
+
+def _wait_for(wanted: Resources, cluster: ClusterConfig) -> None:
+    """Wait until a running cluster has this, as long as the settings say; ask its autoscaler."""
+    if _present().holds(wanted):
+        return
+    from ray.autoscaler.sdk import request_resources
+
+    have, end = _present(), time.monotonic() + cluster.nodes_s
+    print(
+        f"waiting up to {cluster.nodes_s} s for {wanted.cpus:g} CPU and {wanted.gpus:g} GPU: the "
+        f"cluster has {have.cpus:g} and {have.gpus:g} (run.cluster.nodes_s)",
+        file=sys.stderr,
+        flush=True,
+    )
+    whole_gpus = [{"GPU": 1}] * math.ceil(wanted.gpus)
+    request_resources(num_cpus=math.ceil(wanted.cpus), bundles=whole_gpus)
+    while time.monotonic() < end and not _present().holds(wanted):
+        time.sleep(_LOOK_EVERY_S)
+    request_resources(num_cpus=0)  # or the nodes would be kept when the run has ended
+
+
+def _keep_token_private() -> None:
+    """Let nobody else read the token that Ray's ports want: Ray leaves its mode to the umask."""
+    place = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+    with contextlib.suppress(OSError):
+        Path(place).expanduser().chmod(0o600)
 
 
 def exit_process(code: int) -> NoReturn:
@@ -132,11 +185,8 @@ def resources(cluster: ClusterConfig) -> Resources:
     """Return the resources; Ray is started only where nothing else knows them."""
     if not _needs_ray():
         return Resources(cluster.workers or usable_cpus(), gpus=0.0)
-    import ray
-
-    _connect(cluster)
-    present = ray.cluster_resources()
-    return Resources(present.get("CPU", 0.0), present.get("GPU", 0.0))
+    connect(cluster)
+    return _present()
 
 
 def num_workers(cluster: ClusterConfig) -> int:
@@ -162,9 +212,8 @@ def describe_workers(cluster: ClusterConfig) -> str:
     )
 
 
-def check_budget(pools: Sequence[Pool], cluster: ClusterConfig) -> None:
+def check_budget(pools: Sequence[Pool], have: Resources) -> None:
     """Refuse pools that together want more than the cluster has: they would wait for ever."""
-    have = resources(cluster)
     kinds = (("CPU", lambda p: p.cpus, have.cpus), ("GPU", lambda p: p.gpus, have.gpus))
     for kind, wants, present in kinds:
         needed = sum(pool.size * wants(pool) for pool in pools)
@@ -176,6 +225,29 @@ def check_budget(pools: Sequence[Pool], cluster: ClusterConfig) -> None:
             )
 
 
+def shrunk(pools: Sequence[Pool], have: Resources) -> list[Pool]:
+    """Return pools that fit into what is left of a cluster, one worker each at least."""
+    pools = list(pools)
+    while not have.holds(wanted := _wanted(pools)):
+        short = [
+            pool
+            for pool in pools
+            if pool.size > 1
+            and (wanted.cpus > have.cpus or (pool.gpus and wanted.gpus > have.gpus))
+        ]
+        if not short:
+            break
+        largest = max(short, key=lambda pool: pool.size)
+        pools[pools.index(largest)] = replace(largest, size=largest.size - 1)
+    return pools
+
+
+def _wanted(pools: Sequence[Pool]) -> Resources:
+    return Resources(
+        sum(pool.size * pool.cpus for pool in pools), sum(pool.size * pool.gpus for pool in pools)
+    )
+
+
 def _actor(make: Make, pool: Pool) -> type:
     """Return an actor class that calls a Worker on every pickled row.
 
@@ -185,7 +257,7 @@ def _actor(make: Make, pool: Pool) -> type:
     """
     from ray.cloudpickle.cloudpickle import dumps
 
-    environment, path, carried = _environment(), _path(), dumps((make, pool))
+    environment, path, carried = settings_for_workers(), module_path(), dumps((make, pool))
 
     class Actor:
         def __init__(self) -> None:
@@ -200,17 +272,17 @@ def _actor(make: Make, pool: Pool) -> type:
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
             results = [self._work(pickle.loads(payload)) for payload in batch[_PAYLOAD]]
-            return {_PAYLOAD: [pickle.dumps(result) for result in results]}
+            return {_NUMBER: batch[_NUMBER], _PAYLOAD: list(map(pickle.dumps, results))}
 
     return Actor
 
 
-def _path() -> list[str]:
+def module_path() -> list[str]:
     """Return the module path of workers; a cluster that was joined has its own."""
     return [] if os.environ.get("RAY_ADDRESS") else [place for place in sys.path if place]
 
 
-def _environment() -> dict[str, str]:
+def settings_for_workers() -> dict[str, str]:
     """Return the driver's settings for its workers, on whatever node; no key is among them."""
     return {
         name: value
@@ -219,15 +291,17 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _configure(cluster: ClusterConfig) -> None:
+def _configure(cluster: ClusterConfig, strict: bool) -> None:
     import ray
 
     context = ray.data.DataContext.get_current()
-    context.max_errored_blocks = 0  # one errored block would take its neighbours along, silently
+    context.max_errored_blocks = 0 if strict else -1  # a block is one row, and none is forgotten
+    if hasattr(context, "max_consecutive_actor_init_deaths"):  # since Ray 2.60
+        context.max_consecutive_actor_init_deaths = _INIT_DEATHS
     context.enable_progress_bars = False  # ours count videos, not blocks
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = cluster.no_progress_s
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is raised
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 
 
@@ -248,7 +322,7 @@ def run(
     if alone and not _needs_ray():
         results = run_in_this_process(payloads, steps)
     else:
-        check_budget([pool for pool, _ in steps], cluster)
+        check_budget([pool for pool, _ in steps], resources(cluster))
         results = _run_on_ray(payloads, steps, cluster)
     for finished in results:
         add_repeated(finished.repeated)
@@ -258,22 +332,68 @@ def run(
 
 
 def _run_on_ray(
-    payloads: list[bytes], steps: Iterable[tuple[Pool, Make]], cluster: ClusterConfig
+    payloads: list[bytes], steps: Sequence[tuple[Pool, Make]], cluster: ClusterConfig
 ) -> Iterator[Finished]:
-    import ray
+    """Yield the result of every row once.
 
-    _connect(cluster)
-    _configure(cluster)
-    rows = [{_PAYLOAD: payload} for payload in payloads]
-    data = ray.data.from_items(rows, override_num_blocks=len(rows))
+    What a lost node takes along is done again in another pass, on what is there by then. A row
+    whose worker dies in every pass ends the run, when all others are done.
+    """
+    left, barren = dict(enumerate(payloads)), 0
+    connect(cluster)
+    while left:
+        before = len(left)
+        for number, finished in _one_pass(left, steps, cluster, barren == _BARREN_PASSES - 1):
+            del left[number]
+            yield finished
+        barren = barren + 1 if len(left) == before else 0
+        if left:
+            print(f"{len(left)} of {before} rows lost their worker: again", file=sys.stderr)
+            steps = _on_what_is_left(steps, cluster)
+
+
+def _on_what_is_left(
+    steps: Sequence[tuple[Pool, Make]], cluster: ClusterConfig
+) -> list[tuple[Pool, Make]]:
+    pools = [pool for pool, _ in steps]
+    _wait_for(_wanted([replace(pool, size=1) for pool in pools]), cluster)
+    have = _present()
+    fitting = shrunk(pools, have)
+    check_budget(fitting, have)
+    return [(pool, make) for pool, (_, make) in zip(fitting, steps, strict=True)]
+
+
+def _one_pass(
+    rows: Mapping[int, bytes],
+    steps: Sequence[tuple[Pool, Make]],
+    cluster: ClusterConfig,
+    strict: bool,
+) -> Iterator[tuple[int, Finished]]:
+    """Yield what is finished, by the numbers of the rows; `strict` raises what lost a row.
+
+    On a cluster that was joined a pool grows with it, unless its size was named.
+    """
+    import ray
+    from ray.exceptions import ObjectLostError
+
+    _configure(cluster, strict)
+    items = [{_NUMBER: number, _PAYLOAD: payload} for number, payload in rows.items()]
+    data = ray.data.from_items(items, override_num_blocks=len(items))
     for pool, make in steps:
+        size = min(pool.size, len(items))
+        named = cluster.gpu_workers if pool.gpus else cluster.workers
+        most = len(items) if os.environ.get("RAY_ADDRESS") and not named else size
         data = data.map_batches(
             _actor(make, pool),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=pool.size),
+            compute=ray.data.ActorPoolStrategy(min_size=size, max_size=most),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
             **_RETRIES,
         )
-    for row in data.iter_rows():
-        yield pickle.loads(row[_PAYLOAD])
+    try:
+        for row in data.iter_rows():
+            yield row[_NUMBER], pickle.loads(row[_PAYLOAD])
+    except ObjectLostError:  # results that lay on a lost node
+        if strict:
+            raise

@@ -15,7 +15,15 @@ from pipeline.dataset.fetched import VideoFetcher, sha256_of
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.remote import PASSING, TooLarge
 from pipeline.dataset.store import Store, open_store
-from pipeline.dataset.units import Identified, Receipt, Unit, Unread, commit_unit, unreadable_id
+from pipeline.dataset.units import (
+    Identified,
+    Receipt,
+    Unit,
+    Unread,
+    check_begun,
+    commit_unit,
+    unreadable_id,
+)
 from pipeline.dataset.uris import is_local
 from pipeline.engines.interfaces import SoundScorer
 from pipeline.engines.registry import LoadedEngines, load_engines
@@ -92,7 +100,7 @@ def _make_identifier(
             limit = fetcher.max_size_bytes
             refused = Rejected(Reason.FILE_TOO_LARGE, problem.size_bytes, limit, str(problem))
         except OSError as error:
-            if error.errno in PASSING:
+            if error.errno in PASSING or _has_vanished(error, video):
                 return Unread(video.uri, describe(error))
             refused = Rejected(Reason.UNREADABLE, detail=describe(error))
         return _refused(video, unreadable_id(video.uri), refused)
@@ -118,6 +126,11 @@ def _refused(video: InputVideo, video_id: str, rejected: Rejected) -> Identified
     return Identified(video.uri, video_id, None, ledger)
 
 
+def _has_vanished(error: OSError, video: InputVideo) -> bool:
+    """Return whether the file was seen when the inputs were listed: on another node, or before."""
+    return isinstance(error, FileNotFoundError) and video.size_bytes >= 0
+
+
 def _refuse_special_file(video: InputVideo) -> Rejected | None:
     """Refuse what would block or make no sense to open: FIFOs, folders, devices, lost links."""
     if not is_local(video.place):
@@ -125,6 +138,8 @@ def _refuse_special_file(video: InputVideo) -> Rejected | None:
     try:
         mode = os.stat(video.place).st_mode
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and _has_vanished(error, video):
+            return None  # opening it says what is wrong now
         return Rejected(Reason.UNREADABLE, detail=describe(error))
     if not stat.S_ISREG(mode):
         return Rejected(Reason.UNREADABLE, detail="not a regular file")
@@ -194,6 +209,7 @@ def _make_committer(
     """Return what observes and commits a Unit, or looks at and commits a CutUnit."""
     child = Child(functools.partial(make, config), sandbox)
     store = open_store(output)
+    check_begun(store)
 
     def observe_and_commit(work: Unit | CutUnit | Unread) -> Receipt | Unread:
         if isinstance(work, Unread):

@@ -71,6 +71,7 @@ _LEGAL = (
     (r"(pair\.splits|items|evaluation|study)\.seed", (0,), "a seed like any other"),
     (r"run\.cluster\.(workers|gpu_workers)", (0,), "as many as there is room for"),
     (r"run\.cluster\.gpus_per_worker", (0,), "engines stay on the CPUs"),
+    (r"run\.cluster\.nodes_s", (0,), "what is there must do"),
     (r"run\.sandbox\.(deadline_per_video_s|address_space_mib)", (0,), "no addition, no limit"),
     (r"run\.remote\.(pause_s|cache_gib)", (0,), "no pause between tries, no copy is kept"),
     (r"run\.max_failed", (0,), "one failed video is too many"),

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def no_ray(monkeypatch):
     for name in ("RAY_ADDRESS", "RAY_OVERRIDE_RESOURCES", *SURROUNDINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cluster, "has_gpu", lambda: False)
-    monkeypatch.setattr(cluster, "_connect", _refuse_to_connect)
+    monkeypatch.setattr(cluster, "connect", _refuse_to_connect)
 
 
 def _refuse_to_connect(_):
@@ -183,6 +184,8 @@ def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
         results = results_of([Row(1), Row(1)], four)
         errors = [error_of([Row(n), Row(n)], four) for n in (13, 28)]
         assert ray.is_initialized()
+        token = Path("~/.ray/auth_token").expanduser()
+        assert not token.exists() or token.stat().st_mode & 0o077 == 0
     finally:
         ray.shutdown()
     assert results == here[0] * 2

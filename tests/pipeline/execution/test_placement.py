@@ -9,7 +9,7 @@ from runs import TWO_WORKERS, content, curate, rows
 from pipeline.engines.engines_config import EnginesConfig, chosen
 from pipeline.engines.interfaces import EngineInfo
 from pipeline.engines.registry import engine_infos
-from pipeline.execution.cluster import Budget, ClusterConfig, Resources
+from pipeline.execution.cluster import Budget, ClusterConfig, Pool, Resources, shrunk
 from pipeline.execution.device import DEVICE, choose_device
 from pipeline.execution.placement import gpu_slots, place_captioner, place_observing
 
@@ -111,3 +111,11 @@ def test_two_pools_measure_what_one_does(videos, golden, tmp_path, monkeypatch):
     assert captioned
     assert {row["caption"] for row in captioned} == {"It was shown 16 frames."}
     assert {row["caption_digest"] for row in captioned} == {"d" * 64}
+
+
+def test_what_is_left_of_a_cluster_gets_smaller_pools_and_one_worker_each_at_least():
+    pools = [Pool("clips", 12), Pool("people", 4, gpus=0.25)]
+    assert [pool.size for pool in shrunk(pools, Resources(16, 1))] == [12, 4]
+    assert [pool.size for pool in shrunk(pools, Resources(16, 0.5))] == [12, 2]
+    assert [pool.size for pool in shrunk(pools, Resources(3, 1))] == [1, 2]
+    assert [pool.size for pool in shrunk(pools, Resources(0, 0))] == [1, 1]
