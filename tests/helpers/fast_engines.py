@@ -18,6 +18,7 @@ SETTINGS = [
     "--set", "observe.engines.recogniser=fast_engines:FastRecogniser",
     "--set", "observe.engines.masks=fast_engines:FastMasks",
     "--set", "pair.quality.min_motion=0",
+    "--set", "pair.references.min_mask_quality=0.1",  # a mask is the box
 ]  # fmt: skip
 
 
