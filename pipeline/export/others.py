@@ -233,11 +233,8 @@ class _HiddenInClip:
         if not touched:
             return None
         picture = _rgb(planes)
-        around = tuple(
-            box
-            for each in self.people.bystanders
-            if each.body and (box := each.person.box_at(frame)) is not None
-        )
+        bodies = [each.person.box_at(frame) for each in self.people.bystanders if each.body]
+        around = tuple(body for body in bodies if body is not None)
         people = [PersonImage(picture, box, others=around) for box in touched]
         masks = [cut.mask > 127 for cut in cut_people(self.masks, people)]
         return np.logical_or.reduce(masks)

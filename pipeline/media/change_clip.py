@@ -11,7 +11,7 @@ from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.pixels import planes_of
 from pipeline.media.sound import has_sound, read_sound, with_sound
 
-# Encoded a second time, a clip loses little: 48 dB against the first, at about its size.
+# Of four clips, encoded a second time: 44 to 47 dB against the first, at 1.09 to 1.17 its size.
 _ENCODING = EncodingConfig(preset="veryfast", crf=14)
 
 Planes = list[np.ndarray]  # of yuv420p, to be changed in place
