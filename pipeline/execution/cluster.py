@@ -374,6 +374,7 @@ def _one_pass(
     On a cluster that was joined a pool grows with it, unless its size was named.
     """
     import ray
+    from ray.data.exceptions import ExecutionTimeoutError
     from ray.exceptions import ObjectLostError
 
     _configure(cluster, strict)
@@ -397,3 +398,9 @@ def _one_pass(
     except ObjectLostError:  # results that lay on a lost node
         if strict:
             raise
+    except ExecutionTimeoutError:
+        names = " and ".join(pool.name for pool, _ in steps)
+        raise TimeoutError(
+            f"nothing moved in {names} for {cluster.no_progress_s} s; where that is no fault, "
+            "raise run.cluster.no_progress_s"
+        ) from None

@@ -1,6 +1,7 @@
 """One worker needs no Ray: the same results, errors and surroundings, in this process."""
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def make_second():
         return seen
 
     return see_second
+
+
+def make_sleeper():
+    return lambda _: time.sleep(300)
 
 
 def one_step(size=1):
@@ -183,6 +188,9 @@ def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
     try:
         results = results_of([Row(1), Row(1)], four)
         errors = [error_of([Row(n), Row(n)], four) for n in (13, 28)]
+        impatient = ClusterConfig(workers=4, no_progress_s=3)
+        with pytest.raises(TimeoutError, match="nothing moved in naps for 3 s"):
+            list(run([1, 2], [(Pool("naps", 2), make_sleeper)], impatient))
         assert ray.is_initialized()
         token = Path("~/.ray/auth_token").expanduser()
         assert not token.exists() or token.stat().st_mode & 0o077 == 0

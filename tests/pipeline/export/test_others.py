@@ -92,7 +92,9 @@ def exported(store, folder, what="faces", name="huggingface"):
     facts = export(writer_of(name), store, folder, options=ExportOptions(blur_others=what))
     assert facts.others is not None
     rows = [
-        row for path in sorted(folder.glob("data/*.parquet")) for row in pq.read_table(path).to_pylist()
+        row
+        for path in sorted(folder.glob("data/*.parquet"))
+        for row in pq.read_table(path).to_pylist()
     ]
     return facts.others, {row["sample_id"]: row for row in rows}
 
