@@ -118,3 +118,17 @@ def test_references_that_read_no_name_are_refused(one, data, tmp_path):
     code, _, errors = train(one, data, tmp_path, model__reference_text="prompt")
     assert code == 2
     assert "data.characters above 1 needs references that are clean and read their names" in errors
+
+
+@pytest.mark.deepspeed
+def test_marks_are_trained_alike_where_weights_are_spread(one, data, run, tmp_path):
+    code, _, errors = train(one, data, tmp_path, zero__stage=3, validation__videos=0)
+    assert code == 0, errors
+    whole, spread = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (run, tmp_path)
+    )
+    losses = [
+        [line["loss/total"] for line in lines if "loss/total" in line] for lines in (whole, spread)
+    ]
+    assert losses[1] == pytest.approx(losses[0][:2], rel=1e-4)

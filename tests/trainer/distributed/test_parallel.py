@@ -15,6 +15,7 @@ from training_command import arguments, metrics, run_main
 from trainer.distributed.parallel import ParallelConfig
 from trainer.distributed.zero import ZeroConfig
 from trainer.measures.activations import Activations
+from trainer.model import Character, Marks
 from trainer.model.spread import TokenSpread
 from trainer.train import _ended
 from trainer.train_config import ModelConfig, TrainConfig
@@ -28,6 +29,7 @@ METHODS = [
     {"emphasize": True, "information_flow": "symmetric"},
     {"emphasize": "none", "checkpoint": True},
     {"emphasize": "few_heads", "timesteps": "of tokens"},
+    {"emphasize": "few_heads", "marks": 2},
 ]
 
 
@@ -57,6 +59,12 @@ def gradients(fields, sequence):
         inputs["timestep"] = 1000 * torch.rand(3, 45)
     else:
         inputs["rebuilt"] = torch.randn(3, 16, 1, 6, 10)
+    if "marks" in fields:
+        mentions, boxes = torch.zeros(3, 2, 10), torch.rand(3, 2, 3, 6, 10)
+        mentions[:, 0, :4] = mentions[:, 1, 4:] = 1
+        boxes[:2] = 0  # there the prompt says it
+        inputs["marks"] = Marks((True, True, True), mentions, boxes)
+        inputs["others"] = [Character(torch.randn(3, 16, 1, 6, 10), inputs["image_embeds"])]
     output = model(**inputs, keep_reference=(True, False, True), keep_image=(False, True, True))
     made = [part for part in output.to_tuple() if part is not None]
     torch.stack([part.square().mean() for part in made]).sum().backward()
