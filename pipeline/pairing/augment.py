@@ -20,7 +20,9 @@ from schemas.settings import check_settings, setting
 
 DECIMALS = 4  # of every drawn number, so that its JSON is the number itself
 SIDE = 1 / 256  # one unit of blur: pixels per short side, so that size does not matter
-FACE_COVERED = 0.6  # of a face's box that a mask of the person covers; a face is an oval in it
+FACE_COVERED = (
+    0.45  # of a face's box that a mask of the person covers, also of a profile's loose one
+)
 BACKGROUNDS = ("keep", "colour", "gradient", "texture")
 
 

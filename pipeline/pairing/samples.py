@@ -265,8 +265,12 @@ def _plan(
 
 
 def _changes(row: ChosenReference, config: PairConfig) -> AugmentConfig:
-    """Return how a reference is changed: the clip's own ground never stays where it can go."""
-    if row.kind == PairKind.IN_CLIP_AUGMENTED and config.augment.background > 0:
+    """Return how a reference is changed: the clip's own ground never stays where it can go.
+
+    Nor does the same place that another clip shows.
+    """
+    is_copy = row.near_copy or row.kind == PairKind.IN_CLIP_AUGMENTED
+    if is_copy and config.augment.background > 0:
         return replace(config.augment, background=1.0)
     return config.augment
 

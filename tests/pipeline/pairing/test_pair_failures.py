@@ -27,11 +27,17 @@ from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.candidates import ProposeReferences
 from pipeline.observing.tracks import PeopleConfig, TrackPeople
 from pipeline.observing.traits import traits_of
-from pipeline.pairing.augment import AugmentConfig, apply_recipe, draw_recipe
+from pipeline.pairing.augment import (
+    AugmentConfig,
+    apply_recipe,
+    draw_recipe,
+    recipe_from_json,
+)
 from pipeline.pairing.captions import CaptionsConfig, write_captions
 from pipeline.pairing.characters import find_characters
 from pipeline.pairing.edit_choice import EditTask, prompts_for
 from pipeline.pairing.edit_references import EditMaker, judge, sort_out
+from pipeline.pairing.pair_config import PairConfig
 from pipeline.pairing.reference_gates import ReferencesConfig
 from pipeline.pairing.reference_pool import CandidatePool
 from pipeline.pairing.references import choose_references
@@ -136,16 +142,18 @@ def test_background_leakage_a_reference_before_the_clips_background_gets_another
     tracks = [track(f"track{i}", each) for i, each in enumerate(clips)]
     room = place_of(portrait, np.zeros(portrait.shape[:2]))
     elsewhere = place_of(portraits.ground(), np.zeros((480, 640)))
+    seldom = PairConfig(augment=AugmentConfig(background=0.01))  # of what is no copy
     for place, augmented in ((room, True), (elsewhere, False)):
         images = [candidate(f"i{i}", each, 20.0 * i, place=room) for i, each in enumerate(tracks)]
         images[1] = replace(images[1], place=place)
         vectors = [embedding(looks_like(person(0), 0.95, i), f"track{i}") for i in (0, 1)]
         vectors += [embedding(looks_like(person(0), 0.9, 9 + i), f"track{i}", f"i{i}")
                     for i in (0, 1)]  # fmt: skip
-        plans = plan_samples(clips, tracks, images, vectors, WINDOWS)
+        plans = plan_samples(clips, tracks, images, vectors, WINDOWS, seldom)
         (row,) = next(plan for plan in plans.samples if plan.track_id == "track0").references
         assert row.kind == PairKind.SAME_VIDEO_OTHER_SHOT
         assert bool(row.augmentation) == augmented
+        assert not augmented or recipe_from_json(row.augmentation).background != "keep"
         assert (row.place_similarity > 0.95) == augmented
 
 
