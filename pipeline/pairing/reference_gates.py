@@ -52,8 +52,8 @@ class ReferencesConfig:
         min_quality: least quality of a candidate; below 0.2 crops are blurred or cut off.
         min_mask_quality: least quality of a mask. Of 30 drawn masks that were tuned on, 9 of the 10
             worst are refused, and one good one.
-        max_occlusion: share of the box that boxes of others cover. Of 136 references looked at
-            three had more than 0.13: 0.68 to 0.98, and another's shirt or face on each mask.
+        max_occlusion: share of the box that boxes of others cover. Of 126 references looked at
+            six had more than 0.07: 0.24 to 0.46, with another's shirt on the mask or hands lost.
         min_px: square root of the person's area in the source; Phantom-Data asks for 128 x 128.
         body_parts: whether hands and backs cut off by the picture may be references.
         max_other_face: share of another face on the mask; MAGREF drops objects from 0.25 on.
@@ -75,7 +75,7 @@ class ReferencesConfig:
     kinds: KindsConfig = field(default_factory=KindsConfig)
     min_quality: float = setting(0.2, low=0, high=1)
     min_mask_quality: float = setting(0.5, low=0, high=1)
-    max_occlusion: float = setting(0.5, low=0, high=1)
+    max_occlusion: float = setting(0.15, low=0, high=1)
     min_px: float = setting(128.0, low=0, high=8192, unit="pixels")
     body_parts: bool = False
     max_other_face: float = setting(0.25, low=0, high=1)

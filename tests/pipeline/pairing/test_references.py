@@ -260,13 +260,13 @@ def test_number_of_references_is_bounded(wanted):
         ReferencesConfig(max_references=wanted)
 
 
-def test_who_is_mostly_behind_others_is_no_reference():
-    gallery = Gallery().add("behind", 40.0, shot_id="other", occlusion=0.7)
-    gallery.add("free", 60.0, shot_id="third", occlusion=0.2)
+def test_who_is_partly_behind_others_is_no_reference():
+    gallery = Gallery().add("behind", 40.0, shot_id="other", occlusion=0.3)
+    gallery.add("free", 60.0, shot_id="third", occlusion=0.1)
     choice = gallery.choose()
     assert names(choice) == ["free"]
     [line] = choice.refused
-    assert (line.rejected.reason, line.rejected.value) == (Reason.LOW_QUALITY_REFERENCE, 0.7)
+    assert (line.rejected.reason, line.rejected.value) == (Reason.LOW_QUALITY_REFERENCE, 0.3)
     assert "others' boxes" in line.rejected.detail
     anyone = gallery.choose(ReferencesConfig(max_occlusion=1.0))
     assert names(anyone) == ["behind", "free"]
