@@ -102,7 +102,7 @@ class Scaler:
         """Return a grey picture in full range, whatever range it is stored in."""
         (levels,) = self._raw(picture, "gray")
         if not colours.full_range:
-            levels = _widened()[levels]
+            levels = full_range_levels()[levels]
         return av.VideoFrame.from_ndarray(np.ascontiguousarray(levels), format="gray")
 
     def _second_step(self, picture: av.VideoFrame) -> av.VideoFrame:
@@ -140,7 +140,8 @@ def _to_sdr(colours: Colours) -> ToSdr:
 
 
 @functools.cache
-def _widened() -> np.ndarray:
+def full_range_levels() -> np.ndarray:
+    """Return, (256,) uint8, the level in full range of each in limited range."""
     return np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 
 

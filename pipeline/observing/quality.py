@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.execution.stage import Movement, Rejected
 from pipeline.media.images import Picture
+from pipeline.media.pixels import full_range_levels
 from pipeline.observing.camera import Flow, measure_flow, movement_of
 from pipeline.pictures.boxes import padded_crop
 from pipeline.pictures.hashes import difference_hash
@@ -133,16 +134,13 @@ def _small(luma: np.ndarray) -> np.ndarray:
     height, width = luma.shape
     scale = SHORT_SIDE / min(height, width)
     size = (round(width * scale), round(height * scale))
-    return cv2.LUT(cv2.resize(luma, size, interpolation=cv2.INTER_LINEAR), _FULL_RANGE)
+    return cv2.LUT(cv2.resize(luma, size, interpolation=cv2.INTER_LINEAR), full_range_levels())
 
 
 def _halved(small: np.ndarray) -> np.ndarray:
     """Return half the size: the flow is as good there for a quarter of the time."""
     size = (small.shape[1] // 2, small.shape[0] // 2)
     return cv2.resize(small, size, interpolation=cv2.INTER_AREA)
-
-
-_FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 
 
 def black_border(brightest: np.ndarray) -> float:

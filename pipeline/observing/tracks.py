@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from pipeline.engines.identity.signature import signature
-from pipeline.engines.interfaces import PersonDetector, Picture
+from pipeline.engines.interfaces import Detections, PersonDetector
 from pipeline.engines.people.mend_paths import mend
 from pipeline.engines.people.optical_flow import small_grey
 from pipeline.engines.people.tracker import BoxSource, Look, Path, Tracker
 from pipeline.execution.stage import ClipRow, Rejected
-from pipeline.media.clip_frames import read_clip
+from pipeline.media.clip_frames import read_luma
 from pipeline.pictures.boxes import area
 from schemas.ids import content_id
 from schemas.settings import check_settings, setting
@@ -78,36 +78,44 @@ class TrackPeople:
     name = "tracks"
 
     def process(self, row: ClipRow) -> ClipRow:
-        indices, pictures = read_clip(row.mp4, fps=self.config.follow_fps)
-        looks = self._look(indices, pictures)
-        paths = [
-            path
-            for path in mend(self.tracker.track(looks))
-            if len(path.scores) >= self.config.min_detections
-        ]
-        tracks = tuple(self._as_track(row.clip, path, looks) for path in paths)
+        looks = self.look(row.mp4)
+        paths = self.follow(looks)
+        tracks = tuple(self.as_track(row.clip, path, looks) for path in paths)
         alive = [path for path in paths if motion(path, looks) >= self.config.min_motion]
         num_people = _median_people(alive, len(looks))
         return replace(row, clip=replace(row.clip, num_people=num_people), tracks=tracks)
 
-    def _look(self, indices: Sequence[int], pictures: Sequence[Picture]) -> list[Look]:
+    def follow(self, looks: Sequence[Look]) -> list[Path]:
+        """Return the people, each seen often enough."""
+        return [
+            path
+            for path in mend(self.tracker.track(looks))
+            if len(path.scores) >= self.config.min_detections
+        ]
+
+    def look(self, mp4: bytes) -> list[Look]:
+        """Return what the tracker sees of a clip."""
         step = max(1, round(self.config.follow_fps / self.config.detect_fps))
-        examined = [i for i in range(len(pictures)) if i % step == 0]
-        detections = self.detector.detect([pictures[i] for i in examined])
-        found = dict(zip(examined, detections, strict=True))
+        greys, pictures = [], {}
+        for index, luma, picture in read_luma(mp4, self.config.follow_fps, step):
+            greys.append((index, *small_grey(luma)))
+            if picture is not None:
+                pictures[index] = picture
+        detections = self.detector.detect(list(pictures.values()))
+        found = dict(zip(pictures, detections, strict=True))
+        nobody = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
         looks = []
-        for i, picture in enumerate(pictures):
-            grey, scale = small_grey(picture)
-            boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-            if i in found:
-                boxes, scores = found[i].boxes, found[i].scores
-            signatures = (
-                np.stack([signature(picture, box) for box in boxes]) if len(boxes) else boxes
+        for index, grey, scale in greys:
+            people = found.get(index, nobody)
+            alike = [signature(pictures[index], box) for box in people.boxes]
+            signatures = np.stack(alike) if alike else people.boxes
+            looks.append(
+                Look(index, people.boxes, people.scores, signatures, grey, scale, index in found)
             )
-            looks.append(Look(indices[i], boxes, scores, signatures, grey, scale, i in found))
         return looks
 
-    def _as_track(self, clip: Clip, path: Path, looks: Sequence[Look]) -> Track:
+    def as_track(self, clip: Clip, path: Path, looks: Sequence[Look]) -> Track:
+        """Describe a path through the looks of a clip."""
         frames = [looks[i].frame_index for i in path.looks]
         boxes = every_frame(frames, np.stack(path.boxes))
         if path.looks[-1] == len(looks) - 1:  # the few frames after the last look

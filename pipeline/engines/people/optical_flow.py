@@ -7,6 +7,8 @@ back to where they started are dropped, the median of the rest moves the box.
 import cv2
 import numpy as np
 
+from pipeline.media.pixels import full_range_levels
+
 FOLLOW_PX = 240  # short side of the pictures that are followed on; 2 ms a box
 _GRID = 8  # points per side
 _MIDDLE = (0.25, 0.06, 0.75, 0.70)  # of the box: head and trunk, not the ground beside the legs
@@ -16,12 +18,11 @@ _MAX_SCALE = 1.15  # per step; more is a mistake, not a person coming closer
 _WINDOW, _LEVELS = (15, 15), 3
 
 
-def small_grey(picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the picture as followed on, and its pixels per pixel of the original."""
-    scale = min(1.0, FOLLOW_PX / min(picture.shape[:2]))
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    size = (max(16, round(grey.shape[1] * scale)), max(16, round(grey.shape[0] * scale)))
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale
+def small_grey(luma: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return luma of limited range as followed on, in full range; its pixels per pixel of luma."""
+    scale = min(1.0, FOLLOW_PX / min(luma.shape))
+    size = (max(16, round(luma.shape[1] * scale)), max(16, round(luma.shape[0] * scale)))
+    return cv2.LUT(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), full_range_levels()), scale
 
 
 def follow(before: np.ndarray, after: np.ndarray, box: np.ndarray) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from present import there
 from synthetic import moving_shapes, number_frame, read_number, write_bomb, write_video
 
 from pipeline.execution.stage import Rejected
-from pipeline.media.clip_frames import read_clip
+from pipeline.media.clip_frames import read_clip, read_luma
 from pipeline.media.containers import open_container
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, StillMaker, buckets, fit_picture
@@ -357,6 +357,23 @@ def test_read_clip_takes_what_was_asked_for() -> None:
         assert indices == expected
         assert [read_number(picture, (320, 192)) for picture in pictures] == expected
         assert pictures[0].shape == (192, 320, 3)
+
+
+def test_luma_is_read_of_the_same_frames_and_pictures_of_some_of_them() -> None:
+    encoder = ClipEncoder(320, 192, 16, EncodingConfig(), matrix=1)
+    for frame in moving_shapes(20):
+        encoder.write(av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p"))
+    mp4 = encoder.close()
+    indices, pictures = read_clip(mp4, fps=8.0)
+    seen = [(index, luma.copy(), picture) for index, luma, picture in read_luma(mp4, 8.0, 4)]
+    assert [index for index, _, _ in seen] == indices
+    for position, (_, luma, picture) in enumerate(seen):
+        expected = np.round(16 + 219 / 255 * (pictures[position] @ [0.2126, 0.7152, 0.0722]))
+        assert np.abs(luma - expected).mean() < 2  # chroma is stored at half the size
+        if position % 4 == 0:
+            assert np.array_equal(there(picture), pictures[position])
+        else:
+            assert picture is None
 
 
 def test_pictures_survive_their_encoding() -> None:
