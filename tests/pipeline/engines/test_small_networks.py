@@ -9,7 +9,7 @@ from production import engine, six_people, weights_root
 from pipeline.engines.identity.dlib_face import as_cosines
 from pipeline.engines.interfaces import PersonImage
 from pipeline.observing.tracks import PeopleConfig
-from pipeline.pictures.boxes import inside
+from pipeline.pictures.boxes import inside, iou
 
 FACE = np.array([180, 65, 275, 190], np.float32)  # of the portrait
 BODY = np.array([100, 0, 400, 512], np.float32)
@@ -32,6 +32,17 @@ def weights(monkeypatch):
     if root is None:
         pytest.skip("test weights absent: set CONTEXTANYONE_MODELS to the folder that has them")
     monkeypatch.setenv("CONTEXTANYONE_MODELS", str(root))
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 960), (960, 512)])
+def test_somebody_is_found_where_he_is_in_wide_and_in_tall_pictures(
+    weights, astronaut, height, width
+):
+    picture = np.full((height, width, 3), 200, np.uint8)
+    place = np.array([width - 512, height - 512] * 2, np.float32)
+    picture[height - 512 :, width - 512 :] = astronaut
+    alone, found = (engine("people", "yolox").detect([each])[0] for each in (astronaut, picture))
+    assert float(iou(alone.boxes[:1] + place, found.boxes[:1])[0, 0]) > 0.8
 
 
 def test_distances_of_dlib_become_cosines_of_a_gaussian():
