@@ -154,11 +154,20 @@ class CheckedAnswer:
 
 
 class PersonDetector(Protocol):
-    """Finds people."""
+    """Finds people.
+
+    One whose weak boxes are only good beside strong ones also has `sure`: of whom no box ever has
+    this score, nobody is seen.
+    """
 
     info: EngineInfo
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]: ...
+
+
+def sure_score(detector: PersonDetector) -> float:
+    """Return the score that one box of a person must have; most detectors ask for none."""
+    return getattr(detector, "sure", 0.0)
 
 
 class FaceDetector(Protocol):

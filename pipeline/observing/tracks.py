@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.identity.signature import signature
-from pipeline.engines.interfaces import Detections, PersonDetector
+from pipeline.engines.interfaces import Detections, PersonDetector, sure_score
 from pipeline.engines.people.mend_paths import mend
 from pipeline.engines.people.optical_flow import small_grey
 from pipeline.engines.people.tracker import BoxSource, Look, Path, Tracker
@@ -86,11 +86,12 @@ class TrackPeople:
         return replace(row, clip=replace(row.clip, num_people=num_people), tracks=tracks)
 
     def follow(self, looks: Sequence[Look]) -> list[Path]:
-        """Return the people, each seen often enough."""
+        """Return the people, each seen often enough and at least once for sure."""
+        sure = sure_score(self.detector)
         return [
             path
             for path in mend(self.tracker.track(looks))
-            if len(path.scores) >= self.config.min_detections
+            if len(path.scores) >= self.config.min_detections and max(path.scores) >= sure
         ]
 
     def look(self, mp4: bytes) -> list[Look]:

@@ -14,14 +14,20 @@ from pipeline.engines.weights import find_for
 PERSON = 0  # of the COCO classes
 STRIDES = (8, 16, 32)
 _SIDE = 416  # of YOLOX-nano and -tiny
-_SCORE = 0.35
+_SCORE = 0.30
 _OVERLAP = 0.5  # boxes of one person overlap more; 0.6 finds nobody else, and more of nobody
 
 
 class YoloxPeople:
-    """Person boxes by YOLOX-nano."""
+    """Person boxes by YOLOX-nano.
+
+    Weak boxes and one strong one are a person, as in ByteTrack (2110.06864): on the people of
+    `tuned_on` in the truth 173 boxes of 175 are found whether 0.30 or 0.35 is the least score; of
+    29 or 25 on nobody 10 or 6 are of paths that never reach 0.5, of those on somebody none.
+    """
 
     needs = EngineNeeds(weights=(("yolox", "person_detection"),), memory_mib=40)
+    sure = 0.5
 
     def __init__(self) -> None:
         found = find_for("yolox", "person_detection")

@@ -29,12 +29,15 @@ class ScriptedPeople:
 
     script: list[list[list[float]]]
     info: EngineInfo = field(default=EngineInfo("test-people/1", "person_detection", "", True))
+    scores: list[float] = field(default_factory=list)  # look by look, of every box; else 0.9
+    sure: float = 0.0
 
     def detect(self, pictures):
         assert len(pictures) == len(self.script)
+        scores = self.scores or [0.9] * len(self.script)
         return [
-            Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9))
-            for boxes in self.script
+            Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), score))
+            for boxes, score in zip(self.script, scores, strict=True)
         ]
 
 
@@ -120,6 +123,21 @@ def test_a_portrait_beside_a_person_is_not_one_of_the_people():
     rejected = PeopleConfig().check(pasted, done.clip)
     assert rejected is not None
     assert rejected.reason == Reason.STILL_PICTURE
+
+
+@pytest.mark.parametrize(
+    ("scores", "seen"),
+    [
+        ([0.9, 0.3, 0.3, 0.3], [4]),
+        ([0.3, 0.3, 0.3, 0.9], [4]),
+        ([0.4, 0.45, 0.45, 0.4], []),
+    ],
+)
+def test_weak_boxes_are_a_person_where_one_is_strong(scores, seen):
+    row = portraits.clip_row([portraits.ground()] * 32)
+    people = ScriptedPeople([[[100, 100, 300, 400]]] * 4, scores=scores, sure=0.5)
+    done = TrackPeople(people).process(row)
+    assert [sum(track.detected) for track in done.tracks] == seen
 
 
 def mosaic() -> np.ndarray:
