@@ -7,12 +7,17 @@ import fast_engines
 import pytest
 
 from pipeline.curation import shared
-from pipeline.curation.curation_config import CurationConfig
+from pipeline.curation.curation_config import CurationConfig, RunConfig
+from pipeline.dataset.fetched import video_fetcher
 from pipeline.dataset.inputs import describe_file
 from pipeline.dataset.store import open_store
-from pipeline.dataset.units import check_begun
+from pipeline.dataset.units import Identified, Unread, check_begun
 from pipeline.engines.engines_config import EnginesConfig
+from pipeline.execution.cluster import ClusterConfig
+from pipeline.media.limits import ProbeConfig
+from pipeline.observing.observe import identify
 from pipeline.observing.observe_config import ObserveConfig
+from schemas.tombstones import Tombstones
 
 ENGINES = EnginesConfig(
     people="fast_engines:FastPeople", faces="fast_engines:FastFaces",
@@ -65,3 +70,18 @@ def test_a_worker_that_does_not_see_the_dataset_does_not_begin_one(tmp_path):
     store.write("units/inputs.parquet", b"")
     check_begun(store)
     assert [path.name for path in Path(tmp_path).iterdir()] == ["units"]
+
+
+def test_a_video_that_vanishes_is_left_to_the_next_run_and_a_lost_link_is_refused(tmp_path):
+    gone, link = tmp_path / "gone.mp4", tmp_path / "link.mp4"
+    gone.write_bytes(b"video")
+    link.symlink_to(tmp_path / "nowhere.mp4")
+    listed = [describe_file(str(path)) for path in (gone, link)]
+    gone.unlink()
+    run = RunConfig(cluster=ClusterConfig(workers=1))
+    with video_fetcher(run.remote, 10**9) as fetcher:
+        first, second = identify(listed, ProbeConfig(), run, 1, Tombstones(), fetcher)
+    assert isinstance(first, Unread)
+    assert "No such file" in first.detail
+    assert isinstance(second, Identified)
+    assert [reject.reason for reject in second.ledger.rejects] == ["unreadable"]
