@@ -15,7 +15,7 @@ from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, open_table
 from pipeline.dataset.tags import read_tags, vetoed
 from pipeline.export.options import NO_OPTIONS, ExportOptions
-from pipeline.export.others import OTHERS_FILE, OthersOfSamples, OthersReport
+from pipeline.export.others import OTHERS_FILE, OthersOfSamples, OthersReport, shown
 from schemas.files import make_folder
 from schemas.manifest import Manifest
 
@@ -146,7 +146,8 @@ def export(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        write(ExportSource(manifest, store, facts, without, options, output, others), partial)
+        with shown(others):
+            write(ExportSource(manifest, store, facts, without, options, output, others), partial)
         if others is not None:
             others.report.write(partial / OTHERS_FILE)
         if output.exists():

@@ -7,7 +7,8 @@ Sound, frames, rate, size and colours stay; a clip in which nobody else is seen 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pipeline.engines.engines_config import EnginesConfig
 from pipeline.engines.interfaces import PersonImage, Segmenter
 from pipeline.engines.masks.neighbours import cut_people
 from pipeline.engines.registry import load_engine
+from pipeline.execution.progress import Progress
 from pipeline.media.change_clip import Planes, change_clip
 from pipeline.media.images import decode_image, encode_jpeg
 from pipeline.observing.bystanders import (
@@ -94,6 +96,7 @@ class OthersOfSamples:
     masks: Segmenter
     what: str = ""
     report: OthersReport = field(default_factory=OthersReport)
+    advance: Callable[[int], None] = lambda _: None  # is called with every sample that is done
 
     @classmethod
     def of(cls, store: Store, manifest: Manifest, what: str = "") -> "OthersOfSamples":
@@ -141,6 +144,7 @@ class OthersOfSamples:
             row |= {"others": cast}
         if line["clip"] or line["references"]:
             self.report.lines.append(line)
+        self.advance(1)
         return row
 
     def _clip(
@@ -244,11 +248,24 @@ def list_others(store: Store) -> OthersReport:
     """Return who else is seen in the samples of the newest version. ValueError without any."""
     manifest, _ = require_manifest(store)
     others = OthersOfSamples.of(store, manifest)
-    for path in files_of("samples", manifest):
-        file = open_table(path, store)
-        for number in range(file.num_row_groups):
-            others.in_group(file.read_row_group(number))
+    with shown(others):
+        for path in files_of("samples", manifest):
+            file = open_table(path, store)
+            for number in range(file.num_row_groups):
+                others.in_group(file.read_row_group(number))
     return others.report
+
+
+@contextmanager
+def shown(others: OthersOfSamples | None) -> Iterator[None]:
+    """Say on stderr how far the search is; nothing where there is none."""
+    if others is None:
+        yield
+        return
+    total = sum(others.manifest.splits.values())
+    with Progress("others", total, unit="samples") as progress:
+        others.advance = progress.advance
+        yield
 
 
 def _rgb(planes: Planes) -> np.ndarray:
