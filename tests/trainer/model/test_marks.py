@@ -111,8 +111,8 @@ def test_marks_are_in_the_graph_of_every_batch():
 
 @torch.no_grad()
 def test_own_references_are_preferred_before_any_training():
-    model = tiny_model(marks=2)
-    for block in model.blocks:
+    blocks: Any = tiny_model(marks=2).blocks
+    for block in blocks:
         query, key = block.marks.query, block.marks.key
         logits = torch.einsum("phd,qhd->hpq", query, key) / query.shape[-1] ** 0.5
         torch.testing.assert_close(torch.diagonal(logits, dim1=1, dim2=2), torch.full((2, 2), 5.0))
@@ -127,6 +127,6 @@ def test_more_characters_than_marks_are_refused():
 def test_a_config_from_before_there_were_marks_has_none():
     config = {**tiny_model().config}
     config.pop("marks")
-    model = ContextAnyoneTransformer3DModel.from_config(config)
+    model: Any = ContextAnyoneTransformer3DModel.from_config(config)
     assert not any("marks" in name for name, _ in model.named_parameters())
     assert "marks" not in tiny_model().named_config()
