@@ -28,9 +28,9 @@ from pipeline.engines.engines_config import engines_preset  # noqa: E402
 from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Segmenter  # noqa: E402
 from pipeline.engines.masks.neighbours import cut_people  # noqa: E402
 from pipeline.engines.registry import load_engine  # noqa: E402
+from pipeline.media.geometry import orientation_of  # noqa: E402
 from pipeline.media.images import encode_jpeg  # noqa: E402
 from pipeline.media.limits import ProbeConfig  # noqa: E402
-from pipeline.media.look import orientation_of  # noqa: E402
 from pipeline.media.reader import VideoReader  # noqa: E402
 from pipeline.observing.candidates import CandidatesConfig  # noqa: E402
 from pipeline.pairing.reference_gates import ReferencesConfig  # noqa: E402

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from pipeline.media.look import Orientation, orientation_of
+from pipeline.media.geometry import Orientation, orientation_of
 from pipeline.media.reader import VideoReader
 
 _LOOKS = 9  # key frames, evenly spread

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.execution.stage import Rejected
 from pipeline.media.bars import NO_BARS, Bars
-from pipeline.media.look import Orientation
+from pipeline.media.geometry import Orientation
 from pipeline.media.pixels import Scaler, planes_of
 from schemas.reasons import Reason
 
@@ -21,7 +21,7 @@ _LYING_480 = ((960, 400), (832, 480), (768, 512), (720, 544), (624, 624))
 
 
 class Shown(Protocol):
-    """What a picture is when it is shown: a video's row, or the look of a stretch of it."""
+    """What a picture is when it is shown: a video's row, or the geometry of a stretch of it."""
 
     @property
     def width(self) -> int: ...  # upright, in square pixels

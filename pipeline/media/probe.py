@@ -167,7 +167,7 @@ def _describe(
 ) -> Video:
     stream, picture = reader.stream, first.picture
     sounds = reader.container.streams.audio
-    look = first.look
+    geometry = first.geometry
     return Video(
         video_id=video_id,
         uri="",
@@ -181,10 +181,10 @@ def _describe(
         bit_depth=max(part.bits for part in picture.format.components),
         coded_width=picture.width,
         coded_height=picture.height,
-        rotation=look.rotation,
-        pixel_aspect=float(look.aspect),
-        width=look.width,
-        height=look.height,
+        rotation=geometry.rotation,
+        pixel_aspect=float(geometry.aspect),
+        width=geometry.width,
+        height=geometry.height,
         fps=stored.fps,
         constant_fps=stored.constant,
         num_frames=0,
@@ -195,5 +195,5 @@ def _describe(
         decode_errors=0,
         truncated=is_truncated(stored, reader.limits),
         shots=[],
-        mirrored=look.mirrored,
+        mirrored=geometry.mirrored,
     )

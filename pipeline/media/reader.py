@@ -17,8 +17,8 @@ from av.error import FFmpegError
 from pipeline.media.colours import HDR_TRANSFERS, colours_of
 from pipeline.media.containers import check_file, open_container, video_streams
 from pipeline.media.dolby_vision import dolby_vision_alone, is_dolby_vision_alone
+from pipeline.media.geometry import FrameGeometry, orientation_of
 from pipeline.media.limits import ProbeConfig, Refused, refuse
-from pipeline.media.look import Look, orientation_of
 from pipeline.media.pixels import Deinterlacer
 from pipeline.media.timeline import Timeline
 from pipeline.media.visible_packets import visible_packets
@@ -39,7 +39,7 @@ class Frame:
     pts: int
     duration: int  # as stored, in units of the timebase; the next frame's pts is the truth
     picture: av.VideoFrame
-    look: Look
+    geometry: FrameGeometry
     is_start: bool = False  # another recording begins here, which was joined to the one before
 
 
@@ -211,9 +211,9 @@ class VideoReader:
                 self.count.unsorted += 1
                 continue
             index = self._first_index(pts, first, fps) if previous is None else index + 1
-            look = self._look_of(picture)
+            geometry = self._geometry_of(picture)
             is_start = self.timeline.is_start(previous, pts)
-            yield Frame(index, pts, picture.duration or self._nominal, picture, look, is_start)
+            yield Frame(index, pts, picture.duration or self._nominal, picture, geometry, is_start)
             previous = pts
 
     def _stretch(
@@ -371,9 +371,9 @@ class VideoReader:
             return None
         return self.start_pts + math.ceil(Fraction(time_s) / self.timebase)
 
-    def _look_of(self, picture: av.VideoFrame) -> Look:
+    def _geometry_of(self, picture: av.VideoFrame) -> FrameGeometry:
         aspect = self._aspects.at(picture.pts)
-        return Look(picture.width, picture.height, aspect, orientation_of(picture))
+        return FrameGeometry(picture.width, picture.height, aspect, orientation_of(picture))
 
     def _check_frame(self, picture: av.VideoFrame, shape: tuple) -> None:
         limits = self.limits

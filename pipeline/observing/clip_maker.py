@@ -13,8 +13,8 @@ from pipeline.media.bars import NO_BARS, Bars
 from pipeline.media.colours import BT709
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, Shown, StillMaker, fit_picture
+from pipeline.media.geometry import FrameGeometry
 from pipeline.media.images import encode_jpeg
-from pipeline.media.look import Look
 from pipeline.media.pixels import planes_of
 from pipeline.observing.quality import Quality, QualityMeter
 from schemas.clip_rules import longest_length
@@ -137,13 +137,18 @@ class ClipMaker:
     """What all clips of a stretch share: the way to their size, and their settings."""
 
     def __init__(
-        self, video: Video, look: Look, fit: Fit, timebase: Fraction, clips: ClipsConfig
+        self,
+        video: Video,
+        geometry: FrameGeometry,
+        fit: Fit,
+        timebase: Fraction,
+        clips: ClipsConfig,
     ) -> None:
         self.video_id, self.fit, self.timebase, self.clips = video.video_id, fit, timebase, clips
         self.min_frames = clips.frames_between_guards(clips.min_s, video.fps)
         self.min_reference_frames = clips.frames_between_guards(clips.min_reference_s, video.fps)
         self.fitter = Fitter(fit)
-        self.still_maker = StillMaker(look, clips.still_side, fit.bars)
+        self.still_maker = StillMaker(geometry, clips.still_side, fit.bars)
         made = (asdict(clips.encoding), clips.fps, fit.width, fit.height)
         cut = astuple(fit.bars) if fit.bars != NO_BARS else ()
         self.digest = content_id(*made, *cut)

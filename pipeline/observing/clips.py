@@ -17,8 +17,8 @@ from pipeline.dataset.units import VideoPart
 from pipeline.execution.stage import ClipRow, Ledger, Rejected, VideoRow
 from pipeline.media.bars import NO_BARS, Bars, find_bars
 from pipeline.media.fit import Fit
+from pipeline.media.geometry import FrameGeometry
 from pipeline.media.limits import ProbeConfig, Refused, refuse
-from pipeline.media.look import Look
 from pipeline.media.pixels import Scaler
 from pipeline.media.reader import Frame, ReadCount, VideoReader
 from pipeline.media.sound import Stretch, cut_sounds
@@ -159,10 +159,12 @@ def _accounted(clips: "list[ClipRow | Dropped]", video: Video, ledger: Ledger) -
 class _Watcher:
     """Shows the shot detector a small picture of every frame of a stretch."""
 
-    def __init__(self, look: Look, fps: float, shots: ShotsConfig, opened_by: str) -> None:
-        scale = min(1.0, shots.picture_width / max(look.width, look.height))
-        width, height = round(look.width * scale), round(look.height * scale)
-        size = look.orientation.lying(max(2, width), max(2, height))
+    def __init__(
+        self, geometry: FrameGeometry, fps: float, shots: ShotsConfig, opened_by: str
+    ) -> None:
+        scale = min(1.0, shots.picture_width / max(geometry.width, geometry.height))
+        width, height = round(geometry.width * scale), round(geometry.height * scale)
+        size = geometry.orientation.lying(max(2, width), max(2, height))
         self._scale = Scaler(*size, "bgr24", exact=False)
         self._detector = ShotDetector(shots, fps, opened_by)
 
@@ -226,17 +228,17 @@ class _Cutter:
 
     def _boundary(self, previous: Frame, frame: Frame) -> str:
         """Return what ends the stretch between two frames, or ''."""
-        if frame.look != previous.look:
+        if frame.geometry != previous.geometry:
             return "size"
         jump_s = float((frame.pts - previous.pts) * self._timebase)
         return "gap" if frame.is_start or jump_s > _GAP_S else ""
 
     def _begin_stretch(self, frame: Frame, opened_by: str) -> None:
-        clips, look = self._clips, frame.look
-        self._watcher = _Watcher(look, self._video.fps, self._config.shots, opened_by)
-        fit = clips.fit(look, self._bars)
+        clips, geometry = self._clips, frame.geometry
+        self._watcher = _Watcher(geometry, self._video.fps, self._config.shots, opened_by)
+        fit = clips.fit(geometry, self._bars)
         if isinstance(fit, Fit):
-            self._maker = ClipMaker(self._video, look, fit, self._timebase, clips)
+            self._maker = ClipMaker(self._video, geometry, fit, self._timebase, clips)
         else:
             self._maker = None
             clip_id = content_id("clip", self._video.video_id, frame.pts)

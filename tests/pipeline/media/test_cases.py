@@ -16,9 +16,9 @@ from synthetic import moving_shapes, number_frame, read_number, write_video
 from pipeline.dataset.units import VideoPart, split_video
 from pipeline.execution.stage import Rejected, VideoRow
 from pipeline.media.clip_frames import read_clip
+from pipeline.media.geometry import Orientation, orientation_of
 from pipeline.media.images import decode_image
 from pipeline.media.limits import ProbeConfig
-from pipeline.media.look import Orientation, orientation_of
 from pipeline.media.probe import probe
 from pipeline.media.reader import VideoReader
 from pipeline.observing.clips import ClipsConfig, cut_video

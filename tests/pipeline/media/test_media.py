@@ -18,9 +18,9 @@ from pipeline.media.clip_frames import read_clip, read_luma
 from pipeline.media.containers import open_container
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 from pipeline.media.fit import Fit, Fitter, StillMaker, buckets, fit_picture
+from pipeline.media.geometry import Orientation, orientation_of
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.media.limits import ProbeConfig, Refused
-from pipeline.media.look import Orientation, orientation_of
 from pipeline.media.pixels import Scaler, planes_of
 from pipeline.media.probe import probe
 from pipeline.media.reader import VideoReader, check_expansion

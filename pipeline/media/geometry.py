@@ -37,7 +37,7 @@ _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_C
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FrameGeometry:
     """How the pictures of a stretch are displayed. Sizes in pixels."""
 
     coded_width: int  # as stored
