@@ -207,10 +207,9 @@ def _marks(config: Mapping[str, Any], sizes: Sizes, reference: int) -> dict[str,
         return {}
     dim, video, characters = _dim(config), sizes.video, sizes.characters
     alike = (1 if sizes.rebuilt else 0) + (characters if reference else 0)  # all tokens of a stream
-    spoken = characters * config["num_attention_heads"]
     return {
         "mark projections": 2 * (video + sizes.text) * dim * dim,
-        "mark scores": 2 * video * sizes.text * (dim + spoken),
+        "mark scores": 4 * video * sizes.text * dim,
         "mark vectors": 2 * (video + alike) * characters * dim,
     }
 

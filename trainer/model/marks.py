@@ -75,11 +75,14 @@ def whom(query: torch.Tensor, key: torch.Tensor, whose: Whose) -> torch.Tensor |
     """
     if whose.mentions is None:
         return whose.shares
+    characters, width = whose.mentions.shape[1], query.shape[3]
     spoken = whose.mentions.transpose(1, 2)[:, None].to(query.dtype)  # (B, 1, L, P)
-    spoken = spoken.expand(-1, query.shape[2], -1, -1)
+    # As wide as keys: else no fused kernel takes it, and all n x L scores are kept.
+    spoken = F.pad(spoken, (0, width - characters)).expand(-1, query.shape[2], -1, -1)
     read = F.scaled_dot_product_attention(
         query.transpose(1, 2), key.to(query.dtype).transpose(1, 2), spoken
-    ).mean(1)
+    )
+    read = read[..., :characters].mean(1)
     read = read / read.sum(-1, keepdim=True).clamp(min=_LEAST)
     if whose.shares is None or whose.open_rows is None:
         return read
