@@ -53,35 +53,38 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=local_path, required=True, help="folder that trainer/export.py wrote")
-    low = "of two experts the one for low noise levels; --model is the other, or has both"
+    low = "the expert for low noise levels, unless in --model"
     add("--low", type=local_path, metavar="MODEL", help=low)
     shown = parser.add_mutually_exclusive_group(required=True)
-    shown.add_argument("--reference", type=Path, nargs="+", help="pictures of one character")
+    shown.add_argument(
+        "--reference", type=Path, nargs="+", metavar="FILE", help="pictures of one character"
+    )
     shown.add_argument(
         "--character",
         type=_character,
         action="append",
         metavar="NAME=FILE[,FILE][@BOX]",
-        help="one of several characters, whom every prompt calls by this name; give it once each. "
-        "BOX is where it is: left,top,right,bottom as shares of the picture",
+        help="one of several, called NAME in prompts; BOX is where it is, "
+        "left,top,right,bottom as shares",
     )
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", help="what happens in the video")
     prompts.add_argument("--prompts", type=Path, help="text file, one prompt a line")
     add("--output", type=local_path, required=True, help="an .mp4; with --prompts a folder")
-    add("--negative-prompt", default="", help="what guidance leads away from")
+    add("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
     add("--steps", type=int, help="sampling steps (as in training)")
     add("--guidance", choices=("separate", "joint", "none"), help="3, 2 or 1 passes a step")
-    add("--text-guidance", type=float, help="scale of the prompt (as in training)")
-    add("--reference-guidance", type=float, help="scale of the reference (as in training)")
-    own = "scale of what one of several characters' pictures add; a pass a step each"
+    add("--text-guidance", type=float, metavar="SCALE", help="scale of the prompt (as in training)")
+    reference = "scale of the reference (as in training)"
+    add("--reference-guidance", type=float, metavar="SCALE", help=reference)
+    own = "scale of one of several; a pass a step each"
     add("--character-guidance", type=_scale, nargs="+", default=[], metavar="NAME=SCALE", help=own)
-    moving = 'JSON of boxes over the video, {"anna": [[left, top, right, bottom], ...], ...}'
+    moving = 'JSON of moving boxes, {"anna": [[0, 0, 0.4, 1], …]}'
     add("--boxes", type=Path, metavar="FILE", help=moving)
     add("--shift", type=float, help="of the sigmas (as in training)")
-    cache = "share by which the first block may change for the others to be skipped, such as 0.1"
-    add("--step-cache", type=float, help=cache)
-    adapters = "adapters to add: of ours, of others for Wan, for few steps"
+    cache = "skip blocks where the first changes by less: 0.1"
+    add("--step-cache", type=float, metavar="SHARE", help=cache)
+    adapters = "adapters: ours, of others for Wan, for few steps"
     add("--lora", nargs="+", default=[], metavar="FILE[:SCALE]", help=adapters)
     add("--lora-low", nargs="+", default=[], metavar="FILE[:SCALE]", help="the same for --low")
     add("--seed", type=_seed, default=0, help="of every video (0)")
@@ -90,10 +93,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--fps", type=float, help="frames a second (as in training)")
     add("--device", default="auto", help="cpu, cuda, cuda:1, …")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    offload = "hold all on the CPU, on the device one part at a time, or one layer: less memory"
+    offload = "hold all but one part, or layer, on the CPU"
     add("--offload", choices=("part", "layer"), help=offload)
     add("--encoders", default="", help="where the Wan encoders are on this machine")
-    add("--image-encoder", default="", help="where CLIP's image encoder is, if elsewhere")
+    add(
+        "--image-encoder",
+        default="",
+        metavar="FOLDER",
+        help="where CLIP's image encoder is, if elsewhere",
+    )
     add("--strip", action="store_true", help="also write a picture: reference | frames")
     add("--force", action="store_true", help="replace videos that this made before")
     return parser.parse_args(arguments)

@@ -13,8 +13,8 @@ from schemas.remote import take_repeated
 from schemas.tables import Reject
 
 # the order in which a video meets the stages
-STAGES = ("probe", "shots", "clips", "scores", "tracks", "camera", "faces", "candidates")
-STAGES += ("videos", "quality", "people", "characters", "edits", "references", "review")
+STAGES = ("probe", "shots", "clips", "scores", "bars", "tracks", "camera", "faces", "candidates")
+STAGES += ("sound", "videos", "quality", "people", "characters", "edits", "references", "review")
 LEVELS = ("video", "part", "clip", "track", "candidate", "edit", "sample")
 _LINE_EVERY_S = 10.0
 _ETA_FROM = 0.05  # share of the work that an estimate needs: workers start up first

@@ -43,7 +43,8 @@ def test_its_settings_are_read_with_the_same_meaning(
 ) -> None:
     now = json.loads(json.dumps(asdict(config)))
     assert _same_keys(now, state["settings"]) == state["settings"]
-    assert {name: now["model"][name] for name in SINCE_0_1} == SINCE_0_1
+    fields = config.model.fields()
+    assert {name: fields[name] for name in SINCE_0_1} == SINCE_0_1
 
 
 def test_its_training_goes_on(state: dict[str, Any], config: TrainConfig) -> None:

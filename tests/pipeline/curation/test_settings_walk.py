@@ -40,7 +40,8 @@ FREE_TEXTS = {  # names of engines (checked elsewhere), files, licences, classes
     "pair.columns", "pair.windows", "pair.people.weak_detectors", "pair.windows.recogniser",
     "pair.windows.weights_digest", "pair.windows.space", "captions.folder", "captions.server",
     "captions.model", "captions.licence", "items.name", "items.splits", "evaluation.protocols",
-    "evaluation.dino", "evaluation.clip", "protocol.name", "protocol.source", "protocol.detector",
+    "evaluation.dino", "evaluation.clip", "evaluation.gme", "protocol.name", "protocol.source",
+    "protocol.detector",
     "protocol.recogniser", "protocol.detectors", "protocol.recognisers", "protocol.also",
 }  # fmt: skip
 # What of it may be tried all the same: names, values, and why.
