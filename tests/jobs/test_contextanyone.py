@@ -75,6 +75,7 @@ def test_no_command_takes_a_flag_that_is_cut_short(name, monkeypatch, capsys):
     assert capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "code"),
     [
@@ -108,6 +109,7 @@ def fake(folder: Path, module: str, error: str) -> Path:
 NO_GL = "ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["curate", "calibrate", "contact-sheet", "demo-videos", "train"])
 def test_a_bare_container_gets_one_line_with_the_remedy(tmp_path, name):
     fakes = fake(tmp_path, "cv2", NO_GL)

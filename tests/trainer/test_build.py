@@ -200,6 +200,7 @@ def test_compiled_blocks_compute_the_same():
         torch.testing.assert_close(getattr(ours, part), getattr(theirs, part), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_that_keep_their_attention_have_the_same_gradients(monkeypatch):
     # What is kept is decided before the compiler for C++ begins, which would take a minute.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))

@@ -405,6 +405,7 @@ def test_the_large_presets_are_whole(preset):
     assert parsed.encoders.codec == "wan"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["trainer.train", "jobs.encode"])
 def test_wrong_arguments_are_said_before_a_model_library_is_loaded(script):
     code = f"import sys, {script} as script; sys.exit('diffusers' in sys.modules)"

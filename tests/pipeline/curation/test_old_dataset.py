@@ -9,6 +9,8 @@ import pytest
 from places import GOLDEN, script
 from runs import environment, rows
 
+pytestmark = pytest.mark.slow  # each pairs a dataset
+
 ARCHIVE = GOLDEN / "dataset_before_sections.tar.xz"
 AS_BEFORE = [
     *(f"observe.engines.{task}=fast_engines:Fast{name}" for task, name in (

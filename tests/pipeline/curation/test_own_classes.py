@@ -11,6 +11,8 @@ from runs import command, draw_video, rows
 from pipeline.execution.plugins import load_own
 from pipeline.pairing.own_columns import load_columns
 
+pytestmark = pytest.mark.slow  # curates
+
 EXAMPLES = ROOT / "docs" / "examples"
 OWN = {
     "gate": "pair.gates=[own_gate:CloseViews]",

@@ -15,6 +15,8 @@ from pipeline.engines.captions.caption_settings import VlmConfig, configured_cap
 from pipeline.engines.interfaces import CaptionParts, CheckedAnswer, EngineInfo
 from pipeline.pairing.captions import CaptionsConfig
 
+pytestmark = pytest.mark.slow  # each makes a dataset
+
 CONFIG = CaptionsConfig(batch_size=4)
 
 

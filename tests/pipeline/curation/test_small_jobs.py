@@ -1,11 +1,13 @@
 """Small jobs of the script, which need no Ray: one worker, in the script's own process."""
 
+import pytest
 from present import current_version
 from runs import curate, rows
 
 from pipeline.dataset.store import LocalStore
 
 
+@pytest.mark.slow
 def test_a_few_videos_become_samples_where_ray_cannot_even_be_imported(
     videos, tmp_path, monkeypatch
 ):

@@ -16,6 +16,8 @@ from pipeline.dataset.uris import public_uri, without_secrets
 from schemas.ids import bytes_id
 from schemas.remote import NotRead, RemoteConfig
 
+pytestmark = pytest.mark.slow  # waits and tries again
+
 QUICK = RemoteConfig(attempts=3, pause_s=0.01)
 CONTENT = bytes(range(256)) * 500
 

@@ -140,6 +140,7 @@ def test_nobody_is_found_in_photographs_of_things(name):
     assert len(people.boxes) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.media
 def test_nobody_is_found_in_animals_and_drawings(media):
     pictures = [decode_image((media / "images" / "lp-s40.jpg").read_bytes())]

@@ -11,6 +11,8 @@ from pipeline.media import sandbox
 from pipeline.media.sandbox import Child, Died, SandboxConfig, StartFailed, resident_mib
 from schemas.reasons import Failure
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 
 def make_handler():
     def handler(argument, announce):

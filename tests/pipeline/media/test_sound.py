@@ -59,6 +59,7 @@ def onsets(samples: np.ndarray) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CODECS)
 def test_a_stretch_begins_and_ends_at_its_samples(tmp_path, name):
     path = clicks(tmp_path / name, *CODECS[name])

@@ -52,6 +52,7 @@ def followed(walk):
     return TrackPeople(OpencvPeople()).process(walk)
 
 
+@pytest.mark.slow
 def test_a_person_is_followed_through_the_whole_clip(followed):
     assert followed.clip.num_people == 1
     [track] = followed.tracks

@@ -139,6 +139,7 @@ def test_sources_that_say_too_little_are_refused_with_what_is_needed(tmp_path, m
         read_known(make(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_job_writes_what_curate_takes_and_a_plot(tmp_path):
     pytest.importorskip("matplotlib")
     people = paint(tmp_path / "people", people=6, pictures=6)

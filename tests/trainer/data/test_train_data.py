@@ -167,6 +167,7 @@ def test_world_size_and_resume_change_nothing(dataset):
     assert resumed == {key: value for key, value in whole.items() if key[0] >= 3}
 
 
+@pytest.mark.slow
 def test_workers_change_nothing_and_leave_the_random_state_alone(dataset):
     whole = by_place(batches(dataset, config()))
     before = torch.get_rng_state()

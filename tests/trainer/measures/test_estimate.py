@@ -73,6 +73,7 @@ def peak_of_step(model, loss):
     return resident + max(itertools.accumulate(event.nbytes() for event in changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "every", "keeps"),
     [
@@ -101,6 +102,7 @@ def test_the_peak_of_a_step_is_what_was_estimated(precision, every, keeps):
     assert peak < without_optimizer < 1.2 * peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [0, 1])
 @pytest.mark.parametrize("base", ["full", "int8"])
 @pytest.mark.parametrize("heads", [4, 12])
