@@ -176,6 +176,7 @@ def test_what_cannot_be_meant_is_refused(folder, pictures, monkeypatch, capsys, 
         (["--reference", "a.png", "--character", "anna=a.png"], "not allowed with argument"),
         (["--character", "anna"], "must be NAME=FILE"),
         (["--character", "anna=a.png", "--character-guidance", "anna=much"], "NAME=SCALE"),
+        (["--reference", "a.png", "--boxes", "b.json"], "name them by --character"),
         ([], "one of the arguments --reference --character is required"),
     ],
 )

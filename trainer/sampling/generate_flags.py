@@ -72,7 +72,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add("--strip", action="store_true", help="also write a picture: reference | frames")
     add("--force", action="store_true", help="replace videos that this made before")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.boxes is not None and parsed.reference:
+        parser.error("--boxes says where characters are: name them by --character NAME=FILE")
+    return parsed
 
 
 def _size(text: str) -> tuple[int, int]:
