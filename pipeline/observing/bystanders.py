@@ -322,19 +322,24 @@ def _faces_by_person(
 ]:
     """Return faces by frame: of the cast, of others, and of nobody whose body was found.
 
-    A face is followed, and is whose it is in most looks: a single look errs where people touch.
+    A face is followed, and is whose it is in most looks around: a single look errs where people
+    touch, and a path may go over from one face to another where they cross.
     """
     own: dict[str, dict[int, np.ndarray]] = {}
     others: dict[str, dict[int, np.ndarray]] = {}
     stray: list[dict[int, np.ndarray]] = []
     for path in _linked([look.faces for look in looks], _LINK_FACE, _FACE_REACH, gap):
-        owners = Counter(_owner_of(box, looks[look]) for look, box in path.items())
-        name = max(owners, key=lambda each: (owners[each], each))
-        faces = {looks[look].frame: box for look, box in path.items()}
-        if name == "":
-            stray.append(faces)
-        else:
-            (own if name in cast else others).setdefault(name, {}).update(faces)
+        owners = {look: _owner_of(box, looks[look]) for look, box in path.items()}
+        nobodys: dict[int, np.ndarray] = {}
+        for look, box in path.items():
+            around = Counter(who for at, who in owners.items() if abs(at - look) <= gap)
+            name = max(around, key=lambda who: (around[who], who))
+            faces = nobodys
+            if name != "":
+                faces = (own if name in cast else others).setdefault(name, {})
+            faces[looks[look].frame] = box
+        if nobodys:
+            stray.append(nobodys)
     return own, others, stray
 
 

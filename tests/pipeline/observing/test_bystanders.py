@@ -54,6 +54,22 @@ def test_the_characters_face_is_known_and_is_nobody_elses():
         assert abs(_middle(face)[0] - (own[frame][0] + own[frame][2]) / 2) < 4
 
 
+def test_a_face_is_whose_it_is_before_and_after_two_people_cross():
+    pictures, boxes = [], ([], [])
+    for frame in range(96):
+        picture = GROUND.copy()
+        for who, x in ((0, min(150, 40 + 4 * frame)), (1, max(60, 150 - 4 * frame))):
+            boxes[who].append(draw_figure(picture, who, x, 176, 150, frame))
+        pictures.append(picture)
+    cast = [FollowedPerson("own", 0, np.array(boxes[0]))]
+    tracked = [FollowedPerson("other", 0, np.array(boxes[1]))]
+    found = _finder().in_clip(encode_clip(pictures), cast, tracked)
+    [bystander] = [each for each in found.bystanders if each.person.name == "other"]
+    for frame in (0, 6, 40, 60, 92):
+        middle = (boxes[1][frame][0] + boxes[1][frame][2]) / 2
+        assert abs(_middle(bystander.faces[frame])[0] - middle) < 8, frame
+
+
 def test_a_second_track_of_the_character_is_no_bystander():
     mp4, own, _ = _drawn(second_to=0)
     twice = [FollowedPerson("again", 4, own[4:20] + 2.0)]
