@@ -34,9 +34,14 @@ def session_options() -> Any:
     return options
 
 
-def open_session(path: Path) -> Any:
-    """Return an InferenceSession."""
+def open_session(model: Path | bytes, gpu: bool = True) -> Any:
+    """Return an InferenceSession of a file, or of what it would hold.
+
+    Without `gpu` it stays on the CPU: a small network, picture by picture, gains nothing there.
+    """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    return onnxruntime.InferenceSession(str(path), session_options(), providers=providers())
+    source = model if isinstance(model, bytes) else str(model)
+    chosen = providers() if gpu else [_CPU]
+    return onnxruntime.InferenceSession(source, session_options(), providers=chosen)

