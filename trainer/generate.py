@@ -150,8 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _published(arguments: argparse.Namespace) -> "Published":
     """Read what the model's folder says, and that of its second expert."""
+    from trainer.sampling.loading import check_experts
     from trainer.sampling.model_folder import read_published
-    from trainer.sampling.pipeline import check_experts
 
     published = read_published(arguments.model)
     if arguments.low is not None:
@@ -276,15 +276,11 @@ def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyo
 def _device(name: str) -> "torch.device":
     import torch
 
+    from trainer.sampling.offload import usable_device
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {name} cannot be used: {reason}; use cpu, or auto") from error
-    return device
+    return usable_device(name)
 
 
 def _settings(
@@ -360,7 +356,7 @@ def _make(
     """Return the frames (F, H, W, 3) uint8."""
     import torch
 
-    from trainer.sampling.pipeline import decode_frames, to_uint8
+    from trainer.sampling.output import decode_frames, to_uint8
 
     generator = torch.Generator().manual_seed(arguments.seed)
     negative, cast = arguments.negative_prompt, shown if shown[0].name else []

@@ -23,7 +23,7 @@ class Offload:
         layer_by_layer: bool,
     ) -> None:
         """Take parts that lie on the CPU; either wholes in turn, or layer by layer."""
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         # In the order in which they are needed: each whole part sends the one before it back.
         with_weights: list[Any] = [
             each
@@ -73,3 +73,14 @@ class Offload:
             torch.nn.Module.to(part, "cpu")
         for each in self._encoders:
             each.compute_on("cpu")
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """Return a device of this machine, or raise ValueError."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name} cannot be used: {reason}; use cpu") from error
+    return device

@@ -5,13 +5,13 @@ the modules that a folder's model_index.json names; here no folder decides what 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from tqdm.auto import tqdm
 
 from trainer.data.boxes import shares_of_boxes
 from trainer.data.data_config import check_sides
@@ -22,6 +22,12 @@ from trainer.encoders.mentions import mentions_of
 from trainer.model import ContextAnyoneTransformer3DModel
 from trainer.sampling.cast import NamedCharacter, as_written, check_guidance, check_names
 from trainer.sampling.layout import Box, check_boxes, check_layout, track
+from trainer.sampling.loading import (
+    check_experts,
+    check_fit,
+    load_transformer,
+    round_weights,
+)
 from trainer.sampling.model_folder import (
     TRANSFORMER,
     TRANSFORMER_2,
@@ -31,6 +37,12 @@ from trainer.sampling.model_folder import (
     write_published,
 )
 from trainer.sampling.offload import Offload
+from trainer.sampling.output import (
+    ContextAnyonePipelineOutput,
+    OutputType,
+    check_output_type,
+    in_form,
+)
 from trainer.sampling.references import Picture, Reference, stack_references
 from trainer.sampling.sampler import (
     CharacterConditions,
@@ -40,34 +52,8 @@ from trainer.sampling.sampler import (
     SamplingConfig,
     sample,
 )
-from trainer.sampling.video_file import write_video
 
-OutputType = Literal["np", "pt", "uint8", "pil", "latent"]
-OUTPUT_TYPES = ("np", "pt", "uint8", "pil", "latent")
-
-
-@dataclass
-class ContextAnyonePipelineOutput:
-    """B videos, in the form that was asked for.
-
-    np: (B, F, H, W, 3) float32 in [0, 1] · pt: the same as a tensor (B, F, 3, H, W) on the CPU ·
-    uint8: as 0..255 · pil: a list of frames for each video · latent: a tensor (B, C, f, h, w) of
-    normalised latents.
-    """
-
-    frames: Any
-    fps: float = 16.0
-    output_type: OutputType = "np"
-
-    def save(self, path: str | Path, number: int = 0) -> None:
-        """Write one of the videos as .mp4. Raises ValueError for latents, which are no pictures."""
-        if self.output_type == "latent":
-            raise ValueError("latents cannot be written as a video; ask for another output_type")
-        frames: Any = self.frames[number]
-        if self.output_type == "pt":
-            frames = frames.permute(0, 2, 3, 1)
-        frames = np.asarray(frames)
-        write_video(path, frames if frames.dtype == np.uint8 else to_uint8(frames), self.fps)
+CALLBACK_TENSORS = ("latents",)
 
 
 class ContextAnyonePipeline:
@@ -81,6 +67,8 @@ class ContextAnyonePipeline:
     videos.save("her.mp4")
     print(videos.frames.shape)  # (1, frames, height, width, 3), float32 in [0, 1]
     """
+
+    _callback_tensor_inputs = CALLBACK_TENSORS
 
     def __init__(
         self,
@@ -100,6 +88,8 @@ class ContextAnyonePipeline:
         self.published = published
         self._interrupt = False
         self._offload: Offload | None = None
+        self._bar: dict[str, Any] = {"disable": True}
+        self._steps = 0
 
     @classmethod
     def from_pretrained(
@@ -109,38 +99,51 @@ class ContextAnyonePipeline:
         torch_dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         low: str | Path | None = None,
+        variant: str | None = None,
     ) -> "ContextAnyonePipeline":
         """Load an exported folder; `encoders` takes the place of what its encoders.json says.
 
         low: folder of the expert for low noise levels, where `folder` is that for high ones.
+        variant: of the weights' files, as they were saved: "fp16" for `….fp16.safetensors`.
         """
         folder = Path(folder)
         published, second = read_published(folder), None
         if low is not None:
             published = published.with_low(read_published(Path(low)))
-            second = _load_transformer(Path(low) / TRANSFORMER, torch_dtype)
+            second = load_transformer(Path(low) / TRANSFORMER, torch_dtype, variant)
         elif published.expert == "both":
-            second = _load_transformer(folder / TRANSFORMER_2, torch_dtype)
+            second = load_transformer(folder / TRANSFORMER_2, torch_dtype, variant)
         if isinstance(encoders, EncoderConfig):
             published = replace(published, encoders=encoders)
         if not isinstance(encoders, Encoders):
             encoders = load_encoders(published.encoders, device)
-        first = _load_transformer(folder / TRANSFORMER, torch_dtype)
+        first = load_transformer(folder / TRANSFORMER, torch_dtype, variant)
         return cls(first, encoders, published, second).to(device)
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, variant: str | None = None) -> None:
         """Write the folder that `from_pretrained` reads."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, model in zip((TRANSFORMER, TRANSFORMER_2), self.transformers, strict=False):
-            model.save_pretrained(folder / name)
+            model.save_pretrained(folder / name, variant=variant)
         write_published(folder, self.published)
 
-    def to(self, device: torch.device | str) -> "ContextAnyonePipeline":
-        """Move the transformers; encoders stay on the device that they were loaded on."""
+    def to(
+        self,
+        device: torch.device | str | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> "ContextAnyonePipeline":
+        """Move the transformers, and round them as `from_pretrained` does with `torch_dtype`.
+
+        Encoders stay on the device that they were loaded on.
+        """
         if self._offload is not None:
             raise ValueError("parts are offloaded: call remove_all_hooks() before they are moved")
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
         for model in self.transformers:
+            if dtype is not None:
+                round_weights(model, dtype)
             torch.nn.Module.to(model, device)
         return self
 
@@ -149,6 +152,20 @@ class ContextAnyonePipeline:
         """The model, or both experts, that for high noise levels first."""
         both = (self.transformer, self.transformer_2)
         return [model for model in both if model is not None]
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """What it is made of: `ContextAnyonePipeline(**pipeline.components)` shares it all."""
+        made_of = {
+            "transformer": self.transformer,
+            "encoders": self.encoders,
+            "published": self.published,
+        }
+        return (
+            made_of
+            if self.transformer_2 is None
+            else made_of | {"transformer_2": self.transformer_2}
+        )
 
     @property
     def device(self) -> torch.device:
@@ -170,6 +187,15 @@ class ContextAnyonePipeline:
         if self._offload is not None:
             self._offload.end()
             self._offload = None
+
+    def set_progress_bar_config(self, **settings: Any) -> None:
+        """Set how tqdm shows the steps; `disable=False` shows them, which is not the default."""
+        self._bar = settings
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the video that is being made, or of the last one."""
+        return self._steps
 
     @property
     def interrupt(self) -> bool:
@@ -193,17 +219,20 @@ class ContextAnyonePipeline:
         reference_guidance: float | None = None,
         shift: float | None = None,
         step_cache: float | None = None,
+        num_videos_per_prompt: int = 1,
         seed: int = 0,
         generator: Generators | None = None,
+        latents: torch.Tensor | None = None,
         negative_prompt: str = "",
         output_type: OutputType = "np",
         callback_on_step_end: Callable[[Any, int, float, dict[str, Any]], Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = CALLBACK_TENSORS,
         return_dict: bool = True,
         characters: Mapping[str, Reference] | None = None,
         character_guidance: Mapping[str, float] | None = None,
         character_boxes: Mapping[str, Sequence[Box]] | None = None,
     ) -> Any:
-        """Make one video for each prompt.
+        """Make a video for each prompt, or several.
 
         Args:
             prompt: what happens; a sequence gives a batch.
@@ -215,13 +244,18 @@ class ContextAnyonePipeline:
             num_inference_steps, guidance, text_guidance, reference_guidance, shift, step_cache: as
                 in `SamplingConfig`; None is as in the validation of the training. Each of two
                 experts has the scales of its own training.
-            seed: of every video of the batch; a video does not depend on the rest of the batch.
-            generator: on the CPU; takes the place of `seed`. One for the batch or one a prompt.
+            num_videos_per_prompt: videos of the same prompt stand side by side in the batch.
+            seed: of the first video of every prompt, the next has the next; a video does not depend
+                on the rest of the batch.
+            generator: on the CPU; takes the place of `seed`. One for the batch or one a video.
+            latents: noise (B, C, f, h, w) of all videos to begin with, instead of one that is
+                drawn.
             negative_prompt: what guidance leads away from; '' is what training dropped to.
             output_type: see `ContextAnyonePipelineOutput`.
             callback_on_step_end: called with (pipeline, step, timestep, {"latents": …}); the
                 latents of the dict that it returns, if any, are those of the next step. It may set
                 `pipeline.interrupt`, and the video ends as it is.
+            callback_on_step_end_tensor_inputs: what the callback's dict holds.
             return_dict: a `ContextAnyonePipelineOutput`, or the tuple (frames,).
             characters: instead of `reference`, several characters by the names that every prompt
                 calls them by: {"anna": ["a.jpg", "b.jpg"], "bob": "c.jpg"}.
@@ -231,8 +265,13 @@ class ContextAnyonePipeline:
                 the picture, evenly spread over the video; of all characters or of none.
         """
         self.interrupt = False
-        _check_output_type(output_type)
+        check_output_type(output_type)
+        _check_tensor_names(callback_on_step_end_tensor_inputs)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if num_videos_per_prompt < 1:
+            raise ValueError(
+                f"num_videos_per_prompt must be at least 1, got {num_videos_per_prompt}"
+            )
         size = self._size(height, width, num_frames)
         settings = {
             "steps": num_inference_steps,
@@ -243,23 +282,33 @@ class ContextAnyonePipeline:
             "step_cache": step_cache,
         }
         chosen = {name: value for name, value in settings.items() if value is not None}
-        low = self.published.low_sampling
+        sampling, low = replace(self.published.sampling, **chosen), self.published.low_sampling
         if reference is not None and characters:
             raise ValueError("pass either reference, for one character, or characters, by name")
-        latents = self.generate(
-            prompts,
-            None if reference is None else stack_references(reference, len(prompts), size),
-            size,
-            replace(self.published.sampling, **chosen),
-            low_sampling=low and replace(low, **chosen),
-            generator=generator or [torch.Generator().manual_seed(seed) for _ in prompts],
-            negative_prompt=negative_prompt,
-            on_step=_reporter(self, callback_on_step_end),
-            cast=named_characters(
-                characters or {}, character_guidance or {}, character_boxes or {}, size
-            ),
-        )
-        frames = _output(self.encoders.codec, latents, output_type)
+        pictures = None
+        if reference is not None:
+            pictures = stack_references(reference, len(prompts), size)
+            pictures = pictures.repeat(num_videos_per_prompt, axis=0)
+        seeds = [seed + number for _ in prompts for number in range(num_videos_per_prompt)]
+        self._steps = sampling.steps
+        with tqdm(total=sampling.steps, **self._bar) as bar:
+            made = self.generate(
+                [each for each in prompts for _ in range(num_videos_per_prompt)],
+                pictures,
+                size,
+                sampling,
+                low_sampling=low and replace(low, **chosen),
+                generator=generator or [torch.Generator().manual_seed(each) for each in seeds],
+                noise=latents,
+                negative_prompt=negative_prompt,
+                on_step=_reporter(
+                    self, bar, callback_on_step_end, callback_on_step_end_tensor_inputs
+                ),
+                cast=named_characters(
+                    characters or {}, character_guidance or {}, character_boxes or {}, size
+                ),
+            )
+        frames = in_form(self.encoders.codec, made, output_type)
         if self._offload is not None:
             self._offload.rest()
         if not return_dict:
@@ -277,9 +326,11 @@ class ContextAnyonePipeline:
         on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
         low_sampling: SamplingConfig | None = None,
         cast: Sequence[NamedCharacter] = (),
+        noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return latents (B, C, f, h, w) for prompts and pictures (B, R, H, W, 3) uint8.
 
+        noise: to begin with, of the same shape; None draws it.
         low_sampling: the scales of the expert for low noise levels; None is as in its training.
         cast: characters whom the prompts name, instead of the one of the pictures.
         """
@@ -294,6 +345,7 @@ class ContextAnyonePipeline:
             shape,
             sampling,
             generator=generator,
+            noise=noise,
             on_step=on_step,
             interrupted=lambda: self.interrupt,
             low_noise=self._low_noise(low_sampling),
@@ -384,16 +436,6 @@ class ContextAnyonePipeline:
         return size
 
 
-def check_experts(published: Published) -> None:
-    """Raise ValueError where one of two experts is missing."""
-    if published.expert in ("high", "low"):
-        other = "low" if published.expert == "high" else "high"
-        raise ValueError(
-            f"this model is the expert for {published.expert} noise levels alone, the one for "
-            f"{other} ones is needed as well: --model HIGH --low LOW, or a folder with both"
-        )
-
-
 def named_characters(
     characters: Mapping[str, Reference],
     guidance: Mapping[str, float],
@@ -415,93 +457,34 @@ def named_characters(
     ]
 
 
-def _load_transformer(path: Path, dtype: torch.dtype) -> ContextAnyoneTransformer3DModel:
-    try:
-        loaded: Any = ContextAnyoneTransformer3DModel.from_pretrained(
-            str(path), torch_dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        model, info = loaded
-    except Exception as error:  # whatever is wrong with the files, the folder is what to look at
-        raise ValueError(
-            f"the weights of {path} cannot be read ({type(error).__name__}: {str(error)[:300]}); "
-            "export the model again"
-        ) from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            names = ", ".join(str(name) for name in sorted(info[kind])[:3])
-            raise ValueError(
-                f"the weights of {path} do not fit its config.json: {len(info[kind])} "
-                f"{kind.replace('_', ' ')} ({names}); export the model again"
-            )
-    for parameter in model.parameters():  # mapped from the file at odd addresses, where the CPU's
-        parameter.data = parameter.data.clone()  # kernels round otherwise than in training
-    return model
-
-
-def check_fit(transformer: ContextAnyoneTransformer3DModel, encoders: Encoders) -> None:
-    """Raise ValueError unless the transformer reads what these encoders make."""
-    config = transformer.config
-    pairs = [
-        ("in_channels", "codec", encoders.codec.channels),
-        ("text_dim", "text encoder", encoders.text.dim),
-    ]
-    if config["image_dim"] is not None:
-        pairs.append(("image_dim", "image encoder", encoders.image.dim))
-    for name, what, made in pairs:
-        if config[name] != made:
-            raise ValueError(
-                f"the model reads {name} {config[name]}, this {what} gives {made}; use the "
-                "encoders that the model was trained with"
-            )
-
-
 def latent_shape(codec: VideoCodec, size: VideoSize) -> tuple[int, int, int, int]:
     """Return (C, f, h, w) of the latents of a video."""
     sides = (size.height // codec.stride, size.width // codec.stride)
     return codec.channels, (size.frames - 1) // 4 + 1, *sides
 
 
-def decode_frames(codec: VideoCodec, latents: torch.Tensor) -> np.ndarray:
-    """Decode latents (B, C, f, h, w) to frames (B, F, H, W, 3) float32 in [0, 1], on the CPU."""
-    videos = [codec.decode(video[None])[0].float().cpu() for video in latents]
-    return ((torch.stack(videos) + 1) / 2).permute(0, 2, 3, 4, 1).contiguous().numpy()
-
-
-def to_uint8(frames: np.ndarray) -> np.ndarray:
-    """Map [0, 1] to 0..255, rounded."""
-    return (frames * 255).round().clip(0, 255).astype(np.uint8)
-
-
-def _output(codec: VideoCodec, latents: torch.Tensor, output_type: OutputType) -> Any:
-    if output_type == "latent":
-        return latents
-    frames = decode_frames(codec, latents)
-    if output_type == "np":
-        return frames
-    if output_type == "pt":
-        return torch.from_numpy(frames).permute(0, 1, 4, 2, 3).contiguous()
-    pixels = to_uint8(frames)
-    if output_type == "uint8":
-        return pixels
-    return [[Image.fromarray(frame) for frame in video] for video in pixels]
-
-
-def _check_output_type(output_type: str) -> None:
-    if output_type not in OUTPUT_TYPES:
+def _check_tensor_names(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in CALLBACK_TENSORS]
+    if unknown:
         raise ValueError(
-            f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}"
+            f"a callback can have {', '.join(CALLBACK_TENSORS)}, not {', '.join(unknown)}"
         )
 
 
 def _reporter(
-    pipeline: ContextAnyonePipeline, callback: Callable[..., Any] | None
-) -> Callable[[int, float, torch.Tensor], torch.Tensor | None] | None:
-    """Call a diffusers callback from the sampler."""
-    if callback is None:
-        return None
+    pipeline: ContextAnyonePipeline,
+    bar: Any,
+    callback: Callable[..., Any] | None,
+    names: Sequence[str],
+) -> Callable[[int, float, torch.Tensor], torch.Tensor | None]:
+    """Move the bar, and call a diffusers callback from the sampler."""
 
     def report(step: int, sigma: float, latents: torch.Tensor) -> torch.Tensor | None:
-        returned = callback(pipeline, step, 1000 * sigma, {"latents": latents})
+        bar.update()
+        if callback is None:
+            return None
+        tensors = {"latents": latents} if names else {}
+        returned = callback(pipeline, step, 1000 * sigma, tensors)
         return returned.get("latents") if isinstance(returned, dict) else None
 
     return report

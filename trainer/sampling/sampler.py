@@ -163,6 +163,17 @@ def draw_noise(shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
     return torch.cat([torch.randn((1, *shape[1:]), generator=own) for own in generator])
 
 
+def _begin(
+    shape: tuple[int, ...], generator: Generators, noise: torch.Tensor | None
+) -> torch.Tensor:
+    """Return what a video begins with: noise that is drawn, or what a user has, in float32."""
+    if noise is None:
+        return draw_noise(shape, generator)
+    if noise.shape != torch.Size(shape):
+        raise ValueError(f"latents to begin with must be {shape}, got {tuple(noise.shape)}")
+    return noise.float()
+
+
 @torch.no_grad()
 def sample(
     model: Any,
@@ -171,6 +182,7 @@ def sample(
     config: SamplingConfig,
     *,
     generator: Generators,
+    noise: torch.Tensor | None = None,
     on_step: Callable[[int, float, torch.Tensor], torch.Tensor | None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     use_cache: bool = True,
@@ -179,6 +191,7 @@ def sample(
 ) -> torch.Tensor:
     """Return latents of this shape (B, C, F, H, W), float32, on the device of the conditions.
 
+    noise: what to begin with; None draws it from the generator.
     low_noise: with it, `model` and `config` are for noise levels from its boundary on.
     part: go through a part of the noise levels, and end with the clean video that is seen there.
 
@@ -195,13 +208,13 @@ def sample(
     steps = range(len(sigmas)) if part is None else part.steps(sigmas)
     # Rounded timesteps may repeat, so it must count, not look up.
     scheduler.set_begin_index(steps.start)
-    latents = draw_noise(shape, generator).to(conditions.text.device)
+    latents = _begin(shape, generator, noise).to(conditions.text.device)
     if part is not None and steps.start > 0:
         latents = (1 - sigmas[steps.start]) * part.clean + sigmas[steps.start] * latents
-    noise = None
+    reference_noise = None
     if conditions.reference is not None and model.config.reference_noise == "shared":
-        noise = draw_noise(tuple(conditions.reference.shape), generator)
-    experts = _Experts(model, config, low_noise, conditions, noise, use_cache)
+        reference_noise = draw_noise(tuple(conditions.reference.shape), generator)
+    experts = _Experts(model, config, low_noise, conditions, reference_noise, use_cache)
     for step in steps:
         if interrupted():
             break

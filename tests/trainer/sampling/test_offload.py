@@ -29,3 +29,10 @@ def test_layers_leave_the_device_after_they_computed():
     pipeline.enable_sequential_cpu_offload("cpu")
     pipeline("A woman waves.", **QUICK)
     assert {value.device.type for value in pipeline.transformer.parameters()} == {"meta"}
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_moves():
+    pipeline = tiny_pipeline()
+    with pytest.raises(ValueError, match="device cuda:99 cannot be used"):
+        pipeline.enable_model_cpu_offload("cuda:99")
+    assert pipeline("A woman waves.", **QUICK).frames.isfinite().all()
