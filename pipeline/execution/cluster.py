@@ -36,6 +36,9 @@ _NODES_S = 600
 _LOOK_EVERY_S = 1.0
 _SETTINGS = "CONTEXTANYONE_"  # begins the names of all our environment variables
 _RAY_KNOWS = ("RAY_ADDRESS", "RAY_OVERRIDE_RESOURCES")  # where these are set
+# Set to 0, Ray's own servers, of which most would listen on all interfaces, listen on loopback, as
+# they do by default on a Mac. Read when Ray is imported.
+_MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
 
 
@@ -93,6 +96,8 @@ def _needs_ray() -> bool:
 
 def connect(cluster: ClusterConfig) -> None:
     """Join the running cluster (RAY_ADDRESS or a submitted job), else start one of this machine."""
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault(_MANY_MACHINES, "0")
     import ray
 
     if ray.is_initialized():

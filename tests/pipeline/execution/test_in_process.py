@@ -1,11 +1,13 @@
 """One worker needs no Ray: the same results, errors and surroundings, in this process."""
 
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import victims
 
 from pipeline.execution import cluster
 from pipeline.execution.cluster import Budget, ClusterConfig, Pool, describe_workers, run
@@ -178,23 +180,24 @@ def error_of(rows, settings):
 @pytest.mark.ray
 @pytest.mark.alone
 def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
-    """A lone row stays here; its twin makes two, which go to Ray."""
-    import ray
-
+    """A lone row stays here; its twin makes two, which go to Ray. Nobody else reaches its ports."""
     four = ClusterConfig(workers=4)
-    assert not ray.is_initialized()
     here = [results_of([Row(1)], four), error_of([Row(13)], four), error_of([Row(28)], four)]
-    assert not ray.is_initialized()
+    assert "ray" not in sys.modules
     try:
         results = results_of([Row(1), Row(1)], four)
         errors = [error_of([Row(n), Row(n)], four) for n in (13, 28)]
         impatient = ClusterConfig(workers=4, no_progress_s=3)
         with pytest.raises(TimeoutError, match="nothing moved in naps for 3 s"):
             list(run([1, 2], [(Pool("naps", 2), make_sleeper)], impatient))
-        assert ray.is_initialized()
+        started = victims.job_processes(os.getpid())
+        ports = victims.listening(pid for pid, kind in started.items() if kind != victims.DRIVER)
+        assert set(ports) == {"127.0.0.1"}, ports
         token = Path("~/.ray/auth_token").expanduser()
         assert not token.exists() or token.stat().st_mode & 0o077 == 0
     finally:
+        import ray
+
         ray.shutdown()
     assert results == here[0] * 2
     assert [error[:2] for error in errors] == [error[:2] for error in here[1:]]
