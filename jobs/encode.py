@@ -60,11 +60,13 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run:
         return 0
     from pipeline.dataset.latent_files import encode_units, run_in_worker
+    from pipeline.dataset.shared_folder import check_writable_everywhere
     from pipeline.dataset.store import open_store
     from trainer.latents.unit_encoder import UnitEncoder, make_describer
 
     store = open_store(arguments.dataset)
     with store.lock():
+        check_writable_everywhere(store, cluster)
         described = run_in_worker(partial(make_describer, recipe), cluster)
         index = plan.index(described.fingerprint, described.null_text)
         units = plan.units(described.fingerprint)

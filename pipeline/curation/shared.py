@@ -6,14 +6,14 @@ does not see would be rejected as unreadable.
 
 import functools
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.inputs import InputVideo
-from pipeline.dataset.store import TEMPORARY, LocalStore, Store
+from pipeline.dataset.shared_folder import does_not_see, marked
+from pipeline.dataset.store import Store
 from pipeline.dataset.uris import is_local
 from pipeline.engines.engines_config import chosen
 from pipeline.engines.registry import weights_in_use
@@ -34,16 +34,9 @@ def check_shared(videos: Sequence[InputVideo], store: Store, config: CurationCon
     """Raise ValueError, with the node's address, where a node would work on something else."""
     local = [video.place for video in videos if is_local(video.place) and video.size_bytes >= 0]
     engines = chosen(config.observe.engines)
-    mark = f".nodes{TEMPORARY}{uuid.uuid4().hex}"  # swept by the next run if this one is killed
-    place = os.path.join(store.location, mark) if isinstance(store, LocalStore) else ""
-    look = functools.partial(_look, place, local[:1] + local[-1:], engines)
-    try:
-        if place:
-            store.write(mark, mark.encode())
+    with marked(store) as mark:
+        look = functools.partial(_look, mark, local[:1] + local[-1:], engines)
         views = on_other_nodes(look, config.run.cluster)
-    finally:
-        if place:
-            store.delete(mark)
     own = weights_in_use(engines) if views else {}
     for address, view in sorted(views.items()):
         _refuse(address, view, store, own)
@@ -61,10 +54,7 @@ def _look(output: str, videos: Sequence[str], engines: Sequence[tuple[str, str]]
 
 def _refuse(address: str, view: View, store: Store, weights: dict[str, str]) -> None:
     if not view.output:
-        raise ValueError(
-            f"node {address} does not see {store.url}: take a folder that is mounted on every "
-            "node, or an object store"
-        )
+        raise does_not_see(address, store)
     if view.hidden_videos:
         raise ValueError(
             f"node {address} does not see {view.hidden_videos[0]}: take videos of a folder that is "

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from patience import HANG_S
 from runs import environment
+from victims import processes_with
 
 RAY = str(Path(sys.executable).parent / "ray")
 _HEAD = "127.0.0.2"  # for 127.0.0.1 Ray would take the address of the network
+_STARTS = 4
 _MARK = "CONTEXTANYONE_TEST_NODE"  # in the environment of all that a node starts
 
 
@@ -38,53 +40,58 @@ class Nodes:
 
     def start_head(self) -> None:
         words = ("--head", f"--port={self._port}", "--num-cpus=0", f"--temp-dir={self._folder}")
-        self._start(_HEAD, *words)
-        self._wait_for(_HEAD)
+        if not any(self._start(_HEAD, *words) for _ in range(_STARTS)):
+            raise AssertionError(self.logs())
 
     def add(self, *flags: str, within: Sequence[str] = ()) -> str:
-        """Start a node of one processor; return its address. `within` is put before `ray`."""
-        address = f"127.0.0.{len(self._started) + 2}"
-        self._start(
-            address, f"--address={self.settings['RAY_ADDRESS']}", "--num-cpus=1", *flags,
-            within=within,
-        )  # fmt: skip
-        self._wait_for(address)
-        return address
+        """Start a node of one processor; return its address. `within` is put before `ray`.
 
-    def _start(self, address: str, *flags: str, within: Sequence[str] = ()) -> None:
+        One at a time: two that start at once may take the same names of files (seen on Ray 2.60).
+        """
+        for _ in range(_STARTS):
+            high, low = divmod(len(self._started), 250)
+            address = f"127.0.{high}.{low + 2}"
+            words = (f"--address={self.settings['RAY_ADDRESS']}", "--num-cpus=1", *flags)
+            if self._start(address, *words, within=within):
+                return address
+        raise AssertionError(self.logs())
+
+    def _start(self, address: str, *flags: str, within: Sequence[str] = ()) -> bool:
+        """Return whether a node has started: Ray gives it 30 s, too little for a busy machine."""
         words = [*within, RAY, "start", "--block", f"--node-ip-address={address}", *flags]
         for name in ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export"):
             words.append(f"--{name}-port={_free_port()}")
         words += ["--min-worker-port=0", "--max-worker-port=0"]
         words += ["--include-dashboard=false"] if "--head" in flags else []
         own = {name: v for name, v in self.settings.items() if name != "RAY_ADDRESS"}
-        with (self._folder / f"{address}.log").open("w") as log:
+        path = self._folder / f"{address}.log"
+        with path.open("w") as log:
             self._started[address] = subprocess.Popen(
                 words, env={**own, _MARK: f"{self._folder.name}-{address}-"}, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        deadline = time.monotonic() + HANG_S
+        while time.monotonic() < deadline and self._started[address].poll() is None:
+            if "Ray runtime started" in path.read_text():
+                return True
+            time.sleep(0.2)
+        self.kill(address)
+        return False
 
-    def _wait_for(self, address: str) -> None:
-        code = (
-            "import ray; ray.init(log_to_driver=False, logging_level='ERROR');"
-            "print([node['NodeManagerAddress'] for node in ray.nodes() if node['Alive']])"
-        )
-        deadline, said = time.monotonic() + HANG_S, ""
-        while time.monotonic() < deadline:
-            done = subprocess.run(
-                [sys.executable, "-c", code], env=self.settings, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
-            if f"'{address}'" in done.stdout:
-                return
-            said = done.stdout + done.stderr
-            time.sleep(0.5)
-        raise AssertionError(said + self.logs())
+    def living(self) -> list[str]:
+        """Return the addresses of the nodes that were not killed, without the head's."""
+        return [
+            address
+            for address, started in self._started.items()
+            if address != _HEAD and started.poll() is None
+        ]
+
+    def processes(self, address: str) -> set[int]:
+        return processes_with(f"{_MARK}={self._folder.name}-{address}-")
 
     def kill(self, address: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to every process of a node at once: it is gone without a word."""
-        mark = f"{_MARK}={self._folder.name}-{address}-".encode()
-        for process in _processes_with(mark):
+        for process in self.processes(address):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
 
@@ -109,15 +116,6 @@ def ray_nodes() -> Iterator[Nodes]:
             yield nodes
         finally:
             nodes.stop()
-
-
-def _processes_with(mark: bytes) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if mark in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
 
 
 def _free_port() -> int:

@@ -1,6 +1,7 @@
 """What a worker of the encoding job does: describe the encoders, and encode units of samples."""
 
 import base64
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -92,7 +93,19 @@ class UnitEncoder:
         if self._encoder is None:
             device, recipe = choose_device(), self._recipe
             encoders = load_encoders(recipe.encoders, device)
+            self._check_same(encoders.fingerprint)
             self._encoder = SampleEncoder(
                 encoders, recipe.data, recipe.encoding.windows, recipe.encoding.number_type, device
             )
         return self._encoder
+
+    def _check_same(self, loaded: dict[str, str]) -> None:
+        """Refuse encoders of this node that are not those which the latents are said to be of."""
+        different = sorted(name for name in loaded if loaded[name] != self._fingerprint.get(name))
+        if different:
+            name = different[0]
+            raise ValueError(
+                f"{platform.node()} has another {name} encoder, {loaded[name]}, not "
+                f"{self._fingerprint.get(name, 'none')}: give every node the same weights and "
+                "the same kind of processor"
+            )

@@ -160,18 +160,20 @@ def _measure_all(
     tasks: Sequence[Task], store: Store, workers: int
 ) -> Iterator[tuple[Task, Results]]:
     if len(tasks) >= LARGE:
-        yield from _on_ray(tasks, store.location, workers)
+        yield from _on_ray(tasks, store, workers)
         return
     with _ChildPool(store) as pool:
         yield from zip(tasks, in_order(pool.measure, tasks, workers), strict=True)
 
 
-def _on_ray(tasks: Sequence[Task], url: str, workers: int) -> Iterator[tuple[Task, Results]]:
+def _on_ray(tasks: Sequence[Task], store: Store, workers: int) -> Iterator[tuple[Task, Results]]:
+    from pipeline.dataset.shared_folder import check_readable_everywhere
     from pipeline.execution import cluster
 
     config = cluster.ClusterConfig(workers=workers)
+    check_readable_everywhere(store, sorted({task.path for task in tasks}), config)
     size = min(cluster.num_workers(config), len(tasks))
-    steps = [(cluster.Pool("measure", size), functools.partial(_make_measurer, url))]
+    steps = [(cluster.Pool("measure", size), functools.partial(_make_measurer, store.location))]
     yield from cluster.run(tasks, steps, config)
 
 

@@ -23,7 +23,8 @@ from trainer.data.order import Order
 from trainer.data.sample_source import SampleSource
 from trainer.data.tensors import from_bytes, to_bytes, without_zero_tail
 from trainer.encoders import EncoderConfig, encode_batch, load_encoders
-from trainer.latents.encoding_plan import LatentsConfig
+from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig
+from trainer.latents.unit_encoder import UnitEncoder
 
 SETTINGS: dict[str, Any] = {
     "buckets": ("96x160x17",),
@@ -213,3 +214,11 @@ def test_tensors_survive_as_bytes():
     for content, shape in ((b"123", (3, 2)), (b"1" * 16, (3, 2)), (b"", ()), (b"", (0, 2))):
         with pytest.raises(ValueError, match="shape"):
             from_bytes(content, shape)
+
+
+def test_a_node_with_other_encoders_is_refused(dataset):
+    recipe = EncodingRecipe(str(dataset), EncoderConfig(), PIXELS, LatentsConfig())
+    fingerprint = {**load_encoders(EncoderConfig()).fingerprint, "codec": "wan-of-another-node"}
+    [unit, *_] = EncodingPlan(recipe).units(fingerprint)
+    with pytest.raises(ValueError, match=r"another codec encoder, .*, not wan-of"):
+        UnitEncoder(recipe, fingerprint)(unit)
