@@ -1,21 +1,24 @@
 """Kill -9 at random moments, from a seed, until the time is over: is the end always the same?
 
-    python benchmarks/kills.py --minutes 20
+    python benchmarks/kills.py --minutes 20 --totals totals.json
     python benchmarks/kills.py --rounds 1 --seed 7 --stages curate
+    python benchmarks/kills.py --nodes 2 --stages curate encode --pause 10
 
 One round curates drawn videos from and to an object store whose answers fail now and then, encodes
 the dataset, trains two processes on it, and exports both model and dataset. Every stage is killed a
-few times (its driver, a worker, Ray's raylet or its server, a rank, whoever is uploading), run
-again until it ends well, and compared with a run that nobody disturbed: every object of the
-dataset, the latents, the curve of losses, the weights, the exported files. Printed are kills by
-kind, work that was done twice, and the time from the last kill to the end. Exit code 1 when
-anything differs; the seed of that round is printed.
+few times (its driver, a worker, Ray's raylet or its server, a rank, whoever is uploading; with
+--nodes also a whole node, for which another is started), run again until it ends well, and compared
+with a run that nobody disturbed: every object of the dataset, the latents, the curve of losses, the
+weights, the exported files. Printed are kills by kind, work that was done twice, and the time from
+the last kill to the end. With --totals they are added to those of earlier calls, and the seeds go
+on from there. Exit code 1 when anything differs; the seed of that round is printed.
 """
 
 import argparse
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -39,14 +42,19 @@ import fast_engines  # noqa: E402
 import fsspec  # noqa: E402
 from flaky_proxy import FlakyProxy  # noqa: E402
 from object_store import s3_server, use_endpoint  # noqa: E402
+from ray_nodes import Nodes, ray_nodes  # noqa: E402
 from runs import draw_video  # noqa: E402
+from victims import DRIVER, RAYLET, SERVER, WORKER, job_processes, kind_of, owner_of_port  # noqa: E402
 
 from schemas.remote import POLICY  # noqa: E402
 
 STAGES = ("curate", "encode", "train", "export", "export-dataset")
-KINDS = ("driver", "worker", "raylet", "server of Ray", "uploader")
+_UPLOADER, _NODE = "uploader", "node"
+KINDS = (DRIVER, WORKER, RAYLET, SERVER, _UPLOADER)
+KINDS_ON_NODES = (DRIVER, WORKER, RAYLET, _NODE, _UPLOADER)
+_ON_NODES = ("curate", "encode")  # stages that work on the nodes, where there are any
 _MARK = "CONTEXTANYONE_KILLS"  # environment of what a stage starts: the stage's name
-_RUNS = 15  # of a stage, after which it must have ended well
+_MORE_RUNS = 10  # of a stage than kills, after which it must have ended well
 _ORPHANS_S = 8.0  # that what a driver leaves behind may need to end
 _TRAINING = {
     "data.buckets": "[48x64x5]", "data.num_workers": 0, "data.max_crop": 0.9,
@@ -63,10 +71,26 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)  # "stage: kind"
     rounds: int = 0
+    next_seed: int = 0
+    requests: int = 0  # to the store
+    failed: int = 0
     repeated_units: int = 0  # receipts of units and latents that were written twice
     repeated_steps: list[int] = field(default_factory=list)  # of a training, by kill
-    recovery_s: dict[str, list[float]] = field(default_factory=dict)
+    recovery_s: dict[str, list[float]] = field(default_factory=dict)  # by "stage: kind"
     undisturbed_s: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path | None, seed: int) -> "Tally":
+        """Return what earlier calls have counted, or nothing, with the first seed."""
+        if path is None or not path.exists():
+            return cls(next_seed=seed)
+        stored = json.loads(path.read_text())
+        return cls(**{**stored, "kills": Counter(stored["kills"])})
+
+    def write(self, path: Path) -> None:
+        stored = {**vars(self), "kills": dict(self.kills)}
+        path.with_suffix(".tmp").write_text(json.dumps(stored, indent=1))
+        path.with_suffix(".tmp").replace(path)
 
 
 class Watch:
@@ -99,16 +123,24 @@ class Place:
     folder: Path
     kills: int = 5  # of every stage
     workers: int = 2
+    pause_s: float = 60.0  # at most, before a kill
+    nodes: Nodes | None = None
+    num_nodes: int = 0
+
+    def on_nodes(self, stage: str) -> Nodes | None:
+        return self.nodes if stage in _ON_NODES else None
 
     def command(self, stage: str) -> list[str]:
         run, model, files = (str(self.folder / name) for name in ("run", "model", "files"))
         script = {"train": "trainer/train.py", "export": "trainer/export.py",
                   "export-dataset": "jobs/export.py"}.get(stage, f"jobs/{stage}.py")  # fmt: skip
+        workers = 0 if self.nodes else self.workers  # 0: one for every processor
+        encoders = 0 if self.nodes else 1
         settings = [w for name, value in _TRAINING.items() for w in ("--set", f"{name}={value}")]
         words = {
             "curate": ["--input", "s3://kills/in", "--output", self.dataset, *fast_engines.SETTINGS,
-                       "--set", f"run.cluster.workers={self.workers}"],
-            "encode": [self.dataset, "--preset", "tiny", "--set", "run.cluster.workers=1",
+                       "--set", f"run.cluster.workers={workers}"],
+            "encode": [self.dataset, "--preset", "tiny", "--set", f"run.cluster.workers={encoders}",
                        "--set", "encoding.unit_samples=1",
                        "--set", f"data.buckets={_TRAINING['data.buckets']}",
                        "--set", f"data.max_crop={_TRAINING['data.max_crop']}"],
@@ -121,7 +153,9 @@ class Place:
 
     def start(self, stage: str) -> subprocess.Popen:
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
-        environment = {**os.environ, "PYTHONPATH": path, _MARK: self.folder.name}
+        nodes = self.on_nodes(stage)
+        environment = {**(nodes.settings if nodes else os.environ), "PYTHONPATH": path}
+        environment[_MARK] = self.folder.name
         environment.setdefault("OMP_NUM_THREADS", "1")
         if stage == "export-dataset":
             shutil.rmtree(self.folder / "files", ignore_errors=True)
@@ -154,108 +188,87 @@ class Place:
         return [line for line in lines if "loss/total" in line]
 
 
-def processes_of(mark: str, driver: int) -> dict[int, str]:
-    """Return the living processes of a stage with their kinds."""
-    parents, found = {}, {driver}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError, IndexError):
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state not in "ZX":
-                parents[int(entry.name)] = int(parent)
-                if f"{_MARK}={mark}".encode() in (entry / "environ").read_bytes():
-                    found.add(int(entry.name))
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {pid: _kind_of(pid, driver) for pid in found & parents.keys()}
-
-
-def _kind_of(pid: int, driver: int) -> str:
-    if pid == driver:
-        return "driver"
-    try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return "gone"
-    if b"raylet/raylet" in line:
-        return "raylet"
-    return "server of Ray" if b"gcs_server" in line else "worker"
-
-
-def owner_of_port(port: int) -> int | None:
-    """Return the process whose connection has this local port."""
-    inode = ""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[1].partition(":")[2], 16) == port and fields[9] != "0":
-            inode = f"socket:[{fields[9]}]"
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        with contextlib.suppress(OSError):
-            if inode and any(os.readlink(link) == inode for link in folder.iterdir()):
-                pid = int(folder.parent.name)
-                return pid if pid != os.getpid() else None
-    return None
-
-
 def run_stage(
     stage: str, place: Place, rng: random.Random, usual_s: float, watch: Watch, tally: Tally
 ) -> str | None:
     """Run a stage until it ends well, killed a few times; return what is wrong, if anything."""
-    kills, since = place.kills, None
-    for _ in range(_RUNS):
+    kills, since, last = place.kills, 0.0, ""
+    for _ in range(place.kills + _MORE_RUNS):
         watch.run += 1
-        job, started = place.start(stage), time.monotonic()
-        before = len(place.losses())
-        if kills > 0:
+        job, before = place.start(stage), len(place.losses())
+        while kills > 0 and job.poll() is None:
             kills -= 1
-            kind = _kill_once(job, place, rng, usual_s, watch)
+            kind = _kill_once(job, stage, place, rng, usual_s, watch)
             if kind:
                 tally.kills[f"{stage}: {kind}"] += 1
-                since = time.monotonic()
+                since, last = time.monotonic(), kind
+            _replace_lost(place)
         code = job.wait()
         _end_orphans(place.folder.name, job.pid)
         if stage == "train" and code != 0:
             tally.repeated_steps.append(_repeated_steps(place, before))
-        if code == 0:
-            if since:
-                tally.recovery_s.setdefault(stage, []).append(
-                    time.monotonic() - max(since, started)
-                )
-            if kills <= 0:
-                return None
-    return f"{stage} did not end well after {_RUNS} runs: {place.folder / stage}.txt"
+        if code == 0 and last:
+            took = time.monotonic() - since
+            tally.recovery_s.setdefault(f"{stage}: {last}", []).append(took)
+            last = ""
+        if code == 0 and kills <= 0:
+            return None
+    return f"{stage} did not end well: {place.folder / stage}.txt"
 
 
 def _kill_once(
-    job: subprocess.Popen, place: Place, rng: random.Random, usual_s: float, watch: Watch
+    job: subprocess.Popen,
+    stage: str,
+    place: Place,
+    rng: random.Random,
+    usual_s: float,
+    watch: Watch,
 ) -> str:
-    """Kill one process at a random moment of the usual time; return its kind, '' for none."""
-    wanted, moment = rng.choice(KINDS), rng.uniform(0.1, 1.0) * usual_s
+    """Kill at a random moment of the usual time; return what was killed, '' for nothing."""
+    nodes = place.on_nodes(stage)
+    wanted = rng.choice(KINDS_ON_NODES if nodes else KINDS)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        job.wait(moment)
+        job.wait(rng.uniform(0.1, 1.0) * min(usual_s, place.pause_s))
         return ""  # it was quicker
-    if wanted == "uploader":
-        watch.killed.clear()
-        watch.armed = True
-        while job.poll() is None and not watch.killed.wait(0.05):
-            pass
-        watch.armed = False
-        return wanted if watch.killed.is_set() else ""
-    found = processes_of(place.folder.name, job.pid)
+    if wanted == _UPLOADER:
+        return wanted if _kill_uploader(job, watch) else ""
+    if wanted == _NODE and nodes and nodes.living():
+        nodes.kill(rng.choice(nodes.living()))
+        return wanted
+    found = job_processes(job.pid, f"{_MARK}={place.folder.name}")
+    if nodes:
+        of_nodes = {pid for address in nodes.living() for pid in nodes.processes(address)}
+        found |= {pid: kind for pid in of_nodes if (kind := kind_of(pid))}
     fitting = [pid for pid, kind in sorted(found.items()) if kind == wanted] or [job.pid]
     victim = rng.choice(fitting)
     try:
         os.kill(victim, signal.SIGKILL)
     except ProcessLookupError:
         return ""
-    return found.get(victim, "driver")
+    return found.get(victim, DRIVER)
+
+
+def _kill_uploader(job: subprocess.Popen, watch: Watch) -> bool:
+    """Kill the next process that uploads; return whether one did."""
+    watch.killed.clear()
+    watch.armed = True
+    while job.poll() is None and not watch.killed.wait(0.05):
+        pass
+    watch.armed = False
+    return watch.killed.is_set()
+
+
+def _replace_lost(place: Place) -> None:
+    """Start a node for every one that is gone, while the job works on what is left."""
+    if place.nodes:
+        for _ in range(place.num_nodes - len(place.nodes.living())):
+            place.nodes.add()
 
 
 def _end_orphans(mark: str, driver: int) -> None:
     """Let what is left of a stage end by itself; what does not is killed."""
     end = time.monotonic() + _ORPHANS_S
-    while left := processes_of(mark, driver).keys() - {driver}:
+    while left := job_processes(driver, f"{_MARK}={mark}").keys() - {driver}:
         if time.monotonic() > end:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
@@ -283,6 +296,7 @@ def differences(golden: dict[str, str], found: dict[str, str]) -> list[str]:
 def flaky_store(videos: int, share: float) -> Iterator[tuple[FlakyProxy, Watch]]:
     """Serve drawn videos from a store whose answers fail for a share of all requests."""
     watch = Watch()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it prints every request
     with s3_server("kills") as url, tempfile.TemporaryDirectory() as work:
         for number in range(videos):
             draw_video(Path(work) / f"{number}.mp4", number)
@@ -297,38 +311,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=10**6)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first; --totals goes on after it")
+    parser.add_argument("--totals", type=Path, metavar="FILE", help="JSON, added to at every round")
     parser.add_argument("--videos", type=int, default=3)
     parser.add_argument("--kills", type=int, default=5, help="of every stage of a round")
+    parser.add_argument("--pause", type=float, default=60.0, help="at most, in s, before a kill")
     parser.add_argument("--workers", type=int, default=2, help="that curate; 1 needs no Ray")
+    parser.add_argument("--nodes", type=int, default=0, help="of a cluster on this machine")
     parser.add_argument("--share", type=float, default=0.02, help="of requests that fail")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="kills-") as work:
-        return measure(chosen, Path(work))
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-"))
+        proxy, watch = stack.enter_context(flaky_store(chosen.videos, chosen.share))
+        nodes = stack.enter_context(ray_nodes()) if chosen.nodes else None
+        if nodes:
+            for _ in range(chosen.nodes):
+                nodes.add()
+        return measure(chosen, Path(work), proxy, watch, nodes)
 
 
-def measure(chosen: argparse.Namespace, work: Path) -> int:
-    tally = Tally()
-    with flaky_store(chosen.videos, chosen.share) as (proxy, watch):
-        golden = _undisturbed(chosen.stages, _place(chosen, work), tally)
-        kinds = Counter(name.partition("/")[0].partition(" ")[0] for name in golden)
-        print(f"undisturbed: {dict(kinds)}", flush=True)
-        end, seed = time.monotonic() + 60 * chosen.minutes, chosen.seed
-        while time.monotonic() < end and tally.rounds < chosen.rounds:
-            wrong = one_round(seed, chosen.stages, _place(chosen, work), golden, watch, tally)
-            _print(tally, proxy, seed)
-            if wrong:
-                print(f"seed {seed}: {len(wrong)} things differ: {', '.join(wrong[:10])}")
-                return 1
-            seed += 1
+def measure(
+    chosen: argparse.Namespace, work: Path, proxy: FlakyProxy, watch: Watch, nodes: Nodes | None
+) -> int:
+    tally = Tally.read(chosen.totals, chosen.seed)
+    golden = _undisturbed(chosen.stages, _place(chosen, work, nodes), tally)
+    kinds = Counter(name.partition("/")[0].partition(" ")[0] for name in golden)
+    print(f"undisturbed: {dict(kinds)}", flush=True)
+    end, rounds = time.monotonic() + 60 * chosen.minutes, 0
+    while time.monotonic() < end and rounds < chosen.rounds:
+        seed, requests, failed = tally.next_seed, proxy.requests, proxy.injected.total()
+        place = _place(chosen, work, nodes)
+        wrong = one_round(seed, chosen.stages, place, golden, watch, tally)
+        tally.requests += proxy.requests - requests
+        tally.failed += proxy.injected.total() - failed
+        tally.next_seed, rounds = seed + 1, rounds + 1
+        _print(tally, seed)
+        if chosen.totals:
+            tally.write(chosen.totals)
+        if wrong:
+            print(f"seed {seed}: {len(wrong)} things differ: {', '.join(wrong[:10])}")
+            return 1
     return 0
 
 
-def _place(chosen: argparse.Namespace, work: Path) -> Place:
+def _place(chosen: argparse.Namespace, work: Path, nodes: Nodes | None) -> Place:
     name = uuid.uuid4().hex[:12]
     (work / name).mkdir()
-    return Place(f"s3://kills/{name}", work / name, chosen.kills, chosen.workers)
+    return Place(
+        f"s3://kills/{name}", work / name, chosen.kills, chosen.workers, chosen.pause, nodes,
+        chosen.nodes,
+    )  # fmt: skip
 
 
 def _undisturbed(stages: Sequence[str], place: Place, tally: Tally) -> dict[str, str]:
@@ -371,14 +404,15 @@ def one_round(
     return found
 
 
-def _print(tally: Tally, proxy: FlakyProxy, seed: int) -> None:
+def _print(tally: Tally, seed: int) -> None:
     kills = ", ".join(f"{kind} {number}" for kind, number in sorted(tally.kills.items()))
     print(f"seed {seed}: {tally.rounds} rounds, {tally.kills.total()} kills ({kills})")
-    print(f"  of {proxy.requests} requests failed {proxy.injected.total()}: {dict(proxy.injected)}")
+    print(f"  of {tally.requests} requests failed {tally.failed}")
     print(f"  units done twice {tally.repeated_units}, steps of training {tally.repeated_steps}")
-    for stage, times in tally.recovery_s.items():
+    for killed, times in sorted(tally.recovery_s.items()):
+        usual_s = tally.undisturbed_s[killed.partition(":")[0]]
         print(
-            f"  {stage:15} undisturbed {tally.undisturbed_s[stage]:5.1f} s, after a kill "
+            f"  {killed:25} undisturbed {usual_s:5.1f} s, from the last kill to the end "
             f"{statistics.median(times):5.1f} s (median), {max(times):5.1f} s (longest)"
         )
     sys.stdout.flush()

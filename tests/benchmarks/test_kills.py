@@ -4,6 +4,7 @@ import os
 import socket
 
 import pytest
+import victims
 
 from benchmarks import kills
 
@@ -27,7 +28,19 @@ def test_who_uploads_is_found_by_its_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         port = client.getsockname()[1]
-        assert kills.owner_of_port(port) is None  # it is this process, which is never killed
+        assert victims.owner_of_port(port) is None  # it is this process, which is never killed
         client.close()
-    assert kills.owner_of_port(port) is None
-    assert kills.processes_of("nobody", os.getpid())[os.getpid()] == "driver"
+        assert victims.listening([os.getpid()])["127.0.0.1"] >= {server.getsockname()[1]}
+    assert victims.owner_of_port(port) is None
+    assert victims.job_processes(os.getpid())[os.getpid()] == victims.DRIVER
+
+
+def test_the_kills_of_earlier_calls_are_added_to(tmp_path):
+    totals = tmp_path / "totals.json"
+    first = kills.Tally.read(totals, seed=7)
+    first.kills["curate: node"] += 2
+    first.next_seed = 8
+    first.write(totals)
+    second = kills.Tally.read(totals, seed=0)
+    second.kills["curate: node"] += 1
+    assert (second.next_seed, second.kills.total()) == (8, 3)
