@@ -243,6 +243,11 @@ def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyo
     from trainer.sampling.pipeline import ContextAnyonePipeline
 
     device = _device(arguments.device)
+    if arguments.offload and device == torch.device("cpu"):
+        raise ValueError(
+            f"--offload {arguments.offload} keeps on the CPU what waits for a GPU, and the video "
+            "is made on the CPU: leave it out, or pass --device"
+        )
     name = arguments.dtype
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"

@@ -416,6 +416,16 @@ def test_the_script_writes_video_strip_and_settings(folder, tmp_path):
         assert strip.format == "JPEG"
 
 
+def test_parts_that_wait_make_the_same_video(folder, tmp_path, monkeypatch, capsys):
+    made = []
+    for number, flags in enumerate([{}, {"device": "cpu:0", "offload": "part"}]):
+        output = tmp_path / f"{number}.mp4"
+        code, told = call(arguments(folder, tmp_path, output=output, **flags), monkeypatch, capsys)
+        assert code == 0, told
+        made.append(output.read_bytes())
+    assert made[0] == made[1]
+
+
 def test_the_script_makes_a_video_for_every_prompt(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "prompts.txt").write_text("walks\n\n  runs fast \n", encoding="utf-8")
     words = arguments(
@@ -504,6 +514,7 @@ def test_a_full_disk_leaves_no_truncated_video(tmp_path, monkeypatch):
         ({"model": "none"}, "no model at none"),
         ({"device": "cuda:99"}, "cannot be used"),
         ({"device": "nothing"}, "cannot be used"),
+        ({"device": "cpu", "offload": "part"}, "--offload part keeps on the CPU"),
         ({"steps": 0}, "sampling.steps"),
         ({"prompt": None}, "required"),
         ({"prompt": None, "prompts": "none.txt", "output": "x"}, "--prompts must be a file"),

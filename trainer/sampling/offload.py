@@ -24,32 +24,28 @@ class Offload:
     ) -> None:
         """Take parts that lie on the CPU; either wholes in turn, or layer by layer."""
         self.device = usable_device(device)
-        # In the order in which they are needed: each whole part sends the one before it back.
-        with_weights: list[Any] = [
+        self._encoders: list[Any] = [
             each
             for each in (encoders.text, encoders.image, encoders.codec)
             if hasattr(each, "weights")
         ]
-        codec = [each.weights for each in with_weights if each is encoders.codec]
-        readers = [each.weights for each in with_weights if each is not encoders.codec]
-        self._parts = [*readers, *transformers, *codec]
-        self._encoders = with_weights
+        self._parts: list[torch.nn.Module] = [each.weights for each in self._encoders]
+        self._parts += transformers
+        self._there: torch.nn.Module | None = None
         for part in self._parts:
             torch.nn.Module.to(part, "cpu")
-        for each in with_weights:
+        for each in self._encoders:
             each.compute_on(str(self.device))
-        self._hooks = [] if layer_by_layer else self._hook_wholes()
         if layer_by_layer:
             self._hook_layers()
+        else:
+            self._hook_wholes()
 
-    def _hook_wholes(self) -> list[Any]:
-        from accelerate import cpu_offload_with_hook
+    def _hook_wholes(self) -> None:
+        from accelerate.hooks import add_hook_to_module
 
-        hooks: list[Any] = []
         for part in self._parts:
-            _, hook = cpu_offload_with_hook(part, self.device, hooks[-1] if hooks else None)
-            hooks.append(hook)
-        return hooks
+            add_hook_to_module(part, _turn_of(self))
 
     def _hook_layers(self) -> None:
         from accelerate import cpu_offload
@@ -58,10 +54,18 @@ class Offload:
             own = len(part._parameters) > 0
             cpu_offload(part, self.device, offload_buffers=own)
 
+    def bring(self, part: torch.nn.Module) -> None:
+        """Let a whole part take the place on the device of the one that is there."""
+        if part is not self._there:
+            self.rest()
+            torch.nn.Module.to(part, self.device)
+            self._there = part
+
     def rest(self) -> None:
         """Send back what is on the device, after a video."""
-        for hook in self._hooks:
-            hook.offload()
+        if self._there is not None:
+            torch.nn.Module.to(self._there, "cpu")
+            self._there = None
 
     def end(self) -> None:
         """Leave all parts on the CPU, as if nothing had been offloaded."""
@@ -73,6 +77,23 @@ class Offload:
             torch.nn.Module.to(part, "cpu")
         for each in self._encoders:
             each.compute_on("cpu")
+
+
+def _turn_of(offload: Offload) -> Any:
+    """Make a hook that brings a part before it computes, whoever computed before it.
+
+    accelerate's own sends back the part that comes before in a fixed order, and a codec that has
+    encoded the reference would stay beside the transformer.
+    """
+    from accelerate.hooks import CpuOffload
+    from accelerate.utils import send_to_device
+
+    class Turn(CpuOffload):
+        def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+            offload.bring(module)
+            return send_to_device(args, offload.device), send_to_device(kwargs, offload.device)
+
+    return Turn(offload.device)
 
 
 def usable_device(name: torch.device | str) -> torch.device:

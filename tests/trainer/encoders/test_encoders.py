@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from places import ROOT
+from tiny_model import tiny_model
 from torch import nn
 
 from trainer.data.batch import PixelBatch
@@ -225,6 +226,35 @@ def test_offloaded_encoders_encode_the_same(wan_folder, layer_by_layer):
     for part in ("video", "reference", "text", "image"):
         assert torch.equal(getattr(during, part), getattr(before, part))
     assert torch.equal(encoders.codec.decode(before.video), shown)
+
+
+def test_one_part_at_a_time_is_on_the_device(wan_folder, monkeypatch):
+    encoders = load_encoders(replace(WAN, path=str(wan_folder)))
+    transformer = tiny_model(image_dim=encoders.image.dim, text_dim=encoders.text.dim)
+    offload = Offload(encoders, [transformer], "cpu:0", layer_by_layer=False)
+    names = {encoder.weights: name for name, encoder in vars(encoders).items()
+             if hasattr(encoder, "weights")}  # fmt: skip
+    names[transformer] = "transformer"
+    there, seen = set(), []
+    move = torch.nn.Module.to
+
+    def note(module, device):
+        if module in names:
+            (there.add if str(device) == "cpu:0" else there.discard)(names[module])
+            seen.append(tuple(there))
+        return move(module, device)
+
+    monkeypatch.setattr(torch.nn.Module, "to", note)
+    encoded = encode_batch(pixels(), encoders)
+    inputs = (torch.zeros(len(encoded.text)), encoded.text)
+    for _ in range(2):
+        transformer(encoded.video, *inputs, reference=encoded.reference)
+    encoders.codec.decode(encoded.video)
+    offload.rest()
+    assert max(map(len, seen)) == 1
+    assert [each[0] for each in seen if each][-2:] == ["transformer", "codec"]
+    assert {name for each in seen for name in each} == set(names.values())
+    assert not there
 
 
 def test_a_prompt_is_encoded_once(plain, monkeypatch):
