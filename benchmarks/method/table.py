@@ -37,7 +37,8 @@ SAMPLED = Measure("identity R², sampled", "sampled_error", "power", True)
 LIGHT = Measure("copied light", "light", "light_power")
 FIRST = Measure("first frame", "first_error", "first_power", True)
 LAST = Measure("last frame", "last_error", "last_power", True)
-PULL = Measure("pull of the reference's place", "pull", "pull_power")
+PULL = Measure("follows the reference's place", "pull", "pull_power")
+TOLD = Measure("follows the prompt's place", "told", "told_power")
 
 
 class Results:
@@ -103,7 +104,7 @@ def report(output: Path, chosen: Mapping[str, Regime]) -> str:
         rows = read_results(output, name, regime)
         if not rows:
             continue
-        shown = [IDENTITY, SAMPLED, LIGHT, FIRST, LAST] if regime.given_layout else [PULL]
+        shown = [IDENTITY, SAMPLED, LIGHT, FIRST, LAST] if regime.given_layout else [PULL, TOLD]
         head = ["", "seeds", *(measure.title for measure in shown), "against", "difference"]
         lines = [f"**{regime.title}**: {regime.steps} updates at {regime.lr:g}", ""]
         lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

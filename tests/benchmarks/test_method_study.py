@@ -67,6 +67,22 @@ def test_a_perfect_answer_and_a_copy_are_told_apart():
     assert sums["light"] / sums["light_power"] == pytest.approx(1, abs=1e-4)
 
 
+def test_whose_place_the_first_frame_takes_is_told_apart():
+    scenes = draw_scenes(World(), 64, 0, 0)
+    told, copied = scenes.batch.video, scenes.batch.video.clone()
+    copied[:, :, 0] = scenes.batch.reference[:, :, 0]
+    nowhere = told.mean(0, keepdim=True).expand_as(told)
+    for shown, follows in (
+        (told, (1, 0)),
+        (copied, (0, 1)),
+        ((told + copied) / 2, (0.5, 0.5)),
+        (nowhere, (0, 0)),
+    ):
+        sums = {name: sum(values) for name, values in study._place(shown, scenes).items()}
+        slopes = [sums[name] / sums[f"{name}_power"] for name in ("told", "pull")]
+        assert slopes == pytest.approx(follows, abs=1e-3)
+
+
 @pytest.mark.parametrize("key", ["road_emphasis", "other_clip", "other_two"])
 def test_every_kind_of_row_is_trained_and_measured(wide, key):
     base = study.train_base(wide, 0, "cpu")
@@ -89,6 +105,7 @@ def _write(folder: Path, key: str, seed: int, error: float) -> None:
     values = {"error": error + 0.01 * seed, "power": 1.0, "sampled_error": error}
     values |= {"light": 0.2, "light_power": 1.0, "first_error": 0.1, "first_power": 1.0}
     values |= {"last_error": 0.2, "last_power": 1.0, "pull": 0.0, "pull_power": 1.0}
+    values |= {"told": 1.0, "told_power": 1.0}
     path = run.result_path(folder, ("wide", key, seed))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({name: [value] * 6 for name, value in values.items()}))
