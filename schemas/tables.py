@@ -420,7 +420,7 @@ class Reference:
     video_id: str = column(_TEXT, "video that it was taken from")
     time_s: float = column(_DOUBLE, "time in that video", unit="s")
     time_gap_s: float = column(_DOUBLE, "to the clip in the same video, else NaN", unit="s")
-    similarity: float = column(_FLOAT, "cosine to the clip's track")
+    similarity: float = column(_FLOAT, "cosine to the clip's track; see compared")
     recogniser: str = column(_TEXT, "id of the engine behind similarity")
     quality: float = column(_FLOAT, "0 to 1")
     yaw: float = column(_FLOAT, "0 frontal, NaN unknown", unit="degree")
@@ -470,6 +470,12 @@ class Reference:
         _FLOAT,
         "of the mask before augmentation, as in candidates; NaN unmeasured",
         default=math.nan,
+    )
+    compared: str = column(
+        _TEXT,
+        "what similarity is of: worn where only one of the two is known by a face, else '', which "
+        "is the vectors themselves",
+        default="",
     )
 
 

@@ -1,17 +1,18 @@
 """Find out which tracks show the same person: inside each video first, then across videos."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pipeline.dataset.corrections import name_of
 from pipeline.dataset.decided import Decided
-from pipeline.engines.identity.spaces import Space, deciding
+from pipeline.engines.identity.spaces import Space, Worn, deciding, worn_of
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.cohesion import Cohesion, Membership
+from pipeline.pairing.faceless import Alike, Joined, join_faceless
 from pipeline.pairing.linkage import link
 from pipeline.pairing.overlaps import Constraints, constraints, returns
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
@@ -41,6 +42,8 @@ class CharactersConfig:
         one_person: overlap of the boxes at the same moments of two clips that proves one person.
         two_people: overlap at or below which the same moments prove two people.
         suspect_band: characters this close below the window are listed for the audit.
+        near_s: who is seen without a face may be told by what is worn from people of the same video
+            who are seen within this time; 0: never.
     """
 
     same_video: float | None = setting(None, low=-1, high=1)
@@ -49,6 +52,7 @@ class CharactersConfig:
     one_person: float = setting(0.6, low=0, high=1)
     two_people: float = setting(0.1, low=0, high=1)
     suspect_band: float = setting(0.05, low=0, high=2)
+    near_s: float = setting(10.0, low=0, high=3600, unit="s")
 
     def __post_init__(self) -> None:
         check_settings(self, "pair.characters")
@@ -113,10 +117,23 @@ def find_characters(
     are mixed.
     """
     config, decided = config or CharactersConfig(), decided or Decided()
-    rows = list(tracks)
-    linked = _link(rows, clips, embeddings, windows, config, decided)
+    rows, embeddings = list(tracks), list(embeddings)
+    bound = _bound(rows, clips, identity_vectors(embeddings), config)
+    linked = _link(rows, clips, embeddings, windows, bound, config, decided)
     names = _names(decided.regroup(linked.groups, _impossible(rows, clips, config, decided)))
     return _judge(linked, names, config, decided)
+
+
+def _bound(
+    tracks: Iterable[Track],
+    clips: Mapping[str, Clip],
+    vectors: IdentityVectors,
+    config: CharactersConfig,
+) -> Constraints:
+    """Return what time and place say of the tracks with a vector."""
+    known = [track for track in tracks if track.track_id in vectors.tracks]
+    known.sort(key=lambda track: track.track_id)
+    return constraints(known, clips, config.one_person, config.two_people)
 
 
 def _link(
@@ -124,6 +141,7 @@ def _link(
     clips: Mapping[str, Clip],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows,
+    bound: Constraints,
     config: CharactersConfig,
     decided: Decided,
 ) -> _Linked:
@@ -135,7 +153,6 @@ def _link(
     ordered = sorted(tracks, key=lambda track: track.track_id)
     known = [track for track in ordered if track.track_id in vectors.tracks]
     unknown = [track.track_id for track in ordered if track.track_id not in vectors.tracks]
-    bound = constraints(known, clips, config.one_person, config.two_people)
     if not windows.prove:
         alike = _alike_in_place(known, clips, vectors, windows, config)
         bound = replace(bound, together=bound.together | alike)
@@ -218,17 +235,19 @@ def find_in_spaces(
 ) -> tuple[CharacterResult, dict[str, SimilarityWindows]]:
     """Find characters in each space of a recogniser apart; also say whose windows hold for whom.
 
-    A track that shows a face and one that shows only a body do not compare, so they never share a
-    character, unless a person decided that they do. Returns the windows by track_id.
+    A track that shows a face and one that shows only a body share a character where time and place
+    prove it, or what is worn tells them apart from everybody else (`pipeline.pairing.faceless`), or
+    a person decided it. Returns the windows by track_id.
     """
     config, decided = config or CharactersConfig(), decided or Decided()
     rows, embeddings = list(tracks), list(embeddings)
-    vectors = identity_vectors(embeddings).tracks
+    vectors = identity_vectors(embeddings)
     place = {track.track_id: 0 for track in rows}
-    known = [track.track_id for track in rows if track.track_id in vectors]
+    known = [track.track_id for track in rows if track.track_id in vectors.tracks]
     if known:
-        stacked = np.stack([vectors[track_id] for track_id in known])
+        stacked = np.stack([vectors.tracks[track_id] for track_id in known])
         place |= dict(zip(known, deciding(stacked, spaces).tolist(), strict=True))
+    bound = _bound(rows, clips, vectors, config)
     linked = [
         _link(
             [track for track in rows if place[track.track_id] == index],
@@ -239,16 +258,54 @@ def find_in_spaces(
                 if not row.reference_id and place.get(row.track_id) == index
             ],
             space.windows,
+            bound,
             config,
             decided,
         )
         for index, space in enumerate(spaces)
     ]
-    groups = [group for part in linked for group in part.groups]
-    names = _names(decided.regroup(groups, _impossible(rows, clips, config, decided)))
+    joined = _with_faceless(linked, clips, vectors, bound, worn_of(spaces), config)
+    names = _names(decided.regroup(joined.groups, _impossible(rows, clips, config, decided)))
     results = [_judge(part, names, config, decided) for part in linked]
     windows = {track_id: spaces[index].windows for track_id, index in place.items()}
-    return _together(results, spaces), windows
+    found = _together(results, spaces)
+    doubts = _doubts(joined.doubts, found, worn_of(spaces), decided)
+    return replace(found, suspects=_sorted_suspects([*found.suspects, *doubts])), windows
+
+
+def _with_faceless(
+    linked: Sequence[_Linked],
+    clips: Mapping[str, Clip],
+    vectors: IdentityVectors,
+    bound: Constraints,
+    worn: Worn | None,
+    config: CharactersConfig,
+) -> Joined:
+    """Return the groups of all spaces; those without a face joined to others where that is sure."""
+    groups = [group for part in linked for group in part.groups]
+    if worn is None or not config.near_s:
+        return Joined(groups, [])
+    tracks = [track for part in linked for track in part.known]
+    faces = {track.track_id for track in linked[0].known}
+    return join_faceless(groups, tracks, clips, vectors.tracks, faces, bound, worn, config.near_s)
+
+
+def _doubts(
+    pairs: Iterable[Alike], found: CharacterResult, worn: Worn | None, decided: Decided
+) -> Iterator[Suspect]:
+    """Yield characters that wear the same, of which nothing proves that they are one."""
+    names = {track.track_id: track.character_id for track in found.tracks}
+    detail = "they wear the same, and nothing else proves one person"
+    for pair in pairs:
+        mine, other = names.get(pair.track_id, ""), names.get(pair.other_id, "")
+        told = decided.differ([pair.track_id], [pair.other_id])
+        if mine and other and mine != other and not told:
+            assert worn is not None, "doubts are about what is worn"
+            yield Suspect("split", mine, other, "", pair.likeness, worn.least, detail)
+
+
+def _sorted_suspects(suspects: Iterable[Suspect]) -> tuple[Suspect, ...]:
+    return tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id)))
 
 
 def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> CharacterResult:
@@ -258,7 +315,7 @@ def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> Ch
         tracks=tuple(sorted(tracks, key=lambda track: track.track_id)),
         rejected={key: why for result in results for key, why in result.rejected.items()},
         memberships={key: fit for result in results for key, fit in result.memberships.items()},
-        suspects=tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id))),
+        suspects=_sorted_suspects(suspects),
         spaces=_spaces_of_characters(results, spaces),
     )
 

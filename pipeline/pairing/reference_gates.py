@@ -153,6 +153,7 @@ def refusals(
     clip: Clip,
     pool: CandidatePool,
     similarity: np.ndarray,
+    floor: np.ndarray,
     kinds: np.ndarray,
     risk: CopyRisk,
     windows: SimilarityWindows,
@@ -161,9 +162,9 @@ def refusals(
 ) -> list[ReferenceGate]:
     """Return the gates in the order in which a candidate meets them.
 
-    Where a person decided that two tracks show one person, no cosine is asked.
+    `floor` (N,) is the least cosine of each. Where a person decided that two tracks show one
+    person, no cosine is asked.
     """
-    floor = config.kinds.values(kinds, "floor", windows)
     sure = np.array([decided.same(track.track_id, other) for other in pool.tracks], bool)
     floor = np.where(sure, -1.0, floor)
     one = np.ones(len(pool))

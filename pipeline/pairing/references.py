@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.dataset.decided import Decided
+from pipeline.engines.identity.spaces import Space, likeness, worn_of
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.copy_risk import SAME_POSE, CopyRisk, copy_risk
@@ -19,6 +20,7 @@ from schemas.reasons import PairKind, Reason
 from schemas.tables import Clip, Track
 
 SHORTLIST = 64  # candidates of a kind compared with each other per sample
+WORN = "worn"  # what a face and a body are compared by
 NEAR_DUPLICATE, SAME_VIEW = "near_duplicate", "same_view"  # reasons to look at a pair
 
 
@@ -46,6 +48,7 @@ class ChosenReference:
     edit: str = ""
     source_reference_id: str = ""
     recogniser_digest: str = ""
+    compared: str = ""  # what similarity is of: see schemas.tables.Reference
     near_copy: bool = False  # too like a picture of the clip to be used unchanged
     augmentation: str = ""  # JSON of the recipe, '' to keep the image unchanged
 
@@ -67,9 +70,11 @@ def choose_references(
     windows: SimilarityWindows,
     config: ReferencesConfig | None = None,
     decided: Decided | None = None,
+    spaces: Sequence[Space] = (),
 ) -> ReferenceChoice:
     """Choose references for `track` of `clip` from all candidates of its character.
 
+    `spaces` are the recogniser's, if it has several: faces and bodies compare by what is worn.
     The tiers of `config` are tried in order; the first with a survivor is used alone, but for what
     a person marked best, which comes first in any tier. Raises ValueError when track, clip and pool
     do not belong together.
@@ -80,12 +85,13 @@ def choose_references(
         return ReferenceChoice(
             (), (), Rejected(Reason.NO_REFERENCE, 0, 1, "the character has no images")
         )
-    cosines = pool.vectors @ vectors.tracks[track.track_id]
+    cosines, worn = likeness(vectors.tracks[track.track_id], pool.vectors, spaces)
     similarity = np.round(cosines.astype(np.float64), 6)
     kinds = pair_kinds(clip, pool)
     risk = copy_risk(track, pool, similarity)
+    floor = _floor(kinds, worn, windows, config, spaces)
     gates = refusals(
-        track, clip, pool, similarity, kinds, risk, windows, config, decided or Decided()
+        track, clip, pool, similarity, floor, kinds, risk, windows, config, decided or Decided()
     )
     passed, copies = np.ones((2, len(pool)), dtype=bool)
     for gate in gates:
@@ -96,7 +102,7 @@ def choose_references(
         if len(indices):
             chosen = _spread(indices, track, pool, kinds, risk, config)
             refused = _count_refused(gates, pool, chosen)
-            pairs = _Pairs(pool, kinds, similarity, risk, clip, config)
+            pairs = _Pairs(pool, kinds, similarity, worn, risk, clip, config)
             copied = near_copy & ~(passed & pool.best)
             return ReferenceChoice(tuple(pairs.chosen(i, bool(copied[i])) for i in chosen), refused)
     refused = _count_refused(gates, pool, ())
@@ -107,6 +113,22 @@ def choose_references(
         )
         return ReferenceChoice((), refused, rejected)
     return ReferenceChoice((), refused, _all_refused(refused, len(pool)))
+
+
+def _floor(
+    kinds: np.ndarray,
+    worn: np.ndarray,
+    windows: SimilarityWindows,
+    config: ReferencesConfig,
+    spaces: Sequence[Space],
+) -> np.ndarray:
+    """Return, (N,), the least cosine; what is worn in another video says nothing."""
+    floor = config.kinds.values(kinds, "floor", windows)
+    clothes = worn_of(spaces)
+    if clothes is not None:
+        elsewhere = kinds == str(PairKind.CROSS_VIDEO)
+        floor = np.where(worn, np.where(elsewhere, math.inf, clothes.floor), floor)
+    return floor
 
 
 def _count_refused(
@@ -221,6 +243,7 @@ class _Pairs:
     pool: CandidatePool
     kinds: np.ndarray
     similarity: np.ndarray
+    worn: np.ndarray  # whether that is of what is worn
     risk: CopyRisk
     clip: Clip
     config: ReferencesConfig
@@ -252,6 +275,7 @@ class _Pairs:
             review=self._review(index),
             edit=row.edit,
             source_reference_id=row.source_reference_id,
+            compared=WORN if self.worn[index] else "",
             near_copy=near_copy or place >= self.config.max_place_similarity,
         )
 

@@ -141,6 +141,7 @@ def _reference(row: ChosenReference, candidate: Candidate, track: Track) -> Refe
         time_s=row.time_s,
         time_gap_s=row.time_gap_s,
         similarity=row.similarity,
+        compared=row.compared,
         recogniser=row.recogniser,
         recogniser_digest=row.recogniser_digest,
         mask_quality=candidate.mask_quality,

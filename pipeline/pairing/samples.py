@@ -6,6 +6,7 @@ Planning is light: ids and scores of everything observed, no pixels; `sample_row
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from pipeline.dataset.corrections import marks_of_references, texts_of_tracks
 from pipeline.dataset.decided import Decided, decide
@@ -71,6 +72,8 @@ class Cast:
     windows: Mapping[str, SimilarityWindows]  # by track_id
     corrections: tuple[Correction, ...] = ()
     decided: Decided = field(default_factory=Decided)  # of the corrections
+    spaces: tuple[Space, ...] = ()  # of the recogniser
+    spare: frozenset[str] = frozenset()  # tracks that are references only
 
 
 def find_cast(
@@ -80,10 +83,13 @@ def find_cast(
     windows: SimilarityWindows | Sequence[Space],
     config: CharactersConfig | None = None,
     corrections: Sequence[Correction] = (),
+    spare: Mapping[str, Rejected] = MappingProxyType({}),
 ) -> Cast:
     """Find characters, as people corrected them.
 
-    Raises ValueError for a track without its clip or mixed recognisers.
+    `spare` says by track_id why a track may only be a reference: it is one of somebody who is
+    seen for longer, and else refused for that. Raises ValueError for a track without its clip or
+    mixed recognisers.
     """
     by_clip = {clip.clip_id: clip for clip in clips}
     ordered = sorted(tracks, key=lambda track: track.track_id)
@@ -92,7 +98,31 @@ def find_cast(
     decided = decide(corrections)
     found, own = find_in_spaces(ordered, by_clip, embeddings, spaces, config, decided)
     found = replace(found, names=texts_of_tracks(corrections, NAME))
-    return Cast(by_clip, tuple(ordered), found, own, tuple(corrections), decided)
+    found = _without_strangers(found, spare)
+    return Cast(
+        by_clip,
+        tuple(ordered),
+        found,
+        own,
+        tuple(corrections),
+        decided,
+        tuple(spaces),
+        frozenset(spare),
+    )
+
+
+def _without_strangers(found: CharacterResult, spare: Mapping[str, Rejected]) -> CharacterResult:
+    """Refuse tracks that are only for references where nobody of theirs is seen for longer."""
+    longer = {track.character_id for track in found.tracks if track.track_id not in spare}
+    lost = {
+        track.track_id: spare[track.track_id]
+        for track in found.tracks
+        if track.track_id in spare and track.character_id not in longer
+    }
+    if not lost:
+        return found
+    left = tuple(track for track in found.tracks if track.track_id not in lost)
+    return replace(found, tracks=left, rejected={**found.rejected, **lost})
 
 
 def plan_samples(
@@ -130,13 +160,13 @@ def plan_cast(
     filmed = 0  # tracks of clips that may be trained on
     marks = marks_of_references(cast.corrections)
     for track, pool in _pools(cast.found, light, vectors, marks):
-        if cast.clips[track.clip_id].reference_only:
+        if cast.clips[track.clip_id].reference_only or track.track_id in cast.spare:
             continue
         filmed += 1
         windows = cast.windows[track.track_id]
         clip = cast.clips[track.clip_id]
         choice = choose_references(
-            track, clip, pool, vectors, windows, config.references, cast.decided
+            track, clip, pool, vectors, windows, config.references, cast.decided, cast.spaces
         )
         for line in choice.refused:
             refused[str(line.rejected.reason)] += line.number

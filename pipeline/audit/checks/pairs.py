@@ -171,7 +171,7 @@ def _floor() -> str:
 def _low_similarity() -> Query:
     evidence = "r.kind || ': cosine ' || round(r.similarity, 3)"
     decided = SAME_BY_DECISION.format("s.track_id", "r.track_id")
-    where = f"r.similarity < {_floor()} - 1e-4 AND NOT {decided}"
+    where = f"r.similarity < {_floor()} - 1e-4 AND NOT {decided} AND coalesce(r.compared, '') = ''"
     sql = _pairs(evidence, where, "r.similarity", _floor())
     return Query(LOW_SIMILARITY, "reference", sql, ("refs.similarity", "refs.kind"), "refs")
 

@@ -120,7 +120,7 @@ PAIRS_SQL = (
     " FROM refs r JOIN samples s USING (sample_id)"
     " JOIN embeddings e ON e.reference_id = r.reference_id"
     " JOIN embeddings t ON t.track_id = s.track_id AND t.reference_id = ''"
-    f" WHERE {_SOUND.format('e')} AND {_SOUND.format('t')}"
+    f" WHERE {_SOUND.format('e')} AND {_SOUND.format('t')} AND coalesce(r.compared, '') = ''"
     " AND e.recogniser = t.recogniser AND e.weights_digest = t.weights_digest"
 )
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.identity.regions import Region, regions_of
+from pipeline.engines.identity.spaces import Worn
 from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
 from pipeline.pictures.boxes import padded_crop
 
@@ -37,6 +38,12 @@ _SIZES = {
 }
 
 
+def _columns(name: str) -> tuple[int, int]:
+    names = list(_SIZES)
+    first = sum(_SIZES[before] for before in names[: names.index(name)])
+    return first, first + _SIZES[name]
+
+
 @dataclass
 class Appearance:
     """Unit vectors of 4,400 dimensions; the cosine lies between 0 and 1.
@@ -51,6 +58,10 @@ class Appearance:
 
     needs = EngineNeeds(memory_mib=12)
     size = sum(_SIZES.values())
+    # Of 231 pairs of 29 people who were tuned on 1 in 100 has more than 0.69. Of somebody and three
+    # others, drawn from these, 1.5 % have one at 0.80 with the next 0.20 below (3.4 % at 0.70).
+    # A picture and another of its track have 0.52 or more in 90 %, two strangers 0.65 in 2 %.
+    worn = Worn(tuple(_columns(name) for name in ("top", "hair", "bottom")), 0.80, 0.20, 0.65)
 
     info: EngineInfo = field(
         default=EngineInfo(

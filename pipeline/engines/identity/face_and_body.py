@@ -11,7 +11,7 @@ from pipeline.engines.identity.arcface import ArcFace
 from pipeline.engines.identity.dlib_face import DlibFace
 from pipeline.engines.identity.osnet import OsNet
 from pipeline.engines.identity.sface import SFace
-from pipeline.engines.identity.spaces import Space, join
+from pipeline.engines.identity.spaces import Space, Worn, join
 from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
 
 
@@ -25,6 +25,12 @@ class Part(Protocol):
     def embed(self, people: Sequence[PersonImage]) -> np.ndarray: ...
 
 
+class BodyPart(Part, Protocol):
+    """One that also tells what somebody wears."""
+
+    worn: Worn
+
+
 class FaceAndBody:
     """Faces decide; bodies only where no face is known.
 
@@ -32,12 +38,12 @@ class FaceAndBody:
     windows from `spaces`: a body's cosine of 0.5 is a stranger's, a face's is a friend's.
     """
 
-    def __init__(self, face: Part, body: Part) -> None:
+    def __init__(self, face: Part, body: BodyPart) -> None:
         self._face, self._body = face, body
         middle, last = face.size, face.size + body.size
         self.spaces = (
             Space("face", 0, middle, face.windows),
-            Space("body", middle, last, body.windows),
+            Space("body", middle, last, body.windows, body.worn.placed(middle)),
         )
         self.windows = face.windows
         self.info = face.info.joined_with(body.info)
@@ -58,7 +64,7 @@ class ArcfaceOsnet(FaceAndBody):
         memory_mib=92,
     )
 
-    def __init__(self, face: Part | None = None, body: Part | None = None) -> None:
+    def __init__(self, face: Part | None = None, body: BodyPart | None = None) -> None:
         super().__init__(face or ArcFace(), body or OsNet())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.engines.identity.spaces import Worn
 from pipeline.engines.interfaces import EngineInfo, PersonImage
 from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import find_for
@@ -21,6 +22,9 @@ _SPREAD = np.array([0.229, 0.224, 0.225], np.float32)
 class OsNet:
     """Unit vectors of whole people."""
 
+    # Of 406 pairs of 29 people who were tuned on 1 in 100 has more than 0.80.
+    _SAME, _APART, _FLOOR = 0.80, 0.15, 0.70
+
     def __init__(self) -> None:
         found = find_for("osnet", "body_recognition")
         self._session = open_session(found.path)
@@ -29,6 +33,7 @@ class OsNet:
         self._batch = batch if isinstance(batch, int) else _BATCH
         self._size = (int(width), int(height))
         self.size = int(self._session.get_outputs()[0].shape[1])
+        self.worn = Worn(((0, self.size),), self._SAME, self._APART, self._FLOOR)
         self.windows = found.windows
         self.info = EngineInfo(
             id=f"osnet-{found.weights.name}/1",

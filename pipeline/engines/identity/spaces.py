@@ -7,13 +7,45 @@ a face; of a face and a body it is at most `CARRIED` and means nothing, which no
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.engines.interfaces import Recogniser, SimilarityWindows
 
 CARRIED = 0.01  # length of the block of a space that does not decide
+_UNSEEN = (0.1 * CARRIED) ** 2  # product of the lengths of a part that one of two does not show
+
+
+@dataclass(frozen=True)
+class Worn:
+    """What a body's vector says of hair and clothes, part by part, beside anybody else's.
+
+    The parts are columns [first, last) of a row, or of a space before it has its place in a row.
+    They compare where both people show them; the first one both must show.
+    """
+
+    parts: tuple[tuple[int, int], ...]
+    least: float  # cosine from which two may wear the same
+    margin: float  # by which the same clothes are more alike than those of anybody near
+    floor: float  # of a picture that shows somebody whose track is known to wear them
+
+    def placed(self, first: int) -> "Worn":
+        """Return this for a space that begins at a column of the row."""
+        return replace(self, parts=tuple((first + low, first + high) for low, high in self.parts))
+
+    def likeness(self, row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return (N,) cosines of one row (D,) with others (N, D), NaN where nothing compares."""
+        dots, lengths = np.zeros((2, len(rows)), np.float64)
+        comparable = np.zeros(len(rows), bool)
+        for part, (low, high) in enumerate(self.parts):
+            one, others = row[low:high], rows[:, low:high]
+            length = float(np.linalg.norm(one)) * np.linalg.norm(others, axis=1)
+            dots += others @ one
+            lengths += length
+            if part == 0:
+                comparable = length > _UNSEEN
+        return np.where(comparable, dots / np.where(comparable, lengths, 1.0), np.nan)
 
 
 @dataclass(frozen=True)
@@ -24,6 +56,7 @@ class Space:
     first: int
     last: int
     windows: SimilarityWindows
+    worn: Worn | None = None
 
     @classmethod
     def whole(cls, windows: SimilarityWindows) -> "Space":
@@ -56,6 +89,11 @@ def join(blocks: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(rows) if rows else np.zeros((0, sum(each.shape[1] for each in blocks)), "f4")
 
 
+def worn_of(spaces: Sequence[Space]) -> Worn | None:
+    """Return what tells clothes apart, None where no space of the recogniser does."""
+    return next((space.worn for space in spaces if space.worn), None)
+
+
 def deciding(rows: np.ndarray, spaces: Sequence[Space]) -> np.ndarray:
     """Return (N,) the index of the space that decides each row, which holds most of its length."""
     lengths = [np.linalg.norm(space.block(rows), axis=-1) for space in spaces]
@@ -80,3 +118,21 @@ def compare(
             cosines[both] = (others[both] @ one) / (lengths[both] * length)
             where[both] = index
     return cosines, where
+
+
+def likeness(
+    row: np.ndarray, rows: np.ndarray, spaces: Sequence[Space]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare one row (D,) with (N, D) others: by faces, by bodies, or else by what is worn.
+
+    Returns (N,) cosines, and (N,) whether they are of what is worn: where one is decided by a face
+    and the other is not, and the recogniser tells clothes apart.
+    """
+    cosines = rows @ row
+    worn, known = worn_of(spaces), np.isfinite(cosines)
+    mixed = np.zeros(len(rows), bool)
+    if worn is None or not known.any():
+        return cosines, mixed
+    mixed[known] = deciding(rows[known], spaces) != deciding(row[None], spaces)[0]
+    cosines[mixed] = worn.likeness(row, rows[mixed])
+    return cosines, mixed

@@ -1,0 +1,157 @@
+"""Find out who is seen without a face: inside one video, by time and place, or by what is worn."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.engines.identity.spaces import Worn
+from pipeline.pairing.overlaps import Constraints
+from schemas.tables import Clip, Track
+
+
+@dataclass(frozen=True, order=True)
+class Alike:
+    """A track without a face and another one that is seen near it, and how alike their clothes."""
+
+    likeness: float
+    track_id: str
+    other_id: str
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Groups of tracks that may be one person each, and pairs that a person should look at."""
+
+    groups: list[list[str]]
+    doubts: list[Alike]
+
+
+def join_faceless(
+    groups: Iterable[Sequence[str]],
+    tracks: Sequence[Track],
+    clips: Mapping[str, Clip],
+    rows: Mapping[str, np.ndarray],
+    faces: Set[str],
+    bound: Constraints,
+    worn: Worn,
+    near_s: float,
+) -> Joined:
+    """Join groups without a face to others of their video.
+
+    `rows` are identity vectors by track, `faces` the tracks that a face decides. Where time and
+    place prove one person (`bound`), that decides. Else a group without a face may be somebody
+    whose face is known, who wears the same within `near_s`. Nobody else may be more like it then,
+    and somebody else whom it could be must be there and be less like it by a margin: what others
+    wear as well tells nobody.
+    """
+    people = _People(groups, bound, faces)
+    for pair in sorted(bound.together):
+        people.join(*pair)
+    sure, doubts = [], []
+    for ranked in _ranked(_alike(tracks, clips, rows, faces, worn, near_s), people):
+        best, *others = ranked
+        if best.likeness < worn.least or people.are_two(best.track_id, best.other_id):
+            continue
+        rivals = [each for each in others if not people.are_two(each.track_id, each.other_id)]
+        known = people.has_face(best.other_id)
+        clear = known and rivals and best.likeness >= rivals[0].likeness + worn.margin
+        (sure if clear else doubts).append(best)
+    for best in sorted(sure, key=lambda each: (-each.likeness, each)):
+        if not people.join(best.track_id, best.other_id):
+            doubts.append(best)
+    return Joined(people.groups(), [each for each in doubts if not people.are_one(each)])
+
+
+class _People:
+    """Groups of tracks that grow together, but for those that time and place tell apart."""
+
+    def __init__(
+        self, groups: Iterable[Sequence[str]], bound: Constraints, faces: Set[str]
+    ) -> None:
+        self._faces = faces
+        self._group_of: dict[str, set[str]] = {}
+        for group in groups:
+            members = set(group)
+            self._group_of.update((track_id, members) for track_id in group)
+        self._foes: dict[str, set[str]] = {}
+        for first, second in bound.apart:
+            self._foes.setdefault(first, set()).add(second)
+            self._foes.setdefault(second, set()).add(first)
+
+    def group_of(self, track_id: str) -> str:
+        """Return the name of a track's group: its smallest member."""
+        return min(self._group_of[track_id])
+
+    def has_face(self, track_id: str) -> bool:
+        return not self._faces.isdisjoint(self._group_of[track_id])
+
+    def are_one(self, pair: Alike) -> bool:
+        return pair.other_id in self._group_of[pair.track_id]
+
+    def are_two(self, first: str, second: str) -> bool:
+        """Whether two groups cannot be one person, or both have a face, which decided."""
+        mine, theirs = self._group_of[first], self._group_of[second]
+        foes = any(not theirs.isdisjoint(self._foes.get(each, ())) for each in mine)
+        return foes or (self.has_face(first) and self.has_face(second))
+
+    def join(self, first: str, second: str) -> bool:
+        """Make one group of two, if they may be one person."""
+        if first not in self._group_of or second not in self._group_of:
+            return False
+        mine, theirs = self._group_of[first], self._group_of[second]
+        if mine is theirs:
+            return True
+        if self.are_two(first, second):
+            return False
+        mine |= theirs
+        self._group_of.update((track_id, mine) for track_id in theirs)
+        return True
+
+    def groups(self) -> list[list[str]]:
+        distinct = {id(group): group for group in self._group_of.values()}
+        return sorted(sorted(group) for group in distinct.values())
+
+
+def _ranked(pairs: Iterable[Alike], people: _People) -> list[list[Alike]]:
+    """Return, for every group without a face, the best pair with each other group, best first."""
+    best: dict[str, dict[str, Alike]] = {}
+    for pair in pairs:
+        if people.has_face(pair.track_id) or people.are_one(pair):
+            continue
+        others = best.setdefault(people.group_of(pair.track_id), {})
+        other = people.group_of(pair.other_id)
+        others[other] = max(others.get(other, pair), pair)
+    return [sorted(others.values(), reverse=True) for _, others in sorted(best.items())]
+
+
+def _alike(
+    tracks: Sequence[Track],
+    clips: Mapping[str, Clip],
+    rows: Mapping[str, np.ndarray],
+    faces: Set[str],
+    worn: Worn,
+    near_s: float,
+) -> Iterator[Alike]:
+    """Compare every track without a face with those of its video that are seen near it."""
+    by_video: dict[str, list[tuple[float, float, str]]] = {}
+    for track in tracks:
+        clip = clips[track.clip_id]
+        begins_s = clip.start_s + track.first_frame / clip.fps
+        seen = (begins_s, begins_s + len(track.boxes) / clip.fps, track.track_id)
+        by_video.setdefault(track.video_id, []).append(seen)
+    for members in by_video.values():
+        members.sort()
+        starts = [begins_s for begins_s, _, _ in members]
+        for begins_s, ends_s, track_id in members:
+            if track_id in faces:
+                continue
+            before = members[: bisect_right(starts, ends_s + near_s)]
+            near = [id for _, end_s, id in before if end_s >= begins_s - near_s and id != track_id]
+            if not near:
+                continue
+            cosines = worn.likeness(rows[track_id], np.stack([rows[id] for id in near]))
+            for other_id, cosine in zip(near, np.round(cosines, 6).tolist(), strict=True):
+                if np.isfinite(cosine):
+                    yield Alike(cosine, track_id, other_id)
