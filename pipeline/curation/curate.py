@@ -114,7 +114,7 @@ def pair(
 
     spaces = identity_spaces(engines.observing.recogniser, settings.windows)
     cast = find_cast(  # characters
-        kept.clips, kept.tracks, vectors, spaces, settings.characters, corrections
+        kept.clips, kept.tracks, vectors, spaces, settings.characters, corrections, kept.spare
     )
     plans = plan_cast(cast, candidates, vectors, settings)  # references
 

@@ -6,7 +6,7 @@ and thresholds come late: a changed threshold re-runs the pairing, not the decod
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -226,8 +226,9 @@ class QualityConfig:
         check_settings(self, "pair.quality")
 
     def check(self, clip: Clip) -> Rejected | None:
-        """Return why the clip is refused, or None."""
-        refusal = first_refusal(QUALITY, self, vars(clip) | _of_people(clip))
+        """Return why the clip is refused, or None; half a second for references may stand still."""
+        config = replace(self, min_motion=0.0) if clip.reference_only else self
+        refusal = first_refusal(QUALITY, config, vars(clip) | _of_people(clip))
         if refusal is None:
             return None
         return Rejected(refusal.threshold.reason, refusal.value, refusal.bound, str(refusal))

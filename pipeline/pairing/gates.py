@@ -15,7 +15,7 @@ from pipeline.observing.quality import QualityConfig
 from pipeline.observing.scores import ScoresConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
-from pipeline.pairing.people import GroupsConfig, check_track
+from pipeline.pairing.people import GroupsConfig, check_spare, check_track
 from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Reject, Track, Video
@@ -80,6 +80,7 @@ class Kept:
     clips: list[Clip]
     tracks: list[Track]
     ledger: Ledger
+    spare: Mapping[str, Rejected] = field(default_factory=dict)  # by id: tracks for references only
 
 
 def incomplete_videos(rejects: Iterable[Reject]) -> dict[str, Reject]:
@@ -119,13 +120,8 @@ def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
         (track for track in observed.tracks if track.clip_id in by_id),
         key=lambda track: track.track_id,
     )
-    tracks = _sift(
-        tracks,
-        lambda track: check_track(track, by_id[track.clip_id], gates.people, gates.groups),
-        "people",
-        "track",
-        ledger,
-    )
+    spare: dict[str, Rejected] = {}
+    tracks = _sift(tracks, _track_check(by_id, gates, spare), "people", "track", ledger)
     peopled = {track.clip_id for track in tracks}
     nobody = Rejected(Reason.NO_PERSON, 0, 1, "no track passed the gates")
     clips = _sift(
@@ -133,7 +129,23 @@ def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
     )
     for gate in load_gates(gates.own):
         clips, tracks = _own_gate(gate, clips, tracks, ledger)
-    return Kept(kept_videos, clips, tracks, ledger)
+    return Kept(kept_videos, clips, tracks, ledger, spare)
+
+
+def _track_check(
+    clips: Mapping[str, Clip], gates: Gates, spare: dict[str, Rejected]
+) -> Callable[[Track], Rejected | None]:
+    """Check a track; one that is only too short stays, and is noted with the reason in `spare`."""
+
+    def check(track: Track) -> Rejected | None:
+        clip = clips[track.clip_id]
+        rejected = check_track(track, clip, gates.people, gates.groups)
+        if rejected is None or check_spare(track, clip, gates.people, gates.groups):
+            return rejected
+        spare[track.track_id] = rejected
+        return None
+
+    return check
 
 
 def load_gates(names: Iterable[str]) -> list[ClipGate]:

@@ -83,7 +83,8 @@ def facts_for_captions(plans: Plans, kept: Kept) -> tuple[list[CaptionFacts], li
     given = {video.video_id: video.given_caption for video in kept.videos}
     seen: dict[str, list[Track]] = {}
     for track in kept.tracks:
-        seen.setdefault(track.clip_id, []).append(track)
+        if track.track_id not in kept.spare:
+            seen.setdefault(track.clip_id, []).append(track)
     members = [member for plan in in_time(plans, kept) for member in plan.members]
     facts = [
         CaptionFacts(clips[plan.clip_id], tuple(seen[plan.clip_id]), characters[plan.track_id])

@@ -57,6 +57,19 @@ def check_track(
     return people.check(track, clip)
 
 
+def check_spare(
+    track: Track, clip: Clip, people: PeopleConfig, groups: GroupsConfig
+) -> Rejected | None:
+    """Return why a track may not even be a reference of other clips, or None.
+
+    Who is seen for too short a part of a clip to be trained on is seen all the same.
+    """
+    fewer = min(people.min_faces, 1)
+    return check_track(
+        track, clip, replace(people, min_s=0.0, min_coverage=0.0, min_faces=fewer), groups
+    )
+
+
 def _is_inside(track: Track, clip: Clip) -> bool:
     """Whether the sides of the picture hardly ever cut the person off."""
     boxes = np.asarray(track.boxes, dtype=float).reshape(-1, 4)
