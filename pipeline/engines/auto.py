@@ -36,7 +36,8 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         Choice("appearance", "nobody is recognised over videos or shots"),
     ),
     "masks": (
-        Choice("selfie"),
+        Choice("selfie_pose"),
+        Choice("selfie", "masks take in more of what stands beside a person"),
         Choice("matting", "masks lose limbs before busy ground"),
         Choice("grabcut", "masks lose hair and limbs"),
     ),

@@ -105,7 +105,9 @@ PRESETS: dict[str, EngineSet] = {
         )
     ),
     "permissive": EngineSet(
-        EnginesConfig(people="yolox", faces="yunet", recogniser="sface_appearance", masks="selfie")
+        EnginesConfig(
+            people="yolox", faces="yunet", recogniser="sface_appearance", masks="selfie_pose"
+        )
     ),
 }
 

@@ -47,6 +47,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "grabcut": "pipeline.engines.masks.grabcut:GrabCut",
         "matting": "pipeline.engines.masks.matting:Matting",
         "selfie": "pipeline.engines.masks.selfie:SelfieMasks",
+        "selfie_pose": "pipeline.engines.masks.selfie:SelfiePoseMasks",
         "yolo_seg": "pipeline.engines.people.ultralytics_yolo:UltralyticsMasks",
         "sam2": "pipeline.engines.masks.sam2:Sam2Masks",
         "segment_anything": "pipeline.engines.masks.segment_anything:SegmentAnything",

@@ -38,7 +38,8 @@ PERMISSIVE = EMBEDDED | {
     "face_detection": "observe.engines.faces: yunet (MIT) or opencv",
     "recognition": "observe.engines.recogniser: dlib_appearance (CC0), sface_appearance "
     "(Apache-2.0) or appearance",
-    "segmentation": "observe.engines.masks: selfie (Apache-2.0), matting (MIT) or grabcut",
+    "segmentation": "observe.engines.masks: selfie_pose or selfie (Apache-2.0), matting (MIT) "
+    "or grabcut",
 }
 
 

@@ -17,7 +17,8 @@ from pipeline.engines.weights import registry
 
 AUTO = EnginesConfig()
 FALLBACK = {"people": "opencv", "faces": "opencv", "masks": "matting"}
-FETCHED = ("yolox_nano", "yunet_2023mar", "mediapipe_selfie_segmentation")
+SELFIE, POSE = "mediapipe_selfie_segmentation", "mediapipe_pose_landmark_lite"
+FETCHED = ("yolox_nano", "yunet_2023mar", SELFIE, POSE)
 
 
 @pytest.fixture
@@ -59,13 +60,13 @@ def names(config):
 
 
 def test_what_is_missing_is_fetched_once_with_size_and_licence(bare, web, capfd):
-    best = {"people": "yolox", "faces": "yunet", "masks": "selfie"}
+    best = {"people": "yolox", "faces": "yunet", "masks": "selfie_pose"}
     found = settle(AUTO, {}, opener=opener_of(web))
     assert names(found) == best | {"recogniser": "sface_appearance"}
     told = capfd.readouterr().err
     assert "MB, Apache-2.0)" in told
     assert str(bare) in told
-    assert len(list(bare.iterdir())) == 4
+    assert len(list(bare.iterdir())) == 5
     web.down = True
     assert settle(AUTO, {}, opener=opener_of(web)) == found
     assert capfd.readouterr().err == ""
@@ -93,7 +94,7 @@ def test_hosts_that_never_answer_cost_all_files_together_one_patience(bare, monk
         raise TimeoutError
 
     found = settle(AUTO, {}, opener=silent)
-    assert len(asked) == 4  # at the same time
+    assert len(asked) == 5  # at the same time
     assert found.people == "opencv"
     assert "no answer within 0.3 s" in capfd.readouterr().err
 
@@ -104,6 +105,13 @@ def test_a_wrong_file_is_named_and_only_its_engine_is_done_without(bare, web, tm
     assert (found.people, found.faces) == ("opencv", "yunet")
     assert "yolox_nano gave other bytes" in capfd.readouterr().err
     assert not list(bare.glob("*yolox*"))
+
+
+def test_without_its_second_opinion_the_first_network_makes_the_masks(bare, web, tmp_path, capfd):
+    (tmp_path / "web" / POSE).unlink()
+    found = settle(AUTO, {}, opener=opener_of(web))
+    assert found.masks == "selfie"
+    assert "masks take in more of what stands beside a person" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["flag", "environment"])
