@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.interfaces import Detections, EngineInfo, EngineNeeds, PersonImage, Picture
+from pipeline.engines.interfaces import (
+    CutOut,
+    Detections,
+    EngineInfo,
+    EngineNeeds,
+    PersonImage,
+    Picture,
+)
 from pipeline.engines.masks.mask_cleaning import clean_mask
 from pipeline.engines.onnx_session import open_session, wants_gpu
 from pipeline.engines.weights import Found, find_for
@@ -22,6 +29,9 @@ _BATCH = 16
 _SCORE = 0.35  # below it, statues and coats; see tests for what is found and what is not
 _OVERLAP = 0.6  # boxes of one person overlap more
 _SAME_PERSON = 0.3  # least overlap of the asked box and the mask's own
+# Trust by a mask's stability: its pixels of logits above 1 over those above -1. Of the 30 drawn
+# masks that were tuned on, 19 of the 21 above 0.845 had an IoU of 0.85 or more.
+_LOGIT, _STABILITY, _TRUST = 1.0, (0.7, 0.845, 0.92), (0.0, 0.5, 1.0)
 
 
 def quietly() -> Any:
@@ -47,6 +57,33 @@ def load_yolo(found: Found) -> Any:
 _TASKS = {"person_detection": "detect", "segmentation": "segment"}
 
 
+def _stable_predictor() -> Any:
+    """Return the library's predictor of masks, whose results say how stable each mask is."""
+    from ultralytics.models.yolo.segment import SegmentationPredictor
+
+    class StablePredictor(SegmentationPredictor):
+        def construct_result(
+            self, pred: Any, img: Any, orig_img: Any, img_path: Any, proto: Any
+        ) -> Any:
+            scale = proto.shape[-1] / img.shape[-1]
+            boxes = (pred[:, :4] * scale).round().int().cpu().numpy()
+            result: Any = super().construct_result(pred, img, orig_img, img_path, proto)
+            logits = (pred[:, 6:] @ proto.float().flatten(1)).unflatten(1, proto.shape[1:])
+            kept = (pred[:, None, :6] == result.boxes.data).all(-1).any(1)  # not the empty ones
+            parts = zip(logits[kept].cpu().numpy(), boxes[kept.cpu().numpy()], strict=True)
+            result.stability = [stability(*part) for part in parts]
+            return result
+
+    return StablePredictor
+
+
+def stability(logits: np.ndarray, box: np.ndarray) -> float:
+    """Return how little a mask of logits, (H, W), shrinks within `box` for a stricter threshold."""
+    x0, y0, x1, y1 = np.maximum(box, 0)
+    part = logits[y0:y1, x0:x1]
+    return float((part > _LOGIT).sum()) / max(float((part > -_LOGIT).sum()), 1.0)
+
+
 def one_at_a_time(path: Path) -> bool:
     """Say whether an .onnx takes single pictures only: a batch of those is slower, not faster."""
     if path.suffix != ".onnx":
@@ -63,6 +100,7 @@ class _Yolo:
     def __init__(self, task: str) -> None:
         found = find_for("ultralytics", task)
         self.model = load_yolo(found)
+        self._how = {"predictor": _stable_predictor()} if task == "segmentation" else {}
         exported = found.path.suffix == ".onnx"  # runs in onnxruntime, whatever torch can do
         self.device = "cpu" if exported and not wants_gpu() else choose_device()
         self.batch = 1 if one_at_a_time(found.path) else _BATCH
@@ -104,6 +142,7 @@ class _Yolo:
                 batch=len(flipped),
                 verbose=False,
                 save=False,
+                **self._how,
                 **how,
             )
         return results
@@ -147,8 +186,12 @@ class UltralyticsMasks:
 
     def segment(self, people: Sequence[PersonImage]) -> list[np.ndarray]:
         """Return one (H, W) uint8 mask per picture, 255 on the person."""
+        return [cut.mask for cut in self.cut_out(people)]
+
+    def cut_out(self, people: Sequence[PersonImage]) -> list[CutOut]:
+        """Return one mask per picture, with its trust."""
         results = self._yolo.predict([person.picture for person in people], retina_masks=True)
-        return [_mask(*pair) for pair in zip(results, people, strict=True)]
+        return [_cut(*pair) for pair in zip(results, people, strict=True)]
 
 
 def _detections(result: Any, picture: Picture) -> Detections:
@@ -159,9 +202,9 @@ def _detections(result: Any, picture: Picture) -> Detections:
     return Detections(clip_to(boxes[order], width, height), scores[order])
 
 
-def _mask(result: Any, person: PersonImage) -> np.ndarray:
+def _cut(result: Any, person: PersonImage) -> CutOut:
     height, width = person.picture.shape[:2]
-    empty = np.zeros((height, width), np.uint8)
+    empty = CutOut(np.zeros((height, width), np.uint8), 0.0)
     if result.masks is None:
         return empty
     boxes = result.boxes.xyxy.cpu().numpy().astype(np.float32).reshape(-1, 4)
@@ -169,4 +212,5 @@ def _mask(result: Any, person: PersonImage) -> np.ndarray:
     best = int(overlaps.argmax())
     if overlaps[best] < _SAME_PERSON:
         return empty
-    return clean_mask(result.masks.data[best].cpu().numpy() > 0.5, person.box)
+    mask = clean_mask(result.masks.data[best].cpu().numpy() > 0.5, person.box)
+    return CutOut(mask, float(np.interp(result.stability[best], _STABILITY, _TRUST)))

@@ -16,6 +16,7 @@ from pipeline.engines.identity.arcface import alignment
 from pipeline.engines.identity.spaces import CARRIED, Space, compare, deciding, join, spaces_of
 from pipeline.engines.interfaces import PersonImage, SimilarityWindows
 from pipeline.engines.letterbox import letterbox, thin_out
+from pipeline.engines.people.ultralytics_yolo import stability
 from pipeline.engines.registry import REGISTRY, load_engine
 from pipeline.engines.weights import Found, entry, find
 from pipeline.observing.observe_config import ObserveConfig
@@ -268,8 +269,21 @@ def test_every_person_gets_an_own_mask_inside_the_own_box():
 
 def test_a_person_that_is_not_there_gets_no_mask():
     picture = six_people()
-    [mask] = engine("masks", "yolo_seg").segment([PersonImage(picture, np.array([0, 0, 60, 60]))])
-    assert not mask.any()
+    nobody, somebody = engine("masks", "yolo_seg").cut_out(
+        [PersonImage(picture, np.array(box)) for box in ([0, 0, 60, 60], [344, 210, 675, 649])]
+    )
+    assert not nobody.mask.any()
+    assert (nobody.trust, somebody.trust > 0.3) == (0, True)
+
+
+def test_a_mask_of_yolo_is_trusted_as_far_as_a_stricter_threshold_finds_the_same():
+    logits = np.full((40, 40), -5.0)
+    logits[5:35, 10:30] = 5.0
+    box = np.array([8, 3, 32, 37])
+    assert stability(logits, box) == 1
+    logits[5:35, 20:30] = 0.5  # hardly the person
+    assert stability(logits, box) == pytest.approx(0.5)
+    assert stability(logits, np.array([0, 0, 20, 40])) == 1
 
 
 # --- recognising ------------------------------------------------------------------------------
