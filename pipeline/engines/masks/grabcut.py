@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage
+from pipeline.engines.interfaces import CutOut, EngineInfo, EngineNeeds, PersonImage
+from pipeline.engines.masks.mask_cleaning import agreement
 
 _ROUNDS = 5
 _MARGIN = 0.12  # of the box: background to learn from, beyond it
@@ -14,6 +15,10 @@ _COLLAPSED, _SPILLED = 0.15, 0.985  # shares of the box that no person covers
 _LEAST_GROWTH = 1.5  # a mask hardly larger than its seeds found nothing
 _SMOOTH = 0.012  # standard deviation of the edge's blur over the long side
 _MIN_SIDE = 12
+_COARSER = 0.5  # a second cut, for a fifth of the cost: where colours decide, it finds the same
+# Trust by the overlap of the two. Of 30 drawn masks that were tuned on, those below 0.87 had an IoU
+# of 0.75 in the median, the others of 0.82.
+_AGREE, _TRUST = (0.7, 0.87, 0.95), (0.0, 0.5, 1.0)
 
 # Rectangles in sides of the face's box, from the middle of its upper edge: what is surely the
 # person, what probably is, and what surely is not. Later ones paint over earlier ones.
@@ -28,7 +33,8 @@ _STANDING_SIDES = 5.5
 class GrabCut:
     """Masks by colour alone: good where clothes and background differ, else a plain shape.
 
-    A mask that collapses or spills over its box is replaced by the plain outline of a person.
+    A mask that collapses or spills over its box is replaced by the plain outline of a person, which
+    is not trusted.
     """
 
     needs = EngineNeeds(memory_mib=18)
@@ -36,7 +42,7 @@ class GrabCut:
     work_px: int = 256  # long side that is cut at; 512 costs five times as much for finer edges
     info: EngineInfo = field(
         default=EngineInfo(
-            id="opencv-grabcut/1",
+            id="opencv-grabcut/2",
             task="segmentation",
             licence="Apache-2.0",
             commercial=True,
@@ -47,14 +53,26 @@ class GrabCut:
 
     def segment(self, people: Sequence[PersonImage]) -> list[np.ndarray]:
         """Return one (H, W) uint8 mask per picture, 255 on the person."""
-        return [self._segment_one(person) for person in people]
+        return [self._segment_one(person, self.work_px)[0] for person in people]
 
-    def _segment_one(self, person: PersonImage) -> np.ndarray:
+    def cut_out(self, people: Sequence[PersonImage]) -> list[CutOut]:
+        """Return one mask per picture, trusted as far as a coarser cut finds the same."""
+        return [self._cut_one(person) for person in people]
+
+    def _cut_one(self, person: PersonImage) -> CutOut:
+        mask, found = self._segment_one(person, self.work_px)
+        if not found:
+            return CutOut(mask, 0.0)
+        coarser, _ = self._segment_one(person, round(_COARSER * self.work_px))
+        return CutOut(mask, float(np.interp(agreement(mask, coarser), _AGREE, _TRUST)))
+
+    def _segment_one(self, person: PersonImage, work_px: int) -> tuple[np.ndarray, bool]:
+        """Return the mask, and whether colours gave it: else it is a plain shape."""
         height, width = person.picture.shape[:2]
         mask = np.zeros((height, width), np.uint8)
         x0, y0, x1, y1 = _outer(person.box, width, height)
         part = person.picture[y0:y1, x0:x1]
-        scale = min(1.0, self.work_px / max(part.shape[:2]))
+        scale = min(1.0, work_px / max(part.shape[:2]))
         size = (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale)))
         corner = np.array([x0, y0] * 2, np.float32)
         box = (np.asarray(person.box, np.float32) - corner) * scale
@@ -62,11 +80,12 @@ class GrabCut:
         if person.face is not None:
             face = (np.asarray(person.face, np.float32) - corner) * scale
         small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        cut = _cut(small, box, face) if min(size) >= _MIN_SIDE else _plain_shape(size, box, face)
+        found = _cut(small, box, face) if min(size) >= _MIN_SIDE else None
+        cut = _plain_shape(size, box, face) if found is None else found
         soft = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), max(0.6, _SMOOTH * max(size)))
         grown = cv2.resize(soft, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
         mask[y0:y1, x0:x1] = np.where(grown >= 0.5, 255, 0)
-        return mask
+        return mask, found is not None
 
 
 def _outer(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
@@ -76,23 +95,21 @@ def _outer(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def _cut(picture: np.ndarray, box: np.ndarray, face: np.ndarray | None) -> np.ndarray:
-    """Return the person, 0 or 1."""
+def _cut(picture: np.ndarray, box: np.ndarray, face: np.ndarray | None) -> np.ndarray | None:
+    """Return the person, 0 or 1; None where that collapses or spills."""
     seeds = _seeds(picture.shape[:2], box, face)
     cv2.setRNGSeed(0)  # GrabCut clusters colours from random centres
     models = np.zeros((1, 65)), np.zeros((1, 65))
     sure = seeds == cv2.GC_FGD
     if not sure.any() or not (seeds % 2 == 0).any():
-        return _plain_shape(picture.shape[1::-1], box, face)
+        return None
     cv2.grabCut(picture, seeds, (0, 0, 0, 0), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     mask = _clean(np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8), sure)
     x0, y0 = np.maximum(box[:2], 0).astype(int)
     x1, y1 = np.ceil(box[2:]).astype(int)
     share = float(mask[y0:y1, x0:x1].mean())
     grown = float(mask.sum()) >= _LEAST_GROWTH * float(sure.sum())
-    if grown and _COLLAPSED <= share <= _SPILLED:
-        return mask
-    return _plain_shape(picture.shape[1::-1], box, face)
+    return mask if grown and _COLLAPSED <= share <= _SPILLED else None
 
 
 def _seeds(shape: tuple[int, int], box: np.ndarray, face: np.ndarray | None) -> np.ndarray:

@@ -28,6 +28,12 @@ def clean_mask(
     return (smooth if smooth.any() else filled) * np.uint8(255)
 
 
+def agreement(mask: np.ndarray, other: np.ndarray) -> float:
+    """Return the overlap (IoU) of two masks, 0 to 1; 0 where both are empty."""
+    shared, either = ((mask > 0) & (other > 0)).sum(), ((mask > 0) | (other > 0)).sum()
+    return float(shared) / max(float(either), 1.0)
+
+
 def box_fit(mask: np.ndarray, box: np.ndarray) -> float:
     """Return the overlap (IoU) of the mask's bounding box with the person's box, 0 to 1."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

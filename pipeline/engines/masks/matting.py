@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.engines.interfaces import CutOut, EngineInfo, EngineNeeds, PersonImage
 from pipeline.engines.masks.grabcut import GrabCut
-from pipeline.engines.masks.mask_cleaning import clean_mask
+from pipeline.engines.masks.mask_cleaning import agreement, clean_mask
 from pipeline.pictures.boxes import clip_to
 
 _MARGIN = 0.12  # of the person's longer side, around the box
@@ -62,9 +62,7 @@ class Matting:
         cuts = []
         for person, rough in zip(people, self.rough.segment(people), strict=True):
             mask = self._refined(person, rough)
-            shared, either = ((mask > 0) & (rough > 0)).sum(), ((mask > 0) | (rough > 0)).sum()
-            trust = float(np.interp(shared / max(either, 1), _AGREE, _TRUST))
-            cuts.append(CutOut(mask, trust))
+            cuts.append(CutOut(mask, float(np.interp(agreement(mask, rough), _AGREE, _TRUST))))
         return cuts
 
     def _refined(self, person: PersonImage, mask: np.ndarray) -> np.ndarray:

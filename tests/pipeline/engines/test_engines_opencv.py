@@ -370,11 +370,19 @@ def test_the_mask_covers_the_person_and_little_else(with_face):
 def test_a_hopeless_picture_gives_the_plain_shape_of_a_person():
     flat = np.full((400, 300, 3), 128, np.uint8)
     _, _, box, face = painted_person()
-    [mask] = GrabCut().segment([PersonImage(flat, box, face)])
+    [cut] = GrabCut().cut_out([PersonImage(flat, box, face)])
+    assert cut.trust == 0
     x0, y0, x1, y1 = box.astype(int)
-    assert 0.3 < (mask[y0:y1, x0:x1] > 0).mean() < 0.99
-    assert mask[62, 150] == 255
-    assert mask[5, 5] == 0
+    assert 0.3 < (cut.mask[y0:y1, x0:x1] > 0).mean() < 0.99
+    assert cut.mask[62, 150] == 255
+    assert cut.mask[5, 5] == 0
+
+
+def test_a_cut_is_trusted_where_colours_decide_and_less_in_noise():
+    picture, _, box, face = painted_person()
+    noise = np.random.default_rng(5).integers(0, 255, picture.shape, np.uint8)
+    clear, unclear = GrabCut().cut_out([PersonImage(each, box, face) for each in (picture, noise)])
+    assert unclear.trust < 0.5 < 0.9 < clear.trust
 
 
 def test_cutting_twice_gives_the_same_bytes(astronaut):

@@ -101,7 +101,7 @@ def test_the_mask_is_the_person(done):
         wall = (image[..., 1] > image[..., 0] + 8) & (image[..., 1] > image[..., 2] + 5)
         assert (mask[wall] > 0).mean() < 0.05
         assert 0.4 < candidate.mask_area < 0.95
-        assert candidate.mask_engine == "opencv-grabcut/1"
+        assert candidate.mask_engine == "opencv-grabcut/2"
 
 
 def test_garments_are_named(done):
