@@ -101,6 +101,36 @@ def test_a_stop_saves_and_leaves_no_process(tmp_path, command, target, number, c
     assert (run / "checkpoints" / f"step-{last:08d}" / "COMPLETE.json").exists()
 
 
+@pytest.mark.deepspeed
+@pytest.mark.faults
+def test_two_nodes_train_together_stop_together_and_go_on_together(tmp_path):
+    data, run = write_dataset(tmp_path / "data", size=(96, 64), frames=9), tmp_path / "run"
+    nodes = [start_node(number, data, run) for number in range(2)]
+    try:
+        wait_for(lambda: len(steps_of(run)) > 2 or nodes[0].poll() is not None)
+        nodes[1].send_signal(signal.SIGTERM)  # one machine is taken away; the other is told by it
+        assert [node.wait(HANG_S) for node in nodes] == [0, 0]
+        last = steps_of(run)[-1]
+        [saved] = (run / "checkpoints").glob("step-*/COMPLETE.json")
+        assert saved.parent.name == f"step-{last:08d}"
+        again = ("--resume", "auto", "--set", f"train.steps={last + 2}")
+        nodes = [start_node(number, data, run, *again) for number in range(2)]
+        assert [node.wait(HANG_S) for node in nodes] == [0, 0]
+    finally:
+        for pid in pids_of(run):
+            os.kill(pid, signal.SIGKILL)
+    assert steps_of(run) == list(range(1, last + 3))
+
+
+def start_node(number: int, data: Path, run: Path, *extra: str) -> subprocess.Popen:
+    """Start the launcher of one of two nodes, with one process each."""
+    place = ["--processes", "1", "--node", f"{number}/2", "--master", "127.0.0.1:29747"]
+    words = ["--preset", "tiny", "--data", str(data), "--output", str(run)]
+    words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    return subprocess.Popen([sys.executable, SCRIPT, *place, *words, *extra], env=environment)
+
+
 def in_each(code: str, count: int = 2) -> int:
     """Run a piece of Python in processes that know their place."""
     return launch([sys.executable, "-c", f"import os, signal, sys, time\n{code}"], Processes(count))
