@@ -1,8 +1,9 @@
-"""One policy for every call to another machine: read, list, write, delete.
+"""One policy for every call to another machine, or to a disk: read, list, write, delete.
 
 What a server says of a file is a fact, at once: it is missing, or forbidden. Everything else may
 pass and is tried again with growing pauses; what lasts longer is `NotRead`, which says nothing of
-the file, and the next run tries again. How often calls were repeated is counted.
+the file, and the next run tries again. How often calls were repeated is counted. A folder's passing
+errors, of a disk or a mount, are repeated in the same way.
 """
 
 import errno
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from schemas.settings import check_settings, setting
 from schemas.start import remedy_of
+from schemas.web import LeadsInside, web_options
 
 CHAINS = frozenset({"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache"})
 POLICY = "CONTEXTANYONE_REMOTE"  # environment: attempts=5,pause_s=1,deadline_s=3600
@@ -34,8 +36,14 @@ _FACTS = {  # libraries raise them without a number
     NotADirectoryError: errno.ENOTDIR,
 }
 _PASSING_STATUS = frozenset({408, 425, 429})  # of the 4xx; from 500 on all may pass
+# What a disk, or a folder that is mounted from elsewhere, answers when it cannot do it just now.
+_PASSING_ERRORS = frozenset(
+    {
+        *(errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO),
+        *(errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    }
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CONNECT_S, _SILENCE_S = 30, 60  # of a web server, until it counts as a passing error
 _BLOCK = 1 << 20  # read ahead of a file that is read in pieces
 _repeated: Counter[str] = Counter()
 _Result = TypeVar("_Result")
@@ -119,21 +127,13 @@ def open_filesystem(location: str) -> tuple[Any, str]:
         kind: Any = fsspec.get_filesystem_class(scheme)
         options = kind._get_kwargs_from_urls(location) | {"use_listings_cache": False}
         if scheme in ("http", "https"):
-            options |= _web_options(location)
+            options |= web_options(location)
         if scheme in ("s3", "s3a"):  # it would repeat by itself, unseen and without patience
             options |= {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}}}
         return kind(**options), kind._strip_protocol(location)
     except ImportError as error:
         remedy = remedy_of(error) or error
         raise ValueError(f"{location.partition('://')[0]}:// cannot be used: {remedy}") from None
-
-
-def _web_options(url: str) -> dict[str, Any]:
-    """Send a URL that is encoded already as it is, and wait for bytes, not for the whole file."""
-    import aiohttp
-
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
-    return {"encoded": url.isascii() and " " not in url, "client_kwargs": {"timeout": patience}}
 
 
 def retry(action: Callable[[], _Result], config: RemoteConfig | None = None) -> _Result:
@@ -164,6 +164,23 @@ def retry(action: Callable[[], _Result], config: RemoteConfig | None = None) -> 
         time.sleep(pause_s)
 
 
+def retry_local(action: Callable[[], _Result]) -> _Result:
+    """Return the result of `action` on a folder, called again after errors that may pass.
+
+    Raises the last of them as it is: unlike a server, a disk that fails for long ends the run.
+    """
+    config, attempt = policy(), 0
+    while True:
+        attempt += 1
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in _PASSING_ERRORS or attempt == config.attempts:
+                raise
+            _repeated[describe(error)] += 1
+        time.sleep(config.pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+
 def take_repeated() -> Counter[str]:
     """Return how often calls were repeated in this process since the last time, by reason."""
     taken = Counter(_repeated)
@@ -178,6 +195,9 @@ def add_repeated(repeated: Counter[str]) -> None:
 
 def fact_of(error: BaseException) -> OSError | None:
     """Return what an error says about the file itself, None for a transient one."""
+    for cause in (error, error.__cause__):  # fsspec hides it, too
+        if isinstance(cause, LeadsInside):
+            return cause.fact()
     if type(error).__name__ in _NO_CREDENTIALS:
         return PermissionError(errno.EACCES, f"no credentials ({type(error).__name__})")
     status = _status_of(error)

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 
 from pipeline.dataset.remote_store import RemoteStore
 from schemas.files import inside
+from schemas.remote import retry_local
 
 TEMPORARY = ".tmp-"
 
@@ -80,16 +81,22 @@ class LocalStore:
             raise ValueError(f"{self.url} is a file; name a folder")
 
     def read(self, path: str) -> bytes:
-        return self._at(path).read_bytes()
+        return retry_local(self._at(path).read_bytes)
 
     def open(self, path: str) -> BinaryIO:
         return self._at(path).open("rb")
 
     def write(self, path: str, content: bytes) -> None:
+        retry_local(lambda: self._write(path, content))
+
+    def _write(self, path: str, content: bytes) -> None:
         with self._staged(path, content) as staged:
             os.replace(staged, self._at(path))
 
     def create(self, path: str, content: bytes) -> None:
+        retry_local(lambda: self._create(path, content))
+
+    def _create(self, path: str, content: bytes) -> None:
         with self._staged(path, content) as staged:
             try:
                 os.link(staged, self._at(path))  # unlike rename, refuses an existing name

@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from pipeline.dataset.store import LocalStore, open_store
+from schemas.remote import POLICY, take_repeated
 
 
 @pytest.fixture(params=["folder", "object store"])
@@ -72,6 +73,44 @@ def _hold(root, ready, done):
     with LocalStore(root).lock():
         ready.set()
         done.wait(30)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EAGAIN])
+def test_a_disk_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch, number):
+    monkeypatch.setenv(POLICY, "attempts=3,pause_s=0")
+    failing = Failing(monkeypatch, number, times=2)
+    store = LocalStore(str(tmp_path))
+    take_repeated()
+    store.write("a/one.json", b"new")
+    assert failing.left == 0
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["one.json"]
+    assert store.read("a/one.json") == b"new"
+    assert take_repeated() == {os.strerror(number): 2}
+
+
+def test_a_disk_that_fails_for_long_keeps_the_old_file_and_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(POLICY, "attempts=3,pause_s=0")
+    store = LocalStore(str(tmp_path))
+    store.write("one.json", b"old")
+    failing = Failing(monkeypatch, errno.EIO, times=99)
+    with pytest.raises(OSError, match=r"Input/output error: .*one\.json"):
+        store.write("one.json", b"new")
+    assert failing.left == 96
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+class Failing:
+    """Lets fsync fail a few times, as a disk does or a mount whose server is away."""
+
+    def __init__(self, monkeypatch, number: int, times: int) -> None:
+        self.left, self._number, self._fsync = times, number, os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        if self.left:
+            self.left -= 1
+            raise OSError(self._number, os.strerror(self._number))
+        self._fsync(descriptor)
 
 
 def test_a_second_driver_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
