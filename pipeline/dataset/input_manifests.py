@@ -17,6 +17,7 @@ MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 COLUMNS = ("uri", "licence", "source", "caption")
 MAX_TEXT = 4096  # characters of a cell that is used
 MAX_ROWS = 10_000_000  # of a Parquet file: it may declare more than it holds
+_BATCH = 4096  # of them at a time
 MAX_CELL = 64 << 20  # characters of any other; the csv module allows 128 KiB
 _BOMS = (  # the longer first: UTF-32 begins as UTF-16 does
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -233,13 +234,16 @@ def _parquet_rows(
             raise ValueError(f"{name}: {missing}; the columns are {schema.names}")
         if file.metadata.num_rows > MAX_ROWS:
             raise ValueError(f"{name}: {file.metadata.num_rows} rows, {MAX_ROWS} are allowed")
+        names = [stored[column] for column in columns]
+        texts = [one for one in names if not pa.types.is_null(schema.field(one).type)]
+        # As categories: a text that all rows share is in memory once, however long it is.
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
         first = 1
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=[stored[column] for column in columns])
-            cells = [_values(table[stored[column]]) for column in columns]
+        for batch in file.iter_batches(_BATCH, columns=names):
+            cells = [_values(batch[one]) for one in names]
             for number, row in enumerate(zip(*cells, strict=True), start=first):
                 yield f"{name}, row {number}", dict(zip(columns, row, strict=True))
-            first += len(table)
+            first += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} is no Parquet file that can be read: {error}") from None
 
@@ -258,13 +262,10 @@ def _values(column: Any) -> list[str | None]:
     """Return the cells of a text column; a byte that is not UTF-8 becomes a surrogate."""
     import pyarrow as pa
 
-    values: list[str | None] = []
-    for chunk in column.chunks:
-        if pa.types.is_dictionary(chunk.type):
-            chunk = chunk.dictionary_decode()
-        if pa.types.is_null(chunk.type):
-            values += [None] * len(chunk)
-            continue
-        stored = chunk.cast(pa.large_binary()).to_pylist()
-        values += [v if v is None else v.decode("utf-8", errors="surrogateescape") for v in stored]
-    return values
+    if pa.types.is_null(column.type):
+        return [None] * len(column)
+    if pa.types.is_dictionary(column.type):
+        words = _values(column.dictionary)
+        return [None if place is None else words[place] for place in column.indices.to_pylist()]
+    stored = column.cast(pa.large_binary()).to_pylist()
+    return [v if v is None else v.decode("utf-8", errors="surrogateescape") for v in stored]

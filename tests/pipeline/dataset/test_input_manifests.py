@@ -1,6 +1,8 @@
 """A manifest is read right, or refused with its line and column."""
 
+import io
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -149,3 +151,26 @@ def test_a_wrong_parquet_file_is_refused_by_row_and_column():
         read(parquet(pa.table({"path": ["a.mp4"]})), "v.parquet")
     with pytest.raises(ValueError, match="is no Parquet file"):
         read(b"PAR1 no", "v.parquet")
+
+
+def test_a_long_text_that_all_rows_share_is_refused_in_little_memory():
+    """A small file whose rows, written out, would fill 200 GB."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 200_000, pa.int32()), ["x" * 2**20])
+    held = io.BytesIO()
+    pq.write_table(pa.table({"uri": shared}), held, compression="zstd")
+    assert held.tell() < 100_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="row 1"):
+        list(read_manifest_rows(held.getvalue(), "bomb.parquet"))
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
+
+
+def test_more_rows_than_any_list_has_are_refused_before_one_is_read():
+    held = io.BytesIO()
+    with pq.ParquetWriter(held, pa.schema({"uri": pa.null()}), compression="zstd") as writer:
+        for _ in range(11):
+            writer.write_table(pa.table({"uri": pa.nulls(1_000_000)}))
+    assert held.tell() < 100_000
+    with pytest.raises(ValueError, match="11000000 rows, 10000000 are allowed"):
+        list(read_manifest_rows(held.getvalue(), "many.parquet"))
