@@ -1,0 +1,112 @@
+"""How much memory does a curation take that is long, wide or packed?
+
+    python benchmarks/memory.py --minutes 1 10      # of one video of 3840 x 2160
+    python benchmarks/memory.py --inputs 100 10000  # small videos in one folder
+    python benchmarks/memory.py --packed 10 1000    # the same, in one zip
+
+Drawn videos, engines that cost nothing, one process. Printed is the peak of the largest process of
+each run, which must grow neither with the length of a video nor with what an archive holds.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
+
+import av  # noqa: E402
+from runs import command, environment  # noqa: E402
+from synthetic import moving_shapes, write_video  # noqa: E402
+
+_SIZE, _FPS, _LOOP_S = (3840, 2160), 24, 10
+
+
+def write_long_video(path: Path, minutes: float) -> None:
+    """Write two shots of 4K over and over: they are encoded once, their packets repeated."""
+    loop = path.with_name("loop.mp4")
+    if not loop.exists():
+        halves = [moving_shapes(_FPS * _LOOP_S // 2, _SIZE, shot) for shot in (0, 1)]
+        write_video(loop, [*halves[0], *halves[1]], _FPS, options={"preset": "ultrafast"})
+    with av.open(str(path), "w") as long, av.open(str(loop)) as source:
+        stream = long.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        length = round(_LOOP_S / (source.streams.video[0].time_base or 1))
+        times = [(packet.pts or 0, packet.dts or 0) for packet in packets]
+        for repeat in range(max(1, round(60 * minutes / _LOOP_S))):
+            for packet, (pts, dts) in zip(packets, times, strict=True):
+                packet.stream = stream
+                packet.pts, packet.dts = pts + repeat * length, dts + repeat * length
+                long.mux(packet)
+
+
+def write_inputs(folder: Path, number: int) -> None:
+    """Write videos of which no two have the same bytes; the first is long enough for a clip."""
+    folder.mkdir()
+    drawn = folder.with_name("drawn.mp4")
+    for index in range(number):
+        if index in (0, 1):
+            frames = 10 if index else 4 * _FPS
+            write_video(drawn, moving_shapes(frames, (320, 192), index), _FPS)
+        comment = f"{index:08}".encode()
+        box = (8 + len(comment)).to_bytes(4, "big") + b"free" + comment
+        (folder / f"{index:06}.mp4").write_bytes(drawn.read_bytes() + box)
+
+
+def write_packed(path: Path, number: int) -> None:
+    """Pack such videos."""
+    with tempfile.TemporaryDirectory() as work:
+        write_inputs(Path(work) / "in", number)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
+            for video in sorted((Path(work) / "in").iterdir()):
+                packed.write(video, video.name)
+
+
+def peak_of(output: Path, *inputs: Path | str) -> tuple[float, float]:
+    """Curate; return the peak of its largest process in MiB, and the seconds it took."""
+    started = time.monotonic()
+    log = output.with_suffix(".txt")
+    with log.open("w") as text:
+        process = os.posix_spawn(
+            sys.executable, command(output, *inputs), environment(),
+            file_actions=[(os.POSIX_SPAWN_DUP2, text.fileno(), n) for n in (1, 2)],
+        )  # fmt: skip
+        _, status, used = os.wait4(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, log.read_text()[-3000:]
+    return used.ru_maxrss / 1024, time.monotonic() - started
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--minutes", nargs="+", type=float, default=[])
+    parser.add_argument("--inputs", nargs="+", type=int, default=[])
+    parser.add_argument("--packed", nargs="+", type=int, default=[])
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for minutes in chosen.minutes:
+            write_long_video(work / "long.mp4", minutes)
+            _print(
+                f"4K, {minutes:g} minutes", *peak_of(work / f"long-{minutes}", work / "long.mp4")
+            )
+        for number in chosen.inputs:
+            write_inputs(work / f"in-{number}", number)
+            _print(f"{number} inputs", *peak_of(work / f"out-{number}", work / f"in-{number}"))
+        for number in chosen.packed:
+            write_packed(work / f"{number}.zip", number)
+            location = f"zip://*.mp4::{work}/{number}.zip"
+            _print(f"{number} in a zip", *peak_of(work / f"zip-{number}", location))
+    return 0
+
+
+def _print(what: str, peak_mib: float, seconds: float) -> None:
+    print(f"{what:20} {peak_mib:6.0f} MiB, {seconds:6.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
