@@ -1,5 +1,6 @@
 """The whole job, run as a user runs it: same bytes always, nothing lost, nothing done twice."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import fast_engines
 import pytest
+import victims
 from patience import HANG_S, children_work_less_than
 from present import current_version
 from runs import TWO_WORKERS, command, content, curate, draw_video, environment, rows
@@ -20,6 +22,15 @@ from pipeline.dataset.tags import VETO, write_tags
 from schemas.tables import Tag
 
 pytestmark = pytest.mark.ray
+# Loaded by every Python process: at each look the clock has gone some years on, or back.
+JUMPING_CLOCK = """
+import pathlib, random, time
+true_time = time.time
+def jumping():
+    pathlib.Path(__file__).with_name("jumped").touch()
+    return true_time() + random.uniform(-1e8, 1e8)
+time.time = jumping
+"""
 
 
 def test_every_row_is_accounted_for(golden):
@@ -45,9 +56,14 @@ def test_every_row_is_accounted_for(golden):
 def test_workers_order_and_surroundings_change_no_byte(videos, golden, tmp_path, monkeypatch):
     for name, value in {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7"}.items():
         monkeypatch.setenv(name, value)
+    clock, output = tmp_path / "clock", tmp_path / "out"
+    clock.mkdir()
+    (clock / "sitecustomize.py").write_text(JUMPING_CLOCK)
+    monkeypatch.setenv("PYTHONPATH", str(clock), prepend=os.pathsep)
     shuffled = sorted(videos.iterdir(), key=lambda path: random.Random(path.name).random())
-    curate(tmp_path, *shuffled)  # by one worker in its process; the golden run had two on Ray
-    assert content(tmp_path) == content(golden)
+    curate(output, *shuffled)  # by one worker in its process; the golden run had two on Ray
+    assert (clock / "jumped").exists()
+    assert content(output) == content(golden)
 
 
 def test_a_rerun_does_nothing_and_says_so(videos, golden):
@@ -64,7 +80,7 @@ def _entries(folder: Path) -> int:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("workers", "kills"), [(1, 10), (2, 4)])
+@pytest.mark.parametrize(("workers", "kills"), [(1, 10), (4, 4)])
 def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
     videos, golden, tmp_path, workers, kills
 ):
@@ -90,6 +106,21 @@ def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
         else:
             assert driver.returncode == 0
             shutil.rmtree(tmp_path)
+    curate(tmp_path, videos)
+    assert content(tmp_path) == content(golden)
+
+
+@pytest.mark.faults
+def test_all_processes_killed_at_once_lose_nothing(videos, golden, tmp_path):
+    driver = subprocess.Popen(command(tmp_path, videos, extra=TWO_WORKERS), env=environment())
+    while driver.poll() is None and not list(tmp_path.glob("units/*/*/receipt.json")):
+        time.sleep(0.02)
+    killed = victims.job_processes(driver.pid)
+    for pid in killed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert driver.wait(HANG_S) == -signal.SIGKILL
+    assert {victims.RAYLET, victims.SERVER, victims.WORKER} <= set(killed.values())
     curate(tmp_path, videos)
     assert content(tmp_path) == content(golden)
 
