@@ -42,6 +42,7 @@ class Training:
         decay: float = 0.5,
         lora: int = 0,
         sequence: int = 1,
+        batch: int = BATCH,
     ) -> None:
         with sharded_init(zero):
             model = tiny_model(seed, awake=False)
@@ -53,10 +54,10 @@ class Training:
         here = Process(
             dist.get_rank(), dist.get_world_size(), torch.device("cpu"), sequence=sequence
         )
-        self.replica, self.sequence = here.replica, sequence
+        self.replica, self.sequence, self.batch = here.replica, sequence, batch
         if sequence > 1:
             model.spread_tokens(TokenSpread.among(sequence_group(here)))
-        self.accumulation = micro_steps(BATCH, 1, here.replicas)
+        self.accumulation = micro_steps(batch, 1, here.replicas)
         new = model.new_parameter_names()
         self.engine = make_engine(
             model,
@@ -78,13 +79,13 @@ class Training:
         return [self._update(spoiled == self.step) for _ in range(steps)]
 
     def _update(self, spoil: bool) -> dict[str, float]:
-        batch = tiny_inputs(BATCH, seed=self.step)
+        batch = tiny_inputs(self.batch, seed=self.step)
         total, outcome = torch.zeros(()), None
         first = self.replica * self.accumulation
         for place in range(first, first + self.accumulation):
             loss = self._loss({name: part[place : place + 1] for name, part in batch.items()})
-            total += loss.detach() / BATCH / self.sequence
-            if spoil and place == BATCH - 1:
+            total += loss.detach() / self.batch / self.sequence
+            if spoil and place == self.batch - 1:
                 loss = loss + math.nan
             outcome = backward(self.engine, loss)
         dist.all_reduce(total)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from distributed import Team
 from patience import works_less_than
 from safetensors.torch import load_file
 from tiny_engine import Training, newest, save_twice
@@ -155,6 +156,32 @@ def test_another_number_of_processes_goes_on_with_the_same_losses(one, two, tmp_
             for rows in after.run(go_on, zero, run, 2):
                 torch.testing.assert_close(trace(rows), golden, rtol=0, atol=2e-6)
             assert sorted(os.listdir(run / "checkpoints")) == ["step-00000001", "step-00000002"]
+
+
+@pytest.mark.deepspeed
+@pytest.mark.slow
+def test_three_processes_go_on_for_four(tmp_path):
+    for size, zero in ((4, STAGES[2]), (3, STAGES[2])):
+        team = Team(size)
+        try:
+            [first, *others] = team.run(two_and_two, zero, tmp_path)
+        finally:
+            team.stop()
+        assert all(rows == first for rows in others)
+        if size == 4:
+            golden = trace(first)
+    torch.testing.assert_close(trace(first), golden, rtol=0, atol=2e-6)
+
+
+def two_and_two(zero, run):
+    """Train 2 steps of a batch that 3 and 4 share, save, train 2 more; or go on from there."""
+    training = Training(zero, batch=12)
+    if (run / "checkpoints").exists():
+        training.load(newest(run))
+    else:
+        training.train(2)
+        training.save(run)
+    return training.train(2)
 
 
 @pytest.mark.deepspeed
