@@ -157,7 +157,7 @@ class PersonDetector(Protocol):
     """Finds people.
 
     One whose weak boxes are only good beside strong ones also has `sure`: of whom no box ever has
-    this score, nobody is seen.
+    this score, nobody is seen. One that costs little has `looks_per_s`, how often it pays to look.
     """
 
     info: EngineInfo
@@ -168,6 +168,11 @@ class PersonDetector(Protocol):
 def sure_score(detector: PersonDetector) -> float:
     """Return the score that one box of a person must have; most detectors ask for none."""
     return getattr(detector, "sure", 0.0)
+
+
+def looks_per_s(detector: PersonDetector) -> float:
+    """Return how often a detector looks where no setting says it."""
+    return getattr(detector, "looks_per_s", 2.0)
 
 
 class FaceDetector(Protocol):

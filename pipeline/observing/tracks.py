@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.engines.identity.signature import signature
-from pipeline.engines.interfaces import Detections, PersonDetector, sure_score
+from pipeline.engines.interfaces import Detections, PersonDetector, looks_per_s, sure_score
 from pipeline.engines.people.mend_paths import mend
 from pipeline.engines.people.optical_flow import small_grey
 from pipeline.engines.people.tracker import BoxSource, Look, Path, Tracker
@@ -32,6 +32,7 @@ _RIM = 0.125  # of a box's sides: beyond its middle, others move in front and be
 # Grey levels of 255. Three portraits pasted beside a film had 0.2 to 0.3, which is the codec's;
 # of 80 tracks of people the stillest, a man who stood and read, his back to us, had 1.2.
 STILL = 1.0
+_MOTION_S = 0.5  # between the two pictures in which it must have changed by that much
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,17 @@ class TracksConfig:
     """How people are followed.
 
     Attributes:
-        detect_fps: looks with the detector per second.
+        detect_fps: looks with the detector per second; null is what pays with the detector: 4 with
+            yolox, 2 with the others.
         follow_fps: pictures per second on which boxes are followed between those.
         min_detections: a path seen less often is a mistake of the detector and not kept.
         min_alike: looks whose clothes' colours overlap less do not agree. On 12 real clips the
             same person half a second later had about 0.85 or more in 209 of 211 looks; two
             people of different videos had 0.71 or less in 95 % of the pairs.
-        min_motion: whoever changes less from look to look is a poster: num_people leaves it out.
+        min_motion: whoever changes less in half a second is a poster: num_people leaves it out.
     """
 
-    detect_fps: float = setting(2.0, above=0, high=60, unit="looks/s")
+    detect_fps: float | None = setting(None, above=0, high=60, unit="looks/s")
     follow_fps: float = setting(8.0, above=0, high=120, unit="pictures/s")
     min_detections: int = setting(2, low=1, high=1000)
     min_alike: float = setting(0.75, low=0, high=1)
@@ -56,7 +58,7 @@ class TracksConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "observe.tracks")
-        if self.detect_fps > self.follow_fps:
+        if self.detect_fps is not None and self.detect_fps > self.follow_fps:
             raise ValueError(
                 f"observe.tracks.detect_fps must be at most follow_fps ({self.follow_fps:g}), "
                 f"got {self.detect_fps:g}"
@@ -81,7 +83,7 @@ class TrackPeople:
         looks = self.look(row.mp4)
         paths = self.follow(looks)
         tracks = tuple(self.as_track(row.clip, path, looks) for path in paths)
-        alive = [path for path in paths if motion(path, looks) >= self.config.min_motion]
+        alive = [path for path in paths if self._motion(path, looks) >= self.config.min_motion]
         num_people = _median_people(alive, len(looks))
         return replace(row, clip=replace(row.clip, num_people=num_people), tracks=tracks)
 
@@ -96,7 +98,8 @@ class TrackPeople:
 
     def look(self, mp4: bytes) -> list[Look]:
         """Return what the tracker sees of a clip."""
-        step = max(1, round(self.config.follow_fps / self.config.detect_fps))
+        rate = self.config.detect_fps or looks_per_s(self.detector)
+        step = max(1, round(self.config.follow_fps / rate))
         greys, pictures = [], {}
         for index, luma, picture in read_luma(mp4, self.config.follow_fps, step):
             greys.append((index, *small_grey(luma)))
@@ -140,9 +143,12 @@ class TrackPeople:
             coverage=len(boxes) / clip.num_frames,
             area=float(np.median(area(boxes)) / (clip.width * clip.height)),
             purity=agreement(path.signatures, self.config.min_alike),
-            motion=motion(path, looks),
+            motion=self._motion(path, looks),
             shot_size=shot_size(middle, clip.width, clip.height),
         )
+
+    def _motion(self, path: Path, looks: Sequence[Look]) -> float:
+        return motion(path, looks, round(_MOTION_S * self.config.follow_fps))
 
 
 def every_frame(frames: Sequence[int], boxes: np.ndarray) -> np.ndarray:
@@ -195,19 +201,27 @@ def two_people(vectors: np.ndarray, floor: float) -> bool:
     )
 
 
-def motion(path: Path, looks: Sequence[Look]) -> float:
-    """Return how much a person changes from one detection to the next, in grey levels of 255.
+def motion(path: Path, looks: Sequence[Look], apart: int) -> float:
+    """Return how much a person changes in half a second, in grey levels of 255.
 
     The mean difference inside the box where it was found last, the picture standing still; the
     median of all. People breathe and blink; a portrait on a wall or pasted into the film does not.
+    `apart` is how many looks half a second has.
     """
     seen = path.detections()
     changes = []
-    for first, second in itertools.pairwise(seen):
-        before, after = looks[path.looks[first]], looks[path.looks[second]]
-        part = _middle(path.boxes[second] * after.scale, after.grey.shape)
+    for first, second in _pairs_apart([path.looks[place] for place in seen], apart):
+        before, after = looks[path.looks[seen[first]]], looks[path.looks[seen[second]]]
+        part = _middle(path.boxes[seen[second]] * after.scale, after.grey.shape)
         changes.append(float(cv2.absdiff(before.grey[part], after.grey[part]).mean()))
     return float(np.median(changes)) if changes else math.nan
+
+
+def _pairs_apart(places: Sequence[int], apart: int) -> list[tuple[int, int]]:
+    """Pair every place, ascending, with the next that is so far from it; else first and last."""
+    later = np.searchsorted(places, np.asarray(places) + apart).tolist()
+    pairs = [pair for pair in enumerate(later) if pair[1] < len(places)]
+    return pairs or [(0, len(places) - 1)] * (len(places) > 1)
 
 
 def _middle(box: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
@@ -251,7 +265,7 @@ class PeopleConfig:
     Attributes:
         max_people: median number in a frame; PexelsCustom-1M (2606.11783) drops clips with more
             than 3 of a class.
-        min_motion: grey levels by which the person changes from look to look.
+        min_motion: grey levels by which the person changes in half a second.
         min_coverage: share of the clip's frames with the person; people may enter or leave.
         min_s: seconds with the person.
         min_area: share of the picture; Phantom-Data (2506.18851) takes 4 to 90 %. There is no

@@ -28,6 +28,7 @@ class YoloxPeople:
 
     needs = EngineNeeds(weights=(("yolox", "person_detection"),), memory_mib=68)
     sure = 0.5
+    looks_per_s = 4.0
 
     def __init__(self) -> None:
         found = find_for("yolox", "person_detection")

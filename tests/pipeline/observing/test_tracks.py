@@ -31,6 +31,7 @@ class ScriptedPeople:
     info: EngineInfo = field(default=EngineInfo("test-people/1", "person_detection", "", True))
     scores: list[float] = field(default_factory=list)  # look by look, of every box; else 0.9
     sure: float = 0.0
+    looks_per_s: float = 2.0
 
     def detect(self, pictures):
         assert len(pictures) == len(self.script)
@@ -124,6 +125,17 @@ def test_a_portrait_beside_a_person_is_not_one_of_the_people():
     rejected = PeopleConfig().check(pasted, done.clip)
     assert rejected is not None
     assert rejected.reason == Reason.STILL_PICTURE
+
+
+def test_a_detector_that_costs_little_looks_more_often_and_people_move_as_much():
+    frames = [portraits.placed(100 + 3 * k, 160, 320, mosaic()) for k in range(48)]
+    row, box, motions = portraits.clip_row(frames), [100.0, 160.0, 560.0, 480.0], []
+    for rate in (2, 4, 8):
+        people = ScriptedPeople([[box]] * (3 * rate), looks_per_s=rate)
+        [track] = TrackPeople(people).process(row).tracks
+        assert sum(track.detected) == 3 * rate
+        motions.append(track.motion)
+    assert motions == pytest.approx([motions[0]] * 3, rel=0.1)
 
 
 @pytest.mark.parametrize(
