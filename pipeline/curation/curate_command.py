@@ -16,6 +16,7 @@ from pipeline.dataset.losses import losses_of, sentences
 from pipeline.dataset.store import Store
 from pipeline.dataset.tables import files_of, light_rows
 from pipeline.dataset.vacuum import find_leftovers
+from pipeline.engines.people.library_trackers import load_tracker
 from pipeline.engines.registry import engine_infos
 from pipeline.execution.cluster import describe_workers
 from pipeline.execution.progress import print_funnel, print_repeated
@@ -46,8 +47,9 @@ def show_plan(videos: Sequence[InputVideo], store: Store, config: CurationConfig
 def _print_engines(config: CurationConfig) -> None:
     """Load every engine once, here, so that one that is missing stops the run before it starts.
 
-    The same for gates, stages and columns of the user's own.
+    The same for the tracker, and for gates, stages and columns of the user's own.
     """
+    load_tracker(config.observe.tracks.tracker)
     load_stages(config.observe.stages)
     load_gates(config.pair.gates)
     load_columns(config.pair.columns)

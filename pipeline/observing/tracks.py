@@ -10,9 +10,10 @@ import numpy as np
 
 from pipeline.engines.identity.signature import signature
 from pipeline.engines.interfaces import Detections, PersonDetector, looks_per_s, sure_score
+from pipeline.engines.people.library_trackers import TrackerName, load_tracker
 from pipeline.engines.people.mend_paths import mend
 from pipeline.engines.people.optical_flow import small_grey
-from pipeline.engines.people.tracker import BoxSource, Look, Path, Tracker
+from pipeline.engines.people.tracker import BoxSource, Look, Path
 from pipeline.execution.stage import ClipRow, Rejected
 from pipeline.media.clip_frames import read_luma
 from pipeline.pictures.boxes import area
@@ -47,6 +48,8 @@ class TracksConfig:
         min_alike: looks whose clothes' colours overlap less do not agree. On 12 real clips the
             same person half a second later had about 0.85 or more in 209 of 211 looks; two
             people of different videos had 0.71 or less in 95 % of the pairs.
+        tracker: who joins boxes to people: own, or bytetrack, ocsort, botsort of the package
+            `trackers`, installed by `pip install -e ".[tracking]"`.
         min_motion: whoever changes less in half a second is a poster: num_people leaves it out.
     """
 
@@ -55,6 +58,7 @@ class TracksConfig:
     min_detections: int = setting(2, low=1, high=1000)
     min_alike: float = setting(0.75, low=0, high=1)
     min_motion: float = setting(STILL, low=0, high=255, unit="grey levels")
+    tracker: TrackerName = "own"
 
     def __post_init__(self) -> None:
         check_settings(self, "observe.tracks")
@@ -76,7 +80,6 @@ class TrackPeople:
 
     detector: PersonDetector
     config: TracksConfig = field(default_factory=TracksConfig)
-    tracker: Tracker = field(default_factory=Tracker)
     name = "tracks"
 
     def process(self, row: ClipRow) -> ClipRow:
@@ -90,16 +93,16 @@ class TrackPeople:
     def follow(self, looks: Sequence[Look]) -> list[Path]:
         """Return the people, each seen often enough and at least once for sure."""
         sure = sure_score(self.detector)
+        tracker = load_tracker(self.config.tracker, self._looks_per_s)
         return [
             path
-            for path in mend(self.tracker.track(looks))
+            for path in mend(tracker.track(looks))
             if len(path.scores) >= self.config.min_detections and max(path.scores) >= sure
         ]
 
     def look(self, mp4: bytes) -> list[Look]:
         """Return what the tracker sees of a clip."""
-        rate = self.config.detect_fps or looks_per_s(self.detector)
-        step = max(1, round(self.config.follow_fps / rate))
+        step = max(1, round(self.config.follow_fps / self._looks_per_s))
         greys, pictures = [], {}
         for index, luma, picture in read_luma(mp4, self.config.follow_fps, step):
             greys.append((index, *small_grey(luma)))
@@ -146,6 +149,10 @@ class TrackPeople:
             motion=self._motion(path, looks),
             shot_size=shot_size(middle, clip.width, clip.height),
         )
+
+    @property
+    def _looks_per_s(self) -> float:
+        return self.config.detect_fps or looks_per_s(self.detector)
 
     def _motion(self, path: Path, looks: Sequence[Look]) -> float:
         return motion(path, looks, round(_MOTION_S * self.config.follow_fps))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.engines.people.tracker import BoxSource, Path
+from pipeline.engines.people.tracker import BoxSource, Path, in_order
 from pipeline.pictures.boxes import iou
 
 _GAIN = 0.15  # likeness of clothes that a change must bring for each end that finds another start
@@ -46,7 +46,7 @@ def mend(paths: Iterable[Path]) -> list[Path]:
         pair = mended[best.first], mended[best.second]
         mended = [path for path in mended if path is not pair[0] and path is not pair[1]]
         mended += _exchanged(*pair, best.look)
-    return sorted(mended, key=lambda path: (path.looks[0], *path.boxes[0].tolist()))
+    return in_order(mended)
 
 
 def _changes(first: Path, second: Path, places: tuple[int, int]) -> Iterable[_Change]:

@@ -6,7 +6,7 @@ where flow is lost. Own code, because the libraries bring a framework for two hu
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -102,8 +102,7 @@ class Tracker:
                 self._assign(active, look, position)
             ended += [path for path in active if self._is_lost(path)]
             active = [path for path in active if not self._is_lost(path)]
-        finished = [self._finish(path, looks) for path in [*ended, *active]]
-        return sorted(finished, key=lambda path: (path.looks[0], *path.boxes[0].tolist()))
+        return in_order(self._finish(path, looks) for path in [*ended, *active])
 
     def _advance(self, path: Path, looks: Sequence[Look], position: int) -> None:
         """Predict where the person is at this look."""
@@ -197,6 +196,11 @@ class Tracker:
             path.looks.insert(0, first - 1)
             path.boxes.insert(0, box)
             path.sources.insert(0, BoxSource.FOLLOWED)
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Return paths in the order of appearance; those that begin together by their place."""
+    return sorted(paths, key=lambda path: (path.looks[0], *path.boxes[0].tolist()))
 
 
 def _displace(active: Sequence[Path], box: np.ndarray, position: int) -> int:
