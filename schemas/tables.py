@@ -166,6 +166,22 @@ class Clip:
     person_bright: float = column(
         _FLOAT, "bright, of the people's boxes alone; NaN without people", default=math.nan
     )
+    background_colour: str = column(
+        _TEXT, "of nearly all that is seen beside people, '' for several", default=""
+    )
+    background_evenness: float = column(
+        _FLOAT, "share of it near its median colour; NaN: hardly seen", default=math.nan
+    )
+    background_detail: float = column(_FLOAT, "share of it on edges, as above", default=math.nan)
+    background_brightness: float = column(
+        _FLOAT, "its mean luma, 0 to 1, as above", default=math.nan
+    )
+    warmth: float = column(
+        _FLOAT, "mean of Lab's a and b, people included; NaN unmeasured", default=math.nan
+    )
+    chroma: float = column(
+        _FLOAT, "mean distance of its colours from grey in Lab; NaN unmeasured", default=math.nan
+    )
     reference_only: bool = column(
         _FLAG, "too short to train on: its people are only references of others", default=False
     )
@@ -239,6 +255,7 @@ class Track:
     face_detector_digest: str = column(_TEXT, "SHA-256 of its weights, or 'none'", default="")
     top_colour: str = column(_TEXT, "named colour of the upper garment, '' if unseen", default="")
     bottom_colour: str = column(_TEXT, "the same for the lower garment", default="")
+    hair_colour: str = column(_TEXT, "dark | blond | '' unseen or not sure", default="")
     description: str = column(_TEXT, "what the person looks like, as measured", default="")
     looks: list[bytes] = column(
         pa.list_(_BYTES),

@@ -20,7 +20,9 @@ from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.clothes import garment_colour
 from pipeline.observing.faces import box_in_still, embedding_row, to_still, told_by_faces
+from pipeline.observing.hair import hair_colour
 from pipeline.observing.quality import light_of_people
+from pipeline.observing.surroundings import PlacedMask, surroundings_of
 from pipeline.observing.traits import other_face_share, search_size, traits_of
 from pipeline.pictures.boxes import clip_to
 from pipeline.pictures.hashes import difference_hash
@@ -88,8 +90,8 @@ class ProposeReferences:
     """Choose, crop and cut out the best images of every track.
 
     Reads  tracks with faces, stills
-    Adds   candidates; one embedding each; tracks: top_colour, bottom_colour, looks;
-           clip: person_dark, person_bright
+    Adds   candidates; one embedding each; tracks: hair_colour, top_colour, bottom_colour, looks;
+           clip: person_dark, person_bright, background_…, warmth, chroma
     """
 
     segmenter: Segmenter
@@ -103,17 +105,20 @@ class ProposeReferences:
             return row
         pictures = [decode_image(still.jpeg) for still in row.stills]
         tracks, candidates, embeddings = [], [], []
+        placed: list[PlacedMask] = []
         for track in row.tracks:
             shown = self._shown(row, track, pictures)
             chosen = choose(shown, self.config.per_track)
-            track, own, vectors = self._propose(row.clip, track, chosen)
+            track, own, vectors, masks = self._propose(row.clip, track, chosen)
+            placed += masks
             tracks.append(replace(track, looks=_looks(track, row.stills, pictures)))
             candidates += own
             embeddings += vectors
         dark, bright = _light(row.tracks, row.stills, pictures)
+        around = asdict(surroundings_of(row.tracks, row.stills, pictures, placed))
         return replace(
             row,
-            clip=replace(row.clip, person_dark=dark, person_bright=bright),
+            clip=replace(row.clip, person_dark=dark, person_bright=bright, **around),
             tracks=tuple(tracks),
             candidates=(*row.candidates, *candidates),
             embeddings=(*row.embeddings, *embeddings),
@@ -133,9 +138,9 @@ class ProposeReferences:
 
     def _propose(
         self, clip: Clip, track: Track, chosen: Sequence[_Shown]
-    ) -> tuple[Track, list[Candidate], list[Embedding]]:
+    ) -> tuple[Track, list[Candidate], list[Embedding], list[PlacedMask]]:
         if not chosen:
-            return track, [], []
+            return track, [], [], []
         people = [_crop(shown, self.config) for shown in chosen]
         cuts = cut_people(self.segmenter, people)
         masks = [cut.mask for cut in cuts]
@@ -157,7 +162,13 @@ class ProposeReferences:
         top = garment_colour("top", seen, cut)
         below = garment_colour("bottom", seen, cut) if _legs_seen(clip, track) else ""
         bottom = below if below != top else ""  # of a dress, which has no bottoms
-        return replace(track, top_colour=top, bottom_colour=bottom), candidates, embeddings
+        hair = hair_colour(seen, cut)
+        track = replace(track, hair_colour=hair, top_colour=top, bottom_colour=bottom)
+        placed = [
+            PlacedMask(track.track_id, each.still, _Cut.of(each, self.config).around, mask)
+            for each, mask in zip(chosen, masks, strict=True)
+        ]
+        return track, candidates, embeddings, placed
 
     def _candidate(
         self,

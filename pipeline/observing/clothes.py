@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.engines.identity.colours import colour_name
+from pipeline.engines.identity.colours import colour_name, dominant_colour, name_of
 from pipeline.engines.identity.regions import regions_of
 from pipeline.engines.interfaces import PersonImage
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
@@ -19,16 +19,60 @@ _LIKE_SKIN = 12.0  # of Lab's a and b (8 bits): as near to the face's colour as 
 _MOST_BARE = 0.5  # share of the garment's place in the colour of the face: then it may be bare
 _INSIDE = 0.02  # of the short side: the outline may be mixed with what is behind
 _STANDING = 2.0  # height over width of a box from which garments are placed without a face
+# (left, top, right, bottom) from the middle of the face's upper edge, in sides of the face
+_SHOULDERS = (-1.7, 1.5, 1.7, 2.6)
+_BESIDE_CHIN = ((-0.95, 0.75, -0.65, 1.2), (0.65, 0.75, 0.95, 1.2))
+_LEAST_SHOULDERS = 0.12  # of the face's side squared: cloth and skin that must be seen
+_LEAST_CLOTH = 0.4  # share of that which is no skin
+_ONE_CLOTH, _ONE_DYE = 0.8, 0.65  # share of the cloth in one colour: without and with a hue
+_LONG_HAIR = 0.3  # share of the place beside the chin: then dark shoulders may be hair
+_PALE = 120  # HSV value from which grey may as well be white or cream in the shade
+_OF_HAIR_OR_SKIN = ("beige", "brown", "orange", "pink", "yellow")
 _DAYLIGHT = 120  # of 255, reached by a tenth of the picture around a person in black
 
 
 def garment_colour(part: str, people: Sequence[PersonImage], masks: Sequence[np.ndarray]) -> str:
     """Return the colour of `part` (top | bottom) that all images agree on, else ''."""
-    seen = [_colour_of(part, person, mask) for person, mask in zip(people, masks, strict=True)]
+    seen = [_seen_colour(part, person, mask) for person, mask in zip(people, masks, strict=True)]
     names = [name for name in seen if name is not None]
     if len(names) < min(_FEWEST, len(people)) or len(set(names)) != 1:
         return ""
     return names[0]
+
+
+def _seen_colour(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
+    """Return the colour of the garment's own place, or, of a top, of what shoulders show."""
+    name = _colour_of(part, person, mask)
+    return _shoulder_colour(person, mask) if name is None and part == "top" else name
+
+
+def _shoulder_colour(person: PersonImage, mask: np.ndarray) -> str | None:
+    """Return the colour of what is below a face and no skin; None where it may be hair.
+
+    So a portrait that ends below the collar has a colour too.
+    """
+    if person.face is None:
+        return None
+    place = _from_face(person.face, _SHOULDERS)
+    pixels = _cut(person.picture, place)[_cut(_inner(mask), place) > 127]
+    cloth = pixels[~_like_skin(person, pixels)]
+    side = float(person.face[2] - person.face[0])
+    if len(pixels) < _LEAST_SHOULDERS * side**2 or len(cloth) < _LEAST_CLOTH * len(pixels):
+        return None
+    colour, share = dominant_colour(cloth)
+    name = name_of(colour)
+    if share < (_ONE_CLOTH if name in ("black", "grey", "white") else _ONE_DYE):
+        return None
+    if name == "grey" and colour.max() >= _PALE:
+        return None
+    beside = [_cut(mask, _from_face(person.face, side)) > 127 for side in _BESIDE_CHIN]
+    long_hair = any(part.size and part.mean() > _LONG_HAIR for part in beside)
+    return None if name == "black" and long_hair else name
+
+
+def _from_face(face: np.ndarray, part: tuple[float, float, float, float]) -> np.ndarray:
+    origin = np.array([(face[0] + face[2]) / 2, face[1]] * 2, float)
+    return origin + np.array(part) * float(face[2] - face[0])
 
 
 def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
@@ -36,8 +80,8 @@ def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
     region = regions_of(person).get(part)
     if region is None or region.visible < _VISIBLE:
         return None
-    if person.face is None and not _stands(person):
-        return None
+    if person.face is None and (part == "bottom" or not _stands(person)):
+        return None  # under a coat seen from behind, stockings are no bottoms
     inner = _inner(mask)
     here, whole = _cut(inner, region.box), _cut(mask, np.asarray(person.box))
     low, high = _BELIEVABLE
@@ -48,8 +92,8 @@ def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
     if person.face is not None and _bare(person, region.box, inner):
         return None
     name = colour_name(person.picture, region.box, inner)
-    # from behind hair may hang over it, and skin may be bare; neither is black in good light
-    return name if person.face is not None or name in ("", "black") else None
+    # from behind hair may hang over it, and skin may be bare
+    return name if person.face is not None or name not in _OF_HAIR_OR_SKIN else None
 
 
 def well_lit(person: PersonImage) -> bool:
@@ -65,15 +109,20 @@ def _stands(person: PersonImage) -> bool:
 
 def _bare(person: PersonImage, box: np.ndarray, inner: np.ndarray) -> bool:
     """Whether a garment's place has the colour of the face: shoulders above a low neckline."""
+    skin = _like_skin(person, _cut(person.picture, box)[_cut(inner, box) > 127])
+    return bool(len(skin)) and float(skin.mean()) > _MOST_BARE
+
+
+def _like_skin(person: PersonImage, pixels: np.ndarray) -> np.ndarray:
+    """Return (N,) bool: which RGB pixels have the colour of the person's face."""
     assert person.face is not None, "garments are placed by the face"
     middle = (person.face[:2] + person.face[2:]) / 2
     half = (person.face[2:] - person.face[:2]) / 4
     face = _colours(_cut(person.picture, np.concatenate([middle - half, middle + half])))
-    place = _colours(_cut(person.picture, box)[_cut(inner, box) > 127])
-    if not len(face) or not len(place):
-        return False
-    apart = np.linalg.norm(place - np.median(face, axis=0), axis=1)
-    return float((apart < _LIKE_SKIN).mean()) > _MOST_BARE
+    if not len(face) or not len(pixels):
+        return np.zeros(len(pixels), bool)
+    apart = np.linalg.norm(_colours(pixels) - np.median(face, axis=0), axis=1)
+    return apart < _LIKE_SKIN
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:

@@ -39,13 +39,15 @@ def colour_name(picture: np.ndarray, box: np.ndarray, mask: np.ndarray | None = 
         pixels = pixels[mask[y0:y1, x0:x1].reshape(-1) > 127]
     if len(pixels) < _MIN_PIXELS:
         return ""
+    colour, share = dominant_colour(pixels)
+    return name_of(colour) if share >= _MIN_SHARE else ""
+
+
+def dominant_colour(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the dominant one of RGB pixels (N, 3), and the share of them that is near it."""
     lab = cv2.cvtColor(pixels.reshape(-1, 1, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    near = np.abs(lab - _peak(lab)) <= _NEAR
-    chosen = near.all(axis=1)
-    if chosen.mean() < _MIN_SHARE:
-        return ""
-    mean = np.median(pixels[chosen], axis=0).astype(np.uint8)
-    return _name(mean)
+    near = (np.abs(lab - _peak(lab)) <= _NEAR).all(axis=1)
+    return np.median(pixels[near], axis=0).astype(np.uint8), float(near.mean())
 
 
 def _peak(lab: np.ndarray) -> np.ndarray:
@@ -68,7 +70,7 @@ def most_named(names: Sequence[str]) -> str:
     return best if best and seen.count(best) * 2 > len(seen) else ""
 
 
-def _name(colour: np.ndarray) -> str:
+def name_of(colour: np.ndarray) -> str:
     """Name one RGB colour; '' for one between two names."""
     converted = cv2.cvtColor(colour.reshape(1, 1, 3), cv2.COLOR_RGB2HSV)[0, 0]
     hue, saturation, value = (int(part) for part in converted)
@@ -83,7 +85,7 @@ def _name(colour: np.ndarray) -> str:
         return "beige"
     if 4 <= hue <= 22 and value < 150 and not _is_mustard(hue, saturation, value):
         return "brown"
-    if (hue < 5 or hue >= 168) and saturation < 130 and value >= 180:
+    if (hue < 5 or hue >= 168) and saturation < 130 and value >= 140:
         return "pink"
     if _is_mustard(hue, saturation, value):
         return "yellow"

@@ -109,6 +109,13 @@ def test_garments_are_named(done):
     assert (track.top_colour, track.bottom_colour) == ("red", "blue")
 
 
+def test_what_is_beside_the_person_is_measured_for_the_clip(done, walk):
+    assert math.isnan(walk.clip.background_detail)
+    assert done.clip.background_detail < 0.02  # the wall's texture is soft
+    assert 0.35 < done.clip.background_brightness < 0.55  # the wall's, without the figure's
+    assert done.clip.chroma > 3
+
+
 def test_every_candidate_has_its_vector_and_its_place_in_time(done, walk):
     ids = [candidate.reference_id for candidate in done.candidates]
     assert len(set(ids)) == len(ids)

@@ -55,10 +55,12 @@ def test_a_mask_that_missed_the_garment_names_nothing():
     assert named("top", (person, np.full_like(mask, 255)), (person, np.full_like(mask, 255))) == ""
 
 
-def test_without_a_face_only_black_in_good_light_is_named():
-    person, mask = standing()
-    faceless = PersonImage(person.picture, BOX)
-    assert named("top", (faceless, mask), (faceless, mask)) == ""
+def test_without_a_face_no_colour_of_hair_or_skin_is_named_and_black_in_good_light_only():
+    for colour, name in ((RED, "red"), ((150, 90, 50), "")):  # hair may hang over what is brown
+        person, mask = standing(top=colour)
+        person.picture[mask == 0] = (170, 190, 175)  # a light wall
+        faceless = PersonImage(person.picture, BOX)
+        assert named("top", (faceless, mask), (faceless, mask)) == name
     person, mask = standing(top=(14, 12, 15))
     person.picture[mask == 0] = (170, 190, 175)  # a light wall
     faceless = PersonImage(person.picture, BOX)
@@ -77,3 +79,39 @@ def test_bare_shoulders_are_no_beige_top():
     bare = standing(top=SKIN)
     assert named("top", bare, bare) == ""
     assert named("bottom", bare, bare) == "blue"
+
+
+def portrait(top=RED, hair_down_to=100) -> tuple[PersonImage, np.ndarray]:
+    """Return a head and what the picture still shows of the shoulders."""
+    picture, mask = np.full((300, 300, 3), GREEN, np.uint8), np.zeros((300, 300), np.uint8)
+    face = np.array([90, 60, 210, 215], np.float32)
+    for colour, left, up, right, down in (
+        ((25, 20, 18), 60, 20, 240, hair_down_to), (SKIN, 90, 60, 210, 215),
+        (SKIN, 120, 215, 180, 245), (top, 20, 240, 280, 300),
+    ):  # fmt: skip
+        picture[up:down, left:right] = colour
+        mask[up:down, left:right] = 255
+    return PersonImage(picture, np.array([20, 20, 280, 300], np.float32), face), mask
+
+
+def test_a_portrait_has_the_colour_of_its_shoulders():
+    assert named("top", portrait(), portrait()) == "red"
+    assert named("top", portrait(top=(20, 20, 22)), portrait(top=(20, 20, 22))) == "black"
+
+
+def test_long_hair_over_the_shoulders_is_no_black_top():
+    long_hair = portrait(top=(25, 20, 18), hair_down_to=260)
+    assert named("top", long_hair, long_hair) == ""
+
+
+def test_cream_in_the_shade_is_no_grey_top():
+    cream = portrait(top=(165, 160, 150))
+    assert named("top", cream, cream) == ""
+
+
+def test_from_behind_legs_below_a_coat_are_no_dark_bottoms():
+    person, mask = standing(bottom=(20, 20, 22))
+    assert named("bottom", (person, mask), (person, mask)) == "black"
+    person.picture[mask == 0] = (170, 190, 175)  # a light wall
+    faceless = PersonImage(person.picture, BOX)
+    assert named("bottom", (faceless, mask), (faceless, mask)) == ""
