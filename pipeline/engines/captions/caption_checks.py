@@ -5,9 +5,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from pipeline.engines.captions.attributes import SHAKY_CAMERA, camera_motion
 from pipeline.engines.captions.caption_prompts import INSTRUCTION
 from pipeline.engines.captions.people_count import counted_people
+from pipeline.engines.captions.scene_words import SHAKY_CAMERA, camera_motion
 from pipeline.engines.interfaces import CaptionFacts
 
 # Signs and words that a text may have. Twice what the prompt asks for is no slip any more.
