@@ -5,26 +5,39 @@ from benchmarks.captions import KINDS, Seen, Tally, load_seen, statements
 
 def test_every_kind_of_statement_is_found_in_captions():
     first = (
-        "A medium shot of two people. One of them is wearing a dark top and blue bottoms, on the "
-        "left of the picture, turning the head, moving quickly to the right across the picture. "
-        "The scene is dark. The camera moves up."
+        "A medium shot of two people. One of them has blond hair and is wearing a dark top and "
+        "blue bottoms, on the left of the picture, turning the head to the right of the picture, "
+        "moving quickly to the right across the picture, with the head tilted to the left. "
+        "The background is plain dark green. The scene is dark. The colours are warm. "
+        "The camera moves up."
     )
     assert statements(first) == [
         ("size", "medium shot"),
         ("people", "two"),
+        ("hair", "blond"),
         ("clothes", "dark top"),
         ("clothes", "blue bottoms"),
         ("place", "left"),
-        ("facing", "turning the head"),
+        ("head", "turning the head to the right"),
+        ("head", "head tilted to the left"),
         ("motion", "moving to the right"),
+        ("background", "plain dark green"),
         ("camera", "up"),
         ("light", "dark"),
+        ("tones", "warm"),
     ]
-    second = "A close-up of a person, among others, staying in place. The view closes in."
+    second = (
+        "In front of an orange background, a person, among others, is seen in a tight close-up, "
+        "left of the centre, in profile, facing the left of the picture, staying in place. "
+        "The view closes in."
+    )
     assert statements(second) == [
-        ("size", "close-up"),
+        ("size", "tight close-up"),
         ("people", "among others"),
+        ("place", "left of the centre"),
+        ("head", "in profile, facing the left"),
         ("motion", "staying in place"),
+        ("background", "orange"),
         ("camera", "closes in"),
     ]
     assert statements("A person.") == []
