@@ -19,13 +19,13 @@ _PERSON = 0.5  # probability
 _PERHAPS, _SURELY = 0.3, 0.7
 _NEAR = 0.06  # of the longer side: beyond it, what may be a person is somebody else
 # Trust by how much of what may be the person surely is. Of the 30 drawn masks that were tuned on,
-# two below 0.85 had an IoU below 0.85 and five between that and 0.93; of those above, two had.
+# seven are below 0.85, five of them with an IoU below 0.85; of the others one is.
 _SURE_SHARE, _TRUST = (0.65, 0.85, 0.95), (0.0, 0.5, 1.0)
 _POSE_OUTPUTS = ("Identity_2", "Identity_1")  # logits of the mask; whether a person is there
 _POSE_SQUARE = 1.3  # side of BlazePose's view over the person's longer side
-_POSE_WEIGHT = 0.45  # below a half: the selfie network sees finer edges and what people carry
+_POSE_WEIGHT = 0.4  # the selfie network sees finer edges and what people carry
 _PRESENT = (0.3, 0.8)
-_HEAD_TO_BODY = (1.2, 3.0)  # height of the box over that of the face
+_HEAD_TO_BODY = (2.0, 6.0)  # height of the box over that of the face
 _CHEST = 0.35  # of the box's height below its upper edge: there a person is, whatever the pose
 
 
