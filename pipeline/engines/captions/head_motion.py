@@ -13,6 +13,7 @@ FEWEST_FACES, FACE_RATE = 3, 0.8  # from which on it is known where the face tur
 AHEAD = 12.0  # of yaw, up to which a face looks ahead
 ASIDE, LEAST_ASIDE = 20.0, 12.0  # median of a face that is turned a little, and nearly all of it
 ASLANT, PROFILE = 35.0, 65.0
+JUMPING = 55.0  # on both sides, from one look to the next: no head is so quick
 TURNING, TURNING_A_LITTLE = 45.0, 25.0  # between the extremes of a head that turns
 ONE_WAY = 0.7  # of them, from the clip's first third to its last: a turn to one side
 BACK = 25.0  # a turn that is taken back
@@ -77,7 +78,7 @@ def head_phrases(track: Track) -> list[str]:
 
 def _turn(path: HeadPath) -> str:
     low, middle, high = np.percentile(path.yaw, (5, 50, 95))
-    if (low <= -ASLANT and high >= PROFILE) or (low <= -PROFILE and high >= ASLANT):
+    if _jumps(path.yaw):
         return ""  # in profile the two eyes may be taken for each other
     if high - low >= TURNING:
         return _turning(path.yaw, float(high - low))
@@ -94,6 +95,13 @@ def _turn(path: HeadPath) -> str:
     level = float(np.median(path.level))
     ahead = max(abs(low), abs(high)) <= AHEAD and LEVEL[0] <= level <= LEVEL[1]
     return "facing the camera" if ahead else ""
+
+
+def _jumps(yaw: np.ndarray) -> bool:
+    """Whether a face goes from one side to the other in half a second, past the camera."""
+    before, after = yaw[:-1], yaw[1:]
+    far = np.minimum(np.abs(before), np.abs(after)) >= JUMPING
+    return bool((far & (before * after < 0)).any())
 
 
 def _turning(yaw: np.ndarray, span: float) -> str:

@@ -53,6 +53,8 @@ def test_one_profile_that_is_mirrored_does_not_count():
     assert seen(yaw=[75, 74, -73, 70]) == ["in profile, facing the right of the picture"]
     assert seen(yaw=[85, -70, 86]) == ["in profile, facing the right of the picture"]
     assert seen(yaw=[85, -70, -75, 86]) == []  # who knows
+    film = [35, 41, 45, 30, -43, -65, -73, -49, 14, 22]  # in between it passes the camera
+    assert seen(yaw=film) == ["turning the head from side to side"]
 
 
 def test_a_leaning_head_is_tilted_and_one_that_rocks_is_tilting():
