@@ -86,7 +86,7 @@ class SelfiePoseMasks(SelfieMasks):
     """
 
     needs = EngineNeeds(
-        weights=(("mediapipe", "segmentation"), ("blazepose", "segmentation")), memory_mib=45
+        weights=(("mediapipe", "segmentation"), ("blazepose", "segmentation")), memory_mib=51
     )
 
     def __init__(self) -> None:
