@@ -63,7 +63,7 @@ class DctCodec:
     """
 
     channels, stride = len(KEPT), 8
-    name, mean, std = "dct", MEAN, STD
+    name, mean, scale = "dct", MEAN, STD
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         group = group_basis()
@@ -73,8 +73,8 @@ class DctCodec:
         self._group = group.float().to(device)
         self._frame = frame.float().to(device)
         self._mean = torch.tensor(self.mean).to(device)
-        self._std = torch.tensor(self.std).to(device)
-        content = repr((KEPT, self.mean, self.std)).encode()
+        self._scale = torch.tensor(self.scale).to(device)
+        content = repr((KEPT, self.mean, self.scale)).encode()
         self.fingerprint = f"{self.name}-{hashlib.blake2b(content, digest_size=8).hexdigest()}"
 
     @torch.no_grad()
@@ -85,7 +85,7 @@ class DctCodec:
         first = _blocks(frames[:, :, :1], 1) @ self._frame.to(frames.device).T
         groups = _blocks(frames[:, :, 1:], 4) @ self._group.to(frames.device).T / 2
         latents = torch.cat([first, groups], 1)  # (B, k+1, h, w, 16)
-        latents = (latents - self._mean.to(frames.device)) / self._std.to(frames.device)
+        latents = (latents - self._mean.to(frames.device)) / self._scale.to(frames.device)
         return latents.permute(0, 4, 1, 2, 3).contiguous()
 
     @torch.no_grad()
@@ -98,7 +98,7 @@ class DctCodec:
             )
         device = latents.device
         coefficients = latents.float().permute(0, 2, 3, 4, 1)
-        coefficients = coefficients * self._std.to(device) + self._mean.to(device)
+        coefficients = coefficients * self._scale.to(device) + self._mean.to(device)
         first = _frames(coefficients[:, :1] @ self._frame.to(device), 1)
         groups = _frames(coefficients[:, 1:] * 2 @ self._group.to(device), 4)
         return self.after_blocks(torch.cat([first, groups], 2)).clamp(-1, 1)
