@@ -18,7 +18,7 @@ LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version
 FAST := not (ray or faults or deepspeed or slow or browser)
 VIDEOS ?=
 REFERENCE ?= $(DEMO)/reference.jpg
-PROMPT ?= A medium shot of a person wearing an orange top, moving to the right across the picture. The camera moves left.
+PROMPT ?= A medium shot of a person with blond hair. The person is moving to the right across the picture.
 
 .PHONY: demo demo-data demo-train test test-fast lint install lock sbom clean
 

@@ -57,20 +57,22 @@ class DemoShot:
 
 DEMO = {
     "launch_day.mp4": (
-        DemoShot("rocket", 3.0, size=0.95, path=(0.40, 0.55), tilt=2.0),
+        DemoShot("rocket", 3.0, size=1.5, path=(0.40, 0.55), tilt=2.0),
         DemoShot("hubble_deep_field", 2.4, zoom=(1.0, 1.25)),
-        DemoShot("gravel", 3.0, size=0.8, path=(0.68, 0.36), tilt=-3.0, light=(0.1, 5600.0, 180.0)),
+        DemoShot(
+            "gravel", 3.0, size=1.25, path=(0.66, 0.38), tilt=-3.0, light=(0.1, 5600.0, 180.0)
+        ),
         DemoShot("chelsea", 2.4, zoom=(1.2, 1.05), fade=True),
-        DemoShot("grass", 3.0, size=1.05, path=(0.55, 0.42), tilt=3.0, light=(0.0, 7000.0, 0.0)),
+        DemoShot("grass", 3.0, size=1.75, path=(0.55, 0.42), tilt=3.0, light=(0.0, 7000.0, 0.0)),
     ),
     "coffee_break.mp4": (
         DemoShot("coffee", 2.4, zoom=(1.3, 1.1)),
-        DemoShot("brick", 3.0, size=1.0, path=(0.35, 0.5), tilt=-2.0, light=(0.2, 5800.0, 0.0)),
+        DemoShot("brick", 3.0, size=1.6, path=(0.38, 0.52), tilt=-2.0, light=(0.2, 5800.0, 0.0)),
         DemoShot("moon", 2.4, zoom=(1.1, 1.4), fade=True),
         DemoShot(
             "immunohistochemistry",
             3.0,
-            size=0.88,
+            size=1.4,
             path=(0.6, 0.46),
             tilt=4.0,
             light=(0.0, 6000.0, 180.0),
