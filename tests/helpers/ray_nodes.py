@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes on this machine's loopback, whose nodes can be killed."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from patience import HANG_S
 from runs import environment
@@ -38,10 +40,49 @@ class Nodes:
         }
         self._port = port
 
-    def start_head(self) -> None:
-        words = ("--head", f"--port={self._port}", "--num-cpus=0", f"--temp-dir={self._folder}")
+    def start_head(self, cpus: int = 0, growing: dict[str, float] | None = None) -> None:
+        """Start the head; `growing` are the resources of a node that its autoscaler may start."""
+        words = ["--head", f"--port={self._port}", f"--num-cpus={cpus}"]
+        words += [f"--temp-dir={self._folder}", f"--ray-client-server-port={_free_port()}"]
+        if growing:
+            plan = self._folder / "autoscaler.json"
+            plan.write_text(json.dumps(self._autoscaler(growing)))
+            self.settings |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            words.append(f"--autoscaling-config={plan}")
         if not any(self._start(_HEAD, *words) for _ in range(_STARTS)):
             raise AssertionError(self.logs())
+
+    def _autoscaler(self, growing: dict[str, float]) -> dict[str, Any]:
+        """Return the settings of Ray's own autoscaler, whose nodes are on this machine."""
+        lists = ("initialization_commands", "setup_commands", "head_setup_commands",
+                 "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
+                 "cluster_synced_files", "rsync_exclude", "rsync_filter")  # fmt: skip
+        return {
+            "cluster_name": self._folder.name,
+            "max_workers": 1,
+            "provider": {
+                "type": "fake_multinode",
+                "gcs_address": self.settings["RAY_ADDRESS"],
+                "use_node_id_as_ip": True,
+                "disable_node_updaters": True,
+                "disable_launch_config_check": True,
+            },
+            "available_node_types": {
+                "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
+                "growing": {
+                    "resources": growing,
+                    "node_config": {},
+                    "min_workers": 0,
+                    "max_workers": 1,
+                },
+            },
+            "head_node_type": "ray.head.default",
+            "upscaling_speed": 1.0,
+            "idle_timeout_minutes": 60,
+            "file_mounts_sync_continuously": False,
+            **{name: {} for name in ("auth", "docker", "file_mounts")},
+            **{name: [] for name in lists},
+        }
 
     def add(self, *flags: str, within: Sequence[str] = ()) -> str:
         """Start a node of one processor; return its address. `within` is put before `ray`.
@@ -105,14 +146,14 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def ray_nodes() -> Iterator[Nodes]:
+def ray_nodes(cpus: int = 0, growing: dict[str, float] | None = None) -> Iterator[Nodes]:
     """Yield a cluster with its head alone. Its sockets' paths may have at most 107 bytes."""
     with tempfile.TemporaryDirectory(
         prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
     ) as folder:
         nodes = Nodes(Path(folder))
         try:
-            nodes.start_head()
+            nodes.start_head(cpus, growing)
             yield nodes
         finally:
             nodes.stop()
