@@ -195,6 +195,7 @@ def run_stage(
     kills, since, last = place.kills, 0.0, ""
     for _ in range(place.kills + _MORE_RUNS):
         watch.run += 1
+        _replace_lost(place)
         job, before = place.start(stage), len(place.losses())
         while kills > 0 and job.poll() is None:
             kills -= 1

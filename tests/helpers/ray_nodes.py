@@ -15,7 +15,7 @@ from typing import Any
 
 from patience import HANG_S
 from runs import environment
-from victims import processes_with
+from victims import RAYLET, kind_of, processes_with
 
 RAY = str(Path(sys.executable).parent / "ray")
 _HEAD = "127.0.0.2"  # for 127.0.0.1 Ray would take the address of the network
@@ -120,11 +120,13 @@ class Nodes:
         return False
 
     def living(self) -> list[str]:
-        """Return the addresses of the nodes that were not killed, without the head's."""
+        """Return the addresses of the nodes that have a raylet, without the head's."""
         return [
             address
             for address, started in self._started.items()
-            if address != _HEAD and started.poll() is None
+            if address != _HEAD
+            and started.poll() is None
+            and any(kind_of(pid) == RAYLET for pid in self.processes(address))
         ]
 
     def processes(self, address: str) -> set[int]:
