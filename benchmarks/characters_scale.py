@@ -38,9 +38,9 @@ def drawn(number: int) -> tuple[list[Track], dict[str, Clip], np.ndarray, np.nda
     famous = 1 / np.arange(1, people + 1) ** 0.6
     cast = random.choice(people, (videos, CAST), p=famous / famous.sum())
     who = np.repeat(cast, PER_VIDEO // CAST, axis=1).ravel()
-    faces = _unit(random.standard_normal((people, SIZE), dtype=np.float32))
-    noise = _unit(random.standard_normal((len(who), SIZE), dtype=np.float32))
-    vectors = _unit(SAME**0.5 * faces[who] + (1 - SAME) ** 0.5 * noise)
+    faces = unit(random.standard_normal((people, SIZE), dtype=np.float32))
+    noise = unit(random.standard_normal((len(who), SIZE), dtype=np.float32))
+    vectors = unit(SAME**0.5 * faces[who] + (1 - SAME) ** 0.5 * noise)
     clip = rows.clip("clip")
     tracks, clips = [], {}
     for index in range(len(who)):
@@ -53,7 +53,7 @@ def drawn(number: int) -> tuple[list[Track], dict[str, Clip], np.ndarray, np.nda
     return tracks, clips, vectors, who
 
 
-def _unit(rows_: np.ndarray) -> np.ndarray:
+def unit(rows_: np.ndarray) -> np.ndarray:
     return rows_ / np.linalg.norm(rows_, axis=1, keepdims=True)
 
 

@@ -6,6 +6,8 @@ every reader of the Parquet file finds them again.
 """
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -40,6 +42,7 @@ def rows_column(table: type[Row], doc: str, *, default: Any = dataclasses.MISSIN
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@functools.cache
 def schema_of(table: type[Row]) -> pa.Schema:
     """Return the Arrow schema of a table; `doc` and `unit` become field metadata."""
     return pa.schema([_field(field) for field in dataclasses.fields(table)])
@@ -59,16 +62,47 @@ def to_table(rows: Iterable[Row], table: type[Row]) -> pa.Table:
 
 def from_table(data: pa.Table, table: type[RowType]) -> list[RowType]:
     """Rebuild rows; columns of `data` that `table` does not have are ignored."""
-    names = [field.name for field in dataclasses.fields(table)]
-    present = data.select([name for name in names if name in data.column_names])
-    return [_from_dict(row, table) for row in present.to_pylist()]
+    present = set(data.column_names)
+    names = [field.name for field in dataclasses.fields(table) if field.name in present]
+    columns = [plain_values(data.column(name)) for name in names]
+    rows = zip(*columns, strict=True)
+    return [_from_dict(dict(zip(names, row, strict=True)), table) for row in rows]
+
+
+def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return what `to_pylist` does, whole columns of numbers at a time: lists come much faster."""
+    if isinstance(column, pa.ChunkedArray):
+        return [value for chunk in column.chunks for value in plain_values(chunk)]
+    type_ = column.type
+    if column.null_count or not len(column):
+        return column.to_pylist()
+    if pa.types.is_floating(type_) or pa.types.is_integer(type_) or pa.types.is_boolean(type_):
+        return column.to_numpy(zero_copy_only=False).tolist()
+    if pa.types.is_struct(type_):
+        parts = [plain_values(part) for part in column.flatten()]
+        names = [field.name for field in type_]
+        return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
+    if pa.types.is_fixed_size_list(type_):
+        inside, step = plain_values(column.flatten()), type_.list_size
+        return [inside[first : first + step] for first in range(0, len(inside), step)]
+    if pa.types.is_list(type_):
+        inside, ends = plain_values(column.flatten()), column.offsets.to_numpy()
+        ends = (ends - ends[0]).tolist()
+        return [inside[first:last] for first, last in itertools.pairwise(ends)]
+    return column.to_pylist()
+
+
+@functools.cache
+def _nested(table: type[Row]) -> dict[str, type[Row]]:
+    """Return the tables of the columns that hold rows."""
+    found = {field.name: field.metadata["nested"] for field in dataclasses.fields(table)}
+    return {name: inner for name, inner in found.items() if inner is not None}
 
 
 def _from_dict(values: dict[str, Any], table: type[RowType]) -> RowType:
-    for field in dataclasses.fields(table):
-        nested = field.metadata["nested"]
-        if nested is not None and values.get(field.name) is not None:
-            values[field.name] = [_from_dict(row, nested) for row in values[field.name]]
+    for name, inner in _nested(table).items():
+        if values.get(name) is not None:
+            values[name] = [_from_dict(row, inner) for row in values[name]]
     return table(**values)
 
 

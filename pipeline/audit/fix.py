@@ -174,7 +174,7 @@ def _moves(audit: Audit, dropped: set[str], obeyed: Obeyed) -> dict[str, str]:
     rows = [row for row in index.rows(sql) if row[0] not in dropped]
     rows = [(*row[:3], obeyed.characters.get(row[6], row[3]), *row[4:]) for row in rows]
     links = [[id for id in (*row[2:5], *(row[5] or ())) if id] for row in rows]
-    clips = {clip.clip_id: clip for clip in hashed_clips(index)}
+    clips = list({clip.clip_id: clip for clip in hashed_clips(index)}.values())
     links += _same_bytes(index)
     groups = split_groups([link for link in links if link], clips, audit.limits.splits.copies)
     members: dict[str, list[tuple[str, str]]] = {}

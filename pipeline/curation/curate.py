@@ -1,5 +1,6 @@
 """The whole graph on one screen: raw videos in, a published dataset out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from pipeline.dataset.fetched import VideoFetcher, batches, video_fetcher
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed, read_observed
 from pipeline.dataset.outcomes import unread_line
+from pipeline.dataset.row_sets import plus
 from pipeline.dataset.store import Store
 from pipeline.dataset.units import Identified, Receipt, Unit, Unread, plan_units
 from pipeline.engines.engines_config import chosen
@@ -123,7 +125,7 @@ def pair(
         processes, workers,
     )  # fmt: skip
     if edits.candidates:
-        candidates, vectors = [*candidates, *edits.candidates], [*vectors, *edits.embeddings]
+        candidates, vectors = plus(candidates, edits.candidates), plus(vectors, edits.embeddings)
         plans = plan_cast(cast, candidates, vectors, settings)
     plans, review = without_vetoed(plans, vetoes)
 
@@ -141,7 +143,9 @@ def pair(
     for uri, detail in sorted(unread.items()):
         ledger.reject(unread_line(uri, detail))
     ledger.check("probe", "video", len(inputs) + len(unread))
-    return Paired(samples, light_tables(observed, videos, plans, samples, ledger), ledger)
+    splits = Counter(plan.split for plan in plans.samples)
+    tables = light_tables(observed, kept, videos, plans, captions, ledger)
+    return Paired(samples, splits, tables, ledger)
 
 
 def _place(config: CurationConfig) -> tuple[Placement, int]:

@@ -60,9 +60,6 @@ def release(
         videos, plan.video_ids, plan.unread, paired.ledger.rejects, plan.tombstones
     )
     files += _stage_tables({InputOutcome: outcomes, **paired.tables}, version, store)
-    splits = {str(split): 0 for split in Split}
-    for sample in paired.samples:
-        splits[sample.plan.split] += 1
     manifest = Manifest(
         version=version,
         parent=plan.manifest_sha256,
@@ -73,7 +70,7 @@ def release(
         engines=[asdict(info) for info in engine_infos(config.engines.chosen)],
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
         funnel=funnel(paired.ledger.counts, paired.ledger.rejects),
-        splits=splits,
+        splits={str(split): paired.splits.get(split, 0) for split in Split},
         files=sorted(files, key=lambda file: file.path),
     )
     publish(manifest, store)
@@ -86,9 +83,7 @@ def _stage_samples(
     plans = plan_shards(paired.samples, config.pair.shards, version, config.pair.columns)
     files = []
     with Progress("write", len(paired.samples), unit="shards") as progress:
-        for file in build_shards(
-            plans, store.location, config.run.cluster, min(workers, len(plans))
-        ):
+        for file in build_shards(plans, store.location, config.run.cluster, workers):
             files.append(file)
             progress.advance(file.rows, samples=file.rows)
     return files

@@ -40,24 +40,27 @@ def plan_shards(
     config: ShardsConfig,
     version: int,
     columns: tuple[str, ...] = (),
-) -> list[ShardPlan]:
+) -> Iterator[ShardPlan]:
     """Fill shards in the order of the samples, up to the aimed size of their clips.
 
     `columns` of the user are checked here, before any worker builds a shard.
     """
     load_columns(columns)
-    shards: list[list[Ingredients]] = []
-    room = 0
+    return _filled(samples, config.size_mib * _MEBIBYTE, version, columns)
+
+
+def _filled(
+    samples: Iterable[Ingredients], size: int, version: int, columns: tuple[str, ...]
+) -> Iterator[ShardPlan]:
+    number, shard, room = 0, list[Ingredients](), size
     for sample in samples:
-        if room < sample.clip.size_bytes or not shards:
-            shards.append([])
-            room = config.size_mib * _MEBIBYTE
-        shards[-1].append(sample)
+        if room < sample.clip.size_bytes and shard:
+            yield ShardPlan(table_path("samples", version, number), tuple(shard), columns)
+            number, shard, room = number + 1, [], size
+        shard.append(sample)
         room -= sample.clip.size_bytes
-    return [
-        ShardPlan(table_path("samples", version, number), tuple(shard), columns)
-        for number, shard in enumerate(shards)
-    ]
+    if shard:
+        yield ShardPlan(table_path("samples", version, number), tuple(shard), columns)
 
 
 def build_shards(

@@ -45,6 +45,8 @@ class Decided:
 
     def constraints(self, tracks: Iterable[str]) -> tuple[set[Pair], set[Pair]]:
         """Return pairs that show one person, and pairs that show two; they imply all others."""
+        if not self.people:
+            return set(), set()
         present = set(tracks)
         here = [[id for id in person if id in present] for person in self.people]
         together = {pair for person in here for pair in pairwise(person)}

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.dataset.column_rows import ColumnRows
 from schemas.columns import Row, to_table
 
 ROWS_PER_GROUP = 8192
@@ -17,7 +18,7 @@ _MEDIA_NAMES = frozenset({"mp4", "image", "mask", "video"})  # compressed alread
 
 def encode_rows(rows: Iterable[Row], table: type[Row], schema: pa.Schema | None = None) -> bytes:
     """Return the Parquet file of some rows; `schema` may add metadata to the table's own."""
-    data = to_table(rows, table)
+    data = rows.table() if isinstance(rows, ColumnRows) else to_table(rows, table)
     return encode_table(data if schema is None else data.cast(schema))
 
 

@@ -1,7 +1,8 @@
 """Caption many clips: in this process, or on the cluster's GPUs where the captioner wants one."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,14 +39,14 @@ def caption_clips(
 ) -> list[Caption]:
     """Return one caption per clip; `given` holds the manifest's captions, '' where none."""
     [info] = engine_infos([("captions", captioner)])
-    batches = _batches(facts, unit_of_clip, config.batch_size)
-    pool = None
-    if info.gpu and batches:
-        pool = place_captioner(cluster, resources(cluster), info.gpu, len(batches))
+    number, pool = math.ceil(len(facts) / config.batch_size), None
+    if info.gpu and number:
+        pool = place_captioner(cluster, resources(cluster), info.gpu, number)
     if pool is None:
         look = functools.partial(with_frames, unit_of_clip, store)
         return write_captions(facts, given, load_engine("captions", captioner), config, look)
     step = (pool, functools.partial(_make_asker, store.location, captioner, config))
+    batches = _batches(facts, unit_of_clip, config.batch_size)
     answers = dict(run(batches, [step], cluster))
     written = [caption for number in sorted(answers) for caption in answers[number]]
     return chosen_texts(written, given, config)
@@ -53,12 +54,11 @@ def caption_clips(
 
 def _batches(
     facts: Sequence[CaptionFacts], unit_of_clip: Mapping[str, str], size: int
-) -> list[_Batch]:
-    parts = [tuple(facts[top : top + size]) for top in range(0, len(facts), size)]
-    return [
-        _Batch(number, part, {row.clip.clip_id: unit_of_clip[row.clip.clip_id] for row in part})
-        for number, part in enumerate(parts)
-    ]
+) -> Iterator[_Batch]:
+    for number, top in enumerate(range(0, len(facts), size)):
+        part = tuple(facts[top : top + size])
+        units = {row.clip.clip_id: unit_of_clip[row.clip.clip_id] for row in part}
+        yield _Batch(number, part, units)
 
 
 def _make_asker(

@@ -79,7 +79,7 @@ def write_captions(
         raise ValueError(f"facts of {len(facts)} clips came with {len(given)} given captions")
     written: list[Caption] = []
     for top in range(0, len(facts), config.batch_size):
-        written += ask(captioner, facts[top : top + config.batch_size], config, look)
+        written += ask(captioner, list(facts[top : top + config.batch_size]), config, look)
     return chosen_texts(written, given, config)
 
 

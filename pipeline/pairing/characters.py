@@ -8,10 +8,23 @@ import numpy as np
 
 from pipeline.dataset.corrections import name_of
 from pipeline.dataset.decided import Decided
+from pipeline.dataset.row_sets import (
+    OneOfFew,
+    Places,
+    encoded,
+    grouped,
+    groups,
+    ids_of,
+    in_order,
+    spread,
+    values,
+    where,
+    with_columns,
+)
 from pipeline.engines.identity.spaces import Space, Worn, deciding, worn_of
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
-from pipeline.pairing.cohesion import Cohesion, Membership
+from pipeline.pairing.cohesion import Cohesion, Membership, Memberships
 from pipeline.pairing.faceless import Alike, Joined, join_faceless
 from pipeline.pairing.linkage import link
 from pipeline.pairing.overlaps import Constraints, constraints, returns
@@ -72,27 +85,23 @@ class CharactersConfig:
 class CharacterResult:
     """Every track that came in is in `tracks` or in `rejected`, never in both."""
 
-    tracks: tuple[Track, ...]  # with character_id, sorted by track_id
+    tracks: Sequence[Track]  # with character_id, sorted by track_id
     rejected: Mapping[str, Rejected]  # by track_id
-    memberships: Mapping[str, Membership]  # by track_id
+    memberships: Memberships
     suspects: tuple[Suspect, ...]
     spaces: Mapping[str, str] = field(default_factory=dict)  # by character_id: what decided it
     names: Mapping[str, str] = field(default_factory=dict)  # by track_id: what a person called it
 
-    @property
-    def members(self) -> dict[str, list[Track]]:
-        """The tracks of every character, both in the order of their ids."""
-        found: dict[str, list[Track]] = {}
-        for track in sorted(self.tracks, key=lambda track: (track.character_id, track.track_id)):
-            found.setdefault(track.character_id, []).append(track)
-        return found
+    def members(self) -> Iterator[tuple[str, list[Track]]]:
+        """Yield the characters with their tracks, both in the order of their ids."""
+        return grouped(self.tracks, "character_id")
 
 
 @dataclass(frozen=True)
 class _Linked:
     """The tracks of one space, put into groups that may be one person each."""
 
-    known: list[Track]  # sorted by id
+    known: Sequence[Track]  # sorted by id
     unknown: list[str]  # tracks without a vector
     groups: list[list[str]]
     vectors: IdentityVectors
@@ -100,7 +109,7 @@ class _Linked:
 
 
 def find_characters(
-    tracks: Iterable[Track],
+    tracks: Sequence[Track],
     clips: Mapping[str, Clip],
     embeddings: Iterable[Embedding],
     windows: SimilarityWindows,
@@ -117,51 +126,54 @@ def find_characters(
     are mixed.
     """
     config, decided = config or CharactersConfig(), decided or Decided()
-    rows, embeddings = list(tracks), list(embeddings)
-    bound = _bound(rows, clips, identity_vectors(embeddings), config)
-    linked = _link(rows, clips, embeddings, windows, bound, config, decided)
+    rows, vectors = in_order(tracks, "track_id"), identity_vectors(embeddings)
+    bound = _bound(rows, clips, vectors, config)
+    linked = _link(rows, clips, vectors, windows, bound, config, decided)
     names = _names(decided.regroup(linked.groups, _impossible(rows, clips, config, decided)))
     return _judge(linked, names, config, decided)
 
 
 def _bound(
-    tracks: Iterable[Track],
+    tracks: Sequence[Track],
     clips: Mapping[str, Clip],
     vectors: IdentityVectors,
     config: CharactersConfig,
 ) -> Constraints:
     """Return what time and place say of the tracks with a vector."""
-    known = [track for track in tracks if track.track_id in vectors.tracks]
-    known.sort(key=lambda track: track.track_id)
+    known = _with_vector(tracks, vectors)
     return constraints(known, clips, config.one_person, config.two_people)
 
 
+def _with_vector(tracks: Sequence[Track], vectors: IdentityVectors) -> Sequence[Track]:
+    return where(tracks, np.isin(values(tracks, "track_id"), vectors.tracks.ids))
+
+
 def _link(
-    tracks: Iterable[Track],
+    tracks: Sequence[Track],
     clips: Mapping[str, Clip],
-    embeddings: Iterable[Embedding],
+    vectors: IdentityVectors,
     windows: SimilarityWindows,
     bound: Constraints,
     config: CharactersConfig,
     decided: Decided,
 ) -> _Linked:
+    """Link tracks that are sorted by id."""
     windows = config.windows(windows)
     linking = windows if windows.prove else _never(windows)
-    embeddings = list(embeddings)
-    vectors = identity_vectors(embeddings)
-    looks = {row.track_id: row.num_images for row in embeddings if not row.reference_id}
-    ordered = sorted(tracks, key=lambda track: track.track_id)
-    known = [track for track in ordered if track.track_id in vectors.tracks]
-    unknown = [track.track_id for track in ordered if track.track_id not in vectors.tracks]
+    has_vector = np.isin(values(tracks, "track_id"), vectors.tracks.ids)
+    known = where(tracks, has_vector)
+    unknown = ids_of(where(tracks, ~has_vector), "track_id")
     if not windows.prove:
         alike = _alike_in_place(known, clips, vectors, windows, config)
         bound = replace(bound, together=bound.together | alike)
-    same, two = decided.constraints(track.track_id for track in known)
+    same, two = decided.constraints(ids_of(known, "track_id") if decided else ())
     bound = Constraints(bound.apart | two, bound.together | same)
     inside = _inside_videos(known, vectors, bound, linking)
-    often = [group for group in inside if sum(looks[each] for each in group) >= _LEAST_LOOKS]
-    groups = _across_videos(often, vectors, bound, linking)
-    groups += [group for group in inside if group not in often]
+    often, seldom = [], []
+    for group in inside:
+        looks = sum(vectors.num_images[track_id] for track_id in group)
+        (often if looks >= _LEAST_LOOKS else seldom).append(group)
+    groups = _across_videos(often, vectors, bound, linking) + seldom
     return _Linked(known, unknown, groups, vectors, windows)
 
 
@@ -186,7 +198,8 @@ def _judge(
     linked: _Linked, names: Mapping[str, str], config: CharactersConfig, decided: Decided
 ) -> CharacterResult:
     """Say how well every track fits its character; refuse those that fit another as well."""
-    named = [replace(track, character_id=names[track.track_id]) for track in linked.known]
+    ids = ids_of(linked.known, "track_id")
+    named = with_columns(linked.known, {"character_id": encoded(names[id] for id in ids)})
     rejected = {
         track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
         for track_id in linked.unknown
@@ -198,7 +211,7 @@ def _judge(
         if not sure and fit.confusable and fit.margin < config.min_margin:
             rejected[track_id] = _ambiguous(fit, config.min_margin)
     return CharacterResult(
-        tracks=tuple(track for track in named if track.track_id not in rejected),
+        tracks=where(named, np.array([id not in rejected for id in ids], bool)),
         rejected=rejected,
         memberships=memberships,
         suspects=cohesion.suspects(memberships, linked.windows, config.suspect_band, decided),
@@ -226,13 +239,13 @@ def _never(windows: SimilarityWindows) -> SimilarityWindows:
 
 
 def find_in_spaces(
-    tracks: Iterable[Track],
+    tracks: Sequence[Track],
     clips: Mapping[str, Clip],
     embeddings: Iterable[Embedding],
     spaces: Sequence[Space],
     config: CharactersConfig | None = None,
     decided: Decided | None = None,
-) -> tuple[CharacterResult, dict[str, SimilarityWindows]]:
+) -> tuple[CharacterResult, Mapping[str, SimilarityWindows]]:
     """Find characters in each space of a recogniser apart; also say whose windows hold for whom.
 
     A track that shows a face and one that shows only a body share a character where time and place
@@ -240,41 +253,29 @@ def find_in_spaces(
     a person decided it. Returns the windows by track_id.
     """
     config, decided = config or CharactersConfig(), decided or Decided()
-    rows, embeddings = list(tracks), list(embeddings)
-    vectors = identity_vectors(embeddings)
-    place = {track.track_id: 0 for track in rows}
-    known = [track.track_id for track in rows if track.track_id in vectors.tracks]
-    if known:
-        stacked = np.stack([vectors.tracks[track_id] for track_id in known])
-        place |= dict(zip(known, deciding(stacked, spaces).tolist(), strict=True))
+    rows, vectors = in_order(tracks, "track_id"), identity_vectors(embeddings)
+    ids = values(rows, "track_id")
+    place = np.zeros(len(rows), np.int8)
+    known = np.isin(ids, vectors.tracks.ids)
+    if known.any():
+        place[known] = deciding(vectors.tracks.of(ids[known]), spaces)
     bound = _bound(rows, clips, vectors, config)
     linked = [
-        _link(
-            [track for track in rows if place[track.track_id] == index],
-            clips,
-            [
-                row
-                for row in embeddings
-                if not row.reference_id and place.get(row.track_id) == index
-            ],
-            space.windows,
-            bound,
-            config,
-            decided,
-        )
+        _link(where(rows, place == index), clips, vectors, space.windows, bound, config, decided)
         for index, space in enumerate(spaces)
     ]
-    joined = _with_faceless(linked, clips, vectors, bound, worn_of(spaces), config)
+    joined = _with_faceless(linked, rows, clips, vectors, bound, worn_of(spaces), config)
     names = _names(decided.regroup(joined.groups, _impossible(rows, clips, config, decided)))
     results = [_judge(part, names, config, decided) for part in linked]
-    windows = {track_id: spaces[index].windows for track_id, index in place.items()}
-    found = _together(results, spaces)
+    windows = OneOfFew(ids, place, [space.windows for space in spaces])
+    found = _together(rows, results, spaces)
     doubts = _doubts(joined.doubts, found, worn_of(spaces), decided)
     return replace(found, suspects=_sorted_suspects([*found.suspects, *doubts])), windows
 
 
 def _with_faceless(
     linked: Sequence[_Linked],
+    tracks: Sequence[Track],
     clips: Mapping[str, Clip],
     vectors: IdentityVectors,
     bound: Constraints,
@@ -285,21 +286,22 @@ def _with_faceless(
     groups = [group for part in linked for group in part.groups]
     if worn is None or not config.near_s:
         return Joined(groups, [])
-    tracks = [track for part in linked for track in part.known]
-    faces = {track.track_id for track in linked[0].known}
-    return join_faceless(groups, tracks, clips, vectors.tracks, faces, bound, worn, config.near_s)
+    known = _with_vector(tracks, vectors)
+    faces = set(ids_of(linked[0].known, "track_id"))
+    return join_faceless(groups, known, clips, vectors.tracks, faces, bound, worn, config.near_s)
 
 
 def _doubts(
-    pairs: Iterable[Alike], found: CharacterResult, worn: Worn | None, decided: Decided
+    pairs: Sequence[Alike], found: CharacterResult, worn: Worn | None, decided: Decided
 ) -> Iterator[Suspect]:
     """Yield characters that wear the same, of which nothing proves that they are one."""
-    names = {track.track_id: track.character_id for track in found.tracks}
+    places, names = Places(values(found.tracks, "track_id")), values(found.tracks, "character_id")
     detail = "they wear the same, and nothing else proves one person"
     for pair in pairs:
-        mine, other = names.get(pair.track_id, ""), names.get(pair.other_id, "")
-        told = decided.differ([pair.track_id], [pair.other_id])
-        if mine and other and mine != other and not told:
+        if pair.track_id not in places or pair.other_id not in places:
+            continue
+        mine, other = (names[places[id]].decode() for id in (pair.track_id, pair.other_id))
+        if mine != other and not decided.differ([pair.track_id], [pair.other_id]):
             assert worn is not None, "doubts are about what is worn"
             yield Suspect("split", mine, other, "", pair.likeness, worn.least, detail)
 
@@ -308,13 +310,20 @@ def _sorted_suspects(suspects: Iterable[Suspect]) -> tuple[Suspect, ...]:
     return tuple(sorted(suspects, key=lambda row: (row.kind, row.character_id)))
 
 
-def _together(results: Sequence[CharacterResult], spaces: Sequence[Space]) -> CharacterResult:
-    tracks = [track for result in results for track in result.tracks]
+def _together(
+    rows: Sequence[Track], results: Sequence[CharacterResult], spaces: Sequence[Space]
+) -> CharacterResult:
+    """Put what was found in each space together; `rows` are all tracks, sorted by id."""
+    ids, names = (
+        np.concatenate([values(result.tracks, name) for result in results])
+        for name in ("track_id", "character_id")
+    )
+    kept = where(rows, np.isin(values(rows, "track_id"), ids))
     suspects = [suspect for result in results for suspect in result.suspects]
     return CharacterResult(
-        tracks=tuple(sorted(tracks, key=lambda track: track.track_id)),
+        tracks=with_columns(kept, {"character_id": names[np.argsort(ids)]}),
         rejected={key: why for result in results for key, why in result.rejected.items()},
-        memberships={key: fit for result in results for key, fit in result.memberships.items()},
+        memberships=Memberships.joined([result.memberships for result in results]),
         suspects=_sorted_suspects(suspects),
         spaces=_spaces_of_characters(results, spaces),
     )
@@ -326,8 +335,8 @@ def _spaces_of_characters(
     """Return what decided each character: one space, or several where a person joined them."""
     found: dict[str, list[str]] = {}
     for result, space in zip(results, spaces, strict=True):
-        for character_id in {track.character_id for track in result.tracks}:
-            found.setdefault(character_id, []).append(space.name)
+        for character_id in np.unique(values(result.tracks, "character_id")).tolist():
+            found.setdefault(character_id.decode(), []).append(space.name)
     return {character_id: " ".join(names) for character_id, names in found.items()}
 
 
@@ -338,7 +347,7 @@ def describe_characters(found: CharacterResult, recogniser: str, digest: str) ->
     """
     return [
         _describe(character_id, members, found, (recogniser, digest))
-        for character_id, members in found.members.items()
+        for character_id, members in found.members()
     ]
 
 
@@ -369,21 +378,23 @@ def _describe(
     )
 
 
-def with_fit(tracks: Iterable[Track], found: CharacterResult) -> list[Track]:
+def with_fit(tracks: Sequence[Track], found: CharacterResult) -> Sequence[Track]:
     """Return the tracks with their characters, and how surely they belong to them."""
-    names = {kept.track_id: kept.character_id for kept in found.tracks}
-    nothing = Membership(math.nan, math.nan)
-    fits = ((track, found.memberships.get(track.track_id, nothing)) for track in tracks)
-    return [
-        replace(
-            track,
-            character_id=names.get(track.track_id, ""),
-            own_similarity=fit.own,
-            next_similarity=fit.second,
-            next_character_id=fit.second_character_id,
-        )
-        for track, fit in fits
-    ]
+    ids, fits = values(tracks, "track_id"), found.memberships
+    return with_columns(
+        tracks,
+        {
+            "character_id": spread(
+                ids,
+                values(found.tracks, "track_id"),
+                values(found.tracks, "character_id"),
+                missing=b"",
+            ),
+            "own_similarity": spread(ids, fits.ids, fits.own, missing=math.nan),
+            "next_similarity": spread(ids, fits.ids, fits.second, missing=math.nan),
+            "next_character_id": spread(ids, fits.ids, fits.second_ids, missing=b""),
+        },
+    )
 
 
 def _ambiguous(fit: Membership, min_margin: float) -> Rejected:
@@ -400,29 +411,37 @@ def _inside_videos(
     windows: SimilarityWindows,
 ) -> list[list[str]]:
     """Cluster the tracks of each video on their own."""
-    by_video: dict[str, list[str]] = {}
-    for track in tracks:
-        by_video.setdefault(track.video_id, []).append(track.track_id)
-    groups = []
-    for _, ids in sorted(by_video.items()):
-        place = {track_id: index for index, track_id in enumerate(ids)}
-        stacked = np.stack([vectors.tracks[track_id] for track_id in ids])
+    track_ids = values(tracks, "track_id")
+    apart, together = _by_first(bound.apart), _by_first(bound.together)
+    found = []
+    for _, places in groups(values(tracks, "video_id")):
+        ids = [id.decode() for id in track_ids[places].tolist()]
         clusters = link(
-            stacked,
+            vectors.tracks.of(track_ids[places]),
             windows.same_video,
-            cannot=_local(bound.apart, place),
-            must=_local(bound.together, place),
+            cannot=_local(apart, ids),
+            must=_local(together, ids),
         )
-        groups += [[ids[index] for index in cluster] for cluster in clusters]
-    return groups
+        found += [[ids[index] for index in cluster] for cluster in clusters]
+    return found
 
 
-def _local(pairs: Iterable[tuple[str, str]], place: Mapping[str, int]) -> list[tuple[int, int]]:
+def _by_first(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the seconds of every first."""
+    found: dict[str, list[str]] = {}
+    for first, second in pairs:
+        found.setdefault(first, []).append(second)
+    return found
+
+
+def _local(seconds: Mapping[str, Sequence[str]], ids: Sequence[str]) -> list[tuple[int, int]]:
     """Translate pairs of ids into pairs of positions; pairs from elsewhere are left out."""
+    place = {id: index for index, id in enumerate(ids)}
     return sorted(
         (place[first], place[second])
-        for first, second in pairs
-        if first in place and second in place
+        for first in ids
+        for second in seconds.get(first, ())
+        if second in place
     )
 
 
@@ -448,5 +467,5 @@ def _across_videos(
 
 
 def _direction(group: Sequence[str], vectors: IdentityVectors) -> np.ndarray:
-    mean = np.mean([vectors.tracks[track_id] for track_id in group], axis=0)
+    mean = np.mean(vectors.tracks.of(encoded(group)), axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-6)

@@ -1,11 +1,12 @@
 """How well every track fits its character, and which characters a person should look at."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.dataset.decided import Decided
+from pipeline.dataset.row_sets import Places, encoded, values
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.pairing.neighbours import EXACT, cosines_of, near_pairs, nearest
 from pipeline.pairing.vectors import IdentityVectors
@@ -29,6 +30,43 @@ class Membership:
         return self.own - self.second
 
 
+class Memberships(Mapping[str, Membership]):
+    """By track, as columns."""
+
+    def __init__(
+        self,
+        ids: np.ndarray,
+        own: np.ndarray,
+        second: np.ndarray,
+        second_ids: np.ndarray,
+        confusable: np.ndarray,
+    ) -> None:
+        """Take the fields of `Membership`, (N,) each, of tracks with these ids."""
+        self.ids, self.own, self.second = ids, own, second
+        self.second_ids, self.confusable = second_ids, confusable
+        self._places = Places(ids)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Memberships]") -> "Memberships":
+        names = ("ids", "own", "second", "second_ids", "confusable")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def __getitem__(self, track_id: str) -> Membership:
+        place = self._places[track_id]
+        return Membership(
+            float(self.own[place]),
+            float(self.second[place]),
+            self.second_ids.item(place).decode(),
+            bool(self.confusable[place]),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 class Cohesion:
     """Mean cosines between tracks and characters.
 
@@ -39,48 +77,55 @@ class Cohesion:
     def __init__(
         self, tracks: Sequence[Track], vectors: IdentityVectors, exact: int = EXACT
     ) -> None:
-        self._tracks = tracks
         self._exact = exact
-        self._ids = sorted({track.character_id for track in tracks})
-        place = {character_id: index for index, character_id in enumerate(self._ids)}
-        self._own = np.array([place[track.character_id] for track in tracks], dtype=int)
-        size = vectors.tracks[tracks[0].track_id].size if tracks else 0
-        self._rows = np.array(
-            [vectors.tracks[track.track_id] for track in tracks], dtype=np.float32
-        ).reshape(len(tracks), size)
-        self._sums = np.zeros((len(self._ids), size), dtype=np.float32)
+        self._track_ids = values(tracks, "track_id")
+        self._ids, self._own = np.unique(values(tracks, "character_id"), return_inverse=True)
+        self._videos = np.unique(values(tracks, "video_id"), return_inverse=True)[1]
+        self._rows = vectors.tracks.of(self._track_ids)
+        self._sums = np.zeros((len(self._ids), self._rows.shape[1]), dtype=np.float32)
         np.add.at(self._sums, self._own, self._rows)
         self._counts = np.bincount(self._own, minlength=len(self._ids)).astype(np.float32)
 
-    def memberships(self, windows: SimilarityWindows) -> dict[str, Membership]:
+    def memberships(self, windows: SimilarityWindows) -> Memberships:
         """Compare every track with its own character and with the next best one."""
-        found = {}
+        own, second = np.full((2, len(self._track_ids)), np.nan)
+        rival = np.full(len(own), -1)
+        confusable = np.zeros(len(own), bool)
         homes = self._homes()
         for index, rivals, means in self._compared(homes):
-            track, own = self._tracks[index], self._own[index]
-            others = self._counts[own] - 1
-            total = float(self._rows[index] @ self._sums[own])
-            inside = (total - 1) / float(others) if others else float("nan")
+            own[index] = self._inside(index)
+            if not len(rivals):
+                continue
             window = np.full(len(rivals), windows.cross_video, dtype=np.float32)
-            window[np.isin(rivals, homes[track.video_id])] = windows.same_video
-            found[track.track_id] = self._membership(inside, rivals, means, window)
-        return found
+            window[np.isin(rivals, homes[self._videos[index]])] = windows.same_video
+            linked = means >= window
+            best = int(np.argmax(np.where(linked, means, -np.inf) if linked.any() else means))
+            second[index], rival[index], confusable[index] = means[best], rivals[best], linked.any()
+        names = np.concatenate([self._ids, encoded([""])])[rival]
+        return Memberships(self._track_ids, own, second, names, confusable)
+
+    def _inside(self, index: int) -> float:
+        """Return the mean cosine of a track to the other tracks of its character."""
+        own = self._own[index]
+        others = self._counts[own] - 1
+        total = float(self._rows[index] @ self._sums[own])
+        return (total - 1) / float(others) if others else float("nan")
 
     def _compared(
-        self, homes: Mapping[str, np.ndarray]
+        self, homes: Sequence[np.ndarray]
     ) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
         """Yield (track, other characters, mean cosines to them)."""
         if len(self._ids) <= self._exact:
             everybody = np.arange(len(self._ids))
-            for rows in self._blocks(len(self._tracks)):
+            for rows in self._blocks(len(self._own)):
                 means = (self._rows[rows] @ self._sums.T) / self._counts
                 for index, line in enumerate(means, start=rows.start):
                     others = everybody != self._own[index]
                     yield index, everybody[others], line[others]
             return
         near = nearest(self._rows, self._sums / self._counts[:, None], _RIVALS)
-        for index, (track, own) in enumerate(zip(self._tracks, self._own, strict=True)):
-            rivals = np.union1d(near[index], homes[track.video_id])
+        for index, (video, own) in enumerate(zip(self._videos, self._own, strict=True)):
+            rivals = np.union1d(near[index], homes[video])
             rivals = rivals[(rivals >= 0) & (rivals != own)]
             means = (self._sums[rivals] @ self._rows[index]) / self._counts[rivals]
             yield index, rivals, means
@@ -89,26 +134,15 @@ class Cohesion:
         height = max(1, BLOCK_FLOATS // max(1, len(self._ids)))
         return (slice(top, top + height) for top in range(0, number, height))
 
-    def _homes(self) -> dict[str, np.ndarray]:
+    def _homes(self) -> list[np.ndarray]:
         """Return the characters that appear in each video."""
-        homes: dict[str, set[int]] = {}
-        for track, own in zip(self._tracks, self._own, strict=True):
-            homes.setdefault(track.video_id, set()).add(int(own))
-        return {video_id: np.array(sorted(members)) for video_id, members in homes.items()}
-
-    def _membership(
-        self, inside: float, rivals: np.ndarray, means: np.ndarray, window: np.ndarray
-    ) -> Membership:
-        if not len(rivals):
-            return Membership(inside, float("nan"))
-        linked = means >= window
-        second = int(np.argmax(np.where(linked, means, -np.inf) if linked.any() else means))
-        name = self._ids[int(rivals[second])]
-        return Membership(inside, float(means[second]), name, bool(linked.any()))
+        order = np.lexsort([self._own, self._videos])
+        ends = np.cumsum(np.bincount(self._videos))[:-1]
+        return [np.unique(own) for own in np.split(self._own[order], ends)]
 
     def suspects(
         self,
-        memberships: Mapping[str, Membership],
+        memberships: Memberships,
         windows: SimilarityWindows,
         band: float,
         decided: Decided,
@@ -119,14 +153,14 @@ class Cohesion:
         return tuple(sorted(found, key=lambda row: (row.kind, row.character_id)))
 
     def _merge_suspects(
-        self, memberships: Mapping[str, Membership], floor: float, decided: Decided
+        self, memberships: Memberships, floor: float, decided: Decided
     ) -> Iterable[Suspect]:
         worst: dict[str, tuple[float, str]] = {}
-        for track in self._tracks:
-            own = memberships[track.track_id].own
-            if own < floor and track.track_id not in decided.confirmed:
-                entry = (own, track.track_id)
-                worst[track.character_id] = min(worst.get(track.character_id, entry), entry)
+        for index in np.flatnonzero(memberships.own < floor).tolist():
+            own, track_id = float(memberships.own[index]), self._track_ids.item(index).decode()
+            if track_id not in decided.confirmed:
+                entry, character_id = (own, track_id), self._ids.item(self._own[index]).decode()
+                worst[character_id] = min(worst.get(character_id, entry), entry)
         for character_id, (own, track_id) in worst.items():
             detail = "a member is further from the others than a reference may be"
             yield Suspect("merge", character_id, "", track_id, own, floor, detail)
@@ -145,7 +179,7 @@ class Cohesion:
         for first, second, cosine in zip(
             *pairs[order][best].T.tolist(), cosines[order][best].tolist(), strict=True
         ):
-            names = self._ids[first], self._ids[second]
+            names = self._ids.item(first).decode(), self._ids.item(second).decode()
             yield Suspect("split", *names, "", cosine, window, detail)
 
     def _open(self, pairs: np.ndarray, decided: Decided) -> np.ndarray:
@@ -153,9 +187,9 @@ class Cohesion:
         if not decided.apart:
             return pairs
         members: dict[int, list[str]] = {}
-        for track, own in zip(self._tracks, self._own.tolist(), strict=True):
-            if decided.person(track.track_id) >= 0:
-                members.setdefault(own, []).append(track.track_id)
+        for id, own in zip(self._track_ids.tolist(), self._own.tolist(), strict=True):
+            if decided.person(id.decode()) >= 0:
+                members.setdefault(own, []).append(id.decode())
         empty: list[str] = []
         told = [
             decided.differ(members.get(first, empty), members.get(second, empty))

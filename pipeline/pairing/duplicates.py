@@ -1,9 +1,13 @@
 """Find clips of different videos that show the same pictures: re-uploads and copies."""
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from pipeline.dataset.row_sets import in_order, values
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip
 
@@ -29,7 +33,7 @@ class DuplicatesConfig:
         check_settings(self, self.section)
 
 
-def find_duplicates(clips: Iterable[Clip], config: DuplicatesConfig) -> dict[str, tuple[str, int]]:
+def find_duplicates(clips: Sequence[Clip], config: DuplicatesConfig) -> dict[str, tuple[str, int]]:
     """Return, per clip that repeats another, the clip that is kept and the distance in bits.
 
     Of a group of copies the smallest clip_id stays. Work grows with the number of clips times the
@@ -37,40 +41,32 @@ def find_duplicates(clips: Iterable[Clip], config: DuplicatesConfig) -> dict[str
     """
     if config.max_distance is None:
         return {}
-    buckets: dict[tuple[int, int], list[tuple[Clip, list[int]]]] = {}
+    clips = in_order(clips, "clip_id")
+    ids = values(clips, "clip_id")
+    videos = np.unique(values(clips, "video_id"), return_inverse=True)[1]
+    hashes, hashed = _hashes(values(clips, "perceptual_hash"))
+    buckets: dict[tuple[int, int], array[int]] = {}  # places of originals
     found: dict[str, tuple[str, int]] = {}
-    for clip in sorted(clips, key=lambda clip: clip.clip_id):
-        hashes = _hashes(clip)
-        if len(hashes) != 3:
-            continue
-        bands = [(band, hashes[1] >> 16 * band & 0xFFFF) for band in range(_BANDS)]
-        match = _nearest(clip, hashes, bands, buckets)
-        if match is not None and match[1] <= config.max_distance:
-            found[clip.clip_id] = match
+    for place in np.flatnonzero(hashed).tolist():
+        middle = int(hashes[place, 1])
+        bands = [(band, middle >> 16 * band & 0xFFFF) for band in range(_BANDS)]
+        near = np.unique([other for band in bands for other in buckets.get(band, ())]).astype(int)
+        near = near[videos[near] != videos[place]]
+        distances = np.bitwise_count(hashes[near] ^ hashes[place]).max(axis=1, initial=0)
+        if len(near) and distances.min() <= config.max_distance:
+            best = int(distances.argmin())
+            original = ids.item(near[best]).decode()
+            found[ids.item(place).decode()] = (original, int(distances[best]))
             continue
         for band in bands:
-            buckets.setdefault(band, []).append((clip, hashes))
+            buckets.setdefault(band, array("I")).append(place)
     return found
 
 
-def _nearest(
-    clip: Clip,
-    hashes: list[int],
-    bands: list[tuple[int, int]],
-    buckets: dict[tuple[int, int], list[tuple[Clip, list[int]]]],
-) -> tuple[str, int] | None:
-    best: tuple[int, str] | None = None
-    for band in bands:
-        for other, theirs in buckets.get(band, ()):
-            if other.video_id == clip.video_id:
-                continue
-            distance = max((a ^ b).bit_count() for a, b in zip(hashes, theirs, strict=True))
-            if best is None or (distance, other.clip_id) < best:
-                best = (distance, other.clip_id)
-    return (best[1], best[0]) if best else None
-
-
-def _hashes(clip: Clip) -> list[int]:
-    text = clip.perceptual_hash
-    pieces = [text[at : at + _HASH_DIGITS] for at in range(0, len(text), _HASH_DIGITS)]
-    return [int(piece, 16) for piece in pieces]
+def _hashes(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, 3) uint64, and (N,) whether a clip has three hashes."""
+    hashed = np.char.str_len(texts) == 3 * _HASH_DIGITS
+    whole = np.where(hashed, texts, b"0" * 3 * _HASH_DIGITS).astype(f"S{3 * _HASH_DIGITS}")
+    single = whole.view(f"S{_HASH_DIGITS}")
+    numbers = np.fromiter((int(each, 16) for each in single), np.uint64, len(single))
+    return numbers.reshape(-1, 3), hashed

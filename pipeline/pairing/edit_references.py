@@ -7,13 +7,14 @@ by whatever thresholds the next run has.
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from pipeline.dataset.edited import as_candidate, read_edits, write_edits
 from pipeline.dataset.parquet import read_rows_by_key
+from pipeline.dataset.row_sets import ByKey
 from pipeline.dataset.store import Store, open_store
 from pipeline.dataset.units import unit_folder
 from pipeline.engines.editing.edit_gate import (
@@ -86,7 +87,7 @@ class Batch:
 
 def edit_references(
     plans: Plans,
-    candidates: Iterable[Candidate],
+    candidates: Sequence[Candidate],
     unit_of_clip: Mapping[str, str],
     windows: Mapping[str, SimilarityWindows],
     store: Store,
@@ -107,7 +108,7 @@ def edit_references(
     ]
     tasks = choose_edits(
         chosen,
-        {row.reference_id: row for row in candidates},
+        ByKey(candidates, "reference_id"),
         [f"{info.id} {info.weights_digest}" for info in (editor, *checkers)],
         editor.id,
         config,

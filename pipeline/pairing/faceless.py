@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.dataset.row_sets import grouped
 from pipeline.engines.identity.spaces import Worn
 from pipeline.pairing.overlaps import Constraints
 from schemas.tables import Clip, Track
@@ -135,14 +136,8 @@ def _alike(
     near_s: float,
 ) -> Iterator[Alike]:
     """Compare every track without a face with those of its video that are seen near it."""
-    by_video: dict[str, list[tuple[float, float, str]]] = {}
-    for track in tracks:
-        clip = clips[track.clip_id]
-        begins_s = clip.start_s + track.first_frame / clip.fps
-        seen = (begins_s, begins_s + len(track.boxes) / clip.fps, track.track_id)
-        by_video.setdefault(track.video_id, []).append(seen)
-    for members in by_video.values():
-        members.sort()
+    for _, filmed in grouped(tracks, "video_id"):
+        members = sorted(_seen(track, clips[track.clip_id]) for track in filmed)
         starts = [begins_s for begins_s, _, _ in members]
         for begins_s, ends_s, track_id in members:
             if track_id in faces:
@@ -155,3 +150,9 @@ def _alike(
             for other_id, cosine in zip(near, np.round(cosines, 6).tolist(), strict=True):
                 if np.isfinite(cosine):
                     yield Alike(cosine, track_id, other_id)
+
+
+def _seen(track: Track, clip: Clip) -> tuple[float, float, str]:
+    """Return from when to when somebody is seen, in seconds of the video, and the track."""
+    begins_s = clip.start_s + track.first_frame / clip.fps
+    return begins_s, begins_s + len(track.boxes) / clip.fps, track.track_id

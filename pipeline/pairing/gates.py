@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
+from pipeline.dataset.row_sets import ByKey, Places, encoded, ids_of, in_order, take, values, where
 from pipeline.execution.plugins import load_own
 from pipeline.execution.stage import Ledger, Rejected
 from pipeline.observing.quality import QualityConfig
@@ -16,6 +19,7 @@ from pipeline.observing.scores import ScoresConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.pairing.people import GroupsConfig, check_spare, check_track
+from schemas.columns import Row
 from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip, Reject, Track, Video
@@ -76,9 +80,9 @@ class Gates:
 class Kept:
     """What passed, and the ledger of what did not."""
 
-    videos: list[Video]
-    clips: list[Clip]
-    tracks: list[Track]
+    videos: Sequence[Video]  # all three sorted by id
+    clips: Sequence[Clip]
+    tracks: Sequence[Track]
     ledger: Ledger
     spare: Mapping[str, Rejected] = field(default_factory=dict)  # by id: tracks for references only
 
@@ -92,7 +96,7 @@ def incomplete_videos(rejects: Iterable[Reject]) -> dict[str, Reject]:
     }
 
 
-def describe_videos(videos: list[Video], given: Mapping[str, InputVideo]) -> list[Video]:
+def describe_videos(videos: Sequence[Video], given: Mapping[str, InputVideo]) -> list[Video]:
     """Fill in what the owner says of each video; `given` is by video_id."""
     return [
         replace(
@@ -106,26 +110,22 @@ def describe_videos(videos: list[Video], given: Mapping[str, InputVideo]) -> lis
     ]
 
 
-def apply_gates(observed: Observed, videos: list[Video], gates: Gates) -> Kept:
+def apply_gates(observed: Observed, videos: Sequence[Video], gates: Gates) -> Kept:
     """Check videos, then clips, then tracks; every row ends up kept or in the ledger."""
     ledger = Ledger()
     whole = _video_check(incomplete_videos(observed.rejects), gates.licences)
     kept_videos = _sift(videos, whole, "videos", "video", ledger)
-    allowed = {video.video_id for video in kept_videos}
-    clips = [clip for clip in observed.clips if clip.video_id in allowed]
-    clips = sorted(clips, key=lambda clip: clip.clip_id)
+    clips = where(observed.clips, _among(observed.clips, kept_videos, "video_id"))
+    clips = in_order(clips, "clip_id")
     clips = _sift(clips, _clip_check(clips, gates), "quality", "clip", ledger)
-    by_id = {clip.clip_id: clip for clip in clips}
-    tracks = sorted(
-        (track for track in observed.tracks if track.clip_id in by_id),
-        key=lambda track: track.track_id,
-    )
+    filmed = where(observed.tracks, _among(observed.tracks, clips, "clip_id"))
     spare: dict[str, Rejected] = {}
-    tracks = _sift(tracks, _track_check(by_id, gates, spare), "people", "track", ledger)
-    peopled = {track.clip_id for track in tracks}
+    check = _track_check(ByKey(clips, "clip_id"), gates, spare)
+    tracks = in_order(_sift(filmed, check, "people", "track", ledger), "track_id")
     nobody = Rejected(Reason.NO_PERSON, 0, 1, "no track passed the gates")
+    empty = set(ids_of(where(clips, ~_among(clips, tracks, "clip_id")), "clip_id"))
     clips = _sift(
-        clips, lambda clip: None if clip.clip_id in peopled else nobody, "people", "clip", ledger
+        clips, lambda clip: nobody if clip.clip_id in empty else None, "people", "clip", ledger
     )
     for gate in load_gates(gates.own):
         clips, tracks = _own_gate(gate, clips, tracks, ledger)
@@ -148,44 +148,49 @@ def _track_check(
     return check
 
 
+def _among(rows: Sequence[Row], others: Sequence[Row], name: str) -> np.ndarray:
+    """Return, (N,) bool, whether some other row has the same id as each row."""
+    return np.isin(values(rows, name), values(others, name))
+
+
 def load_gates(names: Iterable[str]) -> list[ClipGate]:
     """Build the user's own gates. Raises ValueError for one that cannot be used."""
     return [load_own("pair.gates", name, ("name", "check")) for name in names]
 
 
 def _own_gate(
-    gate: ClipGate, clips: list[Clip], tracks: list[Track], ledger: Ledger
-) -> tuple[list[Clip], list[Track]]:
+    gate: ClipGate, clips: Sequence[Clip], tracks: Sequence[Track], ledger: Ledger
+) -> tuple[Sequence[Clip], Sequence[Track]]:
     """Return what one of the user's gates lets pass."""
-    seen: dict[str, list[Track]] = {clip.clip_id: [] for clip in clips}
-    for track in tracks:
-        seen[track.clip_id].append(track)
+    seen = Places(values(tracks, "clip_id"))
     clips = _sift(
-        clips, lambda clip: gate.check(clip, seen[clip.clip_id]), gate.name, "clip", ledger
+        clips,
+        lambda clip: gate.check(clip, take(tracks, seen.all_of(clip.clip_id))),
+        gate.name,
+        "clip",
+        ledger,
     )
-    passed = {clip.clip_id for clip in clips}
-    return clips, [track for track in tracks if track.clip_id in passed]
+    return clips, where(tracks, _among(tracks, clips, "clip_id"))
 
 
 def _sift(
-    rows: list[_Row],
+    rows: Sequence[_Row],
     check: Callable[[_Row], Rejected | None],
     stage: str,
     level: str,
     ledger: Ledger,
-) -> list[_Row]:
+) -> Sequence[_Row]:
     """Return the rows that pass; every other one is a line in the ledger."""
-    kept = []
-    for row in rows:
+    passes = np.zeros(len(rows), bool)
+    for place, row in enumerate(rows):
         rejected = check(row)
         if rejected:
             row_id = getattr(row, f"{level}_id")
             ledger.reject(rejected.entry(stage, level, row_id, row.video_id))
-        else:
-            kept.append(row)
-    ledger.keep(stage, level, len(kept))
+        passes[place] = not rejected
+    ledger.keep(stage, level, int(passes.sum()))
     ledger.check(stage, level, len(rows))
-    return kept
+    return where(rows, passes)
 
 
 def _video_check(
@@ -201,15 +206,19 @@ def _video_check(
     return check
 
 
-def _clip_check(clips: list[Clip], gates: Gates) -> Callable[[Clip], Rejected | None]:
+def _clip_check(clips: Sequence[Clip], gates: Gates) -> Callable[[Clip], Rejected | None]:
     """Check quality first: only a clip that passes it can be the original of a copy."""
-    bad = {clip.clip_id: gates.quality.check(clip) or gates.scores.check(clip) for clip in clips}
-    good = (clip for clip in clips if bad[clip.clip_id] is None)
-    copies = find_duplicates(good, gates.duplicates)
+    bad: dict[str, Rejected] = {}
+    for clip in clips:
+        rejected = gates.quality.check(clip) or gates.scores.check(clip)
+        if rejected:
+            bad[clip.clip_id] = rejected
+    good = ~np.isin(values(clips, "clip_id"), encoded(bad))
+    copies = find_duplicates(where(clips, good), gates.duplicates)
 
     def check(clip: Clip) -> Rejected | None:
         if clip.clip_id not in copies:
-            return bad[clip.clip_id]
+            return bad.get(clip.clip_id)
         original, distance = copies[clip.clip_id]
         limit = gates.duplicates.max_distance
         return Rejected(Reason.DUPLICATE_CLIP, distance, limit, f"repeats {original}")

@@ -1,11 +1,12 @@
 """What time and place alone say about two tracks: two people, or one person seen twice."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.dataset.row_sets import grouped
 from schemas.tables import Clip, Track
 
 MIN_COMMON_FRAMES = 3  # fewer common frames decide nothing about two overlapping clips
@@ -55,21 +56,19 @@ def constraints(
     return Constraints(frozenset(apart), frozenset(together))
 
 
-def _neighbours(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> list[tuple[Track, Track]]:
-    """Return the pairs of tracks whose clips overlap in one video, or follow at once, in order."""
-    by_video: dict[str, list[Track]] = {}
-    for track in tracks:
-        by_video.setdefault(track.video_id, []).append(track)
-    pairs = []
-    for members in by_video.values():
+def _neighbours(
+    tracks: Sequence[Track], clips: Mapping[str, Clip]
+) -> Iterator[tuple[Track, Track]]:
+    """Yield the pairs of tracks whose clips overlap in one video, or follow at once, in order."""
+    for _, members in grouped(tracks, "video_id"):
         members.sort(key=lambda track: (clips[track.clip_id].start_s, track.track_id))
         running: list[Track] = []
         for track in members:
             start_s = clips[track.clip_id].start_s
             running = [each for each in running if clips[each.clip_id].end_s > start_s - NEXT_S]
-            pairs += [(other, track) for other in running]
+            for other in running:
+                yield other, track
             running.append(track)
-    return pairs
 
 
 def _share_a_frame(first: Track, second: Track) -> bool:
@@ -84,13 +83,9 @@ def returns(
 
     Up to BACK_S may lie between them: it is somebody who came back, or another in the same place.
     """
-    by_shot: dict[str, list[tuple[float, Track]]] = {}
-    for track in tracks:
-        clip = clips[track.clip_id]
-        begins_s = clip.start_s + track.first_frame / clip.fps
-        by_shot.setdefault(track.shot_id, []).append((begins_s, track))
     pairs = []
-    for members in by_shot.values():
+    for _, rows in grouped(tracks, "shot_id"):
+        members = [(_begins_s(track, clips[track.clip_id]), track) for track in rows]
         members.sort(key=lambda member: (member[0], member[1].track_id))
         times = [begins_s for begins_s, _ in members]
         for begins_s, first in members:
@@ -103,6 +98,10 @@ def returns(
                 if _meet(first, here, second, clips[second.clip_id]) >= one_person
             ]
     return pairs
+
+
+def _begins_s(track: Track, clip: Clip) -> float:
+    return clip.start_s + track.first_frame / clip.fps
 
 
 def _goes_on(first: Track, clip: Clip, second: Track, following: Clip) -> float:

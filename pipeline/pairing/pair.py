@@ -4,12 +4,26 @@ The order of its stages is `pipeline.curation.curate`. It reads light columns of
 and writes nothing; thresholds that change re-run it alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from pipeline.dataset.corrections import texts_of_tracks
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
+from pipeline.dataset.row_sets import (
+    ByKey,
+    Made,
+    Places,
+    encoded,
+    ids_of,
+    in_order,
+    take,
+    values,
+    where,
+    with_columns,
+)
 from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import CaptionFacts, CaptionParts
 from pipeline.engines.registry import load_engine
@@ -20,7 +34,7 @@ from pipeline.pairing.gates import Kept
 from pipeline.pairing.sample_rows import Ingredients, Member
 from pipeline.pairing.samples import Plans, SamplePlan
 from pipeline.pairing.windows import WindowsConfig, with_own_windows
-from schemas.columns import Row
+from schemas.columns import Row, RowType
 from schemas.corrections import CAPTION, Correction
 from schemas.reasons import Reason
 from schemas.tables import (
@@ -39,8 +53,9 @@ from schemas.tables import (
 class Paired:
     """One version of the dataset, before its media are copied together."""
 
-    samples: list[Ingredients]  # sorted by video, time, track
-    tables: dict[type[Row], list]  # the light tables, sorted by id
+    samples: Sequence[Ingredients]  # sorted by video, time, track
+    splits: Mapping[str, int]  # samples by split
+    tables: Mapping[type[Row], Sequence]  # the light tables, sorted by id
     ledger: Ledger
 
 
@@ -69,28 +84,30 @@ def identity_spaces(recogniser: str, windows: Sequence[WindowsConfig]) -> tuple[
     return with_own_windows(spaces_of(engine), engine.info, windows)
 
 
-def of_tracks(observed: Observed, kept: Kept) -> tuple[list[Candidate], list[Embedding]]:
+def of_tracks(observed: Observed, kept: Kept) -> tuple[Sequence[Candidate], Sequence[Embedding]]:
     """Return the candidates and the identity vectors of the tracks that passed the gates."""
-    passed = {track.track_id for track in kept.tracks}
-    candidates = [row for row in observed.candidates if row.track_id in passed]
-    return candidates, [row for row in observed.embeddings if row.track_id in passed]
+    passed = values(kept.tracks, "track_id")
+    return _of_tracks(observed.candidates, passed), _of_tracks(observed.embeddings, passed)
 
 
-def facts_for_captions(plans: Plans, kept: Kept) -> tuple[list[CaptionFacts], list[str]]:
+def _of_tracks(rows: Sequence[RowType], track_ids: np.ndarray) -> Sequence[RowType]:
+    return where(rows, np.isin(values(rows, "track_id"), track_ids))
+
+
+def facts_for_captions(plans: Plans, kept: Kept) -> tuple[Sequence[CaptionFacts], list[str]]:
     """Return what a captioner may look at, per member of every sample, and the given captions."""
-    clips = {clip.clip_id: clip for clip in kept.clips}
-    characters = {track.track_id: track for track in plans.characters.tracks}
+    clips = ByKey(kept.clips, "clip_id")
+    long = where(kept.tracks, ~np.isin(values(kept.tracks, "track_id"), encoded(kept.spare)))
+    seen = Places(values(long, "clip_id"))
+    characters = ByKey(plans.characters.tracks, "track_id")
     given = {video.video_id: video.given_caption for video in kept.videos}
-    seen: dict[str, list[Track]] = {}
-    for track in kept.tracks:
-        if track.track_id not in kept.spare:
-            seen.setdefault(track.clip_id, []).append(track)
     members = [member for plan in in_time(plans, kept) for member in plan.members]
-    facts = [
-        CaptionFacts(clips[plan.clip_id], tuple(seen[plan.clip_id]), characters[plan.track_id])
-        for plan in members
-    ]
-    return facts, [given[plan.video_id] for plan in members]
+
+    def facts(plan: SamplePlan) -> CaptionFacts:
+        tracks = take(long, seen.all_of(plan.clip_id))
+        return CaptionFacts(clips[plan.clip_id], tuple(tracks), characters[plan.track_id])
+
+    return Made(members, facts), [given[plan.video_id] for plan in members]
 
 
 def with_corrected(
@@ -98,6 +115,8 @@ def with_corrected(
 ) -> list[Caption]:
     """Return the captions with those that a person corrected in their place."""
     texts = texts_of_tracks(corrections, CAPTION)
+    if not texts:
+        return list(captions)
     return [
         replace(caption, text=text, engine=CORRECTED, digest="", parts=CaptionParts())
         if (text := texts.get(row.character.track_id if row.character else ""))
@@ -108,9 +127,10 @@ def with_corrected(
 
 def in_time(plans: Plans, kept: Kept) -> list[SamplePlan]:
     """Return the planned samples by video, time and track, as they are written."""
-    start_s = {clip.clip_id: clip.start_s for clip in kept.clips}
+    place, start_s = Places(values(kept.clips, "clip_id")), values(kept.clips, "start_s")
     return sorted(
-        plans.samples, key=lambda p: (p.video_id, start_s[p.clip_id], p.clip_id, p.track_id)
+        plans.samples,
+        key=lambda plan: (plan.video_id, start_s[place[plan.clip_id]], plan.clip_id, plan.track_id),
     )
 
 
@@ -120,37 +140,45 @@ def put_together(
     captions: Sequence[Caption],
     unit_of_clip: Mapping[str, str],
     edits: Mapping[str, str],
-) -> list[Ingredients]:
-    """Return everything that each sample is built from, but for its media.
+) -> Sequence[Ingredients]:
+    """Return everything that each sample is built from, but for its media, made when asked for.
 
     `captions` are in the order of `facts_for_captions`; `edits` names the files of edited
     references.
     """
-    clips = {clip.clip_id: clip for clip in kept.clips}
-    tracks = {track.track_id: track for track in plans.characters.tracks}
+    clips = ByKey(kept.clips, "clip_id")
+    tracks = ByKey(plans.characters.tracks, "track_id")
     videos = {video.video_id: video for video in kept.videos}
-    samples, used = [], 0
-    for plan in in_time(plans, kept):
-        texts = captions[used : used + len(plan.members)]
-        used += len(texts)
+
+    def ingredients(planned: tuple[SamplePlan, Sequence[Caption]]) -> Ingredients:
+        plan, texts = planned
         own, *others = (
             Member(member, tracks[member.track_id], text)
             for member, text in zip(plan.members, texts, strict=True)
         )
-        samples.append(
-            Ingredients(
-                plan,
-                clips[plan.clip_id],
-                own.track,
-                videos[plan.video_id],
-                own.caption,
-                _units(plan, unit_of_clip),
-                tuple(others),
-                _edited(plan, edits),
-            )
+        return Ingredients(
+            plan,
+            clips[plan.clip_id],
+            own.track,
+            videos[plan.video_id],
+            own.caption,
+            _units(plan, unit_of_clip),
+            tuple(others),
+            _edited(plan, edits),
         )
+
+    return Made(list(_with_captions(in_time(plans, kept), captions)), ingredients)
+
+
+def _with_captions(
+    plans: Iterable[SamplePlan], captions: Sequence[Caption]
+) -> Iterator[tuple[SamplePlan, Sequence[Caption]]]:
+    """Yield every plan with the captions of its members."""
+    used = 0
+    for plan in plans:
+        yield plan, captions[used : used + len(plan.members)]
+        used += len(plan.members)
     assert used == len(captions), f"{len(captions)} captions came for {used} members of samples"
-    return samples
 
 
 def _units(plan: SamplePlan, unit_of_clip: Mapping[str, str]) -> dict[str, str]:
@@ -167,41 +195,52 @@ def _edited(plan: SamplePlan, edits: Mapping[str, str]) -> dict[str, str]:
 
 def light_tables(
     observed: Observed,
+    kept: Kept,
     videos: list[Video],
     plans: Plans,
-    samples: list[Ingredients],
+    captions: Sequence[Caption],
     ledger: Ledger,
-) -> dict[type[Row], list]:
-    """Return the light tables; clips and tracks that were dropped stay in, with their scores."""
-    named = {track.track_id for track in plans.characters.tracks}
-    captions = {each.clip.clip_id: each.caption for each in samples}
-    clips = [
-        replace(
-            clip,
-            caption=captions[clip.clip_id].text,
-            caption_engine=captions[clip.clip_id].engine,
-            caption_digest=captions[clip.clip_id].digest,
-        )
-        if clip.clip_id in captions
-        else clip
-        for clip in observed.clips
-    ]
-    tracks = with_fit(observed.tracks, plans.characters)
-    embeddings = [row for row in observed.embeddings if row.track_id in named]
-    known = plans.characters.members.keys()
+) -> dict[type[Row], Sequence]:
+    """Return the light tables; clips and tracks that were dropped stay in, with their scores.
+
+    `captions` are in the order of `facts_for_captions`.
+    """
+    written = {
+        plan.clip_id: texts[0] for plan, texts in _with_captions(in_time(plans, kept), captions)
+    }
+    clips = in_order(observed.clips, "clip_id")
+    of_clips = [written.get(clip_id) for clip_id in ids_of(clips, "clip_id")]
+    tracks = in_order(observed.tracks, "track_id")
+    named = values(plans.characters.tracks, "track_id")
+    embeddings = in_order(_of_tracks(observed.embeddings, named), "track_id", "reference_id")
+    known = set(ids_of(plans.characters.tracks, "character_id"))
     suspects = [each for each in plans.characters.suspects if _is_known(each, known)]
     recogniser = next(((row.recogniser, row.weights_digest) for row in embeddings), ("", ""))
     return {
         Video: videos,
-        Clip: sorted(clips, key=lambda clip: clip.clip_id),
-        Track: sorted(tracks, key=lambda track: track.track_id),
+        Clip: _with_texts(clips, of_clips),
+        Track: with_fit(tracks, plans.characters),
         Character: describe_characters(plans.characters, *recogniser),
         Suspect: suspects,
-        Embedding: sorted(embeddings, key=lambda row: (row.track_id, row.reference_id)),
+        Embedding: embeddings,
         Reject: sorted(
             ledger.rejects, key=lambda r: (r.stage, r.level, r.video_id, r.id, r.reason, r.detail)
         ),
     }
+
+
+def _with_texts(clips: Sequence[Clip], captions: Sequence[Caption | None]) -> Sequence[Clip]:
+    """Return the clips with their captions; those that are in no sample stay without."""
+    nothing = Caption("", "", "")
+    texts = [caption or nothing for caption in captions]
+    return with_columns(
+        clips,
+        {
+            "caption": [caption.text for caption in texts],
+            "caption_engine": [caption.engine for caption in texts],
+            "caption_digest": [caption.digest for caption in texts],
+        },
+    )
 
 
 def _is_known(suspect: Suspect, characters: Set[str]) -> bool:

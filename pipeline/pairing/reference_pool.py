@@ -1,5 +1,6 @@
 """All candidates of one character as arrays, so that a clip is compared with them at once."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -86,6 +87,10 @@ class CandidatePool:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def row(self, reference_id: str) -> Candidate:
+        """Return one candidate by its id."""
+        return self.rows[bisect_left(self.rows, reference_id, key=lambda row: row.reference_id)]
 
     def hash_distance(self, index: int) -> np.ndarray:
         """Return the differing bits to candidate `index`, (N,); all where a hash is unknown."""

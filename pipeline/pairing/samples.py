@@ -4,12 +4,24 @@ Planning is light: ids and scores of everything observed, no pixels; `sample_row
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+import numpy as np
+
 from pipeline.dataset.corrections import marks_of_references, texts_of_tracks
 from pipeline.dataset.decided import Decided, decide
+from pipeline.dataset.row_sets import (
+    ByKey,
+    Places,
+    encoded,
+    ids_of,
+    in_order,
+    take,
+    values,
+    where,
+)
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Ledger, Rejected
@@ -66,8 +78,8 @@ class Plans:
 class Cast:
     """Who is who among everything observed, and what their references may be judged by."""
 
-    clips: Mapping[str, Clip]
-    tracks: tuple[Track, ...]  # all that were asked for, sorted by id
+    clips: ByKey[Clip]
+    tracks: Sequence[Track]  # all that were asked for, sorted by id
     found: CharacterResult
     windows: Mapping[str, SimilarityWindows]  # by track_id
     corrections: tuple[Correction, ...] = ()
@@ -77,9 +89,9 @@ class Cast:
 
 
 def find_cast(
-    clips: Iterable[Clip],
-    tracks: Iterable[Track],
-    embeddings: Iterable[Embedding],
+    clips: Sequence[Clip],
+    tracks: Sequence[Track],
+    embeddings: Sequence[Embedding],
     windows: SimilarityWindows | Sequence[Space],
     config: CharactersConfig | None = None,
     corrections: Sequence[Correction] = (),
@@ -91,9 +103,9 @@ def find_cast(
     seen for longer, and else refused for that. Raises ValueError for a track without its clip or
     mixed recognisers.
     """
-    by_clip = {clip.clip_id: clip for clip in clips}
-    ordered = sorted(tracks, key=lambda track: track.track_id)
-    _check_clips(ordered, by_clip)
+    by_clip = ByKey(clips, "clip_id")
+    ordered = in_order(tracks, "track_id")
+    _check_clips(ordered, clips)
     spaces = [Space.whole(windows)] if isinstance(windows, SimilarityWindows) else windows
     decided = decide(corrections)
     found, own = find_in_spaces(ordered, by_clip, embeddings, spaces, config, decided)
@@ -101,7 +113,7 @@ def find_cast(
     found = _without_strangers(found, spare)
     return Cast(
         by_clip,
-        tuple(ordered),
+        ordered,
         found,
         own,
         tuple(corrections),
@@ -113,23 +125,21 @@ def find_cast(
 
 def _without_strangers(found: CharacterResult, spare: Mapping[str, Rejected]) -> CharacterResult:
     """Refuse tracks that are only for references where nobody of theirs is seen for longer."""
-    longer = {track.character_id for track in found.tracks if track.track_id not in spare}
-    lost = {
-        track.track_id: spare[track.track_id]
-        for track in found.tracks
-        if track.track_id in spare and track.character_id not in longer
-    }
-    if not lost:
+    is_spare = np.isin(values(found.tracks, "track_id"), encoded(spare))
+    people = values(found.tracks, "character_id")
+    lost = is_spare & ~np.isin(people, people[~is_spare])
+    if not lost.any():
         return found
-    left = tuple(track for track in found.tracks if track.track_id not in lost)
-    return replace(found, tracks=left, rejected={**found.rejected, **lost})
+    refused = {id: spare[id] for id in ids_of(where(found.tracks, lost), "track_id")}
+    left = where(found.tracks, ~lost)
+    return replace(found, tracks=left, rejected={**found.rejected, **refused})
 
 
 def plan_samples(
-    clips: Iterable[Clip],
-    tracks: Iterable[Track],
-    candidates: Iterable[Candidate],
-    embeddings: Iterable[Embedding],
+    clips: Sequence[Clip],
+    tracks: Sequence[Track],
+    candidates: Sequence[Candidate],
+    embeddings: Sequence[Embedding],
     windows: SimilarityWindows | Sequence[Space],
     config: PairConfig | None = None,
     corrections: Sequence[Correction] = (),
@@ -140,26 +150,24 @@ def plan_samples(
     order of the input. Raises ValueError for a track without its clip or mixed recognisers.
     """
     config = config or PairConfig()
-    embeddings = list(embeddings)
     cast = find_cast(clips, tracks, embeddings, windows, config.characters, corrections)
     return plan_cast(cast, candidates, embeddings, config)
 
 
 def plan_cast(
     cast: Cast,
-    candidates: Iterable[Candidate],
-    embeddings: Iterable[Embedding],
+    candidates: Sequence[Candidate],
+    embeddings: Sequence[Embedding],
     config: PairConfig,
 ) -> Plans:
     """Do what `plan_samples` does once it is known who is who."""
     ledger = _character_ledger(cast.tracks, cast.found)
-    light = {row.reference_id: replace(row, image=b"", mask=b"") for row in candidates}
     vectors = identity_vectors(embeddings)
     plans: list[SamplePlan] = []
     refused: Counter[str] = Counter()
     filmed = 0  # tracks of clips that may be trained on
     marks = marks_of_references(cast.corrections)
-    for track, pool in _pools(cast.found, light, vectors, marks):
+    for track, pool in _pools(cast.found, candidates, vectors, marks):
         if cast.clips[track.clip_id].reference_only or track.track_id in cast.spare:
             continue
         filmed += 1
@@ -172,12 +180,12 @@ def plan_cast(
             refused[str(line.rejected.reason)] += line.number
         _account(track, choice, len(pool), ledger)
         if not choice.rejected:
-            plans.append(_plan(track, choice.references, light, config))
+            plans.append(_plan(track, choice.references, pool, config))
     ledger.check(REFERENCES, "sample", entered=filmed)
     if config.samples == "multi_character":
-        plans = _by_clip(plans, {track.track_id: track for track in cast.found.tracks})
+        plans = _by_clip(plans, ByKey(cast.found.tracks, "track_id"))
     wished = texts_of_tracks(cast.corrections, SPLIT)
-    samples = _with_splits(plans, cast.clips, config.splits, wished)
+    samples = _with_splits(plans, cast.clips.rows, config.splits, wished)
     return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
 
 
@@ -226,21 +234,21 @@ def _by_clip(plans: Sequence[SamplePlan], tracks: Mapping[str, Track]) -> list[S
     return joined
 
 
-def _check_clips(tracks: Sequence[Track], clips: Mapping[str, Clip]) -> None:
-    orphans = sorted({track.clip_id for track in tracks} - clips.keys())
-    if orphans:
+def _check_clips(tracks: Sequence[Track], clips: Sequence[Clip]) -> None:
+    orphans = np.setdiff1d(values(tracks, "clip_id"), values(clips, "clip_id"))
+    if len(orphans):
         raise ValueError(
-            f"tracks of {len(orphans)} clips came without the clip, the first is {orphans[0]}; "
-            "pass the tracks of kept clips only"
+            f"tracks of {len(orphans)} clips came without the clip, the first is "
+            f"{orphans[0].decode()}; pass the tracks of kept clips only"
         )
 
 
 def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger:
     ledger = Ledger()
-    for track in tracks:
-        if track.track_id in found.rejected:
-            rejected = found.rejected[track.track_id]
-            ledger.reject(rejected.entry(CHARACTERS, "track", track.track_id, track.video_id))
+    lost = np.isin(values(tracks, "track_id"), encoded(found.rejected))
+    for track in where(tracks, lost):
+        rejected = found.rejected[track.track_id]
+        ledger.reject(rejected.entry(CHARACTERS, "track", track.track_id, track.video_id))
     ledger.keep(CHARACTERS, "track", len(found.tracks))
     ledger.check(CHARACTERS, "track", entered=len(tracks))
     return ledger
@@ -248,17 +256,15 @@ def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger
 
 def _pools(
     found: CharacterResult,
-    light: Mapping[str, Candidate],
+    candidates: Sequence[Candidate],
     vectors: IdentityVectors,
     marks: Mapping[str, str],
 ) -> Iterator[tuple[Track, CandidatePool]]:
     """Yield every track with the candidates of its character, one character at a time."""
-    by_track: dict[str, list[Candidate]] = {}
-    for row in light.values():
-        by_track.setdefault(row.track_id, []).append(row)
-    for character_id, members in found.members.items():
-        rows = [row for track in members for row in by_track.get(track.track_id, [])]
-        pool = CandidatePool(character_id, rows, vectors, marks)
+    of_track = Places(values(candidates, "track_id"))
+    for character_id, members in found.members():
+        places = np.concatenate([of_track.all_of(track.track_id) for track in members])
+        pool = CandidatePool(character_id, take(candidates, places), vectors, marks)
         for track in members:
             yield track, pool
 
@@ -266,7 +272,7 @@ def _pools(
 def _plan(
     track: Track,
     references: Sequence[ChosenReference],
-    light: Mapping[str, Candidate],
+    pool: CandidatePool,
     config: PairConfig,
 ) -> SamplePlan:
     sample_id = content_id(
@@ -277,7 +283,7 @@ def _plan(
     for row in references:
         recipe = ""
         if row.near_copy or row.kind in config.references.augmented:
-            shown = light[row.reference_id]
+            shown = pool.row(row.reference_id)
             cut_well = not shown.mask_quality < USABLE_MASK_QUALITY  # unmeasured: believed
             has_mask = low <= shown.mask_area <= high and cut_well
             drawn = draw_recipe(sample_id, row.reference_id, _changes(row, config), has_mask)
@@ -307,7 +313,7 @@ def _changes(row: ChosenReference, config: PairConfig) -> AugmentConfig:
 
 def _with_splits(
     plans: Sequence[SamplePlan],
-    clips: Mapping[str, Clip],
+    clips: Sequence[Clip],
     config: SplitsConfig,
     wished: Mapping[str, str],
 ) -> tuple[SamplePlan, ...]:

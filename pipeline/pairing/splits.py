@@ -1,9 +1,12 @@
 """Put whole connected groups into train, validation or test, so that nothing straddles."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+
+from pipeline.dataset.row_sets import encoded, values, where
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
 from pipeline.pairing.linkage import Union
 from schemas.ids import unit_interval
@@ -65,7 +68,7 @@ class SplitsConfig:
 
 
 def split_groups(
-    links: Iterable[Sequence[str]], clips: Mapping[str, Clip], copies: DuplicatesConfig
+    links: Iterable[Sequence[str]], clips: Sequence[Clip], copies: DuplicatesConfig
 ) -> dict[str, str]:
     """Return the group of every id in `links`; a group is named by its smallest id.
 
@@ -79,7 +82,7 @@ def split_groups(
     for ids in links:
         for name in ids[1:]:
             sets.join(place[ids[0]], place[name])
-    used = [clip for clip_id, clip in sorted(clips.items()) if clip_id in place]
+    used = where(clips, np.isin(values(clips, "clip_id"), encoded(names)))
     for copy, (original, _) in find_duplicates(used, copies).items():
         sets.join(place[copy], place[original])
     return {name: names[sets.find(index)] for name, index in place.items()}

@@ -1,13 +1,43 @@
 """The identity vectors of tracks and of reference images, from one recogniser only."""
 
-from collections.abc import Iterable, Mapping
+import mmap
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import IO
 
 import numpy as np
 
+from pipeline.dataset.row_sets import OneOfFew, Places, encoded, values, where
 from schemas.tables import Embedding
 
 MIN_LENGTH = 1e-6  # a shorter vector has no direction
+
+
+class VectorsById(Mapping[str, np.ndarray]):
+    """Rows (D,) of a matrix by the id of what they describe."""
+
+    def __init__(self, ids: np.ndarray, matrix: np.ndarray, places: np.ndarray) -> None:
+        """Name the rows at some places of the matrix, (N,); `ids` are as `encoded`."""
+        self.ids = ids
+        self._matrix, self._places, self._rows = matrix, Places(ids), places
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        return self._matrix[self._rows[self._places[id]]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return (N, D) rows of ids that are all there."""
+        return self._matrix[self._rows[self._places.of(ids)]]
+
+
+def _nobody() -> VectorsById:
+    return VectorsById(encoded([]), np.zeros((0, 0), np.float32), np.zeros(0, int))
 
 
 @dataclass(frozen=True)
@@ -15,9 +45,10 @@ class IdentityVectors:
     """Unit vectors, float32 (D,), by track and by reference image."""
 
     recogniser: str = ""
-    tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
-    references: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tracks: VectorsById = field(default_factory=_nobody)
+    references: VectorsById = field(default_factory=_nobody)
     digest: str = ""  # of the recogniser's weights
+    num_images: Mapping[str, int] = field(default_factory=dict)  # averaged, by track
 
 
 def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
@@ -26,24 +57,48 @@ def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
     Raises ValueError when two recognisers, or two weights of one, are mixed: their cosines do
     not compare.
     """
-    tracks: dict[str, np.ndarray] = {}
-    references: dict[str, np.ndarray] = {}
+    rows = embeddings if isinstance(embeddings, Sequence) else list(embeddings)
     recogniser: tuple[str, str] | None = None
-    for row in embeddings:
-        made_by = (row.recogniser, row.weights_digest)
-        if recogniser not in (None, made_by):
-            raise ValueError(_mixed(*sorted((recogniser, made_by))))
-        recogniser = made_by
-        vector = _unit(row.vector)
-        if vector is None:
-            continue
-        if row.reference_id:
-            references[row.reference_id] = vector
-        else:
-            tracks[row.track_id] = vector
-    _check_dimensions([*tracks.values(), *references.values()])
+    directed, sizes = np.zeros(len(rows), bool), set[int]()
+    with tempfile.TemporaryFile(prefix="contextanyone-") as file:
+        for place, row in enumerate(rows):
+            made_by = (row.recogniser, row.weights_digest)
+            if recogniser not in (None, made_by):
+                raise ValueError(_mixed(*sorted((recogniser, made_by))))
+            recogniser = made_by
+            vector = _unit(row.vector)
+            if vector is not None:
+                sizes.add(vector.size)
+                file.write(vector.tobytes())
+                directed[place] = True
+        _check_dimensions(sizes)
+        matrix = _mapped(file, max(sizes, default=0))
+    rows = where(rows, directed)
+    track_ids, reference_ids = values(rows, "track_id"), values(rows, "reference_id")
+    whole = np.flatnonzero(reference_ids == b"")
+    single = np.flatnonzero(reference_ids != b"")
     name, digest = recogniser or ("", "")
-    return IdentityVectors(name, tracks, references, digest)
+    return IdentityVectors(
+        name,
+        VectorsById(track_ids[whole], matrix, whole),
+        VectorsById(reference_ids[single], matrix, single),
+        digest,
+        _counted(track_ids[whole], values(rows, "num_images")[whole]),
+    )
+
+
+def _counted(ids: np.ndarray, counts: np.ndarray) -> OneOfFew[int]:
+    counts = counts.astype(int)
+    return OneOfFew(ids, counts, range(counts.max(initial=0) + 1))
+
+
+def _mapped(file: IO[bytes], size: int) -> np.ndarray:
+    """Return the file's vectors, (N, size) float32, as a matrix that lies on disk."""
+    file.flush()
+    if not size:
+        return np.zeros((0, 0), np.float32)
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, np.float32).reshape(-1, size)
 
 
 def _unit(values: Iterable[float]) -> np.ndarray | None:
@@ -54,8 +109,8 @@ def _unit(values: Iterable[float]) -> np.ndarray | None:
     return vector / length
 
 
-def _check_dimensions(vectors: list[np.ndarray]) -> None:
-    sizes = sorted({vector.size for vector in vectors})
+def _check_dimensions(found: Set[int]) -> None:
+    sizes = sorted(found)
     if len(sizes) > 1:
         raise ValueError(
             f"identity vectors of one recogniser must have one length, got {sizes}; "

@@ -125,7 +125,7 @@ def test_tracks_without_a_usable_vector_are_rejected_not_lost():
 
 def test_no_tracks_are_no_characters():
     result = find_characters([], {}, [], WINDOWS)
-    assert (result.tracks, dict(result.rejected), result.suspects) == ((), {}, ())
+    assert (list(result.tracks), dict(result.rejected), result.suspects) == ([], {}, ())
 
 
 def test_character_of_old_tracks_stays_when_strangers_are_added():

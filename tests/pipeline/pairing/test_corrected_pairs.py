@@ -59,7 +59,7 @@ def test_a_merge_gives_one_character_whose_references_no_cosine_refuses():
     assert people_of(filmed.plan()) == ["a1 a2", "b1 b2"]
     merged = filmed.plan(decision("merge", "a1 a2 b1 b2"))
     assert people_of(merged) == ["a1 a2 b1 b2"]
-    [character] = merged.characters.members
+    [(character, _)] = merged.characters.members()
     assert all(plan.character_id == character for plan in merged.samples)
     used = {id.split("-")[0] for row in ("a1", "a2") for id in references_of(merged, row)}
     assert used & {"b1", "b2"}  # strangers by their vectors, the same person by decision
@@ -88,7 +88,7 @@ def test_faces_and_bodies_that_do_not_compare_are_joined_by_a_person():
     assert people_of(filmed.plan(windows=spaces)) == ["back", "face"]
     merged = filmed.plan(decision("merge", "face back"), windows=spaces)
     assert people_of(merged) == ["back face"]
-    [character] = merged.characters.members
+    [(character, _)] = merged.characters.members()
     assert merged.characters.spaces[character] == "face body"
 
 

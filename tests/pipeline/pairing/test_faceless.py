@@ -121,7 +121,7 @@ def plan(tracks, clips, embeddings, candidates, spare=None):
         candidate(name, next(each for each in tracks if each.track_id == vector.track_id), 100.0)
         for name, vector in candidates.items()
     ]
-    cast = find_cast(clips.values(), tracks, embeddings, SPACES, spare=spare or {})
+    cast = find_cast(list(clips.values()), tracks, embeddings, SPACES, spare=spare or {})
     return cast, plan_cast(cast, images, embeddings, PairConfig())
 
 

@@ -250,7 +250,7 @@ def test_shares_must_add_up():
 
 def test_groups_are_connected_through_any_shared_id():
     links = [("c1", "hero", "v1"), ("c2", "hero", "v2"), ("c3", "other", "v2"), ("c4", "x", "v4")]
-    groups = split_groups(links, {}, DuplicatesConfig())
+    groups = split_groups(links, [], DuplicatesConfig())
     assert groups["c1"] == groups["c2"] == groups["c3"] == "c1"
     assert groups["c4"] == "c4"
 

@@ -1,0 +1,177 @@
+"""Rows of a table that lie on disk as columns: a row is an object only while it is looked at.
+
+What is observed of a million tracks is 25 GB as columns and far more as objects. Code that reads
+rows takes these or a list alike, by `pipeline.dataset.row_sets`.
+"""
+
+import itertools
+import mmap
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, Generic, overload
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.columns import RowType, from_table, schema_of, to_table
+
+_AT_ONCE = 256  # rows that become objects together while all are looked through
+_BATCH_BYTES = 16 * 2**20  # of columns that are written as one piece
+
+
+class ColumnRows(Sequence[RowType]):
+    """Some rows of columns that are read when a row is asked for, in an order of their own.
+
+    `changed` holds columns, in that order, that replace what lies in the pieces.
+    """
+
+    def __init__(
+        self,
+        table: type[RowType],
+        pieces: Sequence[pa.RecordBatch],
+        places: np.ndarray | None = None,
+        changed: Mapping[str, pa.Array] | None = None,
+    ) -> None:
+        self._table, self._pieces = table, pieces
+        self._starts = np.cumsum([0, *(piece.num_rows for piece in pieces)])
+        self._places = np.arange(self._starts[-1]) if places is None else places
+        self._changed = dict(changed or {})
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[RowType]:
+        for first in range(0, len(self), _AT_ONCE):
+            yield from self.take(np.arange(first, min(first + _AT_ONCE, len(self))))
+
+    @overload
+    def __getitem__(self, index: int) -> RowType: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ColumnRows[RowType]": ...
+    def __getitem__(self, index: int | slice) -> "RowType | ColumnRows[RowType]":
+        if isinstance(index, slice):
+            return self.where(np.arange(len(self))[index])
+        return self.take(np.array([range(len(self))[index]]))[0]
+
+    def take(self, places: np.ndarray) -> list[RowType]:
+        """Return the rows at these places, as objects."""
+        return from_table(self.columns(places), self._table)
+
+    def where(self, places: np.ndarray) -> "ColumnRows[RowType]":
+        """Return the rows at these places, in their order, still on disk."""
+        changed = {name: column.take(pa.array(places)) for name, column in self._changed.items()}
+        return ColumnRows(self._table, self._pieces, self._places[places], changed)
+
+    def with_columns(
+        self, changed: Mapping[str, np.ndarray | Sequence[str]]
+    ) -> "ColumnRows[RowType]":
+        """Return the same rows with other values, (N,), for the columns that are named."""
+        schema = schema_of(self._table)
+        columns = {
+            name: pa.array(column).cast(schema.field(name).type) for name, column in changed.items()
+        }
+        return ColumnRows(self._table, self._pieces, self._places, self._changed | columns)
+
+    def plus(self, rows: Sequence[RowType]) -> "ColumnRows[RowType]":
+        """Return all rows, and some that are in memory after them."""
+        if not rows:
+            return self
+        assert not self._changed, "rows are added before columns are changed"
+        spill = RowSpill(self._table)
+        spill.add(to_table(rows, self._table))
+        added = spill.rows()
+        places = np.concatenate([self._places, self._starts[-1] + np.arange(len(added))])
+        return ColumnRows(self._table, [*self._pieces, *added._pieces], places)
+
+    def values(self, name: str) -> np.ndarray:
+        """Return one column, (N,): text as UTF-8, for it is an id."""
+        if name in self._changed:
+            return _to_numpy(self._changed[name])
+        everything = [_to_numpy(piece.column(name)) for piece in self._pieces]
+        return np.concatenate(everything)[self._places] if everything else np.array([], "S1")
+
+    def table(self) -> pa.Table:
+        """Return all rows as an Arrow table in memory."""
+        return self.columns(np.arange(len(self))).combine_chunks()
+
+    def columns(self, places: np.ndarray) -> pa.Table:
+        """Return the rows at these places as an Arrow table with the schema of their table."""
+        schema = schema_of(self._table)
+        wanted = self._places[places]
+        piece = np.searchsorted(self._starts, wanted, side="right") - 1
+        order = np.argsort(piece, kind="stable")
+        parts = []
+        for number, group in itertools.groupby(order.tolist(), key=piece.tolist().__getitem__):
+            inside = wanted[list(group)] - self._starts[number]
+            parts.append(_taken(self._pieces[number], inside))
+        found = pa.Table.from_batches(parts, schema)
+        if len(parts) > 1 and not np.array_equal(order, np.arange(len(order))):
+            found = found.combine_chunks().take(pa.array(np.argsort(order)))
+        for name, column in self._changed.items():
+            at = schema.get_field_index(name)
+            found = found.set_column(at, schema.field(at), column.take(pa.array(places)))
+        return found
+
+
+def _taken(piece: pa.RecordBatch, places: np.ndarray) -> pa.RecordBatch:
+    """Return rows of a piece; neighbours are not copied."""
+    first, number = int(places[0]), len(places)
+    if np.array_equal(places, np.arange(first, first + number)):
+        return piece.slice(first, number)
+    return piece.take(pa.array(places))
+
+
+def _to_numpy(column: pa.Array) -> np.ndarray:
+    if pa.types.is_string(column.type):
+        return column.cast(pa.binary()).to_numpy(zero_copy_only=False).astype("S")
+    return column.to_numpy(zero_copy_only=False)
+
+
+class RowSpill(Generic[RowType]):
+    """Takes rows of one table as they are read, and keeps them in a file without a name.
+
+    The file goes with the rows, also when the process is killed. It lies where Python's `tempfile`
+    puts its files: TMPDIR says where.
+    """
+
+    def __init__(self, table: type[RowType]) -> None:
+        self._table, self._schema = table, schema_of(table)
+        self._file = tempfile.TemporaryFile(prefix="contextanyone-")  # noqa: SIM115
+        self._writer = pa.ipc.new_file(self._file, self._schema)
+        self._waiting: list[pa.Table] = []
+        self._bytes = 0
+
+    def add(self, data: pa.Table, **missing: Any) -> None:
+        """Add rows as columns; those that lack have the value in `missing`, or their default."""
+        columns = []
+        for field in fields(self._table):
+            type_ = self._schema.field(field.name).type
+            if field.name in data.column_names:
+                columns.append(data[field.name].cast(type_))
+            else:
+                value = missing.get(field.name, field.default)
+                assert value is not MISSING, f"rows came without {field.name}"
+                columns.append(pa.array([value] * len(data), type_))
+        self._waiting.append(pa.Table.from_arrays(columns, schema=self._schema))
+        self._bytes += self._waiting[-1].nbytes
+        if self._bytes >= _BATCH_BYTES:
+            self._write()
+
+    def rows(self) -> ColumnRows[RowType]:
+        """Return all rows that were added; none may be added after that."""
+        self._write()
+        self._writer.close()
+        self._file.flush()
+        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file.close()
+        read = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+        pieces = [read.get_batch(number) for number in range(read.num_record_batches)]
+        return ColumnRows(self._table, pieces)
+
+    def _write(self) -> None:
+        if self._waiting:
+            [piece] = pa.concat_tables(self._waiting).combine_chunks().to_batches() or [None]
+            if piece is not None:
+                self._writer.write_batch(piece)
+        self._waiting, self._bytes = [], 0
