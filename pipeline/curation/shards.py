@@ -2,8 +2,8 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
 from pipeline.dataset.edited import read_edited
@@ -17,7 +17,7 @@ from pipeline.pairing.pair_config import ShardsConfig
 from pipeline.pairing.sample_rows import Ingredients, build_sample
 from schemas.columns import to_table
 from schemas.manifest import DataFile
-from schemas.tables import Candidate, Sample
+from schemas.tables import Candidate, Sample, Track
 
 _MEBIBYTE = 2**20
 
@@ -94,17 +94,32 @@ def build_shard(plan: ShardPlan, store: Store) -> DataFile:
 def _build(sample: Ingredients, store: Store) -> Sample:
     clip_id = sample.clip.clip_id
     mp4 = read_clip_bytes(clip_id, sample.units[clip_id], store)
-    candidates = _candidates(sample, store)
+    members = (sample, *sample.others)
+    tracks = _whole_tracks([member.track for member in members], sample.units[clip_id], store)
     return build_sample(
         sample.plan,
         sample.clip,
-        sample.track,
+        tracks[0],
         sample.video,
         sample.caption,
         mp4,
-        candidates,
-        sample.others,
+        _candidates(sample, store),
+        [
+            replace(other, track=track)
+            for other, track in zip(sample.others, tracks[1:], strict=True)
+        ],
     )
+
+
+def _whole_tracks(tracks: Sequence[Track], unit_id: str, store: Store) -> list[Track]:
+    """Return the tracks with what was left in their unit."""
+    ids = {track.track_id for track in tracks}
+    rows = read_unit_rows(unit_id, "tracks", "track_id", ids, store)
+    found = {row["track_id"]: row for row in rows}
+    return [
+        replace(track, boxes=row["boxes"], looks=row.get("looks", ()))
+        for track, row in ((track, found[track.track_id]) for track in tracks)
+    ]
 
 
 def _candidates(sample: Ingredients, store: Store) -> dict[str, Candidate]:

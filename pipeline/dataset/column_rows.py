@@ -34,6 +34,7 @@ class ColumnRows(Sequence[RowType]):
         changed: Mapping[str, pa.Array] | None = None,
     ) -> None:
         self._table, self._pieces = table, pieces
+        self._schema = pieces[0].schema if pieces else schema_of(table)
         self._starts = np.cumsum([0, *(piece.num_rows for piece in pieces)])
         self._places = np.arange(self._starts[-1]) if places is None else places
         self._changed = dict(changed or {})
@@ -67,11 +68,18 @@ class ColumnRows(Sequence[RowType]):
         self, changed: Mapping[str, np.ndarray | Sequence[str]]
     ) -> "ColumnRows[RowType]":
         """Return the same rows with other values, (N,), for the columns that are named."""
-        schema = schema_of(self._table)
         columns = {
-            name: pa.array(column).cast(schema.field(name).type) for name, column in changed.items()
+            name: pa.array(column).cast(self._schema.field(name).type)
+            for name, column in changed.items()
         }
         return ColumnRows(self._table, self._pieces, self._places, self._changed | columns)
+
+    def without(self, *names: str) -> "ColumnRows[RowType]":
+        """Return the same rows, of which these columns have their defaults and are not read."""
+        kept = [name for name in self._schema.names if name not in names]
+        changed = {name: column for name, column in self._changed.items() if name in kept}
+        pieces = [piece.select(kept) for piece in self._pieces]
+        return ColumnRows(self._table, pieces, self._places, changed)
 
     def plus(self, rows: Sequence[RowType]) -> "ColumnRows[RowType]":
         """Return all rows, and some that are in memory after them."""
@@ -97,7 +105,6 @@ class ColumnRows(Sequence[RowType]):
 
     def columns(self, places: np.ndarray) -> pa.Table:
         """Return the rows at these places as an Arrow table with the schema of their table."""
-        schema = schema_of(self._table)
         wanted = self._places[places]
         piece = np.searchsorted(self._starts, wanted, side="right") - 1
         order = np.argsort(piece, kind="stable")
@@ -105,12 +112,12 @@ class ColumnRows(Sequence[RowType]):
         for number, group in itertools.groupby(order.tolist(), key=piece.tolist().__getitem__):
             inside = wanted[list(group)] - self._starts[number]
             parts.append(_taken(self._pieces[number], inside))
-        found = pa.Table.from_batches(parts, schema)
+        found = pa.Table.from_batches(parts, self._schema)
         if len(parts) > 1 and not np.array_equal(order, np.arange(len(order))):
             found = found.combine_chunks().take(pa.array(np.argsort(order)))
         for name, column in self._changed.items():
-            at = schema.get_field_index(name)
-            found = found.set_column(at, schema.field(at), column.take(pa.array(places)))
+            at = self._schema.get_field_index(name)
+            found = found.set_column(at, self._schema.field(at), column.take(pa.array(places)))
         return found
 
 

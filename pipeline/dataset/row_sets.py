@@ -52,6 +52,11 @@ def where(rows: Sequence[RowType], places: np.ndarray) -> Sequence[RowType]:
     return take(rows, places)
 
 
+def without(rows: Sequence[RowType], *names: str) -> Sequence[RowType]:
+    """Return the rows without columns that need not be read; those of a list are there anyway."""
+    return rows.without(*names) if isinstance(rows, ColumnRows) else rows
+
+
 def plus(rows: Sequence[RowType], others: Sequence[RowType]) -> Sequence[RowType]:
     """Return all rows, then the others, which are objects."""
     return rows.plus(others) if isinstance(rows, ColumnRows) else [*rows, *others]

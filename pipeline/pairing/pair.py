@@ -23,6 +23,7 @@ from pipeline.dataset.row_sets import (
     values,
     where,
     with_columns,
+    without,
 )
 from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import CaptionFacts, CaptionParts
@@ -31,7 +32,7 @@ from pipeline.execution.stage import Ledger, Rejected
 from pipeline.pairing.captions import CORRECTED, Caption
 from pipeline.pairing.characters import describe_characters, with_fit
 from pipeline.pairing.gates import Kept
-from pipeline.pairing.sample_rows import Ingredients, Member
+from pipeline.pairing.sample_rows import IN_UNIT, Ingredients, Member
 from pipeline.pairing.samples import Plans, SamplePlan
 from pipeline.pairing.windows import WindowsConfig, with_own_windows
 from schemas.columns import Row, RowType
@@ -141,13 +142,13 @@ def put_together(
     unit_of_clip: Mapping[str, str],
     edits: Mapping[str, str],
 ) -> Sequence[Ingredients]:
-    """Return everything that each sample is built from, but for its media, made when asked for.
+    """Return what each sample is built from, but for what lies in its unit, made when asked for.
 
     `captions` are in the order of `facts_for_captions`; `edits` names the files of edited
     references.
     """
     clips = ByKey(kept.clips, "clip_id")
-    tracks = ByKey(plans.characters.tracks, "track_id")
+    tracks = ByKey(without(plans.characters.tracks, *IN_UNIT), "track_id")
     videos = {video.video_id: video for video in kept.videos}
 
     def ingredients(planned: tuple[SamplePlan, Sequence[Caption]]) -> Ingredients:

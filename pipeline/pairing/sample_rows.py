@@ -15,6 +15,7 @@ from pipeline.pairing.samples import SamplePlan
 from pipeline.pictures.looks import look_of, looks_array
 from schemas.tables import Candidate, CastMember, Clip, Reference, Sample, Track, Video
 
+IN_UNIT = ("boxes", "detected", "faces", "looks")  # of a track: read when its sample is built
 JPEG_QUALITY = 95  # of an augmented reference; the recipe's own compression comes before
 
 
@@ -188,7 +189,7 @@ def _likeness(picture: np.ndarray, mask: np.ndarray, track: Track) -> float:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Everything that one sample is built from, but for its media."""
+    """Everything that one sample is built from, but for its media and its tracks' `IN_UNIT`."""
 
     plan: SamplePlan
     clip: Clip

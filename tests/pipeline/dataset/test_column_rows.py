@@ -23,6 +23,7 @@ from pipeline.dataset.row_sets import (
     values,
     where,
     with_columns,
+    without,
 )
 from schemas.columns import from_table, to_table
 from schemas.tables import FaceBox, Track
@@ -88,6 +89,10 @@ def test_changed_columns_go_along_and_the_rows_stay_as_they_were(spilled):
         assert {row.description for row in named} == {"é"}
         assert values(named, "character_id").tolist() == names.tolist()
         assert {row.character_id for row in each} == {""}
+        bare = without(some, "boxes", "looks")
+        assert ids_of(bare, "track_id") == ids_of(some, "track_id")
+        assert {row.character_id for row in bare} == {row.character_id for row in some}
+    assert {len(row.boxes) + len(row.looks) for row in without(spilled[1], "boxes", "looks")} == {0}
     [more] = people(1)
     assert list(plus(spilled[1], [more])) == plus(spilled[0], [more])
 
