@@ -1,7 +1,7 @@
 """Rows of a table that lie on disk as columns: a row is an object only while it is looked at.
 
-What is observed of a million tracks is 25 GB as columns and far more as objects. Code that reads
-rows takes these or a list alike, by `pipeline.dataset.row_sets`.
+What is observed of a million tracks is about 15 GB as columns and far more as objects. Code that
+reads rows takes these or a list alike, by `pipeline.dataset.row_sets`.
 """
 
 import itertools
