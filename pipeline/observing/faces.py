@@ -14,6 +14,7 @@ from pipeline.engines.interfaces import FaceDetector, PersonImage, Picture, Reco
 from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image
+from pipeline.observing.part_tracks import agree_in_clothes, change_in, part_of
 from pipeline.observing.tracks import agreement, like_most, shot_size, two_people
 from pipeline.pictures.boxes import clip_to, inside, iou, padded_crop
 from schemas.settings import check_settings, setting
@@ -39,10 +40,13 @@ class FacesConfig:
     Attributes:
         search_px: short side that a person's crop is scaled down to before faces are looked for.
         max_images: images per track that go into its mean vector, evenly spread in time.
+        part_below: a track whose looks agree less becomes two where it changes the person;
+            pair.people.min_purity refuses what stays one. 0: never.
     """
 
     search_px: int = setting(224, low=64, high=4096, unit="pixels")
     max_images: int = setting(8, low=1, high=1000)
+    part_below: float = setting(0.7, low=0, high=1)
 
     def __post_init__(self) -> None:
         check_settings(self, "observe.faces")
@@ -66,7 +70,8 @@ class FindFaces:
 
     Reads  tracks, stills
     Adds   tracks: faces (in pixels of the clip), face_rate, shot_size, purity where faces
-           tell it, motion where the face's is less; one embedding per track
+           tell it, motion where the face's is less; one embedding per track; two tracks for one
+           that changes the person
     """
 
     detector: FaceDetector
@@ -79,22 +84,54 @@ class FindFaces:
             return row
         pictures = [decode_image(still.jpeg) for still in row.stills]
         matches = share_out(self._search(row.tracks, row.stills, pictures))
-        tracks, embeddings = [], []
+        known: list[tuple[Track, list[Embedding]]] = []
         for track in row.tracks:
-            own = matches[track.track_id]
-            track = self._signed(_with_faces(track, row.clip, row.stills, own))
-            track = replace(track, motion=float(np.fmin(track.motion, face_motion(own, pictures))))
-            images = self._images(track, row.stills, pictures, own)
-            vectors = self.recogniser.embed(images)
-            decisive = self._decisive(track, images, vectors)
-            if len(decisive):
-                floor = self.recogniser.windows.reference_floor
-                track = replace(track, purity=_purity(track, decisive, floor))
-                vectors = decisive[like_most(decisive, floor)]
-            tracks.append(track)
-            embeddings += self._mean(track, vectors)
-        found = (*row.embeddings, *embeddings)
-        return replace(row, tracks=tuple(tracks), embeddings=found)
+            known += self._know(row, track, pictures, matches[track.track_id])
+        tracks = tuple(track for track, _ in known)
+        found = (*row.embeddings, *(vector for _, own in known for vector in own))
+        return replace(row, tracks=tracks, embeddings=found)
+
+    def _know(
+        self, row: ClipRow, track: Track, pictures: Sequence[Picture], own: Sequence[FaceMatch]
+    ) -> list[tuple[Track, list[Embedding]]]:
+        """Return a track with its faces and who it is; two, where it changes the person."""
+        seen = self._signed(_with_faces(track, row.clip, row.stills, own))
+        seen = replace(seen, motion=float(np.fmin(seen.motion, face_motion(own, pictures))))
+        images = self._images(seen, row.stills, pictures, own)
+        vectors = self.recogniser.embed(images)
+        decisive = self._decisive(seen, images, vectors)
+        if len(decisive):
+            floor = self.recogniser.windows.reference_floor
+            seen = replace(seen, purity=_purity(seen, decisive, floor))
+            vectors = decisive[like_most(decisive, floor)]
+        impure = seen.purity < self.config.part_below
+        parts = self._parts(row, track, pictures, own) if impure else []
+        if not parts:
+            return [(seen, self._mean(seen, vectors))]
+        return [
+            known
+            for part in parts
+            for known in self._know(row, part, pictures, _within(own, part, row.stills))
+        ]
+
+    def _parts(
+        self, row: ClipRow, track: Track, pictures: Sequence[Picture], own: Sequence[FaceMatch]
+    ) -> list[Track]:
+        """Return a track before and after it changes the person; nothing where it does not."""
+        looks = [still for still in row.stills if box_in_still(track, still) is not None]
+        spaces = spaces_of(self.recogniser)
+        vectors = self.recogniser.embed(_every_look(track, row.stills, pictures, own))
+        change = change_in(vectors, spaces)
+        if change is None:
+            return []
+        end = track.first_frame + len(track.boxes)
+        before, after = looks[change - 1].frame_index, looks[change].frame_index
+        ranges = (track.first_frame, before + 1), (after, end)
+        shares = (agree_in_clothes(side, spaces) for side in (vectors[:change], vectors[change:]))
+        return [
+            part_of(track, row.clip, *frames, share)
+            for frames, share in zip(ranges, shares, strict=True)
+        ]
 
     def _signed(self, track: Track) -> Track:
         info = self.detector.info
@@ -174,6 +211,24 @@ class FindFaces:
         if norm < 1e-6:
             return []
         return [embedding_row(track, "", self.recogniser, mean / norm, len(vectors))]
+
+
+def _every_look(
+    track: Track, stills: Sequence[Still], pictures: Sequence[Picture], own: Sequence[FaceMatch]
+) -> list[PersonImage]:
+    """Return the track in every still that shows it, with its face where that was found."""
+    faces = {match.still: (match.face, match.landmarks) for match in own}
+    people = []
+    for index, still in enumerate(stills):
+        box = box_in_still(track, still)
+        if box is not None:
+            face, landmarks = faces.get(index, (None, None))
+            people.append(PersonImage(pictures[index], box, face, landmarks))
+    return people
+
+
+def _within(own: Sequence[FaceMatch], part: Track, stills: Sequence[Still]) -> list[FaceMatch]:
+    return [match for match in own if box_in_still(part, stills[match.still]) is not None]
 
 
 def _purity(track: Track, faces: np.ndarray, floor: float) -> float:

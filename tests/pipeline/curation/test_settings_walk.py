@@ -54,6 +54,7 @@ _LEGAL = (
     (r"observe\.clips\.guard", (0,), "clips reach up to the cut"),
     (r"observe\.clips\.encoding\.crf", (0,), "nothing is lost in encoding"),
     (r"observe\.(tracks|candidates)\.\w+", (0,), "nothing is left out by this measure"),
+    (r"observe\.faces\.part_below", (0,), "no track is parted"),
     (r"pair\.(quality|scores|people)\.min_\w+", (0,), "the gate is open: every value passes"),
     (r"pair\.(quality|scores)\.max_\w+", (0,), "nothing of it is tolerated"),
     (r"pair\.(duplicates|splits\.copies)\.max_distance", (0,), "only equal hashes are copies"),
