@@ -21,7 +21,7 @@ from pipeline.dataset.row_sets import (
     where,
     with_columns,
 )
-from pipeline.engines.identity.spaces import Space, Worn, deciding, worn_of
+from pipeline.engines.identity.spaces import Space, Worn, deciding, turned_of, worn_of
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.cohesion import Cohesion, Membership, Memberships
@@ -264,7 +264,7 @@ def find_in_spaces(
         _link(where(rows, place == index), clips, vectors, space.windows, bound, config, decided)
         for index, space in enumerate(spaces)
     ]
-    joined = _with_faceless(linked, rows, clips, vectors, bound, worn_of(spaces), config)
+    joined = _with_faceless(linked, rows, clips, vectors, bound, spaces, config)
     names = _names(decided.regroup(joined.groups, _impossible(rows, clips, config, decided)))
     results = [_judge(part, names, config, decided) for part in linked]
     windows = OneOfFew(ids, place, [space.windows for space in spaces])
@@ -279,16 +279,27 @@ def _with_faceless(
     clips: Mapping[str, Clip],
     vectors: IdentityVectors,
     bound: Constraints,
-    worn: Worn | None,
+    spaces: Sequence[Space],
     config: CharactersConfig,
 ) -> Joined:
     """Return the groups of all spaces; those without a face joined to others where that is sure."""
     groups = [group for part in linked for group in part.groups]
+    worn = worn_of(spaces)
     if worn is None or not config.near_s:
         return Joined(groups, [])
     known = _with_vector(tracks, vectors)
     faces = set(ids_of(linked[0].known, "track_id"))
-    return join_faceless(groups, known, clips, vectors.tracks, faces, bound, worn, config.near_s)
+    return join_faceless(
+        groups,
+        known,
+        clips,
+        vectors.tracks,
+        faces,
+        bound,
+        worn,
+        config.near_s,
+        turned_of(spaces),
+    )
 
 
 def _doubts(

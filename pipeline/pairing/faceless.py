@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.dataset.row_sets import grouped
-from pipeline.engines.identity.spaces import Worn
+from pipeline.engines.identity.spaces import Turned, Worn
 from pipeline.pairing.overlaps import Constraints
 from schemas.tables import Clip, Track
 
@@ -38,6 +38,7 @@ def join_faceless(
     bound: Constraints,
     worn: Worn,
     near_s: float,
+    turned: Turned | None = None,
 ) -> Joined:
     """Join groups without a face to others of their video.
 
@@ -45,13 +46,22 @@ def join_faceless(
     place prove one person (`bound`), that decides. Else a group without a face may be somebody
     whose face is known, who wears the same within `near_s`. Nobody else may be more like it then,
     and somebody else whom it could be must be there and be less like it by a margin: what others
-    wear as well tells nobody.
+    wear as well tells nobody. Or its faces, though turned away, are clearly most like the face of
+    somebody whose clothes may be the same.
     """
     people = _People(groups, bound, faces)
     for pair in sorted(bound.together):
         people.join(*pair)
     sure, doubts = [], []
-    for ranked in _ranked(_alike(tracks, clips, rows, faces, worn, near_s), people):
+    near = list(_near(tracks, clips, faces, near_s))
+    dressed = list(_alike(near, rows, worn))
+    if turned is not None:
+        dressed_so = {(each.track_id, each.other_id): each for each in dressed}
+        for best in _by_face(_ranked(_alike(near, rows, turned), people), people, turned):
+            clothes = dressed_so.get((best.track_id, best.other_id))
+            if clothes is not None and clothes.likeness >= worn.floor:
+                sure.append(clothes)
+    for ranked in _ranked(dressed, people):
         best, *others = ranked
         if best.likeness < worn.least or people.are_two(best.track_id, best.other_id):
             continue
@@ -63,6 +73,16 @@ def join_faceless(
         if not people.join(best.track_id, best.other_id):
             doubts.append(best)
     return Joined(people.groups(), [each for each in doubts if not people.are_one(each)])
+
+
+def _by_face(
+    ranked: Iterable[Sequence[Alike]], people: "_People", turned: Turned
+) -> Iterator[Alike]:
+    """Yield for groups without a known face whose face it is most like, where that is clear."""
+    for best, *others in ranked:
+        clear = not others or best.likeness >= others[0].likeness + turned.margin
+        if clear and best.likeness >= turned.least and people.has_face(best.other_id):
+            yield best
 
 
 class _People:
@@ -127,29 +147,31 @@ def _ranked(pairs: Iterable[Alike], people: _People) -> list[list[Alike]]:
     return [sorted(others.values(), reverse=True) for _, others in sorted(best.items())]
 
 
-def _alike(
-    tracks: Sequence[Track],
-    clips: Mapping[str, Clip],
-    rows: Mapping[str, np.ndarray],
-    faces: Set[str],
-    worn: Worn,
-    near_s: float,
-) -> Iterator[Alike]:
-    """Compare every track without a face with those of its video that are seen near it."""
+def _near(
+    tracks: Sequence[Track], clips: Mapping[str, Clip], faces: Set[str], near_s: float
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield every track without a face, with those of its video that are seen near it."""
     for _, filmed in grouped(tracks, "video_id"):
         members = sorted(_seen(track, clips[track.clip_id]) for track in filmed)
         starts = [begins_s for begins_s, _, _ in members]
         for begins_s, ends_s, track_id in members:
-            if track_id in faces:
-                continue
             before = members[: bisect_right(starts, ends_s + near_s)]
             near = [id for _, end_s, id in before if end_s >= begins_s - near_s and id != track_id]
-            if not near:
-                continue
-            cosines = worn.likeness(rows[track_id], np.stack([rows[id] for id in near]))
-            for other_id, cosine in zip(near, np.round(cosines, 6).tolist(), strict=True):
-                if np.isfinite(cosine):
-                    yield Alike(cosine, track_id, other_id)
+            if near and track_id not in faces:
+                yield track_id, near
+
+
+def _alike(
+    near: Iterable[tuple[str, Sequence[str]]],
+    rows: Mapping[str, np.ndarray],
+    seen: Worn | Turned,
+) -> Iterator[Alike]:
+    """Compare tracks with those near them, by clothes or by faces that are turned away."""
+    for track_id, others in near:
+        cosines = seen.likeness(rows[track_id], np.stack([rows[each] for each in others]))
+        for other_id, cosine in zip(others, np.round(cosines, 6).tolist(), strict=True):
+            if np.isfinite(cosine):
+                yield Alike(cosine, track_id, other_id)
 
 
 def _seen(track: Track, clip: Clip) -> tuple[float, float, str]:

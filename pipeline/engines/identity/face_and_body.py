@@ -11,7 +11,7 @@ from pipeline.engines.identity.arcface import ArcFace
 from pipeline.engines.identity.dlib_face import DlibFace
 from pipeline.engines.identity.osnet import OsNet
 from pipeline.engines.identity.sface import SFace
-from pipeline.engines.identity.spaces import Space, Worn, join
+from pipeline.engines.identity.spaces import Space, Turned, Worn, join
 from pipeline.engines.interfaces import EngineInfo, EngineNeeds, PersonImage, SimilarityWindows
 
 
@@ -31,6 +31,15 @@ class BodyPart(Part, Protocol):
     worn: Worn
 
 
+class SideFace(Part, Protocol):
+    """One of faces that also has vectors of those that are turned away; they decide nothing."""
+
+    turned_same: float
+    turned_apart: float
+
+    def embed_turned(self, people: Sequence[PersonImage]) -> np.ndarray: ...
+
+
 class FaceAndBody:
     """Faces decide; bodies only where no face is known.
 
@@ -38,19 +47,26 @@ class FaceAndBody:
     windows from `spaces`: a body's cosine of 0.5 is a stranger's, a face's is a friend's.
     """
 
-    def __init__(self, face: Part, body: BodyPart) -> None:
-        self._face, self._body = face, body
+    def __init__(self, face: Part, body: BodyPart, side: SideFace | None = None) -> None:
+        self._face, self._body, self._side = face, body, side
         middle, last = face.size, face.size + body.size
+        turned = None
+        if side is not None:
+            columns = (0, middle), (last, last + side.size)
+            turned = Turned(*columns, side.turned_same, side.turned_apart)
         self.spaces = (
             Space("face", 0, middle, face.windows),
-            Space("body", middle, last, body.windows, body.worn.placed(middle)),
+            Space("body", middle, last, body.windows, body.worn.placed(middle), turned),
         )
         self.windows = face.windows
         self.info = face.info.joined_with(body.info)
 
     def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
         """Return (N, D) float32, rows of unit length."""
-        return join([self._face.embed(people), self._body.embed(people)])
+        blocks = [self._face.embed(people), self._body.embed(people)]
+        if self._side is not None:
+            blocks.append(self._side.embed_turned(people))
+        return join(blocks)
 
 
 class ArcfaceOsnet(FaceAndBody):
@@ -75,7 +91,8 @@ class DlibAppearance(FaceAndBody):
     weights_identity = DlibFace.weights_identity
 
     def __init__(self) -> None:
-        super().__init__(DlibFace(), Appearance())
+        face = DlibFace()
+        super().__init__(face, Appearance(), side=face)
 
 
 class SfaceAppearance(FaceAndBody):

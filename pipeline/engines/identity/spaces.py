@@ -49,6 +49,34 @@ class Worn:
 
 
 @dataclass(frozen=True)
+class Turned:
+    """Where a row keeps faces that are turned away, and what they say beside clothes.
+
+    Such a face does not tell who somebody is among strangers. Among the few of a shot or two it
+    does, where it is clearly most like one of them who wears the same.
+    """
+
+    front: tuple[int, int]  # columns of a face that decides
+    side: tuple[int, int]  # columns of one that does not
+    least: float  # cosine from which it may be the same face
+    margin: float  # by which it is more like it than anybody else's near
+
+    def likeness(self, row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return (N,) cosines of one row's face (D,) with those of (N, D), NaN where unseen."""
+        if len(row) < self.side[1]:  # of an older dataset
+            return np.full(len(rows), np.nan)
+        (one,), others = self._faces(row[None]), self._faces(rows)
+        seen = others.any(axis=1) & bool(one.any())
+        return np.where(seen, others @ one, np.nan)
+
+    def _faces(self, rows: np.ndarray) -> np.ndarray:
+        front, side = rows[:, slice(*self.front)], rows[:, slice(*self.side)]
+        lengths = np.linalg.norm(front, axis=1, keepdims=True)
+        faces = np.where(lengths > CARRIED / 10, front, side)
+        return faces / np.maximum(np.linalg.norm(faces, axis=1, keepdims=True), 1e-6)
+
+
+@dataclass(frozen=True)
 class Space:
     """Columns [first, last) of a row, and what cosines within them mean."""
 
@@ -57,6 +85,7 @@ class Space:
     last: int
     windows: SimilarityWindows
     worn: Worn | None = None
+    turned: Turned | None = None
 
     @classmethod
     def whole(cls, windows: SimilarityWindows) -> "Space":
@@ -92,6 +121,11 @@ def join(blocks: Sequence[np.ndarray]) -> np.ndarray:
 def worn_of(spaces: Sequence[Space]) -> Worn | None:
     """Return what tells clothes apart, None where no space of the recogniser does."""
     return next((space.worn for space in spaces if space.worn), None)
+
+
+def turned_of(spaces: Sequence[Space]) -> Turned | None:
+    """Return what tells faces that are turned away, None where no space of the recogniser does."""
+    return next((space.turned for space in spaces if space.turned), None)
 
 
 def deciding(rows: np.ndarray, spaces: Sequence[Space]) -> np.ndarray:

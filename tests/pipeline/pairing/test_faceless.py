@@ -7,7 +7,7 @@ import pytest
 from rows import WINDOWS, candidate, clip, embedding, track, video
 
 from pipeline.dataset.observed import Observed
-from pipeline.engines.identity.spaces import Space, Worn, join
+from pipeline.engines.identity.spaces import Space, Turned, Worn, join
 from pipeline.observing.quality import QualityConfig
 from pipeline.observing.tracks import PeopleConfig
 from pipeline.pairing.characters import CharactersConfig, find_in_spaces
@@ -113,6 +113,34 @@ def test_who_goes_on_in_the_next_clip_of_the_shot_is_one_person_with_and_without
     embeddings = [embedding(row(RED, 0), "front"), embedding(row(BLUE), "back")]
     who, _ = names((tracks, {"one": first, "two": second}, embeddings))
     assert who["front"] == who["back"]
+
+
+def test_a_face_turned_away_tells_between_people_whose_clothes_are_alike():
+    turned = Turned((0, FACE), (2 * FACE, 3 * FACE), least=0.5, margin=0.15)
+    spaces = (SPACES[0], replace(SPACES[1], turned=turned))
+
+    def seen(worn, face=None, side=None):
+        blocks = np.zeros((3, 1, FACE), np.float32)
+        blocks[1, 0] = np.array(worn) / np.linalg.norm(worn)
+        if face is not None:
+            blocks[0, 0, face] = 1
+        if side is not None:
+            blocks[2, 0] = side
+        return join(list(blocks))[0]
+
+    def joined(side, worn=RED):
+        rows = scene(
+            ann=(seen(RED, 0), 0), bob=(seen(DARK_RED, 1), 3), back=(seen(worn, side=side), 6)
+        )
+        found, _ = find_in_spaces(*rows, spaces)
+        who = {each.track_id: each.character_id for each in found.tracks}
+        return [name for name in ("ann", "bob") if who[name] == who["back"]]
+
+    assert joined([0.8, 0.2, 0.56, 0.0]) == ["ann"]
+    assert joined([0.2, 0.8, 0.56, 0.0]) == ["bob"]
+    assert joined([0.6, 0.55, 0.58, 0.0]) == []  # of both a little
+    assert joined([0.8, 0.2, 0.56, 0.0], BLUE) == []  # in other clothes
+    assert joined(None) == []
 
 
 def plan(tracks, clips, embeddings, candidates, spare=None):
