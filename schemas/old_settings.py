@@ -24,6 +24,9 @@ _OLD_SHOTS = {
     "fade_windows_s": [0.5, 1.0],
     "fade_residual": 0.30,
 }
+# Until this version of the observing code a number was the default; what pays with the detector is
+# today's. What an older version observed is not observed anew, so both mean the same for it.
+_LOOKS_BY_DETECTOR, _OLD_LOOKS = 7, 2.0
 _SECTION_OF = {name: section for section, names in _SECTIONS.items() for name in names}
 _PAIR_ENGINES = ("captions", "editor")  # what the other engines say is stored with the clips
 
@@ -45,6 +48,11 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     observe = current.get("observe")
     if isinstance(observe, Mapping) and isinstance(observe.get("shots"), Mapping):
         current["observe"] = {**observe, "shots": _current_shots(observe["shots"])}
+    tracks = current.get("observe", {}).get("tracks") if isinstance(observe, Mapping) else None
+    version = settings.get("observe_version", _LOOKS_BY_DETECTOR)
+    if isinstance(tracks, Mapping) and isinstance(version, int) and version < _LOOKS_BY_DETECTOR:
+        kept = {name: v for name, v in tracks.items() if (name, v) != ("detect_fps", _OLD_LOOKS)}
+        current["observe"]["tracks"] = kept
     return current
 
 

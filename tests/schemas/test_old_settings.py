@@ -66,7 +66,8 @@ def test_every_setting_of_an_old_manifest_is_found_under_its_new_name() -> None:
         "shots": {
             "dark_level": 24.0, "fade_change": 6.0, "fade_likeness": 0.8, "picture_width": 160,
         },
-        "tracks": old["tracks"], "faces": old["faces"], "candidates": old["candidates"],
+        "tracks": {name: old["tracks"][name] for name in old["tracks"] if name != "detect_fps"},
+        "faces": old["faces"], "candidates": old["candidates"],
         "part_s": 600.0,
     }  # fmt: skip
     assert new["pair"] == {
@@ -81,6 +82,13 @@ def test_every_setting_of_an_old_manifest_is_found_under_its_new_name() -> None:
 def test_what_a_user_told_an_older_shot_detector_is_not_taken_for_todays() -> None:
     shots = _STORED["shots"] | {"adaptive_threshold": 3.0}
     assert current_settings({"shots": shots})["observe"]["shots"]["adaptive_threshold"] == 3.0
+
+
+def test_how_often_people_were_looked_for_is_kept_where_a_user_set_it() -> None:
+    others = _STORED | {"tracks": _STORED["tracks"] | {"detect_fps": 3.0}}
+    assert current_settings(others)["observe"]["tracks"]["detect_fps"] == 3.0
+    today = {"observe": {"tracks": {"detect_fps": 2.0}}, "observe_version": 7}
+    assert current_settings(today) == today
 
 
 def test_settings_that_have_sections_come_back_equal() -> None:

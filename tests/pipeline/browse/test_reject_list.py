@@ -64,7 +64,10 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
     observed, kept = gated()
     store = open_store(tmp_path_factory.mktemp("gated"))
     tables = {"clips": (Clip, observed.clips), "tracks": (Track, observed.tracks)}
-    tables["rejects"] = (Reject, kept.ledger.rejects)
+    # Pairing refuses tracks that could be references alone, where nobody is seen for longer.
+    alone = [kept.spare[t.track_id].entry("people", "track", t.track_id, t.video_id)
+             for t in kept.tracks if t.track_id in kept.spare]  # fmt: skip
+    tables["rejects"] = (Reject, [*kept.ledger.rejects, *alone])
     files = [
         stage_file(table_path(name, 1, 0), encode_rows(content, table), len(content), store)
         for name, (table, content) in tables.items()
