@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Nodes:
         }
         self._port = port
 
-    def start_head(self, cpus: int = 0, growing: dict[str, float] | None = None) -> None:
+    def start_head(self, cpus: int = 0, growing: Mapping[str, float] | None = None) -> None:
         """Start the head; `growing` are the resources of a node that its autoscaler may start."""
         words = ["--head", f"--port={self._port}", f"--num-cpus={cpus}"]
         words += [f"--temp-dir={self._folder}", f"--ray-client-server-port={_free_port()}"]
@@ -52,7 +52,7 @@ class Nodes:
         if not any(self._start(_HEAD, *words) for _ in range(_STARTS)):
             raise AssertionError(self.logs())
 
-    def _autoscaler(self, growing: dict[str, float]) -> dict[str, Any]:
+    def _autoscaler(self, growing: Mapping[str, float]) -> dict[str, Any]:
         """Return the settings of Ray's own autoscaler, whose nodes are on this machine."""
         lists = ("initialization_commands", "setup_commands", "head_setup_commands",
                  "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
@@ -70,7 +70,7 @@ class Nodes:
             "available_node_types": {
                 "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
                 "growing": {
-                    "resources": growing,
+                    "resources": dict(growing),
                     "node_config": {},
                     "min_workers": 0,
                     "max_workers": 1,
@@ -148,7 +148,7 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def ray_nodes(cpus: int = 0, growing: dict[str, float] | None = None) -> Iterator[Nodes]:
+def ray_nodes(cpus: int = 0, growing: Mapping[str, float] | None = None) -> Iterator[Nodes]:
     """Yield a cluster with its head alone. Its sockets' paths may have at most 107 bytes."""
     with tempfile.TemporaryDirectory(
         prefix="ray-", dir="/tmp", ignore_cleanup_errors=True

@@ -45,16 +45,16 @@ def unknown_for_the_good(threshold: Threshold) -> bool:
 
 def gated() -> tuple[Observed, Kept]:
     """Return a good clip, one that each threshold refuses, and what the gates make of them."""
-    observed = Observed()
+    clips, tracks = [], []
     for name, threshold in [("good", None), *((t.setting, t) for t in STORED)]:
         columns: dict[str, dict[str, Any]] = {"clips": {}, "tracks": {}}
         if threshold:
             columns[threshold.table] = {threshold.measure: beyond(threshold)}
         clip = rows.clip(f"clip-{name}", **columns["clips"])
         person = {"detector": "opencv-hog/1", "faces": FACES} | columns["tracks"]
-        observed.clips.append(clip)
-        observed.tracks.append(rows.track(f"track-{name}", clip, **person))
-    observed.videos.append(rows.video())
+        clips.append(clip)
+        tracks.append(rows.track(f"track-{name}", clip, **person))
+    observed = Observed(videos=[rows.video()], clips=clips, tracks=tracks)
     return observed, apply_gates(observed, observed.videos, GATES)
 
 

@@ -95,15 +95,14 @@ def test_nodes_and_drivers_that_come_and_go_change_no_byte(nodes, videos, golden
 
 
 def test_encoding_on_gpus_goes_on_without_a_node_that_is_lost(nodes, tmp_path):
-    size = {"num_samples": 16, "num_validation": 2}
-    dataset = write_dataset(tmp_path / "dataset", **size)
+    dataset = write_dataset(tmp_path / "dataset", num_samples=16, num_validation=2)
     lost, _ = nodes.add(GPU), nodes.add(GPU)
     job = encoding(nodes, dataset)
     job.wait_until(lambda: len(latents(dataset)) >= 4)
     nodes.kill(lost)
     assert job.end() == 0, job.said
     assert "14 train, 2 validation; 0 unreadable" in job.said
-    alone = write_dataset(tmp_path / "alone", **size)
+    alone = write_dataset(tmp_path / "alone", num_samples=16, num_validation=2)
     encode(alone, DataConfig(buckets=("96x160x17",)), LatentsConfig(unit_samples=1))
     assert latents(dataset) == latents(alone)
 

@@ -1,5 +1,7 @@
 """What a head does is said from its landmarks, and only where they leave no doubt."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from rows import clip, track
@@ -19,7 +21,7 @@ def face(moment: int, yaw: float = 0.0, roll: float = 0.0, left: float = 0.0) ->
     return FaceBox(8 * moment, box, points.ravel().tolist(), 0.9, yaw)
 
 
-def seen(**series: list[float]) -> list[str]:
+def seen(**series: Sequence[float]) -> list[str]:
     moments = max(len(values) for values in series.values())
     faces = [
         face(k, **{name: values[k] for name, values in series.items()}) for k in range(moments)

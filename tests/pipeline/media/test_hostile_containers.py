@@ -7,9 +7,10 @@ import av
 import pytest
 from synthetic import moving_shapes
 
+from pipeline.execution.stage import Rejected
 from pipeline.media.limits import ProbeConfig
 from pipeline.media.probe import probe
-from pipeline.media.sandbox import Child, SandboxConfig
+from pipeline.media.sandbox import Child, Died, SandboxConfig
 from schemas.reasons import Reason
 from schemas.tables import Video
 
@@ -37,6 +38,7 @@ def test_nobody_is_called_by_what_is_in_a_file(tmp_path, suffix):
             path = tmp_path / f"{name}{suffix}"
             path.write_text(text.format(url=url))
             rejected = probe(str(path), "x", LIMITS)
+            assert isinstance(rejected, Rejected)
             assert rejected.reason in (Reason.NOT_A_VIDEO, Reason.UNSUPPORTED_CONTAINER), name
         called, _, _ = select.select([listener], [], [], 0)
         assert not called
@@ -83,8 +85,10 @@ def test_a_thousand_streams_and_long_metadata_stay_small(tmp_path, name, padding
     with av.open(path) as container:
         assert len(container.streams) > padding.get("streams", 0)
     child = Child(make_prober, SandboxConfig())
-    found, grown_mib = child.call(path)
+    answer = child.call(path)
     child.close()
+    assert not isinstance(answer, Died)
+    found, grown_mib = answer
     assert isinstance(found, Video)
     assert (found.width, found.height) == (320, 192)
     assert grown_mib < allowed_mib

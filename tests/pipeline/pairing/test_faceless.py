@@ -175,10 +175,8 @@ def test_who_is_there_for_too_short_is_a_reference_of_whom_it_is_and_else_refuse
         short = replace(track(name, where, left=600), first_frame=0, coverage=0.3)
         tracks.append(replace(short, boxes=short.boxes[:10], detector="sure/1"))
         embeddings.append(embedding(row(RED, face), name))
-    observed = Observed()
-    observed.videos.append(video())
-    observed.clips += clips.values()
-    observed.tracks += [replace(each, detector="sure/1") for each in tracks]
+    surely = [replace(each, detector="sure/1") for each in tracks]
+    observed = Observed(videos=[video()], clips=[*clips.values()], tracks=surely)
     gates = Gates(LicencesConfig(), QualityConfig(), DuplicatesConfig(), PeopleConfig())
     kept = apply_gates(observed, observed.videos, gates)
     assert set(kept.spare) == {"passing", "stranger"}

@@ -21,13 +21,12 @@ def make_gates(**changed) -> Gates:
 
 
 def observe(*video_ids: str) -> Observed:
-    observed = Observed()
-    for video_id in video_ids:
-        clip = rows.clip(f"clip-{video_id}", video_id)
-        observed.videos.append(rows.video(video_id))
-        observed.clips.append(clip)
-        observed.tracks.append(rows.track(f"track-{video_id}", clip, detector="sure/1"))
-    return observed
+    clips = [rows.clip(f"clip-{video_id}", video_id) for video_id in video_ids]
+    return Observed(
+        videos=[rows.video(video_id) for video_id in video_ids],
+        clips=clips,
+        tracks=[rows.track(f"track-{clip.video_id}", clip, detector="sure/1") for clip in clips],
+    )
 
 
 def test_a_refused_part_takes_the_whole_video_along():
@@ -54,7 +53,8 @@ def test_only_allowed_licences_enter():
 
 def test_a_clip_without_a_passing_track_has_no_person():
     observed = observe("a", "b")
-    observed.tracks[0] = rows.track("small", observed.clips[0], area=0.001, detector="sure/1")
+    small = rows.track("small", observed.clips[0], area=0.001, detector="sure/1")
+    observed.tracks = [small, observed.tracks[1]]
     kept = apply_gates(observed, observed.videos, make_gates())
     assert [clip.video_id for clip in kept.clips] == ["b"]
     assert [(line.level, line.reason) for line in kept.ledger.rejects] == [
@@ -66,7 +66,8 @@ def test_a_clip_without_a_passing_track_has_no_person():
 
 def test_a_copy_in_another_video_is_dropped_and_names_the_original():
     observed = observe("a", "b")
-    observed.clips[1] = rows.clip("clip-b", "b", perceptual_hash=observed.clips[0].perceptual_hash)
+    first = observed.clips[0]
+    observed.clips = [first, rows.clip("clip-b", "b", perceptual_hash=first.perceptual_hash)]
     kept = apply_gates(observed, observed.videos, make_gates())
     assert [clip.clip_id for clip in kept.clips] == ["clip-a"]
     assert [(r.reason, r.detail) for r in kept.ledger.rejects] == [

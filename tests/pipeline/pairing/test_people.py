@@ -48,10 +48,7 @@ def test_people_of_half_a_second_are_references_and_no_samples():
     long = rows.clip("long", shot_id="one")
     short = rows.clip("short", shot_id="two", start_s=5, length_s=0.5, reference_only=True)
     tracks = [rows.track("in long", long, **SURE), rows.track("in short", short, **SURE)]
-    observed = Observed()
-    observed.videos.append(rows.video())
-    observed.clips += [long, short]
-    observed.tracks += tracks
+    observed = Observed(videos=[rows.video()], clips=[long, short], tracks=tracks)
     gates = Gates(LicencesConfig(), QualityConfig(), DuplicatesConfig(), PEOPLE)
     kept = apply_gates(observed, observed.videos, gates)
     assert {track.track_id for track in kept.tracks} == {"in long", "in short"}
