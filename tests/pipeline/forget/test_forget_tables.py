@@ -78,13 +78,13 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
     write_samples(tmp_path, [stays, goes])
     manifest, digest = current_version(store)
     b, a = stays.character_id, goes.character_id
-    here = draw.clip("c1", stays.video_id, shot_id="s1")
-    there = draw.clip("c2", goes.video_id, shot_id="s2")
+    here = draw.clip("clip-here", stays.video_id, shot_id="s1")
+    there = draw.clip("clip-there", goes.video_id, shot_id="s2")
     tracks = [
-        draw.track("t1", here, character_id=b, next_character_id=a,
+        draw.track("track-one", here, character_id=b, next_character_id=a,
                    next_similarity=0.4),
-        draw.track("t2", there, character_id=b),
-        draw.track("t3", there, character_id=a),
+        draw.track("track-two", there, character_id=b),
+        draw.track("track-three", there, character_id=a),
     ]  # fmt: skip
     characters = [
         Character(b, 2, 2, 2, 2, 0.9, 0.9, 0.4, a, "r/1", "face"),
@@ -92,8 +92,8 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
     ]
     suspects = [
         Suspect("split", b, a, "", 0.4, 0.5),
-        Suspect("merge", b, "", "t2", 0.6, 0.5),
-        Suspect("merge", b, "", "t1", 0.6, 0.5, "t1 fits worst, then t2"),
+        Suspect("merge", b, "", "track-two", 0.6, 0.5),
+        Suspect("merge", b, "", "track-one", 0.6, 0.5, "track-one fits worst, then track-two"),
     ]
     tables = {"tracks": tracks, "characters": characters, "suspects": suspects}
     files = [
@@ -101,7 +101,8 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
         for name, made in tables.items()
     ]
     publish(replace(manifest, version=2, parent=digest, files=[*manifest.files, *files]), store)
-    write_edits([edit("e1", "t1", stays.video_id), edit("e2", "t2", goes.video_id)], store)
+    kept = edit("edit-one", "track-one", stays.video_id)
+    write_edits([kept, edit("edit-two", "track-two", goes.video_id)], store)
 
     manifest, _ = current_version(store)
     targets = find_targets(ForgetRequest(characters=(a,)), manifest, store)
@@ -109,15 +110,15 @@ def test_identities_doubts_and_edits_go_or_are_counted_again(tmp_path):
 
     assert done.clean, done.scan.hits
     [track] = rows(tmp_path, "tracks")
-    assert (track["track_id"], track["next_character_id"]) == ("t1", "")
+    assert (track["track_id"], track["next_character_id"]) == ("track-one", "")
     assert np.isnan(track["next_similarity"])
     [left] = rows(tmp_path, "characters")
     assert (left["character_id"], left["next_character_id"]) == (b, "")
     assert [left[f"num_{name}"] for name in ("tracks", "clips", "shots", "videos")] == [1] * 4
     assert np.isnan(left["cohesion"])
     [suspect] = rows(tmp_path, "suspects")
-    assert suspect["detail"] == "t1 fits worst, then (forgotten)"
-    assert list(read_edits(store)) == ["e1"]
+    assert suspect["detail"] == "track-one fits worst, then (forgotten)"
+    assert list(read_edits(store)) == ["edit-one"]
     assert {name: done.job.rows[name] for name in ("characters", "suspects", "edits")} == {
         "characters": 1, "suspects": 2, "edits": 1,
     }  # fmt: skip
