@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-LARGEST_HOLE = 0.02  # of the person's box; larger ones are arms akimbo, not noise
+LARGEST_HOLE = 0.004  # of the person's box; larger ones are arms akimbo, not noise
 BEYOND_BOX = 0.12  # of the box's longer side: how far a person may reach out of the box
 _SMOOTH = 0.006  # standard deviation of the outline's blur over the box's longer side
 
