@@ -51,14 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.served.seen.append(("POST", self.path, dict(self.headers), body))
         with self.served.lock:
-            self.served.busy += 1
-            self.served.most_busy = max(self.served.most_busy, self.served.busy)
             answer = self.served.answers.popleft() if self.served.answers else (200, GOOD)
-        try:
-            answer(self, body) if callable(answer) else self.reply(*answer)
-        finally:
-            with self.served.lock:
-                self.served.busy -= 1
+        answer(self, body) if callable(answer) else self.reply(*answer)
 
     def reply(self, status, text, headers=()):
         self.send(status, completion(text) if status == 200 else text, headers)
@@ -83,7 +77,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen, self.answers = [], deque()
         self.models = (200, json.dumps({"data": [{"id": "qwen"}]}))
-        self.lock, self.busy, self.most_busy = threading.Lock(), 0, 0
+        self.lock = threading.Lock()
         self.gate = threading.Event()
 
     def handle_error(self, request, client_address):
@@ -173,16 +167,21 @@ def test_answers_stay_with_their_clips_however_they_finish(server, engine):
 
 
 def test_requests_run_at_once_up_to_the_limit(server, engine):
-    arrived = threading.Barrier(4, timeout=HANG_S)
+    arrived, waiting, most = threading.Barrier(4, timeout=HANG_S), [], []
 
     def together(handler, _):
+        with server.lock:
+            waiting.append(handler)
+            most.append(len(waiting))
         arrived.wait()  # passes only when four are there at once
+        with server.lock:  # before the answer, after which the next request may come
+            waiting.remove(handler)
         handler.reply(200, GOOD)
 
     server.answers.extend([together] * 8)
     made = engine(concurrency=4)
     assert made.caption([facts(f"c{k}") for k in range(8)]) == [(CAPTION, LOOK)] * 8
-    assert server.most_busy == 4
+    assert max(most) == 4
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(server, engine, monkeypatch, caplog):
