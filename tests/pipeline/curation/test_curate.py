@@ -1,20 +1,13 @@
 """The whole job, run as a user runs it: same bytes always, nothing lost, nothing done twice."""
 
-import contextlib
 import os
 import random
 import shutil
-import signal
-import subprocess
-import time
-from pathlib import Path
 
-import fast_engines
 import pytest
-import victims
-from patience import HANG_S, children_work_less_than
+from patience import children_work_less_than
 from present import current_version
-from runs import TWO_WORKERS, command, content, curate, draw_video, environment, rows
+from runs import content, curate, rows
 
 from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.store import LocalStore
@@ -72,123 +65,6 @@ def test_a_rerun_does_nothing_and_says_so(videos, golden):
         done = curate(golden, videos)
     assert "nothing to do" in done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in golden.rglob("*") if p.name != "_lock"}
-
-
-def _entries(folder: Path) -> int:
-    """Count files and folders below, while a run makes and removes them."""
-    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize(("workers", "kills"), [(1, 10), (4, 2)])
-def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
-    videos, golden, tmp_path, workers, kills
-):
-    """Kill -9 the driver after random numbers of files; a run that ends first begins anew."""
-    draw = random.Random(20 + workers)
-    while kills:
-        there = _entries(tmp_path)
-        driver = subprocess.Popen(
-            command(tmp_path, videos, extra=("--set", f"run.cluster.workers={workers}")),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        enough = there + draw.randrange(24)
-        while driver.poll() is None and _entries(tmp_path) < enough:
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0, 0.4))
-        if driver.poll() is None:
-            driver.kill()
-            driver.wait()
-            kills -= 1
-        else:
-            assert driver.returncode == 0
-            shutil.rmtree(tmp_path)
-    curate(tmp_path, videos)
-    assert content(tmp_path) == content(golden)
-
-
-@pytest.mark.faults
-def test_all_processes_killed_at_once_lose_nothing(videos, golden, tmp_path):
-    driver = subprocess.Popen(command(tmp_path, videos, extra=TWO_WORKERS), env=environment())
-    while driver.poll() is None and not list(tmp_path.glob("units/*/*/receipt.json")):
-        time.sleep(0.02)
-    killed = victims.job_processes(driver.pid)
-    for pid in killed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert driver.wait(HANG_S) == -signal.SIGKILL
-    assert {victims.RAYLET, victims.SERVER, victims.WORKER} <= set(killed.values())
-    curate(tmp_path, videos)
-    assert content(tmp_path) == content(golden)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("workers", [1, 2])
-def test_poison_costs_only_itself(videos, tmp_path, workers):
-    """Exit, segfault, endless allocation and a hang, beside healthy videos."""
-    for seed, (name, (colour, _)) in enumerate(fast_engines.POISON.items(), start=50):
-        draw_video(tmp_path / f"{name}.mp4", seed, corner=colour)
-    poisoned = [
-        *(
-            "--set",
-            "observe.engines.people=fast_engines:PoisonedPeople",
-            "--set",
-            "run.max_failed=0.9",
-        ),
-        *("--set", "run.sandbox.deadline_s=8", "--set", "run.sandbox.deadline_per_video_s=0"),
-        *("--set", "run.sandbox.memory_mib=700", "--set", f"run.cluster.workers={workers}"),
-    ]
-    output = tmp_path / "dataset"
-    done = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
-    failed = {row["video_id"]: row for row in rows(output, "rejects") if row["failed"]}
-    assert sorted(row["reason"] for row in failed.values()) == [
-        "crash", "crash", "memory", "timeout",
-    ]  # fmt: skip
-    assert {row["stage"] for row in failed.values()} == {"shots"}
-    assert all("in tracks" in row["detail"] for row in failed.values())
-    assert len(rows(output, "videos")) == 2
-    assert "4 videos failed" in done.stdout
-    again = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
-    assert "nothing to do" in again.stdout
-    strict = [*poisoned, "--set", "run.max_failed=0.5"]
-    curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=strict, code=3)
-
-
-@pytest.mark.faults
-def test_a_killed_worker_does_not_stop_the_run(videos, golden, tmp_path):
-    driver = subprocess.Popen(command(tmp_path, videos, extra=TWO_WORKERS), env=environment())
-    killed = 0
-    while driver.poll() is None:
-        for pid in children_of(driver.pid, "MapWorker"):
-            if killed < 2:
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-                time.sleep(2)
-        time.sleep(0.2)
-    assert driver.returncode == 0
-    assert killed == 2
-    assert content(tmp_path) == content(golden)
-
-
-def children_of(root: int, name: str) -> list[int]:
-    """Return the descendants of a process whose command line holds the name."""
-    parents, names = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().split(")")[1].split()[1]
-                )
-                names[int(entry.name)] = (entry / "cmdline").read_text()
-            except OSError:
-                continue
-    family = {root}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-    return [pid for pid in sorted(family) if name in names.get(pid, "")]
 
 
 def test_other_thresholds_make_a_new_version_without_decoding(videos, golden, tmp_path):
@@ -260,52 +136,6 @@ def test_what_cannot_be_done_is_refused_before_anything_is_changed(videos, golde
     done = curate(golden, videos / "none.mp4", code=2)
     assert "no such file or folder" in done.stderr
     assert content(golden) == before
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path, workers):
-    driver = subprocess.Popen(
-        command(tmp_path, videos, extra=("--set", f"run.cluster.workers={workers}")),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert driver.stderr is not None
-    for line in driver.stderr:  # in the middle: some videos are identified, none is observed
-        if line.startswith("identify:"):
-            break
-    driver.send_signal(signal.SIGINT)
-    _, said = driver.communicate(timeout=HANG_S)
-    assert driver.returncode == 130, said
-    assert "run the same command again to go on" in said
-    curate(tmp_path, videos)
-    assert content(tmp_path) == content(golden)
-
-
-@pytest.mark.faults
-def test_a_full_disk_ends_the_run_with_the_path_and_leaves_nothing_half_done(
-    videos, golden, tmp_path
-):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("a small disk cannot be mounted here: needs root")
-    try:
-        done = curate(disk / "dataset", videos, extra=TWO_WORKERS, code=2)
-        assert "No space left on device" in done.stderr
-        assert str(disk / "dataset" / "units") in done.stderr
-        assert "Traceback" not in done.stderr
-        assert not list(disk.rglob("*.tmp-*"))
-        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        curate(disk / "dataset", videos)
-        assert content(disk / "dataset") == content(golden)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_datasets_and_pandas_read_what_was_published(golden):
