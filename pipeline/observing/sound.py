@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.signal import lfilter
 
 from pipeline.engines.interfaces import SoundScorer
 from pipeline.execution.stage import ClipRow
@@ -60,6 +59,8 @@ def loudness(samples: np.ndarray) -> float:
 
     samples: (N, 2) int16 at 48 kHz. Source: ITU-R BS.1770-4.
     """
+    from scipy.signal import lfilter  # slow to import
+
     weighted = lfilter(*_HIGH_PASS, lfilter(*_SHELF, samples / _FULL_SCALE, axis=0), axis=0)
     starts = range(0, len(weighted) - _BLOCK + 1, _HOP)
     power = np.array([np.square(weighted[at : at + _BLOCK]).mean(axis=0).sum() for at in starts])

@@ -46,6 +46,13 @@ def test_it_starts_without_a_library_that_takes_seconds():
     assert call(sys.executable, "-c", code).returncode == 0
 
 
+def test_a_worker_of_a_curation_starts_without_what_it_may_never_need():
+    """Every process of a run imports the job: half a second each for scipy alone."""
+    slow = {"torch", "ray", "scipy", "duckdb", "pandas", "matplotlib", "onnxruntime"}
+    code = f"import sys, pipeline.curation.curate_command; print({slow} & set(sys.modules))"
+    assert call(sys.executable, "-c", code).stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize("name", ["models", "audit", "train"])
 def test_command_and_script_say_the_same_version(name):
     told = call(*COMMAND, name, "--version").stdout
