@@ -6,8 +6,8 @@ trainer's other packages.
 
 from trainer.model.block import ReferenceKV
 from trainer.model.marks import Marks
+from trainer.model.streams import Character
 from trainer.model.transformer import (
-    Character,
     ContextAnyoneOutput,
     ContextAnyoneTransformer3DModel,
     ReferenceCache,

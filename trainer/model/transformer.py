@@ -14,7 +14,6 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -38,19 +37,34 @@ from trainer.model.rope import GapRope
 from trainer.model.seen import ConditionMask, Keep, condition_mask
 from trainer.model.spread import ALONE, TokenSpread
 from trainer.model.step_cache import FirstBlockCaching, StepCache
+from trainer.model.streams import Character, StreamEnds
 
 ReferenceCache = tuple[Sequence[ReferenceKV], ...]  # of each block, and in it of each character
 Reconstruction = Literal["none", "clean", "self", "other", "video_timestep"]
+# Under these, what the reference becomes depends on the video, its noise or the prompt.
+_UNCACHEABLE = {
+    "information_flow": "symmetric",
+    "reference_noise": "shared",
+    "reference_text": "prompt",
+    "spatial_offset": "diagonal",
+    "reconstruction": "video_timestep",
+}
 # Fields that models of version 0.1 did not have, with the values that say what those did.
 SINCE_0_1 = {"emphasize_rank": 64, "emphasize_heads": 2, "reconstruction": "clean", "marks": 0}
 
 
-class Character(NamedTuple):
-    """A further character: what the first has as `reference`, `image_embeds` and `name`."""
+class Conditions(NamedTuple):
+    """What the streams of every block read besides each other."""
 
-    reference: torch.Tensor  # (B, C, R, Hr, Wr)
-    image: torch.Tensor | None = None  # (B, T, image_dim)
-    name: torch.Tensor | None = None  # (B, L, text_dim)
+    images: Sequence[torch.Tensor]  # (B, T, D) of each character
+    mask: ConditionMask
+    cache: ReferenceCache | None
+
+    def of_block(
+        self, index: int
+    ) -> tuple[Sequence[torch.Tensor], Sequence[ReferenceKV], ConditionMask]:
+        """Return what one block is called with, besides its streams."""
+        return self.images, () if self.cache is None else self.cache[index], self.mask
 
 
 @dataclass
@@ -64,7 +78,7 @@ class ContextAnyoneOutput(BaseOutput):
 
 
 class ContextAnyoneTransformer3DModel(
-    ModelMixin, ConfigMixin, PeftAdapterMixin, FirstBlockCaching, AttentionMixin
+    ModelMixin, ConfigMixin, PeftAdapterMixin, FirstBlockCaching, AttentionMixin, StreamEnds
 ):
     """Text and references of a character to the velocity of a video, and of the references.
 
@@ -153,19 +167,6 @@ class ContextAnyoneTransformer3DModel(
         self.patch_size, self.gap = patch_size, gap
         self.diagonal = spatial_offset == "diagonal"
         self.prompt_reaches_reference = reference_text == "prompt"
-        # Under these, what the reference becomes depends on the video, its noise or the prompt.
-        uncacheable = {
-            "information_flow": "symmetric",
-            "reference_noise": "shared",
-            "reference_text": "prompt",
-            "spatial_offset": "diagonal",
-            "reconstruction": "video_timestep",
-        }
-        self.uncacheable_settings = [
-            f"{name}={choice}"
-            for name, choice in uncacheable.items()
-            if self.config[name] == choice
-        ]
         self.gradient_checkpointing = False
         self.checkpoint_every = 1
         self.checkpoint_keeps: Keeps = "nothing"
@@ -222,79 +223,82 @@ class ContextAnyoneTransformer3DModel(
         """
         # Not self.device: parameters that are offloaded wait elsewhere.
         device = next(x for x in (hidden_states, reference) if x is not None).device
-        mask = condition_mask(keep_reference, keep_image, 1 + len(others), device)
-        text = self._embed_text(encoder_hidden_states)
-        names = [self._embed_text(each) for each in (name, *(other.name for other in others))]
-        images = self._embed_images([image_embeds, *(other.image for other in others)])
-        noisy = [latents for latents in (hidden_states, rebuilt) if latents is not None]
-        own = names[0] if text is None or not self.prompt_reaches_reference else text
-        reads = _reads(named, device) if own is names[0] else None
-        readers = self._open_readers(noisy, timestep, text, encoder_hidden_states)
-        if rebuilt is not None:  # of another shot than the prompt tells of: it reads its name
-            readers[-1] = readers[-1]._replace(text=own, reads=reads)
+        number = 1 + len(others)  # of characters
+        mask = condition_mask(keep_reference, keep_image, number, device)
+        names = [name, *(other.name for other in others)]
+        texts = self.embed_texts(encoder_hidden_states, names, named, device)
+        images = self.embed_images([image_embeds, *(other.image for other in others)])
         pictures = [] if reference is None else [reference, *(other.reference for other in others)]
-        anchors = self._open_references(pictures, reference_timestep, hidden_states)
-        anchors = [
-            anchor._replace(text=own if number == 0 else called, reads=reads)
-            for number, (anchor, called) in enumerate(zip(anchors, names, strict=False))
-        ]
+
+        readers = self.open_readers(hidden_states, rebuilt, timestep, texts)
+        references = self.open_references(pictures, reference_timestep, texts, hidden_states)
         if marks is not None and self.config["marks"]:
-            marking = Marking.of(marks, mask.references, 1 + len(others), self.config["marks"])
-            readers, anchors = self._mark(readers, anchors, marking)
-        alone = len(readers) == 1 and not anchors and not return_cache and self.spread is ALONE
-        kept = (step_cache or self.enabled_cache()) if alone and not self.training else None
-        read: list[Any] | None = [] if return_cache else None
-        if kept:
-            readers = [self._pass_video(readers[0], images, reference_cache, mask, kept)]
-        else:
-            passed = self._pass_blocks(readers, anchors, images, reference_cache, mask, read)
-            readers, anchors = passed
-        velocities = [self._close(*each) for each in zip(readers, noisy, strict=True)]
+            marking = Marking.of(marks, mask.references, number, self.config["marks"])
+            readers, references = self.mark(readers, references, marking)
+
+        conditions = Conditions(images, mask, reference_cache)
+        readers, references, read = self._pass_blocks(
+            readers, references, conditions, return_cache, step_cache
+        )
+
+        noisy = [latents for latents in (hidden_states, rebuilt) if latents is not None]
+        velocities = [self.close(*each) for each in zip(readers, noisy, strict=True)]
         predicted = ContextAnyoneOutput(
             sample=velocities[0] if velocities else None,
-            reference=self._close(anchors[0], pictures[0]) if anchors else None,
+            reference=self.close(references[0], pictures[0]) if references else None,
             rebuilt=velocities[1] if rebuilt is not None else None,
-            cache=None if read is None else tuple(read),
+            cache=read,
         )
         return predicted if return_dict else predicted.to_tuple()
 
     def _pass_blocks(
         self,
         readers: list[Stream],
-        anchors: list[Stream],
-        images: list[torch.Tensor],
-        reference_cache: ReferenceCache | None,
-        mask: ConditionMask,
-        read: list[Any] | None,
-    ) -> tuple[list[Stream], list[Stream]]:
-        """Pass all streams through all blocks; `read` takes what was read of the references."""
+        references: list[Stream],
+        conditions: Conditions,
+        return_cache: bool,
+        step_cache: StepCache | None,
+    ) -> tuple[list[Stream], list[Stream], ReferenceCache | None]:
+        """Pass all streams through the blocks; the last is what was read of the references."""
+        kept = None if return_cache else self._step_cache(step_cache, readers, references)
+        if kept is not None:
+            return [self._pass_video(readers[0], conditions, kept)], [], None
+        read = []
         for index, block in enumerate(self.blocks):
-            reference_kv = () if reference_cache is None else reference_cache[index]
             run = self._runner(index, block)
-            tokens, anchor_tokens, reference_kv = run(readers, anchors, images, reference_kv, mask)
-            readers, anchors = _moved_on(readers, tokens), _moved_on(anchors, anchor_tokens)
-            if read is not None:  # else it lives no longer than its block
-                read.append(reference_kv)
-        return readers, anchors
+            tokens, own_tokens, kv = run(readers, references, *conditions.of_block(index))
+            readers, references = _moved_on(readers, tokens), _moved_on(references, own_tokens)
+            if return_cache:  # else it lives no longer than its block
+                read.append(kv)
+        return readers, references, tuple(read) if return_cache else None
 
-    def _pass_video(
-        self,
-        video: Stream,
-        images: list[torch.Tensor],
-        reference_cache: ReferenceCache | None,
-        mask: ConditionMask,
-        kept: StepCache,
-    ) -> Stream:
+    def _pass_video(self, video: Stream, conditions: Conditions, kept: StepCache) -> Stream:
         """Pass the video through the first block, and through the others where it changed much."""
         kept.begin(video.tokens)
         for index, block in enumerate(self.blocks):
-            reference_kv = () if reference_cache is None else reference_cache[index]
-            [tokens], _, _ = block([video], [], images, reference_kv, mask)
+            [tokens], _, _ = block([video], [], *conditions.of_block(index))
             video = video._replace(tokens=tokens)
             if index == 0 and (last := kept.after_first(tokens)) is not None:
                 return video._replace(tokens=last)
         kept.after_last(video.tokens)
         return video
+
+    def _step_cache(
+        self, passed: StepCache | None, readers: list[Stream], references: list[Stream]
+    ) -> StepCache | None:
+        """Return what to keep from step to step, where the video alone passes the blocks."""
+        if self.training or len(readers) != 1 or references or self.spread is not ALONE:
+            return None
+        return passed or self.enabled_cache()
+
+    @property
+    def uncacheable_settings(self) -> list[str]:
+        """Fields, as name=value, because of which the references' features cannot be cached."""
+        return [
+            f"{name}={choice}"
+            for name, choice in _UNCACHEABLE.items()
+            if self.config[name] == choice
+        ]
 
     def cache_reference(
         self,
@@ -382,130 +386,6 @@ class ContextAnyoneTransformer3DModel(
             return functools.partial(recompute, self.checkpoint_keeps, self.blocks_compiled, block)
         return block
 
-    def _open_readers(
-        self,
-        noisy: Sequence[torch.Tensor],
-        timestep: torch.Tensor | None,
-        text: torch.Tensor | None,
-        prompt: torch.Tensor | None,
-    ) -> list[Stream]:
-        """Open the video, and the picture that is rebuilt, if any."""
-        if not noisy:
-            return []
-        if timestep is None or prompt is None:
-            raise ValueError("a video needs a timestep and encoder_hidden_states, got None")
-        if timestep.ndim == 2 and len(noisy) > 1:
-            raise ValueError("a rebuilt picture needs one timestep a video, got one for each token")
-        if timestep.ndim == 2:
-            timestep = self.spread.share(timestep)
-        time, modulation = self._embed_time(timestep, prompt.dtype)
-        return [
-            Stream(
-                self._patchify(latents),
-                time,
-                modulation,
-                self.rope.video(*self._grid(latents)),
-                text,
-                spread=self.spread,
-            )
-            for latents in noisy
-        ]
-
-    def _open_references(
-        self,
-        pictures: Sequence[torch.Tensor],
-        timestep: torch.Tensor | None,
-        video: torch.Tensor | None,
-    ) -> list[Stream]:
-        """Open a stream for the references of each character, one after another on the gap axis."""
-        if not pictures:
-            return []
-        if timestep is None:
-            timestep = torch.zeros(len(pictures[0]), device=pictures[0].device)
-        time, modulation = self._embed_time(timestep, pictures[0].dtype)
-        offset = (0, 0)
-        if self.diagonal and video is not None:
-            offset = self._grid(video)[1:]
-        first = accumulate((latents.shape[2] for latents in pictures), initial=0)
-        return [
-            Stream(
-                self._patchify(latents),
-                time,
-                modulation,
-                self.rope.references(*self._grid(latents), self.gap, offset, place),
-                None,
-                spread=self.spread,
-            )
-            for latents, place in zip(pictures, first, strict=False)
-        ]
-
-    def _mark(
-        self, readers: list[Stream], anchors: list[Stream], marking: Marking
-    ) -> tuple[list[Stream], list[Stream]]:
-        """Say whose tokens are; a picture that is rebuilt is one of the first character."""
-        whose = [marking.of_video(self.patch_size), marking.of_character(0)]
-        shares = whose[0].shares
-        if shares is not None:
-            whose[0] = whose[0]._replace(shares=self.spread.share(shares))
-        readers = [each._replace(whose=of) for each, of in zip(readers, whose, strict=False)]
-        of_each = map(marking.of_character, range(len(anchors)))
-        return readers, [each._replace(whose=of) for each, of in zip(anchors, of_each, strict=True)]
-
-    def _embed_text(self, features: torch.Tensor | None) -> torch.Tensor | None:
-        return None if features is None else self.condition_embedder.text_embedder(features)
-
-    def _embed_images(self, images: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
-        """Embed the image tokens of each character: of all of them, or of none."""
-        present = [image for image in images if image is not None]
-        if not present:
-            return []
-        embedder = self.condition_embedder.image_embedder
-        if embedder is None:
-            raise ValueError(
-                "this model has no image branch (image_dim is None): pass no image_embeds"
-            )
-        if len(present) < len(images):
-            raise ValueError(
-                f"{len(present)} of {len(images)} characters have image tokens; pass them for all "
-                "or for none"
-            )
-        return [embedder(image) for image in present]
-
-    def _embed_time(
-        self, timestep: torch.Tensor, dtype: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embed (B,) or (B, n) timesteps: (B, 1 or n, D), and what modulates (B, 1 or n, 6, D)."""
-        embedder = self.condition_embedder
-        features = embedder.timesteps_proj(timestep.flatten())
-        features = features.to(embedder.time_embedder.linear_1.weight.dtype)
-        time = embedder.time_embedder(features.unflatten(0, (len(timestep), -1))).to(dtype)
-        return time, embedder.time_proj(embedder.act_fn(time)).unflatten(2, (6, -1))
-
-    def _grid(self, latents: torch.Tensor) -> tuple[int, int, int]:
-        sizes = zip(latents.shape[2:], self.patch_size, strict=True)
-        frames, rows, columns = (size // patch for size, patch in sizes)
-        return frames, rows, columns
-
-    def _patchify(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, C, F, H, W) to this process's tokens (B, n, D)."""
-        tokens = self.patch_embedding(latents).flatten(2).transpose(1, 2)
-        return self.spread.share(tokens).contiguous()
-
-    def _close(self, stream: Stream, latents: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, n, D) to the velocity, in the shape of the latents that they came from."""
-        shift, scale = (self.scale_shift_table + stream.time.unsqueeze(2)).unbind(2)
-        tokens = (self.norm_out(stream.tokens.float()) * (1 + scale) + shift).type_as(stream.tokens)
-        patches = stream.spread.joined(self.proj_out(tokens), stream.number)
-        patches = patches.unflatten(2, (*self.patch_size, -1))
-        patches = patches.unflatten(1, self._grid(latents))  # (B, f, h, w, pt, ph, pw, C)
-        return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
-
 
 def _moved_on(streams: Sequence[Stream], tokens: Sequence[torch.Tensor]) -> list[Stream]:
     return [stream._replace(tokens=its) for stream, its in zip(streams, tokens, strict=True)]
-
-
-def _reads(rows: Sequence[bool] | None, device: torch.device) -> torch.Tensor | None:
-    if rows is None or all(rows):
-        return None
-    return torch.tensor(tuple(rows), device=device).view(-1, 1, 1, 1)

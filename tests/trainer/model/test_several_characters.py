@@ -128,7 +128,9 @@ def test_the_order_of_characters_is_their_place_on_the_gap_axis_and_nothing_else
 @torch.no_grad()
 def test_references_of_the_second_stand_after_those_of_the_first():
     model = tiny_model()
-    streams = model._open_references([further(1, 2).reference, further(2, 1).reference], None, None)
+    pictures = [further(1, 2).reference, further(2, 1).reference]
+    nameless = model.embed_texts(None, [None, None], None, pictures[0].device)
+    streams = model.open_references(pictures, None, nameless)
     rope: Any = model.rope
     whole = rope.references(3, 3, 4, model.gap)
     for part in range(2):
