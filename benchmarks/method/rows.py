@@ -110,6 +110,7 @@ _PARTS = {
     "other_full": Row("own projections for all heads", {**_OTHER, "emphasize": "full"}),
     "other_low_rank": Row("low-rank changes", {**_OTHER, "emphasize": "low_rank"}),
     "other_light": Row("λ = 0.3", _OTHER, reference_weight=0.3),
+    "other_faint": Row("λ = 0.1", _OTHER, reference_weight=0.1),
     "other_heavy": Row("λ = 3", _OTHER, reference_weight=3.0),
     "other_gap_8": Row("gap 8", {**_OTHER, "gap": 8}),
     "other_two": Row("two references", _OTHER, references=2),

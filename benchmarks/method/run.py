@@ -38,6 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--preset", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--minutes", type=float, default=90, help="start nothing after these")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--regimes", nargs="*", help="only these regimes, by their names")
     parser.add_argument("--rows", nargs="*", help="only these rows, by their keys")
     parser.add_argument("--steps", type=int, help="updates of a row, instead of the regime's own")
     parser.add_argument("--jobs", type=int, help="models side by side: 1 on a CPU, 8 on a GPU")
@@ -73,7 +74,8 @@ def run_all(arguments: argparse.Namespace, chosen: dict[str, Regime]) -> None:
     jobs = [
         job
         for job in in_order(chosen, arguments.seeds)
-        if not arguments.rows or job[1] in arguments.rows
+        if (not arguments.regimes or job[0] in arguments.regimes)
+        and (not arguments.rows or job[1] in arguments.rows)
     ]
     waiting = [job for job in jobs if not result_path(output, job).is_file()]
     running: dict[Future[float], Job] = {}
