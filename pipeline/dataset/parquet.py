@@ -2,33 +2,47 @@
 
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.column_rows import ColumnRows
-from schemas.columns import Row, to_table
+from schemas.columns import Row, schema_of, to_table
 
 ROWS_PER_GROUP = 8192
 MEDIA_ROWS_PER_GROUP = 10  # a clip is 1 to 5 MB: groups stay far below 100 MB
 _MEDIA_NAMES = frozenset({"mp4", "image", "mask", "video"})  # compressed already
 
 
-def encode_rows(rows: Iterable[Row], table: type[Row], schema: pa.Schema | None = None) -> bytes:
-    """Return the Parquet file of some rows; `schema` may add metadata to the table's own."""
-    data = rows.table() if isinstance(rows, ColumnRows) else to_table(rows, table)
-    return encode_table(data if schema is None else data.cast(schema))
+def encode_rows(rows: Sequence[Row], table: type[Row], schema: pa.Schema | None = None) -> bytes:
+    """Return the Parquet file of some rows; `schema` may add metadata to the table's own.
+
+    Rows that lie on disk are read a row group at a time.
+    """
+    schema = schema or schema_of(table)
+    step = _rows_per_group(schema)
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, schema, **writer_options(schema)) as writer:
+        for first in range(0, max(len(rows), 1), step):
+            part = rows[first : first + step]
+            data = part.table() if isinstance(part, ColumnRows) else to_table(part, table)
+            writer.write_table(data.cast(schema), row_group_size=step)
+    return sink.getvalue()
 
 
 def encode_table(data: pa.Table) -> bytes:
     """Return the Parquet file of an Arrow table: fixed options, page index and checksums."""
-    media, _ = _leaf_columns(data.schema)
     sink = io.BytesIO()
-    rows = MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP
-    pq.write_table(data, sink, row_group_size=rows, **writer_options(data.schema))
+    options = writer_options(data.schema)
+    pq.write_table(data, sink, row_group_size=_rows_per_group(data.schema), **options)
     return sink.getvalue()
+
+
+def _rows_per_group(schema: pa.Schema) -> int:
+    media, _ = _leaf_columns(schema)
+    return MEDIA_ROWS_PER_GROUP if media else ROWS_PER_GROUP
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
