@@ -8,6 +8,7 @@ from types import MappingProxyType
 from pipeline.curation.curation_config import CurationConfig
 from pipeline.curation.plan import CurationPlan, is_published, remember
 from pipeline.curation.release import release
+from pipeline.dataset.column_rows import RowLog
 from pipeline.dataset.commit import settle, sweep
 from pipeline.dataset.fetched import VideoFetcher, batches, video_fetcher
 from pipeline.dataset.inputs import InputVideo
@@ -28,6 +29,7 @@ from pipeline.pairing.edit_references import edit_references
 from pipeline.pairing.gates import apply_gates, describe_videos
 from pipeline.pairing.pair import (
     Paired,
+    by_sample,
     facts_for_captions,
     first_of_each,
     identity_spaces,
@@ -36,9 +38,10 @@ from pipeline.pairing.pair import (
     put_together,
     with_corrected,
 )
-from pipeline.pairing.samples import find_cast, plan_cast, without_vetoed
+from pipeline.pairing.samples import find_cast, in_time, plan_cast, without_vetoed
 from schemas.corrections import Correction
 from schemas.manifest import Manifest
+from schemas.tables import Reject
 
 
 @dataclass(frozen=True)
@@ -128,23 +131,25 @@ def pair(
         candidates, vectors = plus(candidates, edits.candidates), plus(vectors, edits.embeddings)
         plans = plan_cast(cast, candidates, vectors, settings)
     plans, review = without_vetoed(plans, vetoes)
+    plans = in_time(plans, kept.clips)
 
     facts, own_captions = facts_for_captions(plans, kept)
     captions = caption_clips(
         facts, own_captions, observed.unit_of_clip, store, engines.pairing.captions,
         settings.captions, processes,
     )  # fmt: skip
-    captions = with_corrected(captions, facts, corrections)
+    captions = by_sample(with_corrected(captions, facts, corrections), plans)
     samples = put_together(plans, kept, captions, observed.unit_of_clip, edits.paths)
 
-    ledger = Ledger(list(observed.rejects), dict(observed.counts))
+    rejects = RowLog(Reject, observed.rejects)
+    ledger = Ledger(rejects, dict(observed.counts))
     for part in (copies, kept.ledger, edits.ledger, plans.ledger, review):
         ledger.merge(part)
     for uri, detail in sorted(unread.items()):
         ledger.reject(unread_line(uri, detail))
     ledger.check("probe", "video", len(inputs) + len(unread))
     splits = Counter(plan.split for plan in plans.samples)
-    tables = light_tables(observed, kept, videos, plans, captions, ledger)
+    tables = light_tables(observed, videos, plans, captions, rejects.rows())
     return Paired(samples, splits, tables, ledger)
 
 

@@ -7,12 +7,13 @@ reads rows takes these or a list alike, by `pipeline.dataset.row_sets`.
 import itertools
 import mmap
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Generic, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.columns import RowType, from_table, schema_of, to_table
 
@@ -86,11 +87,25 @@ class ColumnRows(Sequence[RowType]):
         if not rows:
             return self
         assert not self._changed, "rows are added before columns are changed"
-        spill = RowSpill(self._table)
-        spill.add(to_table(rows, self._table))
-        added = spill.rows()
+        added = RowLog(self._table, rows).rows()
         places = np.concatenate([self._places, self._starts[-1] + np.arange(len(added))])
         return ColumnRows(self._table, [*self._pieces, *added._pieces], places)
+
+    def in_order(self, *names: str) -> "ColumnRows[RowType]":
+        """Return the rows sorted by these columns, text as UTF-8; equal ones stay as they are."""
+        keys = pa.table([self._column(name) for name in names], names=list(names))
+        options = pc.SortOptions([(name, "ascending") for name in names])
+        order = pc.call_function("sort_indices", [keys], options)
+        return self.where(order.to_numpy())
+
+    def _column(self, name: str) -> pa.ChunkedArray | pa.Array:
+        """Return one column; where rows lie as they were written, it stays on disk."""
+        if name in self._changed:
+            return self._changed[name]
+        pieces = [piece.column(name) for piece in self._pieces]
+        whole = pa.chunked_array(pieces, self._schema.field(name).type)
+        in_place = np.array_equal(self._places, np.arange(self._starts[-1]))
+        return whole if in_place else whole.take(pa.array(self._places))
 
     def values(self, name: str) -> np.ndarray:
         """Return one column, (N,): text as UTF-8, for it is an id."""
@@ -182,3 +197,42 @@ class RowSpill(Generic[RowType]):
             if piece is not None:
                 self._writer.write_batch(piece)
         self._waiting, self._bytes = [], 0
+
+
+class RowLog(Generic[RowType]):
+    """Rows that are noted one by one and lie on disk, but for the last few."""
+
+    def __init__(self, table: type[RowType], rows: Iterable[RowType] = ()) -> None:
+        self._table, self._spill = table, RowSpill(table)
+        self._last: list[RowType] = []
+        self._all: ColumnRows[RowType] | None = None
+        self.extend(rows)
+
+    def append(self, row: RowType) -> None:
+        """Note one more row."""
+        assert self._all is None, "rows are noted before they are read"
+        self._last.append(row)
+        if len(self._last) == _AT_ONCE:
+            self._write()
+
+    def extend(self, rows: Iterable[RowType]) -> None:
+        """Note more rows."""
+        for row in rows:
+            self.append(row)
+
+    def rows(self) -> ColumnRows[RowType]:
+        """Return all rows that were noted; none may be noted after that."""
+        if self._all is None:
+            self._write()
+            self._all = self._spill.rows()
+        return self._all
+
+    def __iter__(self) -> Iterator[RowType]:
+        return iter(self.rows())
+
+    def __len__(self) -> int:
+        return len(self.rows())
+
+    def _write(self) -> None:
+        self._spill.add(to_table(self._last, self._table))
+        self._last = []

@@ -20,7 +20,7 @@ from schemas.tables import Candidate, Clip, Embedding, Reject, Track, Video
 _READERS = 16  # units read at once; they are small and latency is all that they cost
 _AHEAD = 64  # units that are read, and wait to be put to the others
 _PIXELS = ("image", "mask")  # of a candidate; read again when its sample is built
-_SPILLED = ("clips", "tracks", "candidates", "embeddings")  # what is not held in memory
+_SPILLED = ("clips", "tracks", "candidates", "embeddings", "rejects")  # what is not held in memory
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Observed:
     tracks: Sequence[Track] = field(default_factory=list)
     candidates: Sequence[Candidate] = field(default_factory=list)
     embeddings: Sequence[Embedding] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: Sequence[Reject] = field(default_factory=list)
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     unit_of_clip: Mapping[str, str] = field(default_factory=dict)  # clip_id -> unit_id
 
@@ -49,7 +49,6 @@ def read_observed(receipts: Iterable[Receipt], store: Store) -> Observed:
         for receipt, tables in units:
             for key, count in receipt.ledger_counts().items():
                 observed.counts[key] = observed.counts.get(key, Count()) + count
-            observed.rejects += from_table(tables["rejects"], Reject) if "rejects" in tables else []
             for name in _SPILLED & tables.keys():
                 data = _with_shots(tables[name], renamed)
                 spills[name].add(data, **dict.fromkeys(_PIXELS, b""))
@@ -80,7 +79,7 @@ def _read_units(
 
 def _read_unit(receipt: Receipt, store: Store) -> dict[str, pa.Table]:
     tables = {}
-    for name in ("videos", *_SPILLED, "rejects"):
+    for name in ("videos", *_SPILLED):
         if name in receipt.files:
             columns = [one.name for one in fields(UNIT_TABLES[name]) if one.name not in _PIXELS]
             with store.open(f"{unit_folder(receipt.unit_id)}/{name}.parquet") as file:

@@ -5,6 +5,7 @@ Ids are compared as UTF-8, whose order is that of the text.
 
 import bisect
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
@@ -16,6 +17,7 @@ from schemas.columns import Row, RowType
 
 Column = np.ndarray | Sequence[str]  # of ids as `encoded`, or of numbers; or of any text
 Value = TypeVar("Value")
+_ENCODED = 4096  # texts that wait together until they are numbers of a column
 _REMEMBERED = 1024  # rows found by their key: neighbours ask for the same one
 
 
@@ -29,7 +31,11 @@ def values(rows: Sequence[Row], name: str) -> np.ndarray:
 
 def encoded(ids: Iterable[str]) -> np.ndarray:
     """Return ids as a column, (N,)."""
-    return np.array([id.encode() for id in ids] or [], "S")
+    texts = (id.encode() for id in ids)
+    parts = [np.array([], "S")]
+    while part := list(itertools.islice(texts, _ENCODED)):
+        parts.append(np.array(part, "S"))
+    return np.concatenate(parts)
 
 
 def ids_of(rows: Sequence[Row], name: str) -> list[str]:
@@ -63,7 +69,9 @@ def plus(rows: Sequence[RowType], others: Sequence[RowType]) -> Sequence[RowType
 
 
 def in_order(rows: Sequence[RowType], *names: str) -> Sequence[RowType]:
-    """Return the rows sorted by these columns."""
+    """Return the rows sorted by these columns; equal ones stay as they are."""
+    if isinstance(rows, ColumnRows):
+        return rows.in_order(*names)
     return where(rows, np.lexsort([values(rows, name) for name in reversed(names)]))
 
 
@@ -102,7 +110,7 @@ def grouped(rows: Sequence[RowType], name: str) -> Iterator[tuple[str, list[RowT
 class Made(Sequence[Value], Generic[Value]):
     """A sequence whose members are made of others when they are asked for, and not kept."""
 
-    def __init__(self, sources: Sequence[Any], make: Callable[[Any], Value]) -> None:
+    def __init__(self, sources: Sequence[Any] | np.ndarray, make: Callable[[Any], Value]) -> None:
         self._sources, self._make = sources, make
 
     def __len__(self) -> int:

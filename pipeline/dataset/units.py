@@ -182,7 +182,7 @@ def _rows_by_table(observed: VideoRow) -> dict[str, list]:
         "candidates": [candidate for row in clips for candidate in row.candidates],
         "embeddings": [embedding for row in clips for embedding in row.embeddings],
         "media": [ClipMedia(row.clip.clip_id, row.mp4) for row in clips],
-        "rejects": observed.ledger.rejects,
+        "rejects": list(observed.ledger.rejects),
     }
 
 

@@ -1,5 +1,6 @@
 """What every stage shares: the contract, the row, and how a row is rejected."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Protocol, TypeVar
@@ -130,11 +131,23 @@ class Count:
         )
 
 
+class RejectLines(Protocol):
+    """A list of lines, or something that keeps many of them elsewhere."""
+
+    def append(self, row: Reject, /) -> None: ...
+
+    def extend(self, rows: Iterable[Reject], /) -> None: ...
+
+    def __iter__(self) -> Iterator[Reject]: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass
 class Ledger:
     """The rejects and counts of one unit or one phase; rows are conserved at every stage."""
 
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: RejectLines = field(default_factory=list)
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)  # (stage, level)
 
     def keep(self, stage: str, level: str, number: int = 1) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.dataset.media_rows import read_clip_bytes
+from pipeline.dataset.spilled import Spilled
 from pipeline.dataset.store import Store, open_store
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.engines.registry import engine_infos, load_engine
@@ -36,7 +37,7 @@ def caption_clips(
     captioner: str,
     config: CaptionsConfig,
     cluster: ClusterConfig,
-) -> list[Caption]:
+) -> Sequence[Caption]:
     """Return one caption per clip; `given` holds the manifest's captions, '' where none."""
     [info] = engine_infos([("captions", captioner)])
     number, pool = math.ceil(len(facts) / config.batch_size), None
@@ -47,8 +48,9 @@ def caption_clips(
         return write_captions(facts, given, load_engine("captions", captioner), config, look)
     step = (pool, functools.partial(_make_asker, store.location, captioner, config))
     batches = _batches(facts, unit_of_clip, config.batch_size)
-    answers = dict(run(batches, [step], cluster))
-    written = [caption for number in sorted(answers) for caption in answers[number]]
+    answers = Spilled(run(batches, [step], cluster))
+    order = np.argsort([number for number, _ in answers])
+    written = (caption for place in order for caption in answers[place][1])
     return chosen_texts(written, given, config)
 
 

@@ -3,9 +3,10 @@
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
+from pipeline.dataset.spilled import Spilled
 from pipeline.engines.captions.attributes import AttributeCaptioner
 from pipeline.engines.captions.people_count import counted_people
 from pipeline.engines.interfaces import (
@@ -68,7 +69,7 @@ def write_captions(
     captioner: Captioner,
     config: CaptionsConfig | None = None,
     look: Callable[[CaptionFacts], CaptionFacts] | None = None,
-) -> list[Caption]:
+) -> Sequence[Caption]:
     """Return one caption per input. `given` holds the manifest's captions, '' where none.
 
     A given caption replaces the clip's text only: the description stays the captioner's. A
@@ -77,25 +78,25 @@ def write_captions(
     config = config or CaptionsConfig()
     if len(facts) != len(given):
         raise ValueError(f"facts of {len(facts)} clips came with {len(given)} given captions")
-    written: list[Caption] = []
-    for top in range(0, len(facts), config.batch_size):
-        written += ask(captioner, list(facts[top : top + config.batch_size]), config, look)
+    size = config.batch_size
+    batches = (list(facts[top : top + size]) for top in range(0, len(facts), size))
+    written = (caption for batch in batches for caption in ask(captioner, batch, config, look))
     return chosen_texts(written, given, config)
 
 
 def chosen_texts(
-    written: Sequence[Caption], given: Sequence[str], config: CaptionsConfig
-) -> list[Caption]:
+    written: Iterable[Caption], given: Iterable[str], config: CaptionsConfig
+) -> Sequence[Caption]:
     """Return the captions to be used: those that were given go before those that were written."""
     if not config.prefer_given:
-        return list(written)
-    texts = [clean(text, config.max_length) for text in given]
-    return [
+        return Spilled(written)
+    texts = (clean(text, config.max_length) for text in given)
+    return Spilled(
         replace(caption, text=text, engine=GIVEN, digest="", parts=CaptionParts())
         if text
         else caption
         for text, caption in zip(texts, written, strict=True)
-    ]
+    )
 
 
 def ask(

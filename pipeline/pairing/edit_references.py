@@ -100,12 +100,12 @@ def edit_references(
     if engines.pairing.editor == NO_EDITOR:
         return EditedReferences()
     editor, checkers = _infos(engines)
-    chosen = [
+    chosen = (
         (member.character_id, row.reference_id)
         for plan in plans.samples
         for member in plan.members
         for row in member.references
-    ]
+    )
     tasks = choose_edits(
         chosen,
         ByKey(candidates, "reference_id"),

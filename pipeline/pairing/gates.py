@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from pipeline.dataset.column_rows import RowLog
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
 from pipeline.dataset.row_sets import ByKey, Places, encoded, ids_of, in_order, take, values, where
@@ -112,7 +113,7 @@ def describe_videos(videos: Sequence[Video], given: Mapping[str, InputVideo]) ->
 
 def apply_gates(observed: Observed, videos: Sequence[Video], gates: Gates) -> Kept:
     """Check videos, then clips, then tracks; every row ends up kept or in the ledger."""
-    ledger = Ledger()
+    ledger = Ledger(RowLog(Reject))
     whole = _video_check(incomplete_videos(observed.rejects), gates.licences)
     kept_videos = _sift(videos, whole, "videos", "video", ledger)
     clips = where(observed.clips, _among(observed.clips, kept_videos, "video_id"))

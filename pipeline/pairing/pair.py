@@ -4,7 +4,7 @@ The order of its stages is `pipeline.curation.curate`. It reads light columns of
 and writes nothing; thresholds that change re-run it alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,12 +19,14 @@ from pipeline.dataset.row_sets import (
     encoded,
     ids_of,
     in_order,
+    spread,
     take,
     values,
     where,
     with_columns,
     without,
 )
+from pipeline.dataset.spilled import Spilled
 from pipeline.engines.identity.spaces import Space, spaces_of
 from pipeline.engines.interfaces import CaptionFacts, CaptionParts
 from pipeline.engines.registry import load_engine
@@ -95,67 +97,85 @@ def _of_tracks(rows: Sequence[RowType], track_ids: np.ndarray) -> Sequence[RowTy
     return where(rows, np.isin(values(rows, "track_id"), track_ids))
 
 
-def facts_for_captions(plans: Plans, kept: Kept) -> tuple[Sequence[CaptionFacts], list[str]]:
+def facts_for_captions(plans: Plans, kept: Kept) -> tuple[Sequence[CaptionFacts], Sequence[str]]:
     """Return what a captioner may look at, per member of every sample, and the given captions."""
     clips = ByKey(kept.clips, "clip_id")
     long = where(kept.tracks, ~np.isin(values(kept.tracks, "track_id"), encoded(kept.spare)))
     seen = Places(values(long, "clip_id"))
     characters = ByKey(plans.characters.tracks, "track_id")
     given = {video.video_id: video.given_caption for video in kept.videos}
-    members = [member for plan in in_time(plans, kept) for member in plan.members]
+    members = _members(plans.samples)
 
     def facts(plan: SamplePlan) -> CaptionFacts:
         tracks = take(long, seen.all_of(plan.clip_id))
         return CaptionFacts(clips[plan.clip_id], tuple(tracks), characters[plan.track_id])
 
-    return Made(members, facts), [given[plan.video_id] for plan in members]
+    return Made(members, facts), Made(members, lambda plan: given[plan.video_id])
+
+
+def _members(samples: Sequence[SamplePlan]) -> Sequence[SamplePlan]:
+    """Return the members of all samples, one after the other."""
+    ends = _ends(samples)
+
+    def member(number: int) -> SamplePlan:
+        sample = int(np.searchsorted(ends, number, side="right"))
+        return samples[sample].members[number - ends[sample]]
+
+    return Made(range(ends[-1] if len(ends) else 0), member)
+
+
+def _ends(samples: Sequence[SamplePlan]) -> np.ndarray:
+    """Return, (N,), how many members there are up to each sample and with it."""
+    return np.cumsum(np.fromiter((len(plan.members) for plan in samples), int, len(samples)))
 
 
 def with_corrected(
     captions: Sequence[Caption], facts: Sequence[CaptionFacts], corrections: Sequence[Correction]
-) -> list[Caption]:
+) -> Sequence[Caption]:
     """Return the captions with those that a person corrected in their place."""
     texts = texts_of_tracks(corrections, CAPTION)
     if not texts:
-        return list(captions)
-    return [
+        return captions
+    return Spilled(
         replace(caption, text=text, engine=CORRECTED, digest="", parts=CaptionParts())
         if (text := texts.get(row.character.track_id if row.character else ""))
         else caption
         for caption, row in zip(captions, facts, strict=True)
-    ]
-
-
-def in_time(plans: Plans, kept: Kept) -> list[SamplePlan]:
-    """Return the planned samples by video, time and track, as they are written."""
-    place, start_s = Places(values(kept.clips, "clip_id")), values(kept.clips, "start_s")
-    return sorted(
-        plans.samples,
-        key=lambda plan: (plan.video_id, start_s[place[plan.clip_id]], plan.clip_id, plan.track_id),
     )
+
+
+def by_sample(captions: Sequence[Caption], plans: Plans) -> Sequence[Sequence[Caption]]:
+    """Return the captions of each sample, one for every member of it."""
+    ends = _ends(plans.samples)
+    used = ends[-1] if len(ends) else 0
+    assert used == len(captions), f"{len(captions)} captions came for {used} members of samples"
+
+    def of_sample(number: int) -> Sequence[Caption]:
+        return captions[ends[number - 1] if number else 0 : ends[number]]
+
+    return Made(range(len(ends)), of_sample)
 
 
 def put_together(
     plans: Plans,
     kept: Kept,
-    captions: Sequence[Caption],
+    captions: Sequence[Sequence[Caption]],
     unit_of_clip: Mapping[str, str],
     edits: Mapping[str, str],
 ) -> Sequence[Ingredients]:
     """Return what each sample is built from, but for what lies in its unit, made when asked for.
 
-    `captions` are in the order of `facts_for_captions`; `edits` names the files of edited
-    references.
+    `captions` are by sample; `edits` names the files of edited references.
     """
     clips = ByKey(kept.clips, "clip_id")
     tracks = ByKey(without(plans.characters.tracks, *IN_UNIT), "track_id")
     videos = {video.video_id: video for video in kept.videos}
 
-    def ingredients(planned: tuple[SamplePlan, Sequence[Caption]]) -> Ingredients:
-        plan, texts = planned
+    def ingredients(number: int) -> Ingredients:
+        plan = plans.samples[number]
         own, *others = (
             Member(member, tracks[member.track_id], text)
-            for member, text in zip(plan.members, texts, strict=True)
+            for member, text in zip(plan.members, captions[number], strict=True)
         )
         return Ingredients(
             plan,
@@ -168,18 +188,7 @@ def put_together(
             _edited(plan, edits),
         )
 
-    return Made(list(_with_captions(in_time(plans, kept), captions)), ingredients)
-
-
-def _with_captions(
-    plans: Iterable[SamplePlan], captions: Sequence[Caption]
-) -> Iterator[tuple[SamplePlan, Sequence[Caption]]]:
-    """Yield every plan with the captions of its members."""
-    used = 0
-    for plan in plans:
-        yield plan, captions[used : used + len(plan.members)]
-        used += len(plan.members)
-    assert used == len(captions), f"{len(captions)} captions came for {used} members of samples"
+    return Made(range(len(plans.samples)), ingredients)
 
 
 def _units(plan: SamplePlan, unit_of_clip: Mapping[str, str]) -> dict[str, str]:
@@ -196,21 +205,16 @@ def _edited(plan: SamplePlan, edits: Mapping[str, str]) -> dict[str, str]:
 
 def light_tables(
     observed: Observed,
-    kept: Kept,
     videos: list[Video],
     plans: Plans,
-    captions: Sequence[Caption],
-    ledger: Ledger,
+    captions: Sequence[Sequence[Caption]],
+    rejects: Sequence[Reject],
 ) -> dict[type[Row], Sequence]:
     """Return the light tables; clips and tracks that were dropped stay in, with their scores.
 
-    `captions` are in the order of `facts_for_captions`.
+    `captions` are by sample.
     """
-    written = {
-        plan.clip_id: texts[0] for plan, texts in _with_captions(in_time(plans, kept), captions)
-    }
     clips = in_order(observed.clips, "clip_id")
-    of_clips = [written.get(clip_id) for clip_id in ids_of(clips, "clip_id")]
     tracks = in_order(observed.tracks, "track_id")
     named = values(plans.characters.tracks, "track_id")
     embeddings = in_order(_of_tracks(observed.embeddings, named), "track_id", "reference_id")
@@ -219,21 +223,27 @@ def light_tables(
     recogniser = next(((row.recogniser, row.weights_digest) for row in embeddings), ("", ""))
     return {
         Video: videos,
-        Clip: _with_texts(clips, of_clips),
+        Clip: _with_texts(clips, plans.samples, captions),
         Track: with_fit(tracks, plans.characters),
         Character: describe_characters(plans.characters, *recogniser),
         Suspect: suspects,
         Embedding: embeddings,
-        Reject: sorted(
-            ledger.rejects, key=lambda r: (r.stage, r.level, r.video_id, r.id, r.reason, r.detail)
-        ),
+        Reject: in_order(rejects, "stage", "level", "video_id", "id", "reason", "detail"),
     }
 
 
-def _with_texts(clips: Sequence[Clip], captions: Sequence[Caption | None]) -> Sequence[Clip]:
-    """Return the clips with their captions; those that are in no sample stay without."""
+def _with_texts(
+    clips: Sequence[Clip], samples: Sequence[SamplePlan], captions: Sequence[Sequence[Caption]]
+) -> Sequence[Clip]:
+    """Return the clips with their captions; those that are in no sample stay without.
+
+    Of several samples of a clip the last one speaks.
+    """
+    captioned = encoded(plan.clip_id for plan in samples)[::-1]
+    numbers = np.arange(len(samples))[::-1]
+    number = spread(values(clips, "clip_id"), captioned, numbers, missing=-1)
     nothing = Caption("", "", "")
-    texts = [caption or nothing for caption in captions]
+    texts = [captions[place][0] if place >= 0 else nothing for place in number]
     return with_columns(
         clips,
         {

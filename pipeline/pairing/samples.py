@@ -10,18 +10,22 @@ from types import MappingProxyType
 
 import numpy as np
 
+from pipeline.dataset.column_rows import RowLog
 from pipeline.dataset.corrections import marks_of_references, texts_of_tracks
 from pipeline.dataset.decided import Decided, decide
 from pipeline.dataset.row_sets import (
     ByKey,
+    Made,
     Places,
     encoded,
+    groups,
     ids_of,
     in_order,
     take,
     values,
     where,
 )
+from pipeline.dataset.spilled import Spilled
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Ledger, Rejected
@@ -35,7 +39,7 @@ from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from schemas.corrections import NAME, SPLIT, Correction
 from schemas.ids import content_id
 from schemas.reasons import PairKind, Reason
-from schemas.tables import Candidate, Clip, Embedding, Track
+from schemas.tables import Candidate, Clip, Embedding, Reject, Track
 
 CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
 USABLE_MASK_QUALITY = 0.5  # below it the background is kept: it would cut the person up
@@ -68,7 +72,7 @@ class SamplePlan:
 class Plans:
     """What pairing decided: every track is a sample or a line in the ledger."""
 
-    samples: tuple[SamplePlan, ...]  # sorted by sample_id
+    samples: Sequence[SamplePlan]  # sorted by sample_id, until `in_time`
     ledger: Ledger
     characters: CharacterResult
     refused: Mapping[str, int]  # candidates refused by the gates, by reason, over all tracks
@@ -161,32 +165,48 @@ def plan_cast(
     config: PairConfig,
 ) -> Plans:
     """Do what `plan_samples` does once it is known who is who."""
-    ledger = _character_ledger(cast.tracks, cast.found)
-    vectors = identity_vectors(embeddings)
-    plans: list[SamplePlan] = []
-    refused: Counter[str] = Counter()
-    filmed = 0  # tracks of clips that may be trained on
+    tally = _Tally(_character_ledger(cast.tracks, cast.found))
+    plans = Spilled(_chosen(cast, candidates, identity_vectors(embeddings), config, tally))
+    tally.ledger.check(REFERENCES, "sample", entered=tally.filmed)
+    if config.samples == "multi_character":
+        plans = Spilled(_by_clip(plans, ByKey(cast.found.tracks, "track_id")))
+    wished = texts_of_tracks(cast.corrections, SPLIT)
+    samples = Spilled(_with_splits(plans, cast.clips.rows, config.splits, wished))
+    return Plans(samples, tally.ledger, cast.found, dict(sorted(tally.refused.items())))
+
+
+@dataclass
+class _Tally:
+    """What is counted while references are chosen."""
+
+    ledger: Ledger
+    refused: Counter[str] = field(default_factory=Counter)
+    filmed: int = 0  # tracks of clips that may be trained on
+
+
+def _chosen(
+    cast: Cast,
+    candidates: Sequence[Candidate],
+    vectors: IdentityVectors,
+    config: PairConfig,
+    tally: _Tally,
+) -> Iterator[SamplePlan]:
+    """Yield a plan, without its split, for every track that has references."""
     marks = marks_of_references(cast.corrections)
     for track, pool in _pools(cast.found, candidates, vectors, marks):
-        if cast.clips[track.clip_id].reference_only or track.track_id in cast.spare:
-            continue
-        filmed += 1
-        windows = cast.windows[track.track_id]
         clip = cast.clips[track.clip_id]
+        if clip.reference_only or track.track_id in cast.spare:
+            continue
+        tally.filmed += 1
+        windows = cast.windows[track.track_id]
         choice = choose_references(
             track, clip, pool, vectors, windows, config.references, cast.decided, cast.spaces
         )
         for line in choice.refused:
-            refused[str(line.rejected.reason)] += line.number
-        _account(track, choice, len(pool), ledger)
+            tally.refused[str(line.rejected.reason)] += line.number
+        _account(track, choice, len(pool), tally.ledger)
         if not choice.rejected:
-            plans.append(_plan(track, choice.references, pool, config))
-    ledger.check(REFERENCES, "sample", entered=filmed)
-    if config.samples == "multi_character":
-        plans = _by_clip(plans, ByKey(cast.found.tracks, "track_id"))
-    wished = texts_of_tracks(cast.corrections, SPLIT)
-    samples = _with_splits(plans, cast.clips.rows, config.splits, wished)
-    return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
+            yield _plan(track, choice.references, pool, config)
 
 
 def _account(track: Track, choice: ReferenceChoice, candidates: int, ledger: Ledger) -> None:
@@ -210,28 +230,37 @@ def _account(track: Track, choice: ReferenceChoice, candidates: int, ledger: Led
 def without_vetoed(plans: Plans, vetoes: Set[str]) -> tuple[Plans, Ledger]:
     """Leave out the samples that a person refused; the ledger is empty when there were none."""
     ledger = Ledger()
-    left = tuple(plan for plan in plans.samples if plan.sample_id not in vetoes)
-    if len(left) < len(plans.samples):
-        ledger.keep(REVIEW, "sample", len(left))
-    for plan in plans.samples:
-        if plan.sample_id in vetoes:
-            rejected = Rejected(Reason.VETOED, detail="a person marked it in tags.jsonl")
-            ledger.reject(rejected.entry(REVIEW, "sample", plan.sample_id, plan.video_id))
+    ids = encoded(plan.sample_id for plan in plans.samples)
+    vetoed = np.isin(ids, encoded(vetoes))
+    if not vetoed.any():
+        return plans, ledger
+    left = Made(np.flatnonzero(~vetoed), plans.samples.__getitem__)
+    ledger.keep(REVIEW, "sample", len(left))
+    for plan in Made(np.flatnonzero(vetoed), plans.samples.__getitem__):
+        rejected = Rejected(Reason.VETOED, detail="a person marked it in tags.jsonl")
+        ledger.reject(rejected.entry(REVIEW, "sample", plan.sample_id, plan.video_id))
     return replace(plans, samples=left), ledger
 
 
-def _by_clip(plans: Sequence[SamplePlan], tracks: Mapping[str, Track]) -> list[SamplePlan]:
+def in_time(plans: Plans, clips: Sequence[Clip]) -> Plans:
+    """Return the plans with their samples by video, time and track, as they are written."""
+    videos, of_clips, tracks = (
+        encoded(getattr(plan, name) for plan in plans.samples)
+        for name in ("video_id", "clip_id", "track_id")
+    )
+    start_s = values(clips, "start_s")[Places(values(clips, "clip_id")).of(of_clips)]
+    order = np.lexsort([tracks, of_clips, start_s, videos])
+    return replace(plans, samples=Made(order, plans.samples.__getitem__))
+
+
+def _by_clip(plans: Sequence[SamplePlan], tracks: Mapping[str, Track]) -> Iterator[SamplePlan]:
     """Join the plans of each clip into one, the largest person first."""
-    clips: dict[str, list[SamplePlan]] = {}
-    for plan in plans:
-        clips.setdefault(plan.clip_id, []).append(plan)
-    joined = []
-    for members in clips.values():
+    for _, places in groups(encoded(plan.clip_id for plan in plans)):
+        members = [plans[place] for place in places]
         members.sort(key=lambda plan: (-tracks[plan.track_id].area, plan.track_id))
         first, *others = members
         sample_id = content_id("sample", [plan.sample_id for plan in members]) if others else ""
-        joined.append(replace(first, sample_id=sample_id or first.sample_id, others=tuple(others)))
-    return joined
+        yield replace(first, sample_id=sample_id or first.sample_id, others=tuple(others))
 
 
 def _check_clips(tracks: Sequence[Track], clips: Sequence[Clip]) -> None:
@@ -244,7 +273,7 @@ def _check_clips(tracks: Sequence[Track], clips: Sequence[Clip]) -> None:
 
 
 def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger:
-    ledger = Ledger()
+    ledger = Ledger(RowLog(Reject))
     lost = np.isin(values(tracks, "track_id"), encoded(found.rejected))
     for track in where(tracks, lost):
         rejected = found.rejected[track.track_id]
@@ -316,25 +345,35 @@ def _with_splits(
     clips: Sequence[Clip],
     config: SplitsConfig,
     wished: Mapping[str, str],
-) -> tuple[SamplePlan, ...]:
+) -> Iterator[SamplePlan]:
     """Draw the split of every group, or take what a person wished for one of its tracks.
 
-    `wished` is by track, the latest wish last: of two in one group that one holds.
+    `wished` is by track, the latest wish last: of two in one group that one holds. Yields the plans
+    by sample_id.
     """
-    links = [
-        (
-            plan.clip_id,
-            plan.video_id,
-            *(member.character_id for member in plan.members),
-            *(row.video_id for member in plan.members for row in member.references),
-        )
+    group_of = split_groups(map(_link, plans), clips, config.copies)
+    chosen = _wishes(plans, group_of, wished) if wished else {}
+    for place in np.argsort(encoded(plan.sample_id for plan in plans), kind="stable"):
+        plan = plans[place]
+        group = group_of[plan.clip_id]
+        yield replace(plan, split=chosen.get(group, str(config.draw(group))))
+
+
+def _link(plan: SamplePlan) -> tuple[str, ...]:
+    """Return the ids that a sample ties together."""
+    characters = (member.character_id for member in plan.members)
+    videos = (row.video_id for member in plan.members for row in member.references)
+    return (plan.clip_id, plan.video_id, *characters, *videos)
+
+
+def _wishes(
+    plans: Sequence[SamplePlan], group_of: Mapping[str, str], wished: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the wished split of every group that holds one of the tracks."""
+    of_track = {
+        member.track_id: group_of[plan.clip_id]
         for plan in plans
-    ]
-    groups = split_groups(links, clips, config.copies)
-    group_of = {member.track_id: groups[plan.clip_id] for plan in plans for member in plan.members}
-    chosen = {group_of[id]: split for id, split in wished.items() if id in group_of}
-    placed = [
-        replace(plan, split=chosen.get(group, str(config.draw(group))))
-        for plan, group in ((plan, groups[plan.clip_id]) for plan in plans)
-    ]
-    return tuple(sorted(placed, key=lambda plan: plan.sample_id))
+        for member in plan.members
+        if member.track_id in wished
+    }
+    return {of_track[id]: split for id, split in wished.items() if id in of_track}

@@ -1,18 +1,20 @@
 """Put whole connected groups into train, validation or test, so that nothing straddles."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from pipeline.dataset.row_sets import encoded, values, where
+from pipeline.dataset.row_sets import OneOfFew, Places, encoded, values, where
 from pipeline.pairing.duplicates import DuplicatesConfig, find_duplicates
-from pipeline.pairing.linkage import Union
 from schemas.ids import unit_interval
 from schemas.reasons import Split
 from schemas.settings import check_settings, setting
 from schemas.tables import Clip
+
+_AT_ONCE = 4096  # links whose pairs are compared with each other
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,35 @@ class SplitsConfig:
 
 def split_groups(
     links: Iterable[Sequence[str]], clips: Sequence[Clip], copies: DuplicatesConfig
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """Return the group of every id in `links`; a group is named by its smallest id.
 
     Each link lists ids that must stay together (a sample's clip, character, video and the videos
     of its references). Clips that look alike stay together too.
     """
-    links = [tuple(ids) for ids in links]
-    names = sorted({name for ids in links for name in ids})
-    place = {name: index for index, name in enumerate(names)}
-    sets = Union(len(names))
-    for ids in links:
-        for name in ids[1:]:
-            sets.join(place[ids[0]], place[name])
-    used = where(clips, np.isin(values(clips, "clip_id"), encoded(names)))
-    for copy, (original, _) in find_duplicates(used, copies).items():
-        sets.join(place[copy], place[original])
-    return {name: names[sets.find(index)] for name, index in place.items()}
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, places = np.unique(_pairs(links), return_inverse=True)
+    used = where(clips, np.isin(values(clips, "clip_id"), names))
+    copied = find_duplicates(used, copies)
+    place = Places(names)
+    alike = [(place[copy], place[original]) for copy, (original, _) in copied.items()]
+    first, second = np.concatenate([places.reshape(-1, 2), np.array(alike, int).reshape(-1, 2)]).T
+    ones, size = np.ones(len(first), bool), len(names)
+    graph = coo_array((ones, (first, second)), shape=(size, size))
+    _, group = connected_components(graph, directed=False)
+    smallest = names[np.unique(group, return_index=True)[1]]
+    return OneOfFew(names, group, [name.decode() for name in smallest.tolist()])
+
+
+def _pairs(links: Iterable[Sequence[str]]) -> np.ndarray:
+    """Return, (2 N,), pairs of neighbours in every link; most repeat each other, and are left out.
+
+    The last id is a pair with itself: a link may have one id alone.
+    """
+    remaining, parts = iter(links), [encoded([])]
+    while some := list(itertools.islice(remaining, _AT_ONCE)):
+        pairs = {pair for ids in some for pair in zip(ids, (*ids[1:], ids[-1]), strict=True)}
+        parts.append(encoded(id for pair in pairs for id in pair))
+    return np.concatenate(parts)

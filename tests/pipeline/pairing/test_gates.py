@@ -31,7 +31,7 @@ def observe(*video_ids: str) -> Observed:
 
 def test_a_refused_part_takes_the_whole_video_along():
     observed = observe("a", "b")
-    observed.rejects.append(Reject("shots", "video", "a-0003", "a", "truncated", False, 0.4, 0.99))
+    observed.rejects = [Reject("shots", "video", "a-0003", "a", "truncated", False, 0.4, 0.99)]
     kept = apply_gates(observed, observed.videos, make_gates())
     assert [video.video_id for video in kept.videos] == ["b"]
     assert [clip.video_id for clip in kept.clips] == ["b"]
