@@ -83,8 +83,11 @@ def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
         names = [field.name for field in type_]
         return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
     if pa.types.is_fixed_size_list(type_):
-        inside, step = plain_values(column.flatten()), type_.list_size
-        return [inside[first : first + step] for first in range(0, len(inside), step)]
+        inside, step = column.flatten(), type_.list_size
+        if pa.types.is_floating(type_.value_type) and not inside.null_count:
+            return inside.to_numpy().reshape(-1, step).tolist()
+        values = plain_values(inside)
+        return [values[first : first + step] for first in range(0, len(values), step)]
     if pa.types.is_list(type_):
         inside, ends = plain_values(column.flatten()), column.offsets.to_numpy()
         ends = (ends - ends[0]).tolist()

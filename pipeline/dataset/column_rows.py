@@ -70,7 +70,7 @@ class ColumnRows(Sequence[RowType]):
     ) -> "ColumnRows[RowType]":
         """Return the same rows with other values, (N,), for the columns that are named."""
         columns = {
-            name: pa.array(column).cast(self._schema.field(name).type)
+            name: _to_arrow(column, self._schema.field(name).type)
             for name, column in changed.items()
         }
         return ColumnRows(self._table, self._pieces, self._places, self._changed | columns)
@@ -142,6 +142,12 @@ def _taken(piece: pa.RecordBatch, places: np.ndarray) -> pa.RecordBatch:
     if np.array_equal(places, np.arange(first, first + number)):
         return piece.slice(first, number)
     return piece.take(pa.array(places))
+
+
+def _to_arrow(column: np.ndarray | Sequence[str], type_: pa.DataType) -> pa.Array:
+    if isinstance(column, np.ndarray):  # ids are bytes
+        return pa.array(column).cast(type_)
+    return pa.array(column, type_)
 
 
 def _to_numpy(column: pa.Array) -> np.ndarray:

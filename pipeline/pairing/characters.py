@@ -20,6 +20,7 @@ from pipeline.dataset.row_sets import (
     values,
     where,
     with_columns,
+    without,
 )
 from pipeline.engines.identity.spaces import Space, Worn, deciding, turned_of, worn_of
 from pipeline.engines.interfaces import SimilarityWindows
@@ -93,8 +94,11 @@ class CharacterResult:
     names: Mapping[str, str] = field(default_factory=dict)  # by track_id: what a person called it
 
     def members(self) -> Iterator[tuple[str, list[Track]]]:
-        """Yield the characters with their tracks, both in the order of their ids."""
-        return grouped(self.tracks, "character_id")
+        """Yield the characters with their tracks, both in the order of their ids.
+
+        Their boxes are not read.
+        """
+        return grouped(without(self.tracks, "boxes", "detected"), "character_id")
 
 
 @dataclass(frozen=True)
@@ -189,17 +193,26 @@ def _impossible(
     return constraints(tracks, clips, config.one_person, config.two_people).apart
 
 
-def _names(groups: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Return the character of every track."""
-    return {member: content_id("character", min(group)) for group in groups for member in group}
+def _names(groups: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return, (N,) each, the tracks of all groups and the character of each."""
+    names = encoded(content_id("character", min(group)) for group in groups)
+    members = encoded(member for group in groups for member in group)
+    return members, np.repeat(names, [len(group) for group in groups])
 
 
 def _judge(
-    linked: _Linked, names: Mapping[str, str], config: CharactersConfig, decided: Decided
+    linked: _Linked,
+    names: tuple[np.ndarray, np.ndarray],
+    config: CharactersConfig,
+    decided: Decided,
 ) -> CharacterResult:
-    """Say how well every track fits its character; refuse those that fit another as well."""
-    ids = ids_of(linked.known, "track_id")
-    named = with_columns(linked.known, {"character_id": encoded(names[id] for id in ids)})
+    """Say how well every track fits its character; refuse those that fit another as well.
+
+    `names` are of all tracks, as `_names` returns them.
+    """
+    ids = values(linked.known, "track_id")
+    characters = spread(ids, *names, missing=b"")
+    named = with_columns(linked.known, {"character_id": characters})
     rejected = {
         track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
         for track_id in linked.unknown
@@ -211,7 +224,7 @@ def _judge(
         if not sure and fit.confusable and fit.margin < config.min_margin:
             rejected[track_id] = _ambiguous(fit, config.min_margin)
     return CharacterResult(
-        tracks=where(named, np.array([id not in rejected for id in ids], bool)),
+        tracks=where(named, ~np.isin(ids, encoded(rejected))),
         rejected=rejected,
         memberships=memberships,
         suspects=cohesion.suspects(memberships, linked.windows, config.suspect_band, decided),

@@ -102,13 +102,14 @@ def facts_for_captions(plans: Plans, kept: Kept) -> tuple[Sequence[CaptionFacts]
     clips = ByKey(kept.clips, "clip_id")
     long = where(kept.tracks, ~np.isin(values(kept.tracks, "track_id"), encoded(kept.spare)))
     seen = Places(values(long, "clip_id"))
-    characters = ByKey(plans.characters.tracks, "track_id")
     given = {video.video_id: video.given_caption for video in kept.videos}
     members = _members(plans.samples)
 
     def facts(plan: SamplePlan) -> CaptionFacts:
         tracks = take(long, seen.all_of(plan.clip_id))
-        return CaptionFacts(clips[plan.clip_id], tuple(tracks), characters[plan.track_id])
+        own = next(track for track in tracks if track.track_id == plan.track_id)
+        character = replace(own, character_id=plan.character_id)
+        return CaptionFacts(clips[plan.clip_id], tuple(tracks), character)
 
     return Made(members, facts), Made(members, lambda plan: given[plan.video_id])
 
@@ -243,13 +244,13 @@ def _with_texts(
     numbers = np.arange(len(samples))[::-1]
     number = spread(values(clips, "clip_id"), captioned, numbers, missing=-1)
     nothing = Caption("", "", "")
-    texts = [captions[place][0] if place >= 0 else nothing for place in number]
+    texts = Made(number, lambda place: captions[place][0] if place >= 0 else nothing)
     return with_columns(
         clips,
         {
-            "caption": [caption.text for caption in texts],
-            "caption_engine": [caption.engine for caption in texts],
-            "caption_digest": [caption.digest for caption in texts],
+            "caption": Made(texts, lambda caption: caption.text),
+            "caption_engine": Made(texts, lambda caption: caption.engine),
+            "caption_digest": Made(texts, lambda caption: caption.digest),
         },
     )
 
