@@ -6,7 +6,8 @@ import socket
 import pytest
 import victims
 
-from benchmarks import kills
+from benchmarks.kills import run
+from benchmarks.kills.tally import Tally
 
 SEEDS = {5: "none: whoever uploads is killed, after a third of the time"}  # seed -> the fault
 
@@ -16,7 +17,7 @@ SEEDS = {5: "none: whoever uploads is killed, after a third of the time"}  # see
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_dataset_on_a_flaky_store_is_the_same_after_kills(seed, capsys):
     words = ["--rounds", "1", "--minutes", "1", "--stages", "curate", "--workers", "1"]
-    code = kills.main([*words, "--videos", "1", "--kills", "1", "--seed", str(seed)])
+    code = run.main([*words, "--videos", "1", "--kills", "1", "--seed", str(seed)])
     said = capsys.readouterr().out
     assert code == 0, said
     assert "1 rounds, 1 kills (curate: uploader 1)" in said
@@ -37,10 +38,10 @@ def test_who_uploads_is_found_by_its_port():
 
 def test_the_kills_of_earlier_calls_are_added_to(tmp_path):
     totals = tmp_path / "totals.json"
-    first = kills.Tally.read(totals, seed=7)
+    first = Tally.read(totals, seed=7)
     first.kills["curate: node"] += 2
     first.next_seed = 8
     first.write(totals)
-    second = kills.Tally.read(totals, seed=0)
+    second = Tally.read(totals, seed=0)
     second.kills["curate: node"] += 1
     assert (second.next_seed, second.kills.total()) == (8, 3)

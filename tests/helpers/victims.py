@@ -35,6 +35,19 @@ def job_processes(driver: int, setting: str = "") -> dict[int, str]:
     return {pid: DRIVER if pid == driver else kind for pid, kind in kinds.items()}
 
 
+def ranks_of(launcher: int) -> dict[int, str]:
+    """Return the processes of a training that its launcher has started, as "rank 0" and so on."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            state, parent = _stat(entry)[:2]
+            if state not in "ZX" and int(parent) == launcher:
+                settings = (entry / "environ").read_bytes().split(b"\0")
+                ranks = [s.decode() for s in settings if s.startswith(b"RANK=")]
+                found |= {int(entry.name): f"rank {rank.partition('=')[2]}" for rank in ranks}
+    return found
+
+
 def kind_of(pid: int) -> str:
     """Return what Ray calls a process, '' for one that is not Ray's."""
     try:

@@ -1,0 +1,141 @@
+"""Whom to kill, and when: drawn from a seed.
+
+A stage spends most of its time in starting up. So some kills wait until something is at stake: an
+upload, a step of training, a checkpoint or an export that is half written.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from victims import DRIVER, RAYLET, SERVER, WORKER, job_processes, kind_of, owner_of_port, ranks_of
+
+from benchmarks.kills.stages import EXPORT, EXPORT_DATASET, TRAIN, Place
+
+UPLOADER, NODE, LAUNCHER = "uploader", "node", "launcher"
+_KINDS = {
+    TRAIN: (LAUNCHER, "rank 0", "rank 1"),
+    EXPORT: (DRIVER,),
+    EXPORT_DATASET: (DRIVER,),
+}
+_KINDS_ON_STORE = (DRIVER, WORKER, RAYLET, SERVER, UPLOADER)
+_KINDS_ON_NODES = (DRIVER, WORKER, RAYLET, NODE, UPLOADER)
+AT_ANY_TIME, AFTER_STEP, IN_SAVE = "at any time", "after a step", "in a save"
+_MOMENTS = {
+    TRAIN: (AT_ANY_TIME, AFTER_STEP, IN_SAVE),
+    EXPORT: (AT_ANY_TIME, IN_SAVE),
+    EXPORT_DATASET: (AT_ANY_TIME, IN_SAVE),
+}
+_MOST_STEPS = 5  # that a kill after a step waits for
+_STEP_S = 0.1  # about, of the training that is killed
+_SAVE_S = 0.05  # about, of its checkpoint
+_LOOK_S = 0.004  # between two looks at what a stage does
+
+
+class Watch:
+    """Sees every upload: counts receipts, and kills whoever uploads when it is armed."""
+
+    def __init__(self) -> None:
+        self.run = 0  # counts the starts of jobs
+        self.receipts: set[tuple[str, int]] = set()  # path, run; repeated calls count once
+        self.armed = False
+        self.killed = threading.Event()
+
+    def __call__(self, method: str, path: str, port: int) -> None:
+        if method != "PUT":
+            return
+        unit = "/units/" in path and path.endswith("receipt.json")
+        if unit or ("/latents/" in path and path.endswith(".json") and "index" not in path):
+            self.receipts.add((path, self.run))
+        if self.armed and (process := owner_of_port(port)):
+            self.armed = False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+                self.killed.set()
+
+
+@dataclass(frozen=True)
+class Killer:
+    """Kills a stage, whose undisturbed run takes `usual_s`."""
+
+    stage: str
+    place: Place
+    rng: random.Random
+    usual_s: float
+    watch: Watch
+
+    def strike(self, job: subprocess.Popen) -> tuple[str, str] | None:
+        """Kill once; return what was killed and when, None where the job ended before that."""
+        nodes = self.place.nodes_of(self.stage)
+        kinds = _KINDS_ON_NODES if nodes else _KINDS.get(self.stage, _KINDS_ON_STORE)
+        kind = self.rng.choice(kinds)
+        moment = self.rng.choice(_MOMENTS.get(self.stage, (AT_ANY_TIME,)))
+        if not self._wait(job, moment):
+            return None
+        if kind == UPLOADER:
+            return (UPLOADER, "in a save") if self._kill_uploader(job) else None
+        if kind == NODE and nodes and nodes.living():
+            nodes.kill(self.rng.choice(nodes.living()))
+            return NODE, moment
+        killed = self._kill_process(job, kind)
+        return (killed, moment) if killed else None
+
+    def _wait(self, job: subprocess.Popen, moment: str) -> bool:
+        """Wait for the moment; return whether the job still runs."""
+        if moment == AFTER_STEP:
+            last = len(self.place.losses()) + self.rng.randint(1, _MOST_STEPS)
+            came = _wait_until(lambda: len(self.place.losses()) >= last, job)
+            time.sleep(self.rng.uniform(0, _STEP_S))
+        elif moment == IN_SAVE:
+            came = _wait_until(self.place.is_saving, job)
+            time.sleep(self.rng.uniform(0, _SAVE_S))
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                job.wait(self.rng.uniform(0.1, 1.0) * self.usual_s)
+            came = True
+        return came and job.poll() is None
+
+    def _kill_process(self, job: subprocess.Popen, wanted: str) -> str:
+        """Kill a process of this kind, or the driver; return the kind, '' if it was gone."""
+        found = self._processes(job)
+        fitting = [pid for pid, kind in sorted(found.items()) if kind == wanted] or [job.pid]
+        victim = self.rng.choice(fitting)
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            return ""
+        return found[victim]
+
+    def _processes(self, job: subprocess.Popen) -> dict[int, str]:
+        """Return the kinds of all processes that work for this job."""
+        if self.stage == TRAIN:
+            return {**ranks_of(job.pid), job.pid: LAUNCHER}
+        found = job_processes(job.pid, self.place.mark)
+        if nodes := self.place.nodes_of(self.stage):
+            of_nodes = {pid for address in nodes.living() for pid in nodes.processes(address)}
+            found |= {pid: kind for pid in of_nodes if (kind := kind_of(pid))}
+        return {**found, job.pid: DRIVER}
+
+    def _kill_uploader(self, job: subprocess.Popen) -> bool:
+        """Kill the next process that uploads; return whether one did."""
+        self.watch.killed.clear()
+        self.watch.armed = True
+        while job.poll() is None and not self.watch.killed.wait(0.05):
+            pass
+        self.watch.armed = False
+        return self.watch.killed.is_set()
+
+
+def _wait_until(came: Callable[[], bool], job: subprocess.Popen) -> bool:
+    """Wait until something came; return whether it did before the job ended."""
+    while job.poll() is None:
+        if came():
+            return True
+        time.sleep(_LOOK_S)
+    return False
