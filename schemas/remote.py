@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from schemas.settings import check_settings, setting
 from schemas.start import remedy_of
-from schemas.web import LeadsInside, web_options
+from schemas.web import WEB_SCHEMES, LeadsInside, web_options
 
 CHAINS = frozenset({"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache"})
 POLICY = "CONTEXTANYONE_REMOTE"  # environment: attempts=5,pause_s=1,deadline_s=3600
@@ -43,6 +43,13 @@ _PASSING_ERRORS = frozenset(
         *(errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH),
     }
 )
+_WORDS: dict[str, Callable[[str], Any]] = {  # of the environment
+    "attempts": int,
+    "pause_s": float,
+    "deadline_s": float,
+    "cache_gib": float,
+    "private_web": lambda text: {"true": True, "false": False}[text.strip().lower()],
+}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK = 1 << 20  # read ahead of a file that is read in pieces
 _repeated: Counter[str] = Counter()
@@ -60,12 +67,14 @@ class RemoteConfig:
         deadline_s: seconds that all attempts at one call may take together.
         cache_gib: disk on each machine for files that were fetched, so that a long video is
             fetched once and not once for each of its parts; 0 keeps none.
+        private_web: open http addresses of private networks and of this machine too.
     """
 
     attempts: int = setting(5, low=1, high=100)
     pause_s: float = setting(1.0, low=0, high=3600, unit="s")
     deadline_s: float = setting(3600.0, above=0, high=7 * 86400, unit="s")
     cache_gib: float = setting(20.0, low=0, high=1_000_000, unit="GiB")
+    private_web: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self, "run.remote")
@@ -86,20 +95,18 @@ def use_policy(config: RemoteConfig) -> RemoteConfig:
     """
     if config == RemoteConfig():
         return policy()
-    names = ("attempts", "pause_s", "deadline_s", "cache_gib")
-    os.environ[POLICY] = ",".join(f"{name}={getattr(config, name)}" for name in names)
+    os.environ[POLICY] = ",".join(f"{name}={getattr(config, name)}" for name in _WORDS)
     return config
 
 
 def policy() -> RemoteConfig:
     """Return the policy of this process. Raises ValueError for words that are none."""
     text = os.environ.get(POLICY, "")
-    kinds = {"attempts": int, "pause_s": float, "deadline_s": float, "cache_gib": float}
     values = {}
     for word in filter(None, text.split(",")):
         name, _, value = word.partition("=")
         try:
-            values[name] = kinds[name.strip()](value)
+            values[name.strip()] = _WORDS[name.strip()](value)
         except (KeyError, ValueError):
             raise ValueError(
                 f"{POLICY} must read like attempts=5,pause_s=1,deadline_s=3600, got {word!r}"
@@ -121,13 +128,16 @@ def open_filesystem(location: str) -> tuple[Any, str]:
     import fsspec
 
     try:
+        private = policy().private_web
         if is_chain(location):
-            return fsspec.core.url_to_fs(location)
+            schemes = {link.partition("://")[0].lower() for link in location.split("::")}
+            web = {name: web_options(location, private) for name in schemes & WEB_SCHEMES}
+            return fsspec.core.url_to_fs(location, **web)
         scheme = location.partition("://")[0].lower()
         kind: Any = fsspec.get_filesystem_class(scheme)
         options = kind._get_kwargs_from_urls(location) | {"use_listings_cache": False}
-        if scheme in ("http", "https"):
-            options |= web_options(location)
+        if scheme in WEB_SCHEMES:
+            options |= web_options(location, private)
         if scheme in ("s3", "s3a"):  # it would repeat by itself, unseen and without patience
             options |= {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}}}
         return kind(**options), kind._strip_protocol(location)

@@ -19,7 +19,8 @@ from pipeline.dataset.uris import (
     public_uri,
     uri_of_path,
 )
-from schemas.remote import RemoteConfig, is_chain, open_filesystem, retry
+from schemas.remote import RemoteConfig, is_chain, open_filesystem, policy, retry
+from schemas.web import WEB_SCHEMES, private_host
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -29,9 +30,8 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 # No http in manifests, which others may have written: fetching from the open web needs its own
-# politeness and protection. On the command line a person has chosen the address.
+# politeness. On the command line a person has chosen the address.
 SCHEMES = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "memory"})
-_WEB = ("http", "https")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB = re.compile(r"[*?[]")
 _THREADS = 16  # that get size and version of files; they wait for the network alone
@@ -85,7 +85,7 @@ def find_inputs(patterns: Iterable[str], remote: RemoteConfig | None = None) -> 
 
     Raises ValueError naming the pattern or the manifest's line when something is wrong with it.
     """
-    search = _Search(remote or RemoteConfig())
+    search = _Search(remote or policy())
     found: dict[str, InputVideo] = {}
     for pattern in patterns:
         for video in search.expand(pattern):
@@ -174,7 +174,12 @@ class _Search:
         return taken
 
     def _expand_remote(self, pattern: str) -> Iterator[InputVideo]:
-        if pattern.partition("://")[0].lower() in _WEB:  # has no folders
+        if not self._remote.private_web and (host := private_host(pattern)):
+            raise ValueError(
+                f"input {public_uri(pattern)}: {host} is of a private network; if it is meant, set "
+                "run.remote.private_web=true"
+            )
+        if pattern.partition("://")[0].lower() in WEB_SCHEMES:  # has no folders
             if _suffix(_path_of_url(pattern)) in MANIFEST_SUFFIXES:
                 yield from self._read_manifest(pattern, pattern)
             else:

@@ -1,14 +1,17 @@
 """A web server on loopback that counts what it sends, and fails as often as it is told."""
 
+import os
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from schemas.remote import POLICY
+
 
 class WebServer:
-    """Serves the files of a folder; a context manager.
+    """Serves the files of a folder; a context manager, in which loopback may be read.
 
     `sent` counts bytes of bodies by name, `asked` GET requests by name. `failures` holds the next
     answers of a name: a status, "reset" (half the body, then nothing), or "short" likewise without
@@ -64,9 +67,12 @@ class WebServer:
         return left.pop(0) if left and not head else None
 
     def __enter__(self) -> "WebServer":
+        self._policy = os.environ.get(POLICY, "")
+        os.environ[POLICY] = f"{self._policy},private_web=true"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        os.environ[POLICY] = self._policy
         self._http.shutdown()
         self._http.server_close()

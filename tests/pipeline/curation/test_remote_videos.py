@@ -13,6 +13,7 @@ from pipeline.dataset.store import LocalStore
 
 pytestmark = pytest.mark.ray
 QUICK = ("--set", "run.remote.pause_s=0.01", "--set", "run.remote.attempts=2")
+QUICK += ("--set", "run.remote.private_web=true")
 SECRET = "5ecre7"
 
 

@@ -18,7 +18,7 @@ from schemas.remote import NotRead, RemoteConfig
 
 pytestmark = pytest.mark.slow  # waits and tries again
 
-QUICK = RemoteConfig(attempts=3, pause_s=0.01)
+QUICK = RemoteConfig(attempts=3, pause_s=0.01, private_web=True)
 CONTENT = bytes(range(256)) * 500
 
 
