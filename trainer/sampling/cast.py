@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.sampling.layout import Box
+from trainer.sampling.layout import Box, check_boxes
+from trainer.sampling.model_folder import VideoSize
+from trainer.sampling.references import Reference, stack_references
 
 MAX_NAME = 40  # signs
 MAX_GUIDANCE = 1000.0
@@ -79,3 +81,24 @@ def check_guidance(guidance: Mapping[str, float], names: Sequence[str]) -> None:
             raise ValueError(
                 f"the guidance of {name} must be from 0 to {MAX_GUIDANCE:g}, got {scale:g}"
             )
+
+
+def named_characters(
+    characters: Mapping[str, Reference],
+    guidance: Mapping[str, float],
+    boxes: Mapping[str, Sequence[Box]],
+    size: VideoSize,
+) -> list[NamedCharacter]:
+    """Return characters with their pictures as training sets them. Raises ValueError."""
+    check_guidance(guidance, list(characters))
+    if boxes.keys() - characters.keys():
+        raise ValueError(f"boxes of {', '.join(boxes)}, the characters are {', '.join(characters)}")
+    return [
+        NamedCharacter(
+            name,
+            stack_references(shown, 1, size)[0],
+            guidance.get(name, 0.0),
+            check_boxes(name, boxes[name]) if name in boxes else (),
+        )
+        for name, shown in characters.items()
+    ]

@@ -20,8 +20,9 @@ from trainer.encoders.encoder_config import EncoderConfig, Encoders, load_encode
 from trainer.encoders.interfaces import VideoCodec
 from trainer.encoders.mentions import mentions_of
 from trainer.model import ContextAnyoneTransformer3DModel
-from trainer.sampling.cast import NamedCharacter, as_written, check_guidance, check_names
-from trainer.sampling.layout import Box, check_boxes, check_layout, track
+from trainer.sampling.callback import CALLBACK_TENSORS, check_callback_tensors, reporter
+from trainer.sampling.cast import NamedCharacter, as_written, check_names, named_characters
+from trainer.sampling.layout import Box, check_layout, track
 from trainer.sampling.loading import (
     check_experts,
     check_fit,
@@ -52,8 +53,6 @@ from trainer.sampling.sampler import (
     SamplingConfig,
     sample,
 )
-
-CALLBACK_TENSORS = ("latents",)
 
 
 class ContextAnyonePipeline:
@@ -266,54 +265,42 @@ class ContextAnyonePipeline:
         """
         self.interrupt = False
         check_output_type(output_type)
-        _check_tensor_names(callback_on_step_end_tensor_inputs)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if num_videos_per_prompt < 1:
-            raise ValueError(
-                f"num_videos_per_prompt must be at least 1, got {num_videos_per_prompt}"
-            )
-        size = self._size(height, width, num_frames)
-        settings = {
-            "steps": num_inference_steps,
-            "guidance": guidance,
-            "text_guidance": text_guidance,
-            "reference_guidance": reference_guidance,
-            "shift": shift,
-            "step_cache": step_cache,
-        }
-        chosen = {name: value for name, value in settings.items() if value is not None}
-        sampling, low = replace(self.published.sampling, **chosen), self.published.low_sampling
+        check_callback_tensors(callback_on_step_end_tensor_inputs)
         if reference is not None and characters:
             raise ValueError("pass either reference, for one character, or characters, by name")
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        repeated, generators = _side_by_side(prompts, num_videos_per_prompt, seed)
+        size = self._size(height, width, num_frames)
+        sampling, low_sampling = self._sampling(
+            steps=num_inference_steps,
+            guidance=guidance,
+            text_guidance=text_guidance,
+            reference_guidance=reference_guidance,
+            shift=shift,
+            step_cache=step_cache,
+        )
         pictures = None
         if reference is not None:
             pictures = stack_references(reference, len(prompts), size)
             pictures = pictures.repeat(num_videos_per_prompt, axis=0)
-        seeds = [seed + number for _ in prompts for number in range(num_videos_per_prompt)]
+        cast = named_characters(
+            characters or {}, character_guidance or {}, character_boxes or {}, size
+        )
         self._steps = sampling.steps
         with tqdm(total=sampling.steps, **self._bar) as bar:
+            report = reporter(self, bar, callback_on_step_end, callback_on_step_end_tensor_inputs)
             made = self.generate(
-                [each for each in prompts for _ in range(num_videos_per_prompt)],
-                pictures,
-                size,
-                sampling,
-                low_sampling=low and replace(low, **chosen),
-                generator=generator or [torch.Generator().manual_seed(each) for each in seeds],
+                *(repeated, pictures, size, sampling, generator or generators, negative_prompt),
+                on_step=report,
+                low_sampling=low_sampling,
+                cast=cast,
                 noise=latents,
-                negative_prompt=negative_prompt,
-                on_step=_reporter(
-                    self, bar, callback_on_step_end, callback_on_step_end_tensor_inputs
-                ),
-                cast=named_characters(
-                    characters or {}, character_guidance or {}, character_boxes or {}, size
-                ),
             )
         frames = in_form(self.encoders.codec, made, output_type)
         if self._offload is not None:
             self._offload.rest()
-        if not return_dict:
-            return (frames,)
-        return ContextAnyonePipelineOutput(frames, size.fps, output_type)
+        output = ContextAnyonePipelineOutput(frames, size.fps, output_type)
+        return output if return_dict else (frames,)
 
     def generate(
         self,
@@ -424,6 +411,15 @@ class ContextAnyonePipeline:
             return reference, None
         return reference, encode_images(signed, self.encoders).to(self.device)
 
+    def _sampling(self, **settings: Any) -> tuple[SamplingConfig, SamplingConfig | None]:
+        """Return how to sample, as the training's validation but for what is not None.
+
+        The second is of the expert for low noise levels, if there are two.
+        """
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        low = self.published.low_sampling
+        return replace(self.published.sampling, **chosen), low and replace(low, **chosen)
+
     def _size(self, height: int | None, width: int | None, frames: int | None) -> VideoSize:
         known = self.published.size
         size = VideoSize(
@@ -436,58 +432,21 @@ class ContextAnyonePipeline:
         return size
 
 
-def named_characters(
-    characters: Mapping[str, Reference],
-    guidance: Mapping[str, float],
-    boxes: Mapping[str, Sequence[Box]],
-    size: VideoSize,
-) -> list[NamedCharacter]:
-    """Return characters with their pictures as training sets them. Raises ValueError."""
-    check_guidance(guidance, list(characters))
-    if boxes.keys() - characters.keys():
-        raise ValueError(f"boxes of {', '.join(boxes)}, the characters are {', '.join(characters)}")
-    return [
-        NamedCharacter(
-            name,
-            stack_references(shown, 1, size)[0],
-            guidance.get(name, 0.0),
-            check_boxes(name, boxes[name]) if name in boxes else (),
-        )
-        for name, shown in characters.items()
-    ]
-
-
 def latent_shape(codec: VideoCodec, size: VideoSize) -> tuple[int, int, int, int]:
     """Return (C, f, h, w) of the latents of a video."""
     sides = (size.height // codec.stride, size.width // codec.stride)
     return codec.channels, (size.frames - 1) // 4 + 1, *sides
 
 
-def _check_tensor_names(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in CALLBACK_TENSORS]
-    if unknown:
-        raise ValueError(
-            f"a callback can have {', '.join(CALLBACK_TENSORS)}, not {', '.join(unknown)}"
-        )
-
-
-def _reporter(
-    pipeline: ContextAnyonePipeline,
-    bar: Any,
-    callback: Callable[..., Any] | None,
-    names: Sequence[str],
-) -> Callable[[int, float, torch.Tensor], torch.Tensor | None]:
-    """Move the bar, and call a diffusers callback from the sampler."""
-
-    def report(step: int, sigma: float, latents: torch.Tensor) -> torch.Tensor | None:
-        bar.update()
-        if callback is None:
-            return None
-        tensors = {"latents": latents} if names else {}
-        returned = callback(pipeline, step, 1000 * sigma, tensors)
-        return returned.get("latents") if isinstance(returned, dict) else None
-
-    return report
+def _side_by_side(
+    prompts: Sequence[str], number: int, seed: int
+) -> tuple[list[str], list[torch.Generator]]:
+    """Return a prompt, and noise of a seed, for each of several videos of every prompt."""
+    if number < 1:
+        raise ValueError(f"num_videos_per_prompt must be at least 1, got {number}")
+    seeds = [seed + place for _ in prompts for place in range(number)]
+    repeated = [prompt for prompt in prompts for _ in range(number)]
+    return repeated, [torch.Generator().manual_seed(each) for each in seeds]
 
 
 def _check_finite(latents: torch.Tensor, dtype: torch.dtype) -> None:
