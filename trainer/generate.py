@@ -11,10 +11,9 @@ Beside a video its settings are written as .json. Exit codes: 0 done, 1 not enou
 import argparse
 import os
 import sys
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -22,7 +21,10 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     start("trainer.generate")
 
-from trainer.sampling.generate_flags import parse
+from trainer.sampling.generate_flags import boxes_of, parse, scales_of, without_none
+from trainer.sampling.generate_plan import files_of, pictures_of, plan
+from trainer.sampling.generate_record import record_of
+from trainer.sampling.step_progress import StepProgress
 
 if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
     from collections.abc import Iterator
@@ -32,86 +34,9 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used, so tha
     from PIL import Image
 
     from trainer.sampling.cast import NamedCharacter
-    from trainer.sampling.layout import Box
     from trainer.sampling.model_folder import Published, VideoSize
     from trainer.sampling.pipeline import ContextAnyonePipeline
     from trainer.sampling.sampler import SamplingConfig
-
-MAX_PROMPTS, MAX_PROMPTS_BYTES = 10_000, 8 * 2**20
-
-
-def pictures_of(arguments: argparse.Namespace) -> list[Path]:
-    """Return the files of all references."""
-    if arguments.reference:
-        return arguments.reference
-    return [file for character in arguments.character for file in character.files]
-
-
-def plan(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Return the prompt and the file of every video; refuse files that would be replaced."""
-    output: Path = arguments.output
-    if arguments.prompts is None:
-        if output.suffix.lower() != ".mp4":
-            raise ValueError(f"--output must end in .mp4, got {str(output)!r}")
-        jobs = [(arguments.prompt, output)]
-    else:
-        if output.suffix.lower() == ".mp4" or output.is_file():
-            raise ValueError(f"with --prompts, --output must be a folder, got {str(output)!r}")
-        prompts = _read_prompts(arguments.prompts)
-        jobs = [(prompt, output / f"{number:04d}.mp4") for number, prompt in enumerate(prompts, 1)]
-    for _, video in jobs:
-        _check_files(video, arguments)
-    return jobs
-
-
-def files_of(video: Path, strip: bool) -> list[Path]:
-    """Return what is written for a video: itself, its settings, and the picture if wanted."""
-    return [video, video.with_suffix(".json"), *([video.with_suffix(".jpg")] if strip else [])]
-
-
-def _check_files(video: Path, arguments: argparse.Namespace) -> None:
-    """Refuse to replace what is read, what this did not make, and without --force anything."""
-    read = {path.resolve() for path in (*pictures_of(arguments), arguments.prompts) if path}
-    models = {path.resolve() for path in (arguments.model, arguments.low) if path}
-    made = _made_before(video)
-    for file in files_of(video, arguments.strip):
-        if file.resolve() in read or models & set(file.resolve().parents):
-            raise ValueError(f"{file} is read to make the video: choose another --output")
-        if not file.exists():
-            continue
-        if not arguments.force:
-            raise ValueError(f"{file} exists; pass --force to replace it")
-        if file.name not in made:
-            raise ValueError(
-                f"{file} was not made by this program, or its .json is gone, so --force does not "
-                "replace it: choose another --output"
-            )
-
-
-def _made_before(video: Path) -> set[str]:
-    """Return the files that the settings beside a video say were written with them."""
-    from trainer.saving.complete import read_json
-
-    try:
-        record = read_json(video.with_suffix(".json"))
-    except ValueError:
-        return set()
-    if not {"prompt", "seed", "model"} <= record.keys():
-        return set()
-    return {str(name) for name in record.get("files", [video.name, f"{video.stem}.json"])}
-
-
-def _read_prompts(path: Path) -> list[str]:
-    if not path.is_file() or path.stat().st_size > MAX_PROMPTS_BYTES:
-        raise ValueError(f"--prompts must be a file of at most {MAX_PROMPTS_BYTES} bytes: {path}")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not 1 <= len(prompts) <= MAX_PROMPTS:
-        raise ValueError(f"{path} must hold 1 to {MAX_PROMPTS} prompts, got {len(prompts)}")
-    return prompts
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -135,13 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline = _load(arguments, published)
     for number, (prompt, path) in enumerate(jobs, 1):
         what = f"video {number} of {len(jobs)}" if len(jobs) > 1 else "video"
-        with _Steps(what, sampling.steps) as steps:
+        with StepProgress(what, sampling.steps) as steps:
             frames = _make(pipeline, prompt, shown, size, sampling, arguments, steps)
         write_video(path, frames, size.fps)
         if arguments.strip:
             pictures = [picture for each in shown for picture in each.pictures]
             picture_strip(pictures, frames, path.with_suffix(".jpg"), caption=prompt)
-        record = _record(arguments, pipeline, prompt, size, sampling, steps.seconds)
+        record = record_of(arguments, pipeline, prompt, size, sampling, steps.seconds)
         record["files"] = [file.name for file in files_of(path, arguments.strip)]
         write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
@@ -183,7 +108,7 @@ def _shown(
     names = [character.name for character in arguments.character]
     check_names(names, prompts, published.characters)
     check_guidance(guidance, names)
-    boxes = _boxes(arguments)
+    boxes = boxes_of(arguments)
     check_layout(boxes, names, marked_characters(arguments.model))
     return [
         NamedCharacter(
@@ -194,22 +119,6 @@ def _shown(
         )
         for name, files, _ in arguments.character
     ]
-
-
-def _boxes(arguments: argparse.Namespace) -> "dict[str, tuple[Box, ...]]":
-    """Return where each character is to be, by --boxes or by its own flag; {} is not told."""
-    from trainer.sampling.layout import check_boxes, read_boxes
-
-    own = {
-        character.name: check_boxes(character.name, [character.box])
-        for character in arguments.character
-        if character.box
-    }
-    if arguments.boxes is None:
-        return own
-    if own:
-        raise ValueError("give boxes either behind @ or by --boxes, not both")
-    return read_boxes(arguments.boxes)
 
 
 def _unlike_training(
@@ -298,55 +207,9 @@ def _settings(
     size = {"height": height, "width": width, "frames": arguments.frames, "fps": arguments.fps}
     names = ("steps", "guidance", "text_guidance", "reference_guidance", "shift", "step_cache")
     sampling = {name: getattr(arguments, name) for name in names}
-    chosen = replace(published.size, **_without_none(size))
+    chosen = replace(published.size, **without_none(size))
     check_sides(chosen.height, chosen.width, published.encoders.stride, "--size")
-    return chosen, replace(published.sampling, **_without_none(sampling))
-
-
-def _scales(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the scales of guidance that flags give."""
-    names = ("guidance", "text_guidance", "reference_guidance", "step_cache")
-    return _without_none({name: getattr(arguments, name) for name in names})
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-class _Steps:
-    """Shows how far a video is, and measures the time of a step."""
-
-    def __init__(self, what: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress, TimeElapsedColumn
-
-        columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task(what, total=total)
-        self._times: list[float] = []
-
-    def __enter__(self) -> "_Steps":
-        self._times = [time.monotonic()]
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, _step: int, _sigma: float, latents: "torch.Tensor") -> None:
-        """Count a finished step."""
-        if latents.is_cuda:
-            import torch
-
-            torch.cuda.synchronize()
-        self._times.append(time.monotonic())
-        self._bar.advance(self._task)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of a step; the first, which also encodes and warms up, only where it is alone."""
-        times = self._times[1:] if len(self._times) > 2 else self._times
-        return (times[-1] - times[0]) / (len(times) - 1)
+    return chosen, replace(published.sampling, **without_none(sampling))
 
 
 def _make(
@@ -356,7 +219,7 @@ def _make(
     size: "VideoSize",
     sampling: "SamplingConfig",
     arguments: argparse.Namespace,
-    steps: _Steps,
+    steps: StepProgress,
 ) -> "np.ndarray":
     """Return the frames (F, H, W, 3) uint8."""
     import torch
@@ -372,7 +235,7 @@ def _make(
         latents = pipeline.generate(
             *([prompt], *inputs),
             on_step=steps.advance,
-            low_sampling=low and replace(low, **_scales(arguments)),
+            low_sampling=low and replace(low, **scales_of(arguments)),
             cast=cast,
         )
         return to_uint8(decode_frames(pipeline.encoders.codec, latents)[0])
@@ -381,87 +244,6 @@ def _make(
             f"the device has not enough memory for {size.height}x{size.width} and "
             f"{size.frames} frames; choose a smaller --size or fewer --frames"
         ) from error
-
-
-def _record(
-    arguments: argparse.Namespace,
-    pipeline: "ContextAnyonePipeline",
-    prompt: str,
-    size: "VideoSize",
-    sampling: "SamplingConfig",
-    seconds: float,
-) -> dict[str, Any]:
-    """Return all that is needed to make the video again."""
-    import diffusers
-    import torch
-
-    from trainer.encoders.folders import digest_of
-    from trainer.saving.complete import sha256_of
-
-    return {
-        "prompt": prompt,
-        "negative_prompt": arguments.negative_prompt,
-        "seed": arguments.seed,
-        "references": {path.name: sha256_of(path) for path in pictures_of(arguments)},
-        **_named(arguments),
-        "model": str(arguments.model),
-        "model_digest": digest_of(arguments.model / "transformer"),
-        "model_step": pipeline.published.step,
-        "model_made_by": pipeline.published.made_by,
-        "lora": {name: _digest_of_adapter(name) for name in arguments.lora},
-        **_record_of_low(arguments, pipeline),
-        "encoders": asdict(pipeline.published.encoders),
-        "sampling": asdict(sampling),
-        "video": asdict(size),
-        "device": str(pipeline.device),
-        "dtype": str(pipeline.transformer.dtype).removeprefix("torch."),
-        "seconds_per_step": round(seconds, 4),
-        "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
-    }
-
-
-def _record_of_low(
-    arguments: argparse.Namespace, pipeline: "ContextAnyonePipeline"
-) -> dict[str, Any]:
-    """Return what the second of two experts adds to the record; nothing where there is none."""
-    from trainer.encoders.folders import digest_of
-
-    published = pipeline.published
-    if published.low_sampling is None:
-        return {}
-    folder = arguments.model / "transformer_2"
-    if arguments.low is not None:
-        folder = arguments.low / "transformer"
-    return {
-        "low": str(arguments.low or ""),
-        "low_digest": digest_of(folder),
-        "low_sampling": asdict(replace(published.low_sampling, **_scales(arguments))),
-        "boundary": published.boundary,
-        "lora_low": {name: _digest_of_adapter(name) for name in arguments.lora_low},
-    }
-
-
-def _named(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return who is who in a video of named characters."""
-    from trainer.saving.complete import sha256_of
-
-    if arguments.reference:
-        return {}
-    return {
-        "characters": {
-            name: {file.name: sha256_of(file) for file in files}
-            for name, files, _ in arguments.character
-        },
-        "boxes": {name: list(boxes) for name, boxes in _boxes(arguments).items()},
-        "character_guidance": dict(arguments.character_guidance),
-    }
-
-
-def _digest_of_adapter(name: str) -> str:
-    from trainer.adapters import ScaledAdapter
-    from trainer.saving.complete import sha256_of
-
-    return sha256_of(ScaledAdapter.of_flag(name).file)
 
 
 def main() -> int:

@@ -3,9 +3,12 @@
 import argparse
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.files import local_path
+
+if TYPE_CHECKING:
+    from trainer.sampling.layout import Box
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 _BOX = re.compile(r"@(\d*\.?\d+(?:,\d*\.?\d+){3})$")
@@ -117,3 +120,30 @@ def _scale(text: str) -> tuple[str, float]:
         return name, float(number)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be NAME=SCALE, got {text!r}") from None
+
+
+def boxes_of(arguments: argparse.Namespace) -> "dict[str, tuple[Box, ...]]":
+    """Return where each character is to be, by --boxes or by its own flag; {} is not told."""
+    from trainer.sampling.layout import check_boxes, read_boxes
+
+    own = {
+        character.name: check_boxes(character.name, [character.box])
+        for character in arguments.character
+        if character.box
+    }
+    if arguments.boxes is None:
+        return own
+    if own:
+        raise ValueError("give boxes either behind @ or by --boxes, not both")
+    return read_boxes(arguments.boxes)
+
+
+def scales_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the scales of guidance that flags give."""
+    names = ("guidance", "text_guidance", "reference_guidance", "step_cache")
+    return without_none({name: getattr(arguments, name) for name in names})
+
+
+def without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what flags give; those that are left out are None."""
+    return {name: value for name, value in values.items() if value is not None}
