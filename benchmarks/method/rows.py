@@ -100,6 +100,7 @@ _REBUILT = {
 }
 _OTHER = {"reconstruction": "other"}
 _WITHOUT = {"emphasize": "none"}
+_LIGHTLY = Row("another picture, λ = 0.3", _OTHER, reference_weight=0.3)
 _PARTS = {
     "other_no_emphasis": Row("without Emphasize-Attention", {**_OTHER, **_WITHOUT}),
     "other_gap_1": Row("gap 1", {**_OTHER, "gap": 1}),
@@ -109,9 +110,9 @@ _PARTS = {
     "other_clip_augmented": Row("the same, augmented", _OTHER, origin="clip augmented"),
     "other_full": Row("own projections for all heads", {**_OTHER, "emphasize": "full"}),
     "other_low_rank": Row("low-rank changes", {**_OTHER, "emphasize": "low_rank"}),
-    "other_light": Row("λ = 0.3", _OTHER, reference_weight=0.3),
-    "other_faint": Row("λ = 0.1", _OTHER, reference_weight=0.1),
-    "other_heavy": Row("λ = 3", _OTHER, reference_weight=3.0),
+    "other_light": _LIGHTLY,
+    "other_faint": Row("another picture, λ = 0.1", _OTHER, reference_weight=0.1),
+    "other_heavy": Row("another picture, λ = 3", _OTHER, reference_weight=3.0),
     "other_gap_8": Row("gap 8", {**_OTHER, "gap": 8}),
     "other_two": Row("two references", _OTHER, references=2),
     "other_four": Row("four references", _OTHER, references=4),
@@ -138,8 +139,8 @@ def regimes(large: bool = False) -> dict[str, Regime]:
     many = {**_FORMS, **_REBUILT, **_PARTS, **_ROADS}
     compared = _against("few_heads", _FORMS, _REBUILT) | _against("other", _PARTS)
     compared |= _against("road_self", _ROADS)
-    few = {"few_heads": _FORMS["few_heads"], **_REBUILT, **_FORMS}
-    main = ("few_heads", "no_emphasis", "gated", "full", "other")
+    few = {"few_heads": _FORMS["few_heads"], **_REBUILT, **_FORMS, "other_light": _LIGHTLY}
+    main = ("few_heads", "no_emphasis", "gated", "full", "other", "other_light")
     slow = {key: many[key] for key in main}
     if large:
         return {

@@ -97,6 +97,12 @@ def interval(measure: Measure, one: Results, other: Results | None = None) -> tu
     return float(low), float(high)
 
 
+def shown_to_differ(between: tuple[float, float], seeds: int) -> bool:
+    """Return whether an interval of a difference leaves out 0; that of one seed is of no worth."""
+    low, high = between
+    return seeds > 1 and low * high > 0
+
+
 def report(output: Path, chosen: Mapping[str, Regime]) -> str:
     """Return the table in Markdown."""
     parts = []
@@ -126,7 +132,8 @@ def _line(key: str, rows: Mapping[str, Results], regime: Regime, shown: Sequence
         both = (found.first(count), rows[against].first(count))
         difference = both[0].value(shown[0]) - both[1].value(shown[0])
         text = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
-        cells += [regime.rows[against].label, f"**{text}**" if low * high > 0 else text]
+        sure = shown_to_differ((low, high), count)
+        cells += [regime.rows[against].label, f"**{text}**" if sure else text]
     else:
         cells += ["", ""]
     return f"| {' | '.join(cells)} |"
@@ -158,7 +165,7 @@ def _draw_regime(axis: Axes, regime: Regime, rows: Mapping[str, Results]) -> Non
         count = min(rows[key].seeds, other.seeds)
         middle = rows[key].first(count).value(measure) - other.first(count).value(measure)
         low, high = interval(measure, rows[key], other)
-        colour = _INK if low * high > 0 else _FAINT
+        colour = _INK if shown_to_differ((low, high), count) else _FAINT
         axis.plot([low, high], [place, place], color=colour, linewidth=2)
         axis.plot(middle, place, "o", color=colour)
     labels = [f"{regime.rows[k].label}  (vs {regime.rows[regime.against[k]].label})" for k in keys]

@@ -122,6 +122,14 @@ def test_rows_are_compared_with_the_same_seeds(tmp_path, wide):
     assert (tmp_path / "figure.png").stat().st_size > 0
 
 
+def test_a_difference_of_one_seed_is_not_called_sure(tmp_path, wide):
+    _write(tmp_path, "few_heads", 0, 0.3)
+    _write(tmp_path, "no_emphasis", 0, 0.5)
+    text = table.report(tmp_path, {"wide": wide})
+    assert "-0.200 [-0.200, -0.200]" in text
+    assert "**-0.200" not in text
+
+
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, wide):
     for seed in range(2):
         _write(tmp_path, "few_heads", seed, 0.3)
