@@ -108,6 +108,7 @@ class Preset:
 
 _BASE = (
     "model.reconstruction=other",
+    "flow.reference_weight=0.3",
     "data.source=latents",
     "data.num_workers=0",
     f"data.buckets=[{SIDE}x{SIDE}x{FRAMES}]",

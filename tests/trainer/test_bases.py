@@ -59,6 +59,14 @@ def test_every_published_weight_has_its_place_in_the_preset(preset):
     assert set(shapes) - set(theirs) == ours.new_parameter_names()
 
 
+@pytest.mark.parametrize("preset", [*PUBLISHED, "wan-1.3b-lora"])
+def test_presets_rebuild_another_picture_at_the_weight_that_was_measured_best(preset):
+    from trainer.train import parse
+
+    parsed = parse(["--preset", preset, "--data", "d", "--output", "r"])
+    assert (parsed.model.reconstruction, parsed.flow.reference_weight) == ("other", 0.3)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"), size=(128, 64), frames=9)
