@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} cannot be written to; choose another --output")
-    pipeline = _load(arguments, published)
+    pipeline, adapters = _load(arguments, published), _adapters(arguments)
     for number, (prompt, path) in enumerate(jobs, 1):
         what = f"video {number} of {len(jobs)}" if len(jobs) > 1 else "video"
         with StepProgress(what, sampling.steps) as steps:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.strip:
             pictures = [picture for each in shown for picture in each.pictures]
             picture_strip(pictures, frames, path.with_suffix(".jpg"), caption=prompt)
-        record = record_of(arguments, pipeline, prompt, size, sampling, steps.seconds)
+        record = record_of(arguments, pipeline, prompt, size, sampling, steps.seconds, adapters)
         record["files"] = [file.name for file in files_of(path, arguments.strip)]
         write_json(path.with_suffix(".json"), record)
         print(f"{path}: {steps.seconds:.2f} s a step", flush=True)
@@ -185,6 +185,15 @@ def _load(arguments: argparse.Namespace, published: "Published") -> "ContextAnyo
     elif arguments.offload == "layer":
         pipeline.enable_sequential_cpu_offload(device)
     return pipeline
+
+
+def _adapters(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the sha256 of each adapter's file, by its flag."""
+    from trainer.adapters import ScaledAdapter
+    from trainer.saving.complete import sha256_of
+
+    flags = (*arguments.lora, *arguments.lora_low)
+    return {flag: sha256_of(ScaledAdapter.of_flag(flag).file) for flag in flags}
 
 
 def _device(name: str) -> "torch.device":

@@ -1,6 +1,7 @@
 """What stands beside a video: all that is needed to make it again."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,12 @@ def record_of(
     size: "VideoSize",
     sampling: "SamplingConfig",
     seconds: float,
+    adapters: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return all that is needed to make the video again."""
+    """Return all that is needed to make the video again.
+
+    seconds: of a step. adapters: by flag, the sha256 of its file.
+    """
     import diffusers
     import torch
 
@@ -38,8 +43,8 @@ def record_of(
         "model_digest": digest_of(arguments.model / "transformer"),
         "model_step": pipeline.published.step,
         "model_made_by": pipeline.published.made_by,
-        "lora": {name: _digest_of_adapter(name) for name in arguments.lora},
-        **_record_of_low(arguments, pipeline),
+        "lora": {flag: adapters[flag] for flag in arguments.lora},
+        **_record_of_low(arguments, pipeline, adapters),
         "encoders": asdict(pipeline.published.encoders),
         "sampling": asdict(sampling),
         "video": asdict(size),
@@ -51,7 +56,7 @@ def record_of(
 
 
 def _record_of_low(
-    arguments: argparse.Namespace, pipeline: "ContextAnyonePipeline"
+    arguments: argparse.Namespace, pipeline: "ContextAnyonePipeline", adapters: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what the second of two experts adds to the record; nothing where there is none."""
     from trainer.encoders.folders import digest_of
@@ -67,7 +72,7 @@ def _record_of_low(
         "low_digest": digest_of(folder),
         "low_sampling": asdict(replace(published.low_sampling, **scales_of(arguments))),
         "boundary": published.boundary,
-        "lora_low": {name: _digest_of_adapter(name) for name in arguments.lora_low},
+        "lora_low": {flag: adapters[flag] for flag in arguments.lora_low},
     }
 
 
@@ -85,10 +90,3 @@ def _named(arguments: argparse.Namespace) -> dict[str, Any]:
         "boxes": {name: list(boxes) for name, boxes in boxes_of(arguments).items()},
         "character_guidance": dict(arguments.character_guidance),
     }
-
-
-def _digest_of_adapter(name: str) -> str:
-    from trainer.adapters import ScaledAdapter
-    from trainer.saving.complete import sha256_of
-
-    return sha256_of(ScaledAdapter.of_flag(name).file)
