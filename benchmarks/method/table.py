@@ -50,8 +50,10 @@ class Results:
 
     @classmethod
     def of(cls, files: Sequence[Path]) -> "Results":
+        """Read the seeds of a row; what an older version did not measure of one is left out."""
         read = [json.loads(file.read_text()) for file in files]
-        return cls({name: np.array([each[name] for each in read]) for name in read[0]})
+        names = set.intersection(*map(set, read))
+        return cls({name: np.array([seed[name] for seed in read]) for name in names})
 
     def first(self, seeds: int) -> "Results":
         """Return those of the first seeds alone, to be paired with a row that has no more."""

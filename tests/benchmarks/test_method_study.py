@@ -130,6 +130,14 @@ def test_a_difference_of_one_seed_is_not_called_sure(tmp_path, wide):
     assert "**-0.200" not in text
 
 
+def test_seeds_that_an_older_version_measured_less_of_still_count(tmp_path, wide):
+    for seed in range(2):
+        _write(tmp_path, "few_heads", seed, 0.3)
+    path = tmp_path / "rows" / "wide-few_heads-0.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "new": [1.0] * 6}))
+    assert "| 2 | 0.695" in table.report(tmp_path, {"wide": wide})
+
+
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, wide):
     for seed in range(2):
         _write(tmp_path, "few_heads", seed, 0.3)

@@ -22,6 +22,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="Make videos of a character, or of several, with a trained model.",
         allow_abbrev=False,
     )
+    _add_what_to_make(parser)
+    _add_sampling(parser)
+    _add_machine(parser)
+    parsed = parser.parse_args(arguments)
+    if parsed.boxes is not None and parsed.reference:
+        parser.error("--boxes says where characters are: name them by --character NAME=FILE")
+    return parsed
+
+
+def _add_what_to_make(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=local_path, required=True, help="folder that trainer/export.py wrote")
     low = "the expert for low noise levels, unless in --model"
@@ -42,6 +52,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     prompts.add_argument("--prompt", help="what happens in the video")
     prompts.add_argument("--prompts", type=Path, help="text file, one prompt a line")
     add("--output", type=local_path, required=True, help="an .mp4; with --prompts a folder")
+    add("--strip", action="store_true", help="also write a picture: reference | frames")
+    add("--force", action="store_true", help="replace videos that this made before")
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
     add("--steps", type=int, help="sampling steps (as in training)")
     add("--guidance", choices=("separate", "joint", "none"), help="3, 2 or 1 passes a step")
@@ -62,6 +78,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--size", type=_size, help="HEIGHTxWIDTH, multiples of 16 or 32 (as in training)")
     add("--frames", type=int, help="4k + 1 (as in training)")
     add("--fps", type=float, help="frames a second (as in training)")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--device", default="auto", help="cpu, cuda, cuda:1, …")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     offload = "hold all but one part, or layer, on the CPU"
@@ -73,12 +93,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="FOLDER",
         help="where CLIP's image encoder is, if elsewhere",
     )
-    add("--strip", action="store_true", help="also write a picture: reference | frames")
-    add("--force", action="store_true", help="replace videos that this made before")
-    parsed = parser.parse_args(arguments)
-    if parsed.boxes is not None and parsed.reference:
-        parser.error("--boxes says where characters are: name them by --character NAME=FILE")
-    return parsed
 
 
 def _size(text: str) -> tuple[int, int]:
