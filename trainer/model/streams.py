@@ -15,7 +15,7 @@ from torch import nn
 
 from trainer.model.block import Stream
 from trainer.model.marks import Marking
-from trainer.model.rope import GapRope
+from trainer.model.rope import GapRope, Rotation
 from trainer.model.spread import TokenSpread
 
 
@@ -103,16 +103,12 @@ class StreamEnds:
             raise ValueError("a rebuilt picture needs one timestep a video, got one for each token")
         if timestep.ndim == 2:
             timestep = self.spread.share(timestep)
-        time, modulation = self._embed_time(timestep, texts.dtype)
+        timing = self._embed_time(timestep, texts.dtype)
         rotation = self.rope.video(*self._grid(video))
-        tokens = self._patchify(video)
-        readers = [Stream(tokens, time, modulation, rotation, texts.prompt, spread=self.spread)]
+        readers = [self._open(video, timing, rotation, texts.prompt)]
         if rebuilt is not None:
             rotation = self.rope.video(*self._grid(rebuilt))
-            tokens, name = self._patchify(rebuilt), texts.names[0]
-            readers.append(
-                Stream(tokens, time, modulation, rotation, name, texts.named, self.spread)
-            )
+            readers.append(self._open(rebuilt, timing, rotation, texts.names[0], texts.named))
         return readers
 
     def open_references(
@@ -127,22 +123,18 @@ class StreamEnds:
             return []
         if timestep is None:
             timestep = torch.zeros(len(pictures[0]), device=pictures[0].device)
-        time, modulation = self._embed_time(timestep, pictures[0].dtype)
+        timing = self._embed_time(timestep, pictures[0].dtype)
         offset = (0, 0)
         if self.diagonal and video is not None:
             offset = self._grid(video)[1:]
-        places = accumulate((latents.shape[2] for latents in pictures), initial=0)
+        before = accumulate((latents.shape[2] for latents in pictures), initial=0)
+        rotations = [
+            self.rope.references(*self._grid(latents), self.gap, offset, number)
+            for latents, number in zip(pictures, before, strict=False)
+        ]
         return [
-            Stream(
-                self._patchify(latents),
-                time,
-                modulation,
-                self.rope.references(*self._grid(latents), self.gap, offset, place),
-                name,
-                texts.named,
-                self.spread,
-            )
-            for latents, place, name in zip(pictures, places, texts.names, strict=False)
+            self._open(latents, timing, rotation, name, texts.named)
+            for latents, rotation, name in zip(pictures, rotations, texts.names, strict=False)
         ]
 
     def mark(
@@ -167,6 +159,16 @@ class StreamEnds:
         patches = patches.unflatten(2, (*self.patch_size, -1))
         patches = patches.unflatten(1, self._grid(latents))  # (B, f, h, w, pt, ph, pw, C)
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+    def _open(
+        self,
+        latents: torch.Tensor,
+        timing: tuple[torch.Tensor, torch.Tensor],
+        rotation: Rotation,
+        text: torch.Tensor | None,
+        reads: torch.Tensor | None = None,
+    ) -> Stream:
+        return Stream(self._patchify(latents), *timing, rotation, text, reads, self.spread)
 
     def _embed_time(
         self, timestep: torch.Tensor, dtype: torch.dtype
