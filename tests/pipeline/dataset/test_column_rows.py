@@ -7,7 +7,7 @@ import pytest
 import rows
 
 from pipeline.dataset import column_rows
-from pipeline.dataset.column_rows import RowSpill
+from pipeline.dataset.column_rows import RowLog, RowSpill
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.row_sets import (
     ByKey,
@@ -102,6 +102,22 @@ def test_columns_become_the_file_that_objects_become(spilled):
     places = np.random.default_rng(2).permutation(50)
     assert encode_rows(where(stored, places), Track) == encode_rows(take(tracks, places), Track)
     assert encode_rows(where(stored, places[:0]), Track) == encode_rows([], Track)
+
+
+def test_rows_noted_one_by_one_come_back_and_none_is_noted_after_that():
+    log = RowLog(Track, people(150))
+    for row in people(250):
+        log.append(row)
+    assert list(log) == [*people(150), *people(250)]
+    assert len(log) == 400
+    with pytest.raises(AssertionError, match="before they are read"):
+        log.extend(people(1))
+
+
+def test_rows_with_equal_columns_stay_in_their_order():
+    log = RowLog(Track, people(250))
+    by_video = in_order(log.rows(), "video_id", "score")
+    assert list(by_video) == sorted(people(250), key=lambda row: row.video_id)
 
 
 def test_rows_of_an_older_code_have_the_defaults_of_later_columns():
