@@ -22,6 +22,9 @@ class Row(Protocol):
 
 RowType = TypeVar("RowType", bound=Row)
 
+_NUMBER_TYPES = (pa.bool_(), pa.int32(), pa.int64(), pa.float32(), pa.float64())
+_NUMBERS = {type_.id for type_ in _NUMBER_TYPES}
+
 
 def column(
     type_: pa.DataType,
@@ -60,9 +63,9 @@ def to_table(rows: Iterable[Row], table: type[Row]) -> pa.Table:
     return pa.Table.from_pylist([to_dict(row) for row in rows], schema=schema_of(table))
 
 
-def from_table(data: pa.Table, table: type[RowType]) -> list[RowType]:
+def from_table(data: pa.Table | pa.RecordBatch, table: type[RowType]) -> list[RowType]:
     """Rebuild rows; columns of `data` that `table` does not have are ignored."""
-    present = set(data.column_names)
+    present = set(data.schema.names)
     names = [field.name for field in dataclasses.fields(table) if field.name in present]
     columns = [plain_values(data.column(name)) for name in names]
     rows = zip(*columns, strict=True)
@@ -76,7 +79,7 @@ def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     type_ = column.type
     if column.null_count or not len(column):
         return column.to_pylist()
-    if pa.types.is_floating(type_) or pa.types.is_integer(type_) or pa.types.is_boolean(type_):
+    if type_.id in _NUMBERS:
         return column.to_numpy(zero_copy_only=False).tolist()
     if pa.types.is_struct(type_):
         parts = [plain_values(part) for part in column.flatten()]
@@ -84,8 +87,8 @@ def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
         return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
     if pa.types.is_fixed_size_list(type_):
         inside, step = column.flatten(), type_.list_size
-        if pa.types.is_floating(type_.value_type) and not inside.null_count:
-            return inside.to_numpy().reshape(-1, step).tolist()
+        if type_.value_type.id in _NUMBERS and not inside.null_count:
+            return inside.to_numpy(zero_copy_only=False).reshape(-1, step).tolist()
         values = plain_values(inside)
         return [values[first : first + step] for first in range(0, len(values), step)]
     if pa.types.is_list(type_):

@@ -4,13 +4,13 @@ import hashlib
 import json
 from typing import Any
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 ID_LENGTH = 24  # hex digits, 96 bits: one accidental collision expected near 10^14 rows
 
 
 def content_id(*parts: Any) -> str:
     """Hash the parts (JSON values) into an id. Floats must be rounded by the caller."""
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
+    return hashlib.sha256(_CANONICAL.encode(parts).encode()).hexdigest()[:ID_LENGTH]
 
 
 def bytes_id(sha256_hex: str) -> str:

@@ -137,6 +137,10 @@ class ByKey(Mapping[str, RowType], Generic[RowType]):
     def __getitem__(self, key: str) -> RowType:
         return self._row(self._places[key])
 
+    def all_of(self, keys: Iterable[str]) -> list[RowType]:
+        """Return the row of every key, read together."""
+        return take(self.rows, self._places.of(encoded(keys)))
+
     def __contains__(self, key: Any) -> bool:
         return key in self._places
 

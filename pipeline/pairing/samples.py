@@ -193,8 +193,7 @@ def _chosen(
 ) -> Iterator[SamplePlan]:
     """Yield a plan, without its split, for every track that has references."""
     marks = marks_of_references(cast.corrections)
-    for track, pool in _pools(cast.found, candidates, vectors, marks):
-        clip = cast.clips[track.clip_id]
+    for track, clip, pool in _pools(cast, candidates, vectors, marks):
         if clip.reference_only or track.track_id in cast.spare:
             continue
         tally.filmed += 1
@@ -284,18 +283,22 @@ def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger
 
 
 def _pools(
-    found: CharacterResult,
+    cast: Cast,
     candidates: Sequence[Candidate],
     vectors: IdentityVectors,
     marks: Mapping[str, str],
-) -> Iterator[tuple[Track, CandidatePool]]:
-    """Yield every track with the candidates of its character, one character at a time."""
+) -> Iterator[tuple[Track, Clip, CandidatePool]]:
+    """Yield every track and its clip with the candidates of its character.
+
+    One character at a time is read.
+    """
     of_track = Places(values(candidates, "track_id"))
-    for character_id, members in found.members():
+    for character_id, members in cast.found.members():
         places = np.concatenate([of_track.all_of(track.track_id) for track in members])
         pool = CandidatePool(character_id, take(candidates, places), vectors, marks)
-        for track in members:
-            yield track, pool
+        clips = cast.clips.all_of(track.clip_id for track in members)
+        for track, clip in zip(members, clips, strict=True):
+            yield track, clip, pool
 
 
 def _plan(
