@@ -11,7 +11,7 @@ searched, 16 bytes per near pair; see docs/pairs.md for what was measured.
 
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ class _Clusters:
     members: list[list[int]]
     means: np.ndarray  # (N, D) float32, not of unit length
     weights: np.ndarray  # (N,) float64
-    apart: list[set[int]]
+    apart: Mapping[int, set[int]]  # of those that must stay apart from others
 
 
 def link(
@@ -102,10 +102,11 @@ def _clusters(
     means = vectors.astype(np.float32)
     if len(order) > len(members):
         means = np.add.reduceat(means[order], starts) / sizes[:, None].astype(np.float32)
-    apart: list[set[int]] = [set() for _ in members]
+    apart: dict[int, set[int]] = {}
     for first, second in forbidden:
-        apart[where[first]].add(int(where[second]))
-        apart[where[second]].add(int(where[first]))
+        one, other = int(where[first]), int(where[second])
+        apart.setdefault(one, set()).add(other)
+        apart.setdefault(other, set()).add(one)
     return _Clusters(members, means, sizes.astype(np.float64), apart)
 
 
@@ -203,7 +204,8 @@ def _agglomerate(
     local = {index: row for row, index in enumerate(component)}
     mean = clusters.means[list(component)]
     weight = clusters.weights[list(component)]
-    foes = [{local[foe] for foe in clusters.apart[index] if foe in local} for index in component]
+    apart = (clusters.apart.get(index, ()) for index in component)
+    foes = [{local[foe] for foe in others if foe in local} for others in apart]
     members = [[index] for index in component]
     alive = np.ones(len(component), bool)
     best, partner = np.empty(len(component)), np.zeros(len(component), int)
@@ -254,9 +256,8 @@ def _agglomerate_sparsely(
     local[list(component)] = np.arange(len(component))
     mean = clusters.means[list(component)]
     weight = clusters.weights[list(component)]
-    foes = [
-        {int(local[foe]) for foe in clusters.apart[index] if local[foe] >= 0} for index in component
-    ]
+    apart = (clusters.apart.get(index, ()) for index in component)
+    foes = [{int(local[foe]) for foe in others if local[foe] >= 0} for others in apart]
     close = [local[near[index]] for index in component]
     members = [[index] for index in component]
     root = np.arange(len(component))  # of a row: what it was merged into
