@@ -5,8 +5,8 @@ is ever held. Up to `exact` rows the answer is exact, in O(N^2 D) time. Beyond, 
 `pipeline.pairing.neighbours` finds are candidates: what it misses is looked for again among the
 clusters, whose mean directions are far less noisy than single rows, until nothing merges.
 
-Memory: N x D floats for the rows and as much for the means, one more copy while neighbours are
-searched, 16 bytes per near pair; see docs/pairs.md for what was measured.
+Memory: N x D floats for the rows and, once any are merged, for the means, two more copies while
+neighbours are searched, 16 bytes per near pair; see docs/pairs.md for what was measured.
 """
 
 import heapq
@@ -51,7 +51,7 @@ class _Clusters:
     """What is to be merged: the means and sizes of clusters, and which must stay apart."""
 
     members: list[list[int]]
-    means: np.ndarray  # (N, D) float32, not of unit length
+    means: np.ndarray  # (N, D) float32, not of unit length; may be the caller's
     weights: np.ndarray  # (N,) float64
     apart: Mapping[int, set[int]]  # of those that must stay apart from others
 
@@ -99,7 +99,7 @@ def _clusters(
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     where = np.empty(len(vectors), np.int64)
     where[order] = np.repeat(np.arange(len(members)), sizes)
-    means = vectors.astype(np.float32)
+    means = np.asarray(vectors, np.float32)
     if len(order) > len(members):
         means = np.add.reduceat(means[order], starts) / sizes[:, None].astype(np.float32)
     apart: dict[int, set[int]] = {}

@@ -8,6 +8,7 @@ from typing import IO
 
 import numpy as np
 
+from pipeline.dataset.disk_arrays import gathered
 from pipeline.dataset.row_sets import OneOfFew, Places, encoded, values, where
 from schemas.tables import Embedding
 
@@ -32,8 +33,8 @@ class VectorsById(Mapping[str, np.ndarray]):
         return len(self._places)
 
     def of(self, ids: np.ndarray) -> np.ndarray:
-        """Return (N, D) rows of ids that are all there."""
-        return self._matrix[self._rows[self._places.of(ids)]]
+        """Return (N, D) rows of ids that are all there; many of them lie on disk."""
+        return gathered(self._matrix, self._rows[self._places.of(ids)])
 
 
 def _nobody() -> VectorsById:
