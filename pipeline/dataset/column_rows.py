@@ -59,13 +59,12 @@ class ColumnRows(Sequence[RowType]):
     def take(self, places: np.ndarray) -> list[RowType]:
         """Return the rows at these places, as objects."""
         if len(places) == 1 and not self._changed:  # asked for very often
-            return from_table(self._piece_with(self._places[places[0]]), self._table)
+            return from_table(self._row_at(int(self._places[places[0]])), self._table)
         return from_table(self.columns(places), self._table)
 
-    def _piece_with(self, place: int) -> pa.RecordBatch:
-        """Return one row of all that are on disk."""
+    def _row_at(self, place: int) -> pa.RecordBatch:
         number = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self._pieces[number].slice(int(place - self._starts[number]), 1)
+        return self._pieces[number].slice(place - int(self._starts[number]), 1)
 
     def where(self, places: np.ndarray) -> "ColumnRows[RowType]":
         """Return the rows at these places, in their order, still on disk."""

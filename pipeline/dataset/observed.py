@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset.column_rows import RowSpill
+from pipeline.dataset.column_rows import RowLog, RowSpill
 from pipeline.dataset.parquet import read_columns
 from pipeline.dataset.row_sets import OneOfFew, encoded
 from pipeline.dataset.store import Store
@@ -25,9 +25,9 @@ _SPILLED = ("clips", "tracks", "candidates", "embeddings", "rejects")  # what is
 
 @dataclass
 class Observed:
-    """Everything observed, in the order of the unit ids. Of clips and below no object is held."""
+    """Everything observed, in the order of the unit ids; rows lie on disk."""
 
-    videos: list[Video] = field(default_factory=list)
+    videos: Sequence[Video] = field(default_factory=list)
     clips: Sequence[Clip] = field(default_factory=list)
     tracks: Sequence[Track] = field(default_factory=list)
     candidates: Sequence[Candidate] = field(default_factory=list)
@@ -41,11 +41,13 @@ def read_observed(receipts: Iterable[Receipt], store: Store) -> Observed:
     """Read the light tables of the units and join the parts of long videos."""
     ordered = sorted(receipts, key=lambda receipt: receipt.unit_id)
     observed = Observed()
+    videos = RowLog(Video)
     spills = {name: RowSpill(UNIT_TABLES[name]) for name in _SPILLED}
     clips_of_unit: dict[str, np.ndarray] = {}
     for _, parts in itertools.groupby(_read_units(ordered, store), _video_of):
         units = list(parts)
-        renamed = _join_parts(observed, units)
+        whole, renamed = _join_parts(units)
+        videos.extend(whole)
         for receipt, tables in units:
             for key, count in receipt.ledger_counts().items():
                 observed.counts[key] = observed.counts.get(key, Count()) + count
@@ -55,6 +57,7 @@ def read_observed(receipts: Iterable[Receipt], store: Store) -> Observed:
             if "clips" in tables:
                 ids = encoded(tables["clips"]["clip_id"].to_pylist())
                 clips_of_unit[receipt.unit_id] = ids
+    observed.videos = videos.rows()
     for name, spill in spills.items():
         setattr(observed, name, spill.rows())
     clip_ids = np.concatenate([encoded([]), *clips_of_unit.values()])
@@ -88,23 +91,22 @@ def _read_unit(receipt: Receipt, store: Store) -> dict[str, pa.Table]:
 
 
 def _join_parts(
-    observed: Observed, units: Iterable[tuple[Receipt, dict[str, pa.Table]]]
-) -> dict[str, str]:
-    """Make one video of its parts.
+    units: Iterable[tuple[Receipt, dict[str, pa.Table]]],
+) -> tuple[list[Video], dict[str, str]]:
+    """Make one video of its parts, or none of those that were refused.
 
     A shot that a part's border cut in two becomes one shot; returns its new name by the old one.
     """
     tables = [tables["videos"] for _, tables in units if "videos" in tables]
     videos = [video for table in tables for video in from_table(table, Video)]
     if not videos:
-        return {}
+        return [], {}
     renamed: dict[str, str] = {}
     shots = [shot for video in videos for shot in video.shots]
     for previous, shot in itertools.pairwise(shots):
         if shot.opened_by == "part":
             renamed[shot.shot_id] = renamed.get(previous.shot_id, previous.shot_id)
-    observed.videos.append(_one_video(videos))
-    return renamed
+    return [_one_video(videos)], renamed
 
 
 def _one_video(parts: Sequence[Video]) -> Video:

@@ -4,7 +4,7 @@ A changed threshold runs this again, and never decodes a video.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -12,7 +12,17 @@ import numpy as np
 from pipeline.dataset.column_rows import RowLog
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.observed import Observed
-from pipeline.dataset.row_sets import ByKey, Places, encoded, ids_of, in_order, take, values, where
+from pipeline.dataset.row_sets import (
+    ByKey,
+    Places,
+    encoded,
+    ids_of,
+    in_order,
+    take,
+    values,
+    where,
+    with_columns,
+)
 from pipeline.execution.plugins import load_own
 from pipeline.execution.stage import Ledger, Rejected
 from pipeline.observing.quality import QualityConfig
@@ -97,18 +107,19 @@ def incomplete_videos(rejects: Iterable[Reject]) -> dict[str, Reject]:
     }
 
 
-def describe_videos(videos: Sequence[Video], given: Mapping[str, InputVideo]) -> list[Video]:
+def describe_videos(videos: Sequence[Video], given: Mapping[str, InputVideo]) -> Sequence[Video]:
     """Fill in what the owner says of each video; `given` is by video_id."""
-    return [
-        replace(
-            video,
-            uri=given[video.video_id].uri,
-            licence=given[video.video_id].licence,
-            source=given[video.video_id].source,
-            given_caption=given[video.video_id].caption,
-        )
-        for video in sorted(videos, key=lambda video: video.video_id)
-    ]
+    ordered = in_order(videos, "video_id")
+    inputs = [given[video_id] for video_id in ids_of(ordered, "video_id")]
+    return with_columns(
+        ordered,
+        {
+            "uri": [video.uri for video in inputs],
+            "licence": [video.licence for video in inputs],
+            "source": [video.source for video in inputs],
+            "given_caption": [video.caption for video in inputs],
+        },
+    )
 
 
 def apply_gates(observed: Observed, videos: Sequence[Video], gates: Gates) -> Kept:

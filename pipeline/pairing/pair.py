@@ -170,7 +170,7 @@ def put_together(
     """
     clips = ByKey(kept.clips, "clip_id")
     tracks = ByKey(without(plans.characters.tracks, *IN_UNIT), "track_id")
-    videos = {video.video_id: video for video in kept.videos}
+    videos = ByKey(kept.videos, "video_id")
 
     def ingredients(number: int) -> Ingredients:
         plan = plans.samples[number]
@@ -206,7 +206,7 @@ def _edited(plan: SamplePlan, edits: Mapping[str, str]) -> dict[str, str]:
 
 def light_tables(
     observed: Observed,
-    videos: list[Video],
+    videos: Sequence[Video],
     plans: Plans,
     captions: Sequence[Sequence[Caption]],
     rejects: Sequence[Reject],
