@@ -162,6 +162,38 @@ def test_the_sharp_image_is_proposed_before_the_blurred(stage):
     assert best.sharpness > 3 * worst.sharpness
 
 
+class LostInTheLight(GrabCut):
+    """A network that is not sure of bright pictures."""
+
+    def __init__(self):
+        super().__init__()
+        self.looked = 0
+
+    def cut_out(self, people):
+        self.looked += len(people)
+        sure = [1.0 if person.picture.mean() < 140 else 0.1 for person in people]
+        cuts = super().cut_out(people)
+        return [replace(cut, trust=trust) for cut, trust in zip(cuts, sure, strict=True)]
+
+
+def test_where_a_mask_is_bad_another_moment_is_cut_out():
+    frames = [np.minimum(standing() + 70 * (k < 32), 255).astype(np.uint8) for k in range(48)]
+    row = row_of(frames, [list(FIGURE)] * 48, scale=1.0, faces=[])
+    seen = {}
+    for name, config in {
+        "searched": CandidatesConfig(per_track=3, max_side=128),
+        "not searched": CandidatesConfig(per_track=3, max_side=128, good_mask=0.0),
+        "not found": CandidatesConfig(per_track=3, max_side=128, further_masks=1),
+    }.items():
+        segmenter = LostInTheLight()
+        done = ProposeReferences(segmenter, Appearance(), config).process(row)
+        good = sum(candidate.mask_quality >= 0.5 for candidate in done.candidates)
+        seen[name] = (len(done.candidates), good, segmenter.looked)
+    assert seen["searched"] == (3, 2, 6)  # the four bright stills, and both others
+    assert seen["not searched"][2] == 3
+    assert seen["not found"][2] == 4
+
+
 def test_a_tiny_person_is_not_proposed(stage):
     frames = [portraits.ground()] * 16
     row = row_of(frames, [[100.0, 100.0, 120.0, 140.0]] * 16, scale=1.0)
