@@ -13,7 +13,9 @@ from schemas.corrections import BAD, BEST
 from schemas.tables import Candidate
 
 HASH_BITS = 64  # of one difference hash
-EDGE = 0.01  # of the picture's width: a face this near is cut by its side
+EDGE = 0.01  # of the picture's side: a face or body this near is cut by it
+MOST_OF_A_FACE = 0.6  # width over height; of a whole one it is 0.75
+UPRIGHT = 2.2  # height over width of a body with its legs
 
 # How far apart two candidates are: a weighted sum of differences, each from 0 to 1. Ours, after
 # the expression gallery's 0.75 (1 - cosine) + 0.25 dt, with time replaced by what can be seen.
@@ -126,16 +128,31 @@ def _mark_of(row: Candidate, marks: Mapping[str, str]) -> str:
 
 
 def _is_body_part(row: Candidate) -> bool:
-    """Tell a hand or a back at the picture's edge: no face, and cut off."""
-    return not len(row.face) and not row.whole_body and row.truncation > 0
+    """Tell a hand or a back at the picture's edge: no face, and cut off.
+
+    Who stands upright and turned away, and fills the picture to its upper edge, is no part.
+    """
+    if len(row.face) or row.whole_body or not row.truncation > 0:
+        return False
+    left, top, right, bottom = row.box
+    rim_x, rim_y = EDGE * row.width, EDGE * row.height
+    free = left > rim_x and right < row.width - rim_x and bottom < row.height - rim_y
+    return not free or bottom - top < UPRIGHT * (right - left)
 
 
 def _is_half_face(row: Candidate) -> bool:
-    """Tell a face that the picture cuts at a side; foreheads and chins may be cut."""
+    """Tell a face of which the picture's side cuts off a quarter or more.
+
+    Foreheads and chins may be cut, but then nobody knows how much is missing at the side.
+    """
     if not len(row.face):
         return False
-    rim = EDGE * row.width
-    return row.face[0] <= rim or row.face[2] >= row.width - rim
+    left, top, right, bottom = row.face
+    rim_x, rim_y = EDGE * row.width, EDGE * row.height
+    if left > rim_x and right < row.width - rim_x:
+        return False
+    low = top <= rim_y or bottom >= row.height - rim_y
+    return low or right - left < MOST_OF_A_FACE * (bottom - top)
 
 
 def _hash_bits(text: str) -> np.ndarray:

@@ -277,11 +277,26 @@ def test_hidden_cut_in_a_clip_leaves_no_track_that_spans_it(portrait):
 
 
 def test_half_faces_are_no_references():
-    gallery = Gallery().add("half", face=[0.0, 20.0, 60.0, 90.0])
+    gallery = Gallery().add("half", face=[0.0, 20.0, 30.0, 90.0])
     gallery.add("whole", face=[60.0, 20.0, 120.0, 90.0])
     choice = gallery.choose()
     assert names(choice) == ["whole"]
     assert "side of the picture" in reasons(choice)[Reason.LOW_QUALITY_REFERENCE].rejected.detail
+
+
+def test_a_face_of_which_the_picture_cuts_off_less_than_a_quarter_is_a_reference():
+    gallery = Gallery().add("most", face=[0.0, 20.0, 50.0, 90.0])
+    gallery.add("half", face=[160.0, 20.0, 200.0, 90.0])
+    gallery.add("chin-and-half", face=[0.0, 0.0, 60.0, 60.0])  # of how high a face?
+    assert names(gallery.choose()) == ["most"]
+
+
+def test_a_back_that_fills_the_picture_to_its_upper_edge_is_no_body_part():
+    back = {"face": [], "whole_body": False, "truncation": 0.15}
+    gallery = Gallery().add("back", box=[50.0, 0.0, 150.0, 280.0], **back)
+    gallery.add("torso", box=[20.0, 0.0, 180.0, 300.0], **back)
+    gallery.add("legless", box=[50.0, 20.0, 150.0, 300.0], **back)
+    assert names(gallery.choose()) == ["back"]
 
 
 def test_hands_and_other_body_parts_are_no_references():
