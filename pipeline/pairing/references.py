@@ -276,8 +276,13 @@ class _Pairs:
             edit=row.edit,
             source_reference_id=row.source_reference_id,
             compared=WORN if self.worn[index] else "",
-            near_copy=near_copy or place >= self.config.max_place_similarity,
+            near_copy=near_copy or place >= self._most_alike(same_video),
         )
+
+    def _most_alike(self, same_video: bool) -> float:
+        """Return the likeness of places from which the background is replaced."""
+        least = self.config.max_place_similarity
+        return min(least, self.config.max_place_in_video) if same_video else least
 
     def _review(self, index: int) -> str:
         if self.kinds[index] == str(PairKind.IN_CLIP_AUGMENTED):

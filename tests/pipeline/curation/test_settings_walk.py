@@ -64,7 +64,7 @@ _LEGAL = (
     (r"pair\.references\.kinds\.\w+\.(floor|ceiling)", (-1, 0), "a cosine is from -1 to 1"),
     (r"pair\.references\.kinds\.\w+\.max_near_duplicate", (0, math.inf), "all, or none, is a copy"),
     (r"pair\.references\.kinds\.\w+\.(share|min_gap_s)", (0,), "it fills up, or needs no gap"),
-    (r"pair\.references\.(max_place_sim|review_near)\w+", (-1, 0), "likeness is from -1 to 1"),
+    (r"pair\.references\.(max_place|review_near)\w+", (-1, 0), "likeness is from -1 to 1"),
     (r"pair\.references\.\w+", (0,), "the strictest or loosest choice there is"),
     (r"pair\.augment\.\w+", (0,), "this change is never made"),
     (r"pair\.edits\.gate\.(min_similarity|min_signature)", (-1, 0), "a cosine is from -1 to 1"),

@@ -127,6 +127,18 @@ def test_pose_leakage_is_measured_and_another_pose_is_preferred():
     assert (best.reference_id, best.pose_gap) == ("same-pose", 2.0)
 
 
+def test_another_wall_of_the_clips_room_is_replaced_in_its_own_video_only():
+    """Two shots of one set: colours that are alike, but not the same."""
+    here, wall = np.zeros((2, 256), np.uint8)
+    here[:5], wall[1:6] = 200, 200
+    assert 0.75 < here @ (wall / 200**2) / 5 < 0.85
+    for video, copied in (("video", True), ("elsewhere", False)):
+        gallery = Gallery().add("own", time_s=11.0, of=ME, place=here.tobytes())
+        gallery.add("other", video_id=video, place=wall.tobytes())
+        (chosen,) = gallery.choose().references
+        assert (chosen.reference_id, chosen.near_copy) == ("other", copied)
+
+
 def test_the_same_view_of_the_same_place_is_flagged_for_review(portrait):
     place = seen(portrait)["place"]
     me = replace(ME, faces=[FaceBox(0, [0.0, 0.0, 9.0, 9.0], [], 0.9, 2.0)])
