@@ -18,6 +18,7 @@ STILL_PERSON = 0.02  # of the picture's diagonal per second
 MOVING_PERSON = 0.04
 FAST_PERSON = 0.15
 UNDER_WAY = 0.2  # of the way that is made, or left, in the middle of the time
+LEANING = 0.17  # of the picture's diagonal: a head that strays further leans to and fro
 APPROACH = 0.35  # log2 growth of the box's height per second
 MIN_SECONDS = 1.0  # of track; a shorter one shows no direction
 MIN_COVERAGE = 0.8  # of the clip; of less, it is not known what the person does in the rest
@@ -119,7 +120,8 @@ def person_motion(track: Track, clip: Clip) -> str:
     if speed < STILL_PERSON:
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2
         strayed = np.hypot(*np.ptp(middles, axis=0)) / diagonal
-        return STAYS if strayed < 2 * MOVING_PERSON else ""
+        stays = strayed < 2 * MOVING_PERSON and _head_strays(track) < LEANING * diagonal
+        return STAYS if stays else ""
     if speed < MOVING_PERSON or abs(path[0]) < abs(path[1]):  # boxes lose feet, and find them
         return ""
     if not _head_follows(track, float(path[0])):
@@ -136,6 +138,13 @@ def _when(boxes: np.ndarray, shift: float) -> str:
     if halfway < UNDER_WAY:
         return "at the end"
     return "at first" if halfway > 1 - UNDER_WAY else "across the picture"
+
+
+def _head_strays(track: Track) -> float:
+    """Return how far apart the face is seen, in pixels; 0 where no face is known."""
+    faces = np.array([face.box for face in track.faces], dtype=float).reshape(-1, 4)
+    middles = (faces[:, :2] + faces[:, 2:]) / 2
+    return float(np.hypot(*np.ptp(middles, axis=0))) if len(middles) else 0.0
 
 
 def _head_follows(track: Track, shift: float) -> bool:

@@ -38,6 +38,16 @@ def test_unknown_facts_are_left_out():
     assert attributes(replace(row, character=bare)) == ("A person.", "")
 
 
+def test_who_leans_to_and_fro_is_not_said_to_stay_in_place():
+    row = facts()
+    assert row.character is not None
+    for lean, said in ((40.0, True), (240.0, False)):
+        boxes = [[300.0 + lean * (k % 2), 60.0, 340.0 + lean * (k % 2), 110.0] for k in range(8)]
+        faces = [FaceBox(4 * k, box, [], 0.9, 30.0) for k, box in enumerate(boxes)]
+        text, _ = attributes(replace(row, character=replace(row.character, faces=faces)))
+        assert ("staying in place" in text) == said
+
+
 @pytest.mark.parametrize(
     ("pan", "says"),
     [
