@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from pipeline.engines.interfaces import CutOut, PersonImage
-from pipeline.engines.masks.selfie import SelfiePoseMasks
+from pipeline.engines.masks.selfie import SelfiePoseMasks, _trust
 
 WIDTH, HEIGHT = 120, 200
 BODY = np.array([40, 20, 70, 180])
@@ -80,3 +81,22 @@ def test_what_one_is_sure_of_stays_and_is_trusted_less() -> None:
 )
 def test_a_second_that_sees_nobody_or_only_a_head_has_no_say(blind: dict) -> None:
     assert share(cut(bush=0.75, **blind), BUSH) > 0.98
+
+
+def test_thin_limbs_are_trusted_where_only_their_outline_is_unsure() -> None:
+    """A figure of limbs a few pixels wide, and the same with a patch of half a person beside it."""
+    box = np.array([10.0, 10.0, 110.0, 190.0], np.float32)
+    limbs = np.zeros((HEIGHT, WIDTH), np.float32)
+    for x0, y0, x1, y1 in (
+        (50, 12, 64, 100),
+        (14, 40, 106, 48),
+        (44, 96, 54, 188),
+        (62, 96, 72, 188),
+    ):
+        limbs[y0:y1, x0:x1] = 1
+    seen = cv2.GaussianBlur(limbs, (0, 0), 1.5)
+    mask = (seen >= 0.5).astype(np.uint8) * 255
+    patch = seen.copy()
+    patch[110:150, 76:96] = 0.45
+    assert _trust(seen, mask, box) > 0.7
+    assert _trust(patch, mask, box) < 0.5
