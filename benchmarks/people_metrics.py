@@ -35,7 +35,7 @@ class Seen:
 class Moment:
     """Everybody at one moment of a video."""
 
-    time_s: float
+    time_s: float  # in the file, as clips count it
     people: Mapping[str, Seen]
     ignore: np.ndarray  # (K, 4) in shares of the picture
 
@@ -71,9 +71,8 @@ def _truth(path: str, video: dict, tuned_on: bool) -> Truth:
             for name, one in frame["people"].items()
         }
         ignored = [*video["ignore"], *frame.get("ignore", [])]
-        moments.append(
-            Moment(frame["time_s"], people, np.array(ignored, np.float32).reshape(-1, 4) / size)
-        )
+        time_s = video.get("start_s", 0.0) + frame["time_s"]
+        moments.append(Moment(time_s, people, np.array(ignored, np.float32).reshape(-1, 4) / size))
     return Truth(tuple(moments), path, tuned_on)
 
 
