@@ -15,6 +15,7 @@ from pipeline.engines.interfaces import Faces as FoundFaces
 from pipeline.execution.stage import ClipRow, Still
 from pipeline.media.images import decode_image
 from pipeline.observing.part_tracks import agree_in_clothes, change_in, part_of
+from pipeline.observing.shared_boxes import shared_frames
 from pipeline.observing.tracks import agreement, like_most, shot_size, two_people
 from pipeline.pictures.boxes import clip_to, inside, iou, padded_crop
 from schemas.settings import check_settings, setting
@@ -69,9 +70,9 @@ class FindFaces:
     """Find faces in the stills and embed every track.
 
     Reads  tracks, stills
-    Adds   tracks: faces (in pixels of the clip), face_rate, shot_size, purity where faces
-           tell it, motion where the face's is less; one embedding per track; two tracks for one
-           that changes the person
+    Adds   tracks: faces (in pixels of the clip), face_rate, shot_size, purity where faces or a
+           box of two people tell it, motion where the face's is less; one embedding per track; two
+           tracks for one that changes the person
     """
 
     detector: FaceDetector
@@ -87,7 +88,7 @@ class FindFaces:
         known: list[tuple[Track, list[Embedding]]] = []
         for track in row.tracks:
             known += self._know(row, track, pictures, matches[track.track_id])
-        tracks = tuple(track for track, _ in known)
+        tracks = _with_shared_boxes([track for track, _ in known], row.clip)
         found = (*row.embeddings, *(vector for _, own in known for vector in own))
         return replace(row, tracks=tracks, embeddings=found)
 
@@ -211,6 +212,13 @@ class FindFaces:
         if norm < 1e-6:
             return []
         return [embedding_row(track, "", self.recogniser, mean / norm, len(vectors))]
+
+
+def _with_shared_boxes(tracks: Sequence[Track], clip: Clip) -> tuple[Track, ...]:
+    """Return the tracks, no purer than the share of frames in which their box is theirs alone."""
+    shared = shared_frames(tracks, clip)
+    own = {track.track_id: 1 - len(shared[track.track_id]) / len(track.boxes) for track in tracks}
+    return tuple(replace(each, purity=min(each.purity, own[each.track_id])) for each in tracks)
 
 
 def _every_look(
