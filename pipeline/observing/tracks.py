@@ -27,6 +27,7 @@ from schemas.thresholds import PEOPLE, first_refusal
 _CLOSE_UP, _MEDIUM = 2.6, 6.0
 _WIDE = 0.5  # a whole person less than half as high as the picture
 _ON_EDGE = 0.02  # of the picture's side: this near the edge a box is cut by it
+_ONE_FACE = 0.5  # share of the stills with a face, where only one has
 _GROUP = 0.2  # share of a track's faces that may be a second person's
 _STRANGE = 0.1  # below the least cosine of a reference: what two groups of faces of two people have
 _RIM = 0.125  # of a box's sides: beyond its middle, others move in front and behind
@@ -321,11 +322,13 @@ class PeopleConfig:
         """Return what must confirm that the track shows a person, and may go on to be one.
 
         A weak detector is believed where there are faces, another one also without: where the
-        box is that of a body.
+        box is that of a body. A single face counts where half of the stills show it: a trunk at
+        the picture's edge bends its head into it once.
         """
         if track.detector.startswith(self.weak_detectors):
             return {"num_faces": len(track.faces), "face_rate": track.face_rate}
-        if track.face_rate >= self.min_face_rate:
+        least = self.min_face_rate if len(track.faces) > 1 else max(_ONE_FACE, self.min_face_rate)
+        if track.face_rate >= least:
             return {}
         left, top, right, bottom = np.median(np.asarray(track.boxes), axis=0)
         return {"body_aspect": float((bottom - top) / max(right - left, 1.0))}
