@@ -5,11 +5,17 @@ that goes loses its files, so this is never done by itself.
 """
 
 import itertools
-import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.dataset.commit import data_files, files_of_version, require_manifest, versions
+from pipeline.dataset.commit import (
+    STAGING,
+    data_files,
+    files_of_version,
+    require_manifest,
+    versions,
+)
 from pipeline.dataset.store import Store
 from schemas.manifest import manifest_path
 
@@ -37,7 +43,7 @@ def find_leftovers(store: Store, keep: int = 1, days: float = 0) -> list[Leftove
     """
     current = require_manifest(store)[0].version
     known = [version for version in versions(store) if version <= current]
-    recent = _recent(known, store, time.time() - days * _DAY_S) if days else []
+    recent = _recent(known, store, _now(store) - days * _DAY_S) if days else []
     kept = {*known[-keep:], *recent}
     files = {version: files_of_version(version, store) for version in known}
     owner = {path: version for version in known for path in files[version]}
@@ -53,6 +59,16 @@ def find_leftovers(store: Store, keep: int = 1, days: float = 0) -> list[Leftove
         Leftover(version, tuple(paths), sum(sizes[path] for path in paths))
         for version, paths in sorted(goes.items())
     ]
+
+
+def _now(store: Store) -> float:
+    """Return the time by the clock that dates the manifests; this machine's may be far from it."""
+    path = f"{STAGING}/clock-{uuid.uuid4().hex}"
+    store.write(path, b"")
+    try:
+        return store.modified(path)
+    finally:
+        store.delete(path)
 
 
 def _recent(known: Sequence[int], store: Store, since: float) -> list[int]:

@@ -100,10 +100,15 @@ POISON = {
 }
 
 
+DOSES = "CONTEXTANYONE_TEST_DOSES"  # environment: a file that gets a line for each poison taken
+
+
 class PoisonedPeople(FastPeople):
     def _detect(self, picture):
         corner = picture[8:24, 8:24].reshape(-1, 3).mean(axis=0)
-        for colour, kill in POISON.values():
+        for name, (colour, kill) in POISON.items():
             if np.abs(corner - colour).max() < 20:
+                with open(os.environ.get(DOSES, os.devnull), "a") as file:
+                    file.write(f"{name}\n")
                 kill()
         return super()._detect(picture)

@@ -68,8 +68,10 @@ def test_all_processes_killed_at_once_lose_nothing(videos, golden, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_poison_costs_only_itself(videos, tmp_path, workers):
-    """Exit, segfault, endless allocation and a hang, beside healthy videos."""
+def test_poison_costs_only_itself(videos, tmp_path, workers, monkeypatch):
+    """Exit, segfault, endless allocation and a hang, beside healthy videos; each is tried once."""
+    doses = tmp_path / "doses"
+    monkeypatch.setenv(fast_engines.DOSES, str(doses))
     for seed, (name, (colour, _)) in enumerate(fast_engines.POISON.items(), start=50):
         draw_video(tmp_path / f"{name}.mp4", seed, corner=colour)
     poisoned = [
@@ -94,6 +96,7 @@ def test_poison_costs_only_itself(videos, tmp_path, workers):
     assert "4 videos failed" in done.stdout
     again = curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=poisoned)
     assert "nothing to do" in again.stdout
+    assert sorted(doses.read_text().split()) == sorted(fast_engines.POISON)
     strict = [*poisoned, "--set", "run.max_failed=0.5", "--set", "run.cluster.workers=1"]
     curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=strict, code=3)
 

@@ -75,6 +75,13 @@ def test_versions_are_kept_by_number_and_by_age(store, keep, days, goes):
     assert [one.version for one in find_leftovers(store, keep, days)] == goes
 
 
+def test_age_is_counted_by_the_clock_that_dates_the_manifests(store, monkeypatch):
+    before = store.list()
+    monkeypatch.setattr(time, "time", lambda: 4e9)  # this machine believes that it is 2096
+    assert find_leftovers(store, keep=1, days=1) == []
+    assert store.list() == before
+
+
 def test_what_a_refused_publisher_left_goes_too(store):
     stage_file(table_path("clips", 4, 0), b"orphan", 1, store)
     assert "never published: 1 files" in vacuum(store, "--yes").stdout
