@@ -22,8 +22,9 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
     begin("audit")
 
 from schemas.files import local_path
+from schemas.start import code_of
 
-NO_DATASET, INTERRUPTED = 3, 130
+NO_DATASET = 3
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,15 +74,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> int:
-    try:
-        arguments = parse(sys.argv[1:])
-        from pipeline.audit.audit_command import run
+def run(arguments: argparse.Namespace) -> int:
+    from pipeline.audit import audit_command
 
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"audit: {error}", file=sys.stderr)
-        return NO_DATASET
-    except KeyboardInterrupt:
-        print("audit: interrupted; the dataset was not changed", file=sys.stderr)
-        return INTERRUPTED
+    return audit_command.run(arguments)
+
+
+def main() -> int:
+    unchanged = "the dataset was not changed"
+    return code_of("audit", lambda: run(parse(sys.argv[1:])), unchanged, unusable=NO_DATASET)

@@ -16,6 +16,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from pipeline.dataset.store import open_store
 from pipeline.evaluate.benchmark import ItemsConfig, build_benchmark
 from schemas.files import local_path
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -36,22 +37,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        choice = ItemsConfig(
-            arguments.name,
-            tuple(arguments.splits),
-            arguments.limit,
-            arguments.per_identity,
-            arguments.references,
-            arguments.seed,
-        )
-        made = build_benchmark(open_store(arguments.dataset), arguments.output, choice)
-    except (ValueError, OSError) as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
+def run(arguments: argparse.Namespace) -> int:
+    choice = ItemsConfig(
+        arguments.name,
+        tuple(arguments.splits),
+        arguments.limit,
+        arguments.per_identity,
+        arguments.references,
+        arguments.seed,
+    )
+    made = build_benchmark(open_store(arguments.dataset), arguments.output, choice)
     identities = len({item.main.identity for item in made.items})
     print(f"{len(made.items)} items of {identities} identities in {arguments.output}")
     print(f"prompts {made.prompts_sha256[:12]}, from {', '.join(made.splits)}")
     return 0
+
+
+def main() -> int:
+    return code_of("benchmark", lambda: run(parse(sys.argv[1:])), "run the same command again")

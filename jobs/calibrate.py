@@ -25,6 +25,7 @@ from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.identity.spaces import spaces_of
 from pipeline.engines.registry import load_engine
 from schemas.files import local_path
+from schemas.start import code_of
 
 _NAMED = 5  # files named in a complaint
 
@@ -77,8 +78,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    try:
-        return run(parse(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        print(f"calibrate: {error}", file=sys.stderr)
-        return 2
+    return code_of("calibrate", lambda: run(parse(sys.argv[1:])), "run the same command again")

@@ -19,6 +19,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from pipeline.engines.engines_config import PRESETS
 from pipeline.engines.weights import POLICIES, use_folder
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -35,14 +36,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> int:
-    arguments = parse(sys.argv[1:])
+def run(arguments: argparse.Namespace) -> int:
     from pipeline.engines.doctor import examine
 
-    try:
-        if arguments.models:
-            use_folder(arguments.models)
-        return examine(arguments.engines, arguments.output, arguments.licence_policy)
-    except (ValueError, OSError) as error:
-        print(f"doctor: {error}", file=sys.stderr)
-        return 2
+    if arguments.models:
+        use_folder(arguments.models)
+    return examine(arguments.engines, arguments.output, arguments.licence_policy)
+
+
+def main() -> int:
+    return code_of("doctor", lambda: run(parse(sys.argv[1:])), "run the same command again")

@@ -8,12 +8,8 @@ Vetoed samples are left out (--with-vetoed keeps them); embeddings always are. E
 """
 
 import argparse
-import importlib
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -21,29 +17,9 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     begin("export-dataset")
 
+from pipeline.export.formats import FORMATS, TRAINERS, check_takes, writer_of
 from schemas.files import local_path
-
-if TYPE_CHECKING:
-    from pipeline.export.export_source import ExportSource
-
-FORMATS = {
-    "huggingface": "pipeline.export.huggingface:write_huggingface",
-    "webdataset": "pipeline.export.webdataset:write_webdataset",
-    "croissant": "pipeline.export.croissant:write_croissant",
-    "fiftyone": "pipeline.export.fiftyone:write_fiftyone",
-    "ai-act": "pipeline.export.ai_act:write_ai_act",
-    "datasheet": "pipeline.export.datasheet:write_datasheet",
-}
-PAPERS = ("ai-act", "datasheet")
-TRAINERS = {
-    "bernini": "pipeline.export.bernini:write_bernini",
-    "diffsynth": "pipeline.export.diffsynth:write_diffsynth",
-    "diffusion-pipe": "pipeline.export.diffusion_pipe:write_diffusion_pipe",
-    "ltx": "pipeline.export.ltx:write_ltx",
-    "musubi": "pipeline.export.musubi:write_musubi",
-    "opens2v": "pipeline.export.opens2v:write_opens2v",
-    "videox-fun": "pipeline.export.videox_fun:write_videox_fun",
-}
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -78,18 +54,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.dataset.store import open_store
     from pipeline.export.export_source import export
-    from pipeline.export.options import NO_OPTIONS, ExportOptions
+    from pipeline.export.options import ExportOptions
 
-    write = writer_of(arguments.format)
-    blur = arguments.blur_others
+    write, blur = writer_of(arguments.format), arguments.blur_others
     options = ExportOptions(arguments.trigger, arguments.background, arguments.references, blur)
-    if blur and arguments.format in PAPERS:
-        raise ValueError(f"--format {arguments.format} has no pictures for --blur-others to blur")
-    if replace(options, blur_others="") != NO_OPTIONS and arguments.format in FORMATS:
-        raise ValueError(
-            "--trigger, --background and --references are for trainers' formats "
-            f"({', '.join(TRAINERS)}), got --format {arguments.format}"
-        )
+    check_takes(arguments.format, options)
     store = open_store(arguments.dataset)
     facts = export(write, store, arguments.output, arguments.with_vetoed, options)
     left_out = f", {facts.left_out} vetoed left out" if facts.left_out else ""
@@ -101,25 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def writer_of(name: str) -> Callable[["ExportSource", Path], None]:
-    """Return what writes a format. Raises ValueError for one that nobody knows."""
-    from pipeline.execution.plugins import load_own
-
-    known = FORMATS | TRAINERS
-    if name in known:
-        module, _, function = known[name].partition(":")
-        return getattr(importlib.import_module(module), function)
-    if ":" not in name:
-        raise ValueError(
-            f"--format must be one of {', '.join(known)}, or module:Class, got {name!r}"
-        )
-    return load_own("--format", name, ("write",)).write
-
-
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
+    again = "nothing half-written was left; run the same command again"
+    return code_of("export", lambda: run(parse(sys.argv[1:])), again)

@@ -25,6 +25,7 @@ from pipeline.evaluate.study import DESIGNS, PAPER, StudyConfig, make_study, rea
 from pipeline.evaluate.study_results import describe, read_answers, results_of
 from pipeline.evaluate.votes_and_metrics import agreements, describe_agreements, read_measures
 from schemas.files import local_path, read_file
+from schemas.start import code_of
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -111,10 +112,9 @@ def results(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run(arguments: argparse.Namespace) -> int:
+    return make(arguments) if arguments.act == "make" else results(arguments)
+
+
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return make(arguments) if arguments.act == "make" else results(arguments)
-    except (ValueError, OSError) as error:
-        print(f"study: {error}", file=sys.stderr)
-        return 2
+    return code_of("study", lambda: run(parse(sys.argv[1:])), "run the same command again")

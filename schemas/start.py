@@ -67,16 +67,25 @@ def start(
     end(code)
 
 
-def code_of(name: str, run: Callable[[], int], interrupted: str, unusable: int = UNUSABLE) -> int:
+def code_of(
+    name: str,
+    run: Callable[[], int],
+    interrupted: str,
+    unusable: int = UNUSABLE,
+    not_read: int | None = None,
+) -> int:
     """Run a command and return its exit code; what is wrong is one line on stderr.
 
-    `unusable` is the code of wrong arguments and of files that cannot be used.
+    `unusable` is the code of wrong arguments and of files that cannot be used, `not_read` that of
+    what another machine could not do this time, where that has its own.
     """
     try:
         return run()
     except (ValueError, OSError) as error:
+        from schemas.remote import NotRead
+
         print(f"{name}: {error}", file=sys.stderr)
-        return unusable
+        return unusable if not_read is None or not isinstance(error, NotRead) else not_read
     except KeyboardInterrupt:
         print(f"{name}: interrupted; {interrupted}", file=sys.stderr)
         return INTERRUPTED

@@ -13,12 +13,13 @@ from production import engine, six_people, weights_root
 from tiny_dataset import draw_figure, encode_clip, tiny_sample, write_samples
 
 from jobs import bystanders
-from jobs.export import FORMATS, PAPERS, TRAINERS, main, writer_of
+from jobs.export import main
 from pipeline.dataset.store import open_store
 from pipeline.engines.engines_config import EnginesConfig
 from pipeline.engines.interfaces import PersonImage
 from pipeline.export import others
 from pipeline.export.export_source import export
+from pipeline.export.formats import FORMATS, PAPERS, TRAINERS, writer_of
 from pipeline.export.options import ExportOptions
 from pipeline.media.clip_frames import read_clip
 from pipeline.media.images import decode_image

@@ -8,10 +8,10 @@ import duckdb
 import pytest
 from tiny_dataset import tiny_sample, write_samples
 
-from jobs.export import writer_of
 from pipeline.dataset.store import open_store
 from pipeline.dataset.tags import Tag, read_tags, vetoed, write_tags
 from pipeline.export.export_source import export
+from pipeline.export.formats import writer_of
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ import pytest
 from tiny_dataset import tiny_sample, write_samples
 from trainer_readers import READERS, read_diffsynth_vace, read_runs
 
-from jobs.export import TRAINERS, main, writer_of
+from jobs.export import main
 from pipeline.dataset.store import open_store
 from pipeline.export.export_source import export
+from pipeline.export.formats import TRAINERS, writer_of
 from pipeline.export.mask_runs import mask_runs
 from pipeline.export.options import NO_OPTIONS, ExportOptions
 from pipeline.export.reference_pictures import reference_jpeg
