@@ -42,7 +42,7 @@ from pipeline.dataset.store import LocalStore  # noqa: E402
 from pipeline.dataset.units import Unit, commit_unit, write_known_inputs  # noqa: E402
 from pipeline.engines.engines_config import PRESETS  # noqa: E402
 from pipeline.engines.interfaces import EngineInfo, SimilarityWindows  # noqa: E402
-from pipeline.execution.cluster import ClusterConfig  # noqa: E402
+from pipeline.execution.budget import ClusterConfig  # noqa: E402
 from pipeline.execution.stage import ClipRow, Ledger, VideoRow  # noqa: E402
 from pipeline.observing.observe_config import OBSERVE_VERSION, ObserveConfig  # noqa: E402
 from schemas.ids import content_id  # noqa: E402

@@ -20,7 +20,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from jsonargparse import Namespace
 
-from pipeline.execution.cluster import ClusterConfig
+from pipeline.execution.budget import ClusterConfig
 from schemas.settings_parser import SettingsParser, read_settings
 from schemas.start import code_of
 from trainer.latents.encoding_plan import EncodingPlan, EncodingRecipe, LatentsConfig

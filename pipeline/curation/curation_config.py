@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.engines.engines_config import EngineSet, chosen
 from pipeline.engines.registry import weights_in_use
-from pipeline.execution.cluster import ClusterConfig
+from pipeline.execution.budget import ClusterConfig
 from pipeline.media.sandbox import SandboxConfig
 from pipeline.observing.observe_config import ObserveConfig
 from pipeline.pairing.pair_config import PairConfig

@@ -11,7 +11,9 @@ from pipeline.dataset.media_rows import read_clip_bytes, read_unit_rows
 from pipeline.dataset.parquet import encode_table
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
-from pipeline.execution.cluster import ClusterConfig, Pool, run
+from pipeline.execution.budget import ClusterConfig
+from pipeline.execution.run import run
+from pipeline.execution.worker import Pool
 from pipeline.pairing.own_columns import load_columns, with_columns
 from pipeline.pairing.pair_config import ShardsConfig
 from pipeline.pairing.sample_rows import Ingredients, build_sample

@@ -12,8 +12,11 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from pipeline.dataset.store import Store, open_store
-from pipeline.execution.cluster import ClusterConfig, Pool, num_gpus, num_workers, run
+from pipeline.execution.budget import ClusterConfig
+from pipeline.execution.cluster import num_gpus, num_workers
 from pipeline.execution.progress import Progress
+from pipeline.execution.run import run
+from pipeline.execution.worker import Pool
 from schemas.latents import LATENTS_INDEX, LatentIndex
 from schemas.manifest import DataFile
 

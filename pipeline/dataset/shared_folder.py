@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.dataset.store import TEMPORARY, LocalStore, Store
-from pipeline.execution.cluster import ClusterConfig
+from pipeline.execution.budget import ClusterConfig
 from pipeline.execution.nodes import on_other_nodes
 
 

@@ -2,11 +2,12 @@
 
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.execution.cluster import ClusterConfig, connect, module_path, settings_for_workers
+from pipeline.execution.budget import ClusterConfig
+from pipeline.execution.cluster import connect
+from pipeline.execution.surroundings import carried
 
 Seen = TypeVar("Seen")
 
@@ -42,18 +43,10 @@ def on_other_nodes(look: Callable[[], Seen], cluster: ClusterConfig) -> dict[str
 
 
 def _in_surroundings(look: Callable[[], Seen]) -> Callable[[], bytes]:
-    """Return a function that calls `look` with the modules and settings of a worker.
-
-    What it calls is unpickled only when our modules are sure to be those of this checkout.
-    """
-    from ray.cloudpickle.cloudpickle import dumps
-
-    environment, path, carried = settings_for_workers(), module_path(), dumps(look)
+    """Return a function that calls `look` with the modules and settings of a worker."""
+    unpack = carried(look)
 
     def look_there() -> bytes:
-        sys.path[:0] = path
-        for name, value in environment.items():
-            os.environ.setdefault(name, value)  # what the node itself says goes first
-        return pickle.dumps(pickle.loads(carried)())
+        return pickle.dumps(unpack()())
 
     return look_there

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.execution.cluster import Budget, ClusterConfig, Pool, Resources
+from pipeline.execution.budget import Budget, ClusterConfig, Resources
+from pipeline.execution.worker import Pool
 
 
 @dataclass(frozen=True)

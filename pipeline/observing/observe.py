@@ -27,10 +27,12 @@ from pipeline.dataset.units import (
 from pipeline.dataset.uris import is_local
 from pipeline.engines.interfaces import SoundScorer
 from pipeline.engines.registry import LoadedEngines, load_engines
-from pipeline.execution.cluster import ClusterConfig, Pool, run
+from pipeline.execution.budget import ClusterConfig
 from pipeline.execution.placement import Placement
 from pipeline.execution.plugins import load_own
+from pipeline.execution.run import run
 from pipeline.execution.stage import ClipRow, Ledger, Rejected, Stage, VideoRow, failed_entry
+from pipeline.execution.worker import Pool
 from pipeline.media.limits import ProbeConfig
 from pipeline.media.probe import probe
 from pipeline.media.sandbox import Announce, Child, Died, Handler, SandboxConfig

@@ -12,8 +12,10 @@ from pipeline.dataset.spilled import Spilled
 from pipeline.dataset.store import Store, open_store
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.engines.registry import engine_infos, load_engine
-from pipeline.execution.cluster import ClusterConfig, resources, run
+from pipeline.execution.budget import ClusterConfig
+from pipeline.execution.cluster import resources
 from pipeline.execution.placement import place_captioner
+from pipeline.execution.run import run
 from pipeline.media.clip_frames import read_clip
 from pipeline.pairing.captions import Caption, CaptionsConfig, ask, chosen_texts, write_captions
 

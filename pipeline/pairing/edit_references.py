@@ -34,9 +34,12 @@ from pipeline.engines.registry import (
     load_engine,
     load_engines,
 )
-from pipeline.execution.cluster import ClusterConfig, Pool, num_gpus, run
+from pipeline.execution.budget import ClusterConfig
+from pipeline.execution.cluster import num_gpus
 from pipeline.execution.progress import Progress
+from pipeline.execution.run import run
 from pipeline.execution.stage import Ledger, Rejected
+from pipeline.execution.worker import Pool
 from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.observing.candidates import hash_of, other_faces
 from pipeline.observing.traits import traits_of

@@ -168,13 +168,16 @@ def _measure_all(
 
 def _on_ray(tasks: Sequence[Task], store: Store, workers: int) -> Iterator[tuple[Task, Results]]:
     from pipeline.dataset.shared_folder import check_readable_everywhere
-    from pipeline.execution import cluster
+    from pipeline.execution.budget import ClusterConfig
+    from pipeline.execution.cluster import num_workers
+    from pipeline.execution.run import run
+    from pipeline.execution.worker import Pool
 
-    config = cluster.ClusterConfig(workers=workers)
+    config = ClusterConfig(workers=workers)
     check_readable_everywhere(store, sorted({task.path for task in tasks}), config)
-    size = min(cluster.num_workers(config), len(tasks))
-    steps = [(cluster.Pool("measure", size), functools.partial(_make_measurer, store.location))]
-    yield from cluster.run(tasks, steps, config)
+    size = min(num_workers(config), len(tasks))
+    steps = [(Pool("measure", size), functools.partial(_make_measurer, store.location))]
+    yield from run(tasks, steps, config)
 
 
 def _make_measurer(url: str) -> Callable[[Task], tuple[Task, Results]]:

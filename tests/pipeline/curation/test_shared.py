@@ -13,7 +13,7 @@ from pipeline.dataset.inputs import describe_file
 from pipeline.dataset.store import open_store
 from pipeline.dataset.units import Identified, Unread, check_begun
 from pipeline.engines.engines_config import EnginesConfig
-from pipeline.execution.cluster import ClusterConfig
+from pipeline.execution.budget import ClusterConfig
 from pipeline.media.limits import ProbeConfig
 from pipeline.observing.observe import identify
 from pipeline.observing.observe_config import ObserveConfig

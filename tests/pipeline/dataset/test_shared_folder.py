@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.dataset import shared_folder
 from pipeline.dataset.store import open_store
-from pipeline.execution.cluster import ClusterConfig
+from pipeline.execution.budget import ClusterConfig
 
 ANY = ClusterConfig()
 

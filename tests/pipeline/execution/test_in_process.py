@@ -10,9 +10,12 @@ import pytest
 import victims
 
 from pipeline.execution import cluster
-from pipeline.execution.cluster import Budget, ClusterConfig, Pool, describe_workers, run
+from pipeline.execution.budget import Budget, ClusterConfig
+from pipeline.execution.cluster import describe_workers
 from pipeline.execution.device import DEVICE
 from pipeline.execution.machine import has_gpu, usable_cpus
+from pipeline.execution.run import run
+from pipeline.execution.worker import Pool
 
 ONE, TWO = ClusterConfig(workers=1), ClusterConfig(workers=2)
 SURROUNDINGS = (DEVICE, "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")

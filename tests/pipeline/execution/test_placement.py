@@ -9,9 +9,10 @@ from runs import TWO_WORKERS, content, curate, rows
 from pipeline.engines.engines_config import EnginesConfig, chosen
 from pipeline.engines.interfaces import EngineInfo
 from pipeline.engines.registry import engine_infos
-from pipeline.execution.cluster import Budget, ClusterConfig, Pool, Resources, shrunk
+from pipeline.execution.budget import Budget, ClusterConfig, Resources, shrunk
 from pipeline.execution.device import DEVICE, choose_device
 from pipeline.execution.placement import gpu_slots, place_captioner, place_observing
+from pipeline.execution.worker import Pool
 
 GPU = EngineInfo("big/1", "segmentation", "MIT", commercial=True, gpu=True)
 CPU = EngineInfo("small/1", "captioning", "MIT", commercial=True)
