@@ -30,13 +30,13 @@ from pipeline.engines.engines_config import PRESETS, engines_preset
 from pipeline.engines.registry import engine_infos
 from pipeline.engines.weights import FOLDERS, POLICIES, check_licences, use_folder
 from schemas.old_settings import current_settings
-from schemas.remote import use_policy
+from schemas.remote import NotRead, use_policy
 from schemas.settings import meant
 from schemas.settings_parser import SettingsParser, read_settings
 from schemas.start import code_of
 
 GO_ON = "run the same command again to go on"
-NOT_READ = 3
+CODES: dict[type[Exception], int] = {NotRead: 3}
 
 if TYPE_CHECKING:
     from pipeline.dataset.inputs import InputVideo
@@ -161,4 +161,4 @@ def curate_inputs(
 
 
 def main() -> int:
-    return code_of("curate", lambda: run(parse(sys.argv[1:])), GO_ON, not_read=NOT_READ)
+    return code_of("curate", lambda: run(parse(sys.argv[1:])), GO_ON, codes=CODES)

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
 from jsonargparse import Namespace
 
-from jobs.curate import GO_ON, NOT_READ, add_curation_flags, curate_inputs
+from jobs.curate import CODES, GO_ON, add_curation_flags, curate_inputs
 from pipeline.curation.curation_config import CurationConfig
 from schemas.old_settings import current_settings
 from schemas.settings_parser import SettingsParser, read_settings
@@ -68,4 +68,4 @@ def run(arguments: Namespace) -> int:
 
 
 def main() -> int:
-    return code_of("import", lambda: run(parse(sys.argv[1:])), GO_ON, not_read=NOT_READ)
+    return code_of("import", lambda: run(parse(sys.argv[1:])), GO_ON, codes=CODES)

@@ -5,8 +5,9 @@ import importlib.metadata
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,20 +73,18 @@ def code_of(
     run: Callable[[], int],
     interrupted: str,
     unusable: int = UNUSABLE,
-    not_read: int | None = None,
+    codes: Mapping[type[Exception], int] = MappingProxyType({}),
 ) -> int:
     """Run a command and return its exit code; what is wrong is one line on stderr.
 
-    `unusable` is the code of wrong arguments and of files that cannot be used, `not_read` that of
-    what another machine could not do this time, where that has its own.
+    `unusable` is the code of wrong arguments and of files that cannot be used; `codes` are those of
+    errors that have their own.
     """
     try:
         return run()
     except (ValueError, OSError) as error:
-        from schemas.remote import NotRead
-
         print(f"{name}: {error}", file=sys.stderr)
-        return unusable if not_read is None or not isinstance(error, NotRead) else not_read
+        return codes.get(type(error), unusable)
     except KeyboardInterrupt:
         print(f"{name}: interrupted; {interrupted}", file=sys.stderr)
         return INTERRUPTED
