@@ -10,6 +10,10 @@ from places import ROOT
 from runs import FPS, content, draw_video, environment, rows
 from synthetic import moving_shapes, write_video
 
+from jobs import curate
+from jobs import import_clips as import_clips_job
+from schemas.remote import POLICY
+
 SETTINGS = [*fast_engines.SETTINGS, "--set", "run.cluster.workers=1"]
 
 
@@ -75,3 +79,16 @@ def test_a_wrong_set_is_refused_before_anything_is_written(clips, tmp_path):
         f"import: {tmp_path}/set.csv, line 2: there is no file 'lost.mp4' beside the table\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("job", [curate, import_clips_job])
+def test_a_store_that_does_not_answer_now_has_an_exit_code_of_its_own(
+    job, clips, monkeypatch, capsys
+):
+    settings = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", POLICY: "attempts=1"}
+    for name, value in {**settings, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    words = ["--input", str(clips), "--output", "s3://nobody/listens", *SETTINGS]
+    monkeypatch.setattr(sys, "argv", [job.__name__, *words])
+    assert job.main() == 3
+    assert "after 1 attempt" in capsys.readouterr().err
