@@ -210,6 +210,14 @@ def test_black_and_white_is_not_carried_over(portrait):
     assert names(gallery.choose(ReferencesConfig(match_colour=False))) == ["colour", "grey"]
 
 
+def test_the_clips_own_pictures_are_not_refused_for_their_colour():
+    """In the dark some of them look grey."""
+    gallery = Gallery()
+    for index, chroma in enumerate((7.1, 7.0, 5.5)):
+        gallery.add(f"own{index}", time_s=11.0 + index, of=ME, chroma=chroma)
+    assert Reason.COLOUR_DIFFERS not in reasons(gallery.choose())
+
+
 def test_caption_does_not_describe_the_references_background():
     """Whoever writes a caption is given the clip, and never sees a reference."""
     facts = [CaptionFacts(HERE, (ME,), ME)]
