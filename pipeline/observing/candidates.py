@@ -37,6 +37,7 @@ _LEGS = ("full", "wide")  # shot sizes in which legs are seen
 _LIT, _APART = 0.6, 0.1  # exposure, and share under others, for a garment's colour to be named
 _TRUSTED = 0.5  # of its mask
 _HASH_PX = 64
+_SEARCHED_PX = 128.0  # of a person in the source: who is smaller is hardly ever a reference
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class ProposeReferences:
         tracks, candidates, embeddings = [], [], []
         placed: list[PlacedMask] = []
         for track in row.tracks:
-            cuts = self._cut_out(self._moments(row, track, pictures))
+            cuts = self._cut_out(row.clip, self._moments(row, track, pictures))
             track, own, vectors, masks = self._propose(row.clip, track, cuts)
             placed += masks
             tracks.append(replace(track, looks=_looks(track, row.stills, pictures)))
@@ -143,14 +144,16 @@ class ProposeReferences:
             moments.append(Moment.of(still, picture, box, faces.get(still.frame_index), others))
         return moments
 
-    def _cut_out(self, moments: Sequence[Moment]) -> list[_Cut]:
+    def _cut_out(self, clip: Clip, moments: Sequence[Moment]) -> list[_Cut]:
         """Cut a person out at the best moments, and at further ones where a mask is bad.
 
         Bad masks come last, and only as far as there are not enough good ones.
         """
         good: list[_Cut] = []
         bad: list[_Cut] = []
-        left, most = list(moments), self.config.per_track + self.config.further_masks
+        left, most = list(moments), self.config.per_track
+        if any(each.source_size(clip) >= _SEARCHED_PX for each in moments):
+            most += self.config.further_masks
         while left and len(good) < self.config.per_track:
             room = most - len(good) - len(bad)
             number = min(self.config.per_track - len(good), room)

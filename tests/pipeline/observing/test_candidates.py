@@ -178,7 +178,9 @@ class LostInTheLight(GrabCut):
 
 def test_where_a_mask_is_bad_another_moment_is_cut_out():
     frames = [np.minimum(standing() + 70 * (k < 32), 255).astype(np.uint8) for k in range(48)]
-    row = row_of(frames, [list(FIGURE)] * 48, scale=1.0, faces=[])
+    row, small = (
+        row_of(frames, [list(FIGURE)] * 48, scale=scale, faces=[]) for scale in (1.0, 0.5)
+    )
     seen = {}
     for name, config in {
         "searched": CandidatesConfig(per_track=3, max_side=128),
@@ -191,6 +193,9 @@ def test_where_a_mask_is_bad_another_moment_is_cut_out():
         seen[name] = (len(done.candidates), good, segmenter.looked)
     assert seen["searched"] == (3, 2, 6)  # the four bright stills, and both others
     assert seen["not searched"][2] == 3
+    segmenter = LostInTheLight()
+    ProposeReferences(segmenter, Appearance(), CandidatesConfig(per_track=3)).process(small)
+    assert segmenter.looked == 3  # nobody so small is searched for
     assert seen["not found"][2] == 4
 
 
