@@ -2,11 +2,14 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import victims
 
 from benchmarks.kills import run
+from benchmarks.kills.stages import with_what_they_need
 from benchmarks.kills.tally import Tally
 
 SEEDS = {5: "none: whoever uploads is killed, after a third of the time"}  # seed -> the fault
@@ -36,6 +39,25 @@ def test_who_uploads_is_found_by_its_port():
     assert victims.job_processes(os.getpid())[os.getpid()] == victims.DRIVER
 
 
+def test_the_ranks_of_a_training_are_told_from_each_other():
+    nap = [sys.executable, "-c", "import time; time.sleep(600)"]
+    ranks = [subprocess.Popen(nap, env={**os.environ, "RANK": rank}) for rank in "01"]
+    other = subprocess.Popen(nap)
+    try:
+        found = {ranks[0].pid: "rank 0", ranks[1].pid: "rank 1"}
+        assert victims.ranks_of(os.getpid()) == found
+    finally:
+        for process in (*ranks, other):
+            process.kill()
+            process.wait()
+    assert victims.ranks_of(os.getpid()) == {}
+
+
+def test_stages_are_made_from_what_comes_before_them():
+    assert with_what_they_need(["export"]) == ["curate", "encode", "train", "export"]
+    assert with_what_they_need(["export-dataset"]) == ["curate", "export-dataset"]
+
+
 def test_the_kills_of_earlier_calls_are_added_to(tmp_path):
     totals = tmp_path / "totals.json"
     first = Tally.read(totals, seed=7)
@@ -43,5 +65,5 @@ def test_the_kills_of_earlier_calls_are_added_to(tmp_path):
     first.next_seed = 8
     first.write(totals)
     second = Tally.read(totals, seed=0)
-    second.kills["curate: node"] += 1
+    second.killed("curate", "node", "at any time")
     assert (second.next_seed, second.kills.total()) == (8, 3)
