@@ -6,7 +6,7 @@ Boxes are xyxy float32 in pixels of the picture that they were found in.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -86,6 +86,11 @@ class PersonImage:
     face: np.ndarray | None = None  # (4,)
     landmarks: np.ndarray | None = None  # (5, 2); face networks see no face without all five
     others: tuple[np.ndarray, ...] = ()  # boxes of other people in the picture, (4,) each
+    aside: np.ndarray | None = None  # (5, 2) of a face that does not say who somebody is
+
+    def undecided(self) -> "PersonImage":
+        """Return this with a face that is known, and does not say who somebody is."""
+        return replace(self, landmarks=None, aside=self.landmarks)
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ class ProposeReferences:
         if not cuts:
             return track, [], [], []
         people, masks = [cut.person for cut in cuts], [cut.mask for cut in cuts]
-        known = people if told_by_faces(track) else [replace(p, landmarks=None) for p in people]
+        known = people if told_by_faces(track) else [each.undecided() for each in people]
         vectors = self.recogniser.embed(known)  # in the space that decides the track
         others = other_faces(self.faces, people, masks)
         candidates = [

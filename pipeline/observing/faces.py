@@ -165,20 +165,18 @@ class FindFaces:
     ) -> list[PersonImage]:
         """Return the images that say who it is: with a face if there are any.
 
-        Faces turned away are left out, or are no faces where there are hardly any others.
+        Faces turned away are left out, or say nothing where there are hardly any others.
         """
         facing = [match for match in matches if not turned_away(match.landmarks)]
         told = len(facing) >= _FACES_TELL
         if matches:
-            return [
+            people = [
                 PersonImage(
-                    pictures[m.still],
-                    _required_box(track, stills[m.still]),
-                    m.face,
-                    m.landmarks if told else None,
+                    pictures[m.still], _required_box(track, stills[m.still]), m.face, m.landmarks
                 )
                 for m in _spread(facing if told else matches, self.config.max_images)
             ]
+            return people if told else [person.undecided() for person in people]
         placed = [(i, box_in_still(track, still)) for i, still in enumerate(stills)]
         seen = [(i, box) for i, box in placed if box is not None]
         return [PersonImage(pictures[i], box) for i, box in _spread(seen, self.config.max_images)]

@@ -16,6 +16,7 @@ from pipeline.pictures.boxes import inside, iou
 FACE = np.array([180, 65, 275, 190], np.float32)  # of the portrait
 BODY = np.array([100, 0, 400, 512], np.float32)
 POINTS = np.full((5, 2), np.nan, np.float32)  # the detector knows none
+FIVE = np.array([(203, 104), (248, 104), (224, 128), (204, 143), (243, 144)], np.float32)
 
 
 def person(picture, face=FACE, box=BODY):
@@ -97,6 +98,25 @@ def test_without_a_face_that_can_be_known_clothes_decide_and_prove_nothing(astro
         assert face == 0
         assert body == pytest.approx(1, abs=1e-5)
     assert not recogniser.spaces[1].windows.prove
+
+
+def test_a_face_is_itself_tilted_and_mirrored_and_decides_nothing_where_it_must_not(astronaut):
+    pytest.importorskip("dlib")
+    recogniser = engine("recogniser", "dlib")
+    turn = cv2.getRotationMatrix2D((224, 125), 25, 1)
+    tilted = cv2.warpAffine(astronaut, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    mirrored = np.ascontiguousarray(astronaut[:, ::-1])
+    other_side = (np.array([511, 0]) + np.array([-1, 1]) * FIVE)[[1, 0, 2, 4, 3]]
+    straight = PersonImage(astronaut, BODY, FACE, FIVE)
+    people = [
+        straight,
+        PersonImage(tilted, BODY, FACE, FIVE @ turn[:, :2].T + turn[:, 2]),
+        PersonImage(mirrored, BODY, FACE, other_side),
+    ]
+    own, *others = recogniser.embed(people)
+    assert [float(own @ other) for other in others] == pytest.approx([1, 1], abs=0.03)
+    assert not recogniser.embed([straight.undecided()]).any()
+    assert np.allclose(recogniser.embed_turned([straight.undecided()]), own, atol=1e-6)
 
 
 def test_matting_keeps_hair_that_has_the_colour_of_nothing_else(astronaut):
