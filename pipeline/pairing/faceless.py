@@ -1,4 +1,4 @@
-"""Find out who is seen without a face: inside one video, by time and place, or by what is worn."""
+"""Find out who is hardly known by a face: inside one video, by time and place, and what is worn."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -14,7 +14,7 @@ from schemas.tables import Clip, Track
 
 @dataclass(frozen=True, order=True)
 class Alike:
-    """A track without a face and another one that is seen near it, and how alike their clothes."""
+    """A track and another one that is seen near it, and how alike their clothes or faces are."""
 
     likeness: float
     track_id: str
@@ -53,7 +53,14 @@ def join_faceless(
     for pair in sorted(bound.together):
         people.join(*pair)
     sure, doubts = [], []
-    near = list(_near(tracks, clips, faces, near_s))
+    near, faced = [], []
+    for seen in _near(tracks, clips, near_s):
+        if not people.has_face(seen[0]):
+            near.append(seen)
+        elif turned is not None:
+            faced += _like_faces(seen, people, rows, turned)
+    if turned is not None:
+        _join_faces(faced, people, rows, turned, worn)
     dressed = list(_alike(near, rows, worn))
     if turned is not None:
         dressed_so = {(each.track_id, each.other_id): each for each in dressed}
@@ -75,10 +82,46 @@ def join_faceless(
     return Joined(people.groups(), [each for each in doubts if not people.are_one(each)])
 
 
+def _like_faces(
+    seen: tuple[str, Sequence[str]],
+    people: "_People",
+    rows: Mapping[str, np.ndarray],
+    turned: Turned,
+) -> list[Alike]:
+    """Return whose known face is so like a track's that it is the same, or may be taken for it."""
+    track_id, others = seen
+    known = [each for each in others if people.has_face(each)]
+    alike = _alike([(track_id, known)] if known else [], rows, turned)
+    return [each for each in alike if each.likeness >= turned.least - turned.margin]
+
+
+def _join_faces(
+    pairs: Iterable[Alike],
+    people: "_People",
+    rows: Mapping[str, np.ndarray],
+    turned: Turned,
+    worn: Worn,
+) -> None:
+    """Join groups with a face whose faces are clearly most like each other, in like clothes."""
+    best = {
+        people.group_of(each.track_id): each
+        for each in _by_face(_ranked(pairs, people), people, turned)
+    }
+    mutual = []
+    for name, pair in sorted(best.items()):
+        back = best.get(people.group_of(pair.other_id))
+        if back is not None and people.group_of(back.other_id) == name:
+            mutual.append(pair)
+    for pair in mutual:
+        clothes = worn.likeness(rows[pair.track_id], rows[pair.other_id][None])
+        if clothes[0] >= worn.floor:
+            people.join(pair.track_id, pair.other_id, faces_agree=True)
+
+
 def _by_face(
     ranked: Iterable[Sequence[Alike]], people: "_People", turned: Turned
 ) -> Iterator[Alike]:
-    """Yield for groups without a known face whose face it is most like, where that is clear."""
+    """Yield for each group whose known face it is most like, where that is clear."""
     for best, *others in ranked:
         clear = not others or best.likeness >= others[0].likeness + turned.margin
         if clear and best.likeness >= turned.least and people.has_face(best.other_id):
@@ -113,18 +156,21 @@ class _People:
 
     def are_two(self, first: str, second: str) -> bool:
         """Whether two groups cannot be one person, or both have a face, which decided."""
-        mine, theirs = self._group_of[first], self._group_of[second]
-        foes = any(not theirs.isdisjoint(self._foes.get(each, ())) for each in mine)
-        return foes or (self.has_face(first) and self.has_face(second))
+        return self.are_apart(first, second) or (self.has_face(first) and self.has_face(second))
 
-    def join(self, first: str, second: str) -> bool:
+    def are_apart(self, first: str, second: str) -> bool:
+        """Whether time and place tell two groups apart."""
+        mine, theirs = self._group_of[first], self._group_of[second]
+        return any(not theirs.isdisjoint(self._foes.get(each, ())) for each in mine)
+
+    def join(self, first: str, second: str, faces_agree: bool = False) -> bool:
         """Make one group of two, if they may be one person."""
         if first not in self._group_of or second not in self._group_of:
             return False
         mine, theirs = self._group_of[first], self._group_of[second]
         if mine is theirs:
             return True
-        if self.are_two(first, second):
+        if self.are_apart(first, second) if faces_agree else self.are_two(first, second):
             return False
         mine |= theirs
         self._group_of.update((track_id, mine) for track_id in theirs)
@@ -136,10 +182,10 @@ class _People:
 
 
 def _ranked(pairs: Iterable[Alike], people: _People) -> list[list[Alike]]:
-    """Return, for every group without a face, the best pair with each other group, best first."""
+    """Return, for every group, the best pair with each other group, best first."""
     best: dict[str, dict[str, Alike]] = {}
     for pair in pairs:
-        if people.has_face(pair.track_id) or people.are_one(pair):
+        if people.are_one(pair):
             continue
         others = best.setdefault(people.group_of(pair.track_id), {})
         other = people.group_of(pair.other_id)
@@ -148,16 +194,16 @@ def _ranked(pairs: Iterable[Alike], people: _People) -> list[list[Alike]]:
 
 
 def _near(
-    tracks: Sequence[Track], clips: Mapping[str, Clip], faces: Set[str], near_s: float
+    tracks: Sequence[Track], clips: Mapping[str, Clip], near_s: float
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield every track without a face, with those of its video that are seen near it."""
+    """Yield every track with those of its video that are seen near it."""
     for _, filmed in grouped(tracks, "video_id"):
         members = sorted(_seen(track, clips[track.clip_id]) for track in filmed)
         starts = [begins_s for begins_s, _, _ in members]
         for begins_s, ends_s, track_id in members:
             before = members[: bisect_right(starts, ends_s + near_s)]
             near = [id for _, end_s, id in before if end_s >= begins_s - near_s and id != track_id]
-            if near and track_id not in faces:
+            if near:
                 yield track_id, near
 
 

@@ -143,6 +143,34 @@ def test_a_face_turned_away_tells_between_people_whose_clothes_are_alike():
     assert joined(None) == []
 
 
+def test_faces_that_nearly_agree_join_who_is_clearly_alike_and_wears_about_the_same():
+    turned = Turned((0, FACE), (2 * FACE, 3 * FACE), least=0.5, margin=0.15)
+    spaces = (SPACES[0], replace(SPACES[1], turned=turned))
+
+    def seen(face, worn=RED):
+        blocks = np.zeros((3, 1, FACE), np.float32)
+        blocks[0, 0] = np.array(face) / np.linalg.norm(face)
+        blocks[1, 0] = np.array(worn) / np.linalg.norm(worn)
+        return join(list(blocks))[0]
+
+    def joined(again, bob=(0.0, 1.0, 0.0, 0.0), start_s=6, **worn):
+        rows = scene(
+            ann=(seen([1.0, 0.0, 0.0, 0.0]), 0),
+            bob=(seen(bob), 3),
+            again=(seen(again, **worn), start_s),
+        )
+        found, _ = find_in_spaces(*rows, spaces)
+        who = {each.track_id: each.character_id for each in found.tracks}
+        return [name for name in ("ann", "bob") if who[name] == who["again"]]
+
+    nearly = WINDOWS.same_video - 0.02
+    again = [nearly, 0.0, (1 - nearly**2) ** 0.5, 0.0]
+    assert joined(again) == ["ann"]
+    assert joined(again, worn=BLUE) == []  # in other clothes
+    assert joined(again, start_s=60) == []  # much later
+    assert joined(again, bob=(0.0, 0.73, 0.68, 0.0)) == []  # bob is nearly as like (0.55)
+
+
 def plan(tracks, clips, embeddings, candidates, spare=None):
     embeddings = [*embeddings, *candidates.values()]
     images = [
