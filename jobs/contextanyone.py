@@ -5,7 +5,6 @@ contextanyone NAME --help
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,18 +12,16 @@ from typing import NoReturn
 if __name__ == "__main__":  # this checkout before any other, and its folder's names before none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pipeline.execution.cluster import exit_process
 from schemas.settings import meant
 from schemas.start import UNUSABLE, print_version, start
 
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command is, and how its process ends."""
+    """Where a command is, and its exit code where it cannot be used."""
 
     text: str
     module: str
-    end: Callable[[int], NoReturn] = sys.exit
     unusable: int = UNUSABLE
 
 
@@ -32,14 +29,14 @@ TASKS: dict[str, dict[str, Command]] = {
     "make a dataset": {
         "doctor": Command("what would run on this machine and what not", "jobs.doctor"),
         "models": Command("list, fetch and check weights of engines", "jobs.models"),
-        "curate": Command("turn raw videos into samples", "jobs.curate", exit_process),
-        "import": Command("find people in clips that are cut", "jobs.import_clips", exit_process),
+        "curate": Command("turn raw videos into samples", "jobs.curate"),
+        "import": Command("find people in clips that are cut", "jobs.import_clips"),
         "calibrate": Command("find the windows of a recogniser", "jobs.calibrate"),
         "caption": Command("write its captions anew, with a model", "jobs.caption"),
         "demo-videos": Command("write two small sample videos", "jobs.demo_videos"),
     },
     "look at it": {
-        "audit": Command("what is in it, what is wrong, what to do", "jobs.audit", exit_process, 3),
+        "audit": Command("what is in it, what is wrong, what to do", "jobs.audit", 3),
         "browse": Command("look through it on a page of this machine", "jobs.browse"),
         "contact-sheet": Command("draw a picture of samples", "jobs.contact_sheet"),
         "bystanders": Command("list who else is seen in its clips", "jobs.bystanders"),
@@ -48,9 +45,7 @@ TASKS: dict[str, dict[str, Command]] = {
         "vacuum": Command("remove the files of its older versions", "jobs.vacuum"),
     },
     "train a model": {
-        "encode": Command(
-            "encode samples once, so that training is cheaper", "jobs.encode", exit_process
-        ),
+        "encode": Command("encode samples once, so that training is cheaper", "jobs.encode"),
         "train": Command("train on a dataset", "trainer.train"),
         "export": Command("turn a run into a model folder", "trainer.export"),
         "generate": Command("make videos of a character", "trainer.generate"),
@@ -67,7 +62,7 @@ COMMANDS = {name: command for group in TASKS.values() for name, command in group
 def begin(name: str) -> NoReturn:
     """Run a command on the arguments of this process, and end with its exit code."""
     command = COMMANDS[name]
-    start(command.module, command.end, command.unusable)
+    start(command.module, command.unusable)
 
 
 def page() -> str:

@@ -1,6 +1,5 @@
 """Join a running cluster of Ray, or start one on this machine, and say what it has."""
 
-import atexit
 import contextlib
 import logging
 import math
@@ -8,7 +7,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline.execution.budget import Budget, ClusterConfig, Resources
 from pipeline.execution.machine import has_gpu, usable_cpus
@@ -137,15 +135,3 @@ def describe_workers(cluster: ClusterConfig) -> str:
     return (
         "1, in this process" if workers == 1 and not needs_ray() else f"{workers} on this machine"
     )
-
-
-def exit_process(code: int) -> NoReturn:
-    """End this process in order, but without the destructors of Ray's native libraries.
-
-    They crashed 2 of 31 interrupted runs (SIGSEGV, Ray 2.60), after all was saved and said.
-    """
-    atexit._run_exitfuncs()  # Ray's own orderly end is one of them
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # nobody listens any more
-            stream.flush()
-    os._exit(code)
