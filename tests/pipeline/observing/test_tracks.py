@@ -257,7 +257,9 @@ def test_hands_and_trunks_without_a_face_are_refused():
     assert (rejected.reason, rejected.value) == (Reason.BODY_PART, 1.0)
     assert PeopleConfig().check(replace(hands, faces=[FACE] * 3, face_rate=0.8), CLIP) is None
     once = replace(hands, faces=[FACE], face_rate=0.25)  # a trunk whose head bends in once
-    assert PeopleConfig().check(once, CLIP).reason is Reason.BODY_PART
+    rejected = PeopleConfig().check(once, CLIP)
+    assert rejected is not None
+    assert rejected.reason is Reason.BODY_PART
     assert PeopleConfig().check(replace(once, face_rate=0.5), CLIP) is None
     assert PeopleConfig().check(replace(hands, boxes=GOOD.boxes), CLIP) is None  # from behind
 
