@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from trainer.encoders import EncoderConfig, load_encoders
 from trainer.model import ContextAnyoneTransformer3DModel
@@ -63,3 +65,9 @@ def tiny_inputs(
         "reference": normal(batch, 16, references, 6, 8),
         "image_embeds": normal(batch, 5, IMAGE_DIM),
     }
+
+
+def tiny_picture(seed: int = 0, size: tuple[int, int] = (40, 60)) -> Image.Image:
+    """Draw a smooth random picture of (width, height)."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 3, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
