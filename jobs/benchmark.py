@@ -54,4 +54,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    return code_of("benchmark", lambda: run(parse(sys.argv[1:])), "run the same command again")
+    return code_of("benchmark", lambda: run(parse(sys.argv[1:])))

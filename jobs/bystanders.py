@@ -49,4 +49,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    return code_of("bystanders", lambda: run(parse(sys.argv[1:])), "run the same command again")
+    return code_of("bystanders", lambda: run(parse(sys.argv[1:])))

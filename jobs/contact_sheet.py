@@ -53,5 +53,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    again = "run the same command again"
-    return code_of("contact_sheet", lambda: run(parse(sys.argv[1:])), again)
+    return code_of("contact_sheet", lambda: run(parse(sys.argv[1:])))

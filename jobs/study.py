@@ -117,4 +117,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    return code_of("study", lambda: run(parse(sys.argv[1:])), "run the same command again")
+    return code_of("study", lambda: run(parse(sys.argv[1:])))

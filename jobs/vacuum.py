@@ -84,4 +84,4 @@ def _confirmed(number: int) -> bool:
 
 
 def main() -> int:
-    return code_of("vacuum", lambda: run(parse(sys.argv[1:])), "run the same command again")
+    return code_of("vacuum", lambda: run(parse(sys.argv[1:])))

@@ -89,19 +89,19 @@ def _leave(known: list[int]) -> None:
 def code_of(
     name: str,
     run: Callable[[], int],
-    interrupted: str,
+    interrupted: str = "run the same command again",
     unusable: int = UNUSABLE,
     codes: Mapping[type[Exception], int] = MappingProxyType({}),
 ) -> int:
     """Run a command and return its exit code; what is wrong is one line on stderr.
 
-    `unusable` is the code of wrong arguments and of files that cannot be used; `codes` are those of
-    errors that have their own.
+    `interrupted` is said of an interruption; `unusable` is the code of wrong arguments and of files
+    that cannot be used; `codes` are those of errors that have their own.
     """
     try:
         return run()
-    except (ValueError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except (ValueError, OSError, *codes) as error:
+        print(f"{name}: {str(error) or type(error).__name__}", file=sys.stderr)
         return codes.get(type(error), unusable)
     except KeyboardInterrupt:
         print(f"{name}: interrupted; {interrupted}", file=sys.stderr)

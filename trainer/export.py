@@ -5,7 +5,8 @@
     python trainer/export.py runs/high both/ --low runs/low           # two experts in one folder
 
 Takes the newest complete checkpoint of a run, or the checkpoint that is given. Needs no GPU and no
-other process. Exit codes: 0 done, 2 wrong arguments or files that cannot be used.
+other process. Exit codes: 0 done, 2 wrong arguments or files that cannot be used, 130
+interrupted.
 """
 
 import argparse
@@ -26,6 +27,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
     start("trainer.export")
 
 from schemas.files import local_path
+from schemas.start import code_of
 from trainer.adapter_names import NAMINGS, Naming
 
 if TYPE_CHECKING:
@@ -307,23 +309,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> int:
-    arguments = parse(sys.argv[1:])
+def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
+    if arguments.adapter:
+        return _write_adapter(arguments)
     flags = (arguments.dtype, arguments.ema, arguments.force)
-    try:
-        if arguments.adapter:
-            if arguments.low:
-                raise ValueError("--adapter writes one expert's adapters: leave out --low")
-            words = {"trigger": arguments.trigger, "licence": arguments.licence}
-            where = (arguments.source, arguments.folder, arguments.adapter)
-            files = export_adapter(*where, arguments.ema, arguments.force, words)
-            print(f"wrote {files[0]} (adapters, {arguments.adapter}) and {files[1]} (new modules)")
-            return 0
-        done = export(arguments.source, arguments.folder, *flags, low=arguments.low)
-    except (ValueError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
+    done = export(arguments.source, arguments.folder, *flags, low=arguments.low)
     weights = "averaged" if arguments.ema else "last"
     print(
         f"wrote {arguments.folder}: {done.num_parameters:,} {weights} parameters in "
@@ -331,3 +322,17 @@ def main() -> int:
         f"({done.checkpoint})"
     )
     return 0
+
+
+def _write_adapter(arguments: argparse.Namespace) -> int:
+    if arguments.low:
+        raise ValueError("--adapter writes one expert's adapters: leave out --low")
+    words = {"trigger": arguments.trigger, "licence": arguments.licence}
+    where = (arguments.source, arguments.folder, arguments.adapter)
+    files = export_adapter(*where, arguments.ema, arguments.force, words)
+    print(f"wrote {files[0]} (adapters, {arguments.adapter}) and {files[1]} (new modules)")
+    return 0
+
+
+def main() -> int:
+    return code_of("export", lambda: run(parse(sys.argv[1:])))

@@ -21,6 +21,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 
     start("trainer.generate")
 
+from schemas.start import code_of
 from trainer.sampling.generate_flags import boxes_of, parse, scales_of, without_none
 from trainer.sampling.generate_plan import files_of, pictures_of, plan
 from trainer.sampling.generate_record import record_of
@@ -256,15 +257,5 @@ def _make(
 
 
 def main() -> int:
-    arguments = parse(sys.argv[1:])
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"generate: {error}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        print(f"generate: {error or 'not enough memory'}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("generate: interrupted; finished videos are kept", file=sys.stderr)
-        return 130
+    kept = "finished videos are kept"
+    return code_of("generate", lambda: run(parse(sys.argv[1:])), kept, codes={MemoryError: 1})

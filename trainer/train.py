@@ -23,6 +23,7 @@ from jsonargparse import Namespace
 
 from schemas.files import local_path
 from schemas.settings_parser import SettingsParser, read_settings
+from schemas.start import code_of
 from trainer.distributed.keeper import is_foreign, split
 from trainer.distributed.launch import Processes, follow_launcher, is_launched, launch
 from trainer.distributed.parallel import check_divides
@@ -158,19 +159,16 @@ def main() -> int:
 
 def _ended(words: list[str]) -> int:
     """Train, or start the processes that do; return the exit code."""
-    try:
-        arguments = parse(words)
-        processes = Processes.of_flags(arguments.processes, arguments.node, arguments.master)
-        if is_launched() or processes.nodes * processes.count == 1:
-            return run(arguments)
-        config = read_settings(arguments, TrainConfig)  # what is wrong is said once
-        started = processes.nodes * processes.count
-        check_divides(config.parallel.sequence, "the number of processes", started)
-        command = [sys.executable, "-u", str(Path(__file__).resolve()), *words]
-        return launch(command, processes)
-    except (ValueError, OSError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    return code_of("train", lambda: _train_or_launch(words), "run the same command again to go on")
+
+
+def _train_or_launch(words: list[str]) -> int:
+    arguments = parse(words)
+    processes = Processes.of_flags(arguments.processes, arguments.node, arguments.master)
+    if is_launched() or processes.nodes * processes.count == 1:
+        return run(arguments)
+    config = read_settings(arguments, TrainConfig)  # what is wrong is said once
+    started = processes.nodes * processes.count
+    check_divides(config.parallel.sequence, "the number of processes", started)
+    command = [sys.executable, "-u", str(Path(__file__).resolve()), *words]
+    return launch(command, processes)
