@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from victims import DRIVER, RAYLET, SERVER, WORKER, job_processes, kind_of, owner_of_port, ranks_of
@@ -43,18 +43,33 @@ class Watch:
 
     def __init__(self) -> None:
         self.run = 0  # counts the starts of jobs
+        self.uploads = 0  # of this job
         self.receipts: set[tuple[str, int]] = set()  # path, run; repeated calls count once
-        self.armed = False
+        self._from: int | None = None  # the upload from which on whoever uploads is killed
         self.killed = threading.Event()
+
+    def begin(self) -> None:
+        """Count for another job."""
+        self.run, self.uploads = self.run + 1, 0
+
+    @contextlib.contextmanager
+    def armed(self, after: int) -> Iterator[None]:
+        """Kill once, whoever uploads when this job has made a number of uploads."""
+        self.killed.clear()
+        self._from = after
+        yield
+        self._from = None
 
     def __call__(self, method: str, path: str, port: int) -> None:
         if method != "PUT":
             return
+        self.uploads += 1
         unit = "/units/" in path and path.endswith("receipt.json")
         if unit or ("/latents/" in path and path.endswith(".json") and "index" not in path):
             self.receipts.add((path, self.run))
-        if self.armed and (process := owner_of_port(port)):
-            self.armed = False
+        due = self._from is not None and self.uploads > self._from
+        if due and (process := owner_of_port(port)):
+            self._from = None
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
                 self.killed.set()
@@ -62,12 +77,13 @@ class Watch:
 
 @dataclass(frozen=True)
 class Killer:
-    """Kills a stage, whose undisturbed run takes `usual_s`."""
+    """Kills a stage, whose undisturbed run takes `usual_s` and makes `usual_uploads`."""
 
     stage: str
     place: Place
     rng: random.Random
     usual_s: float
+    usual_uploads: int
     watch: Watch
 
     def strike(self, job: subprocess.Popen) -> tuple[str, str] | None:
@@ -76,10 +92,10 @@ class Killer:
         kinds = _KINDS_ON_NODES if nodes else _KINDS.get(self.stage, _KINDS_ON_STORE)
         kind = self.rng.choice(kinds)
         moment = self.rng.choice(_MOMENTS.get(self.stage, (AT_ANY_TIME,)))
-        if not self._wait(job, moment):
-            return None
         if kind == UPLOADER:
             return (UPLOADER, "in a save") if self._kill_uploader(job) else None
+        if not self._wait(job, moment):
+            return None
         if kind == NODE and nodes and nodes.living():
             nodes.kill(self.rng.choice(nodes.living()))
             return NODE, moment
@@ -123,12 +139,10 @@ class Killer:
         return {**found, job.pid: DRIVER}
 
     def _kill_uploader(self, job: subprocess.Popen) -> bool:
-        """Kill the next process that uploads; return whether one did."""
-        self.watch.killed.clear()
-        self.watch.armed = True
-        while job.poll() is None and not self.watch.killed.wait(0.05):
-            pass
-        self.watch.armed = False
+        """Kill who makes an upload that is drawn from all of them; return whether one did."""
+        with self.watch.armed(after=int(self.rng.random() * self.usual_uploads)):
+            while job.poll() is None and not self.watch.killed.wait(0.05):
+                pass
         return self.watch.killed.is_set()
 
 

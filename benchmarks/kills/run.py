@@ -61,6 +61,7 @@ class Rounds:
     new_place: Callable[[], Place]
     watch: Watch
     tally: Tally
+    uploads: dict[str, int]  # of every stage, undisturbed
     golden: dict[str, str]
     start: Place  # with what comes before the first stage that is killed
     between: Sequence[str]  # stages from there on
@@ -73,15 +74,17 @@ class Rounds:
         needed = with_what_they_need(chosen.stages)
         first = min(needed.index(stage) for stage in chosen.stages)
         place, start = new_place(), new_place()
+        uploads: dict[str, int] = {}
         for number, stage in enumerate(needed):
             if number == first:
                 start.take(place)
             began = time.monotonic()
+            watch.begin()
             assert place.start(stage).wait() == 0, place.output_of(stage).read_text()[-3000:]
-            tally.undisturbed_s[stage] = time.monotonic() - began
+            tally.undisturbed_s[stage], uploads[stage] = time.monotonic() - began, watch.uploads
         return cls(
-            chosen.stages, chosen.kills, chosen.pause, new_place, watch, tally, place.content(),
-            start, needed[first:],
+            chosen.stages, chosen.kills, chosen.pause, new_place, watch, tally, uploads,
+            place.content(), start, needed[first:],
         )  # fmt: skip
 
     def run(self, seed: int) -> list[str]:
@@ -113,10 +116,10 @@ class Rounds:
     def _run_stage(self, stage: str, place: Place, rng: random.Random) -> bool:
         """Run a stage until it ends well, killed a few times; return whether it did."""
         usual_s = min(self.tally.undisturbed_s[stage], self.pause_s)
-        killer = Killer(stage, place, rng, usual_s, self.watch)
+        killer = Killer(stage, place, rng, usual_s, self.uploads[stage], self.watch)
         kills, since, last = self.kills if stage in self.stages else 0, 0.0, ""
         for _ in range(kills + _MORE_RUNS):
-            self.watch.run += 1
+            self.watch.begin()
             _replace_lost(place)
             job, before = place.start(stage), len(place.losses())
             while kills > 0 and job.poll() is None:

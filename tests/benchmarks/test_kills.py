@@ -12,7 +12,7 @@ from benchmarks.kills import run
 from benchmarks.kills.stages import with_what_they_need
 from benchmarks.kills.tally import Tally
 
-SEEDS = {5: "none: whoever uploads is killed, after a third of the time"}  # seed -> the fault
+SEEDS = {5: "none: whoever makes one of the uploads is killed"}  # seed -> the fault
 
 
 @pytest.mark.faults
