@@ -1,14 +1,16 @@
 """What a second run over many observed tracks costs the driver: memory and time.
 
-    python benchmarks/pairing_scale.py SCRATCH 10000 100000 1000000
+    python benchmarks/pairing_scale.py SCRATCH 10000 100000
+    python benchmarks/pairing_scale.py SCRATCH 1000000 --light
 
 Units are drawn and written as observing writes them, then `curate` pairs them and publishes a
 version, each size in a process of its own; the samples themselves are built by workers,
 here only with --build. Videos hold 120 tracks of 30 people, and a track has 160
 boxes, 10 looks, 5 faces, 3 candidates and 4 vectors of 128 numbers; who looks how alike is drawn as
 in characters_scale.py. Clips are bytes that nobody decodes. SCRATCH needs about 25 KB a track, and
-is emptied. Printed are the peak of all memory, the peak of what is not a file's (the kernel takes
-back pages of files when it needs them), and seconds.
+is emptied; a track that is drawn --light has 20 boxes, 2 looks, 1 candidate without a picture and
+2 vectors, and needs 3 KB. Printed are the peak of all memory, the peak of what is not a file's (the
+kernel takes back pages of files when it needs them), and seconds.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +49,25 @@ from pipeline.execution.stage import ClipRow, Ledger, VideoRow  # noqa: E402
 from pipeline.observing.observe_config import OBSERVE_VERSION, ObserveConfig  # noqa: E402
 from schemas.ids import content_id  # noqa: E402
 from schemas.manifest import DataFile  # noqa: E402
-from schemas.tables import Candidate, Embedding, FaceBox, Input, Track  # noqa: E402
+from schemas.tables import Candidate, Clip, Embedding, FaceBox, Input, Track  # noqa: E402
 
 PER_VIDEO, CAST = 120, 30
-FRAMES, LOOKS, FACES, CANDIDATES = 160, 10, 5, 3
+LENGTH_S = 10  # of a clip
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How much is drawn of a track."""
+
+    fps: int  # boxes a second
+    looks: int
+    faces: int
+    candidates: int
+    pictures: int  # different ones that the candidates share
+
+
+FULL = Drawing(fps=16, looks=10, faces=5, candidates=3, pictures=8)
+LIGHT = Drawing(fps=2, looks=2, faces=3, candidates=1, pictures=0)
 
 
 class DrawnFaces:
@@ -73,7 +90,7 @@ def inputs(number: int) -> list[InputVideo]:
     return [InputVideo(name, size_bytes=1, changed="now") for name in names]
 
 
-def write_units(folder: Path, number: int) -> None:
+def write_units(folder: Path, number: int, drawing: Drawing = FULL) -> None:
     """Write the units of `number` tracks, as a run that was killed before pairing leaves them."""
     store = LocalStore(str(folder))
     videos = inputs(number)
@@ -82,7 +99,7 @@ def write_units(folder: Path, number: int) -> None:
     famous = 1 / np.arange(1, people + 1) ** 0.6
     famous /= famous.sum()
     faces = drawn.unit(random.standard_normal((people, drawn.SIZE), dtype=np.float32))
-    pictures = [rows.pixels(seed=seed) for seed in range(8)]
+    pictures = [rows.pixels(seed=seed) for seed in range(drawing.pictures)] or [(b"", b"")]
     known, ledger = {}, Ledger()
     ledger.keep("probe", "video")
     for video in videos:
@@ -90,7 +107,7 @@ def write_units(folder: Path, number: int) -> None:
         known[video.uri] = Input(video.uri, 1, "now", video_id, 1)
         cast = random.choice(people, CAST, p=famous)
         shown = np.repeat(faces[cast], PER_VIDEO // CAST, axis=0)
-        clips = tuple(_clips(video_id, shown, pictures, random))
+        clips = tuple(_clips(video_id, shown, pictures, random, drawing))
         row = VideoRow(rows.video(video_id), clips, ledger)
         commit_unit(Unit(video.uri, video_id, row.video), row, store)
     write_known_inputs(known, store)
@@ -99,20 +116,27 @@ def write_units(folder: Path, number: int) -> None:
 
 
 def _clips(
-    video_id: str, faces: np.ndarray, pictures: list, random: np.random.Generator
+    video_id: str,
+    faces: np.ndarray,
+    pictures: list,
+    random: np.random.Generator,
+    drawing: Drawing,
 ) -> Iterator[ClipRow]:
     for index, face in enumerate(faces):
         clip_id, shot_id = content_id(video_id, index), content_id("shot", video_id, index)
         mp4 = clip_id.encode()
-        length_s = FRAMES / 16
-        clip = rows.clip(clip_id, video_id, shot_id, 12.0 * index, length_s, mp4,
-                         size_bytes=2_000_000)  # fmt: skip
-        track = _track(content_id("track", clip_id), clip, random)
-        noise = random.standard_normal((CANDIDATES, drawn.SIZE), dtype=np.float32)
+        clip = rows.clip(
+            clip_id, video_id, shot_id, 12.0 * index, LENGTH_S, mp4,
+            size_bytes=2_000_000, fps=float(drawing.fps), num_frames=LENGTH_S * drawing.fps,
+        )  # fmt: skip
+        track = _track(content_id("track", clip_id), clip, random, drawing)
+        noise = random.standard_normal((drawing.candidates, drawn.SIZE), dtype=np.float32)
         own = drawn.unit(random.standard_normal((1, drawn.SIZE), dtype=np.float32))
         seen = drawn.unit(drawn.SAME**0.5 * face + (1 - drawn.SAME) ** 0.5 * own)
         near = drawn.unit(seen + 0.3 * drawn.unit(noise))
-        candidates = [_candidate(track, place, pictures, random) for place in range(CANDIDATES)]
+        candidates = [
+            _candidate(track, place, pictures, random) for place in range(drawing.candidates)
+        ]
         names = ["", *(each.reference_id for each in candidates)]
         embeddings = tuple(
             Embedding(track.track_id, name, video_id, "drawn/1", "none", 8, vector.tolist())
@@ -121,14 +145,14 @@ def _clips(
         yield ClipRow(clip, mp4, (), (track,), tuple(candidates), embeddings)
 
 
-def _track(track_id: str, clip, random: np.random.Generator) -> Track:
-    steps = random.normal(0, 2, (FRAMES, 1)).cumsum(axis=0)
+def _track(track_id: str, clip: Clip, random: np.random.Generator, drawing: Drawing) -> Track:
+    steps = random.normal(0, 2, (clip.num_frames, 1)).cumsum(axis=0)
     boxes = (np.array([300.0, 60.0, 450.0, 460.0]) + steps).round(2)
     seen = [
         FaceBox(place, [350.0, 70.0, 400.0, 130.0], [360.0, 90.0] * 5, 0.9, float(yaw))
-        for place, yaw in enumerate(random.normal(0, 20, FACES))
+        for place, yaw in enumerate(random.normal(0, 20, drawing.faces))
     ]
-    looks = [look.tobytes() for look in random.integers(-127, 127, (LOOKS, 143), np.int8)]
+    looks = [look.tobytes() for look in random.integers(-127, 127, (drawing.looks, 143), np.int8)]
     return rows.track(track_id, clip, boxes=boxes.tolist(), faces=seen, looks=looks, motion=5.0)
 
 
@@ -200,13 +224,16 @@ def main() -> None:
     parser.add_argument("scratch", type=Path, help="a folder on a disk, emptied after every size")
     parser.add_argument("tracks", type=int, nargs="*", default=[10_000])
     parser.add_argument("--build", action="store_true", help="build the samples too, here")
+    parser.add_argument("--light", action="store_true", help="draw less of every track")
     arguments = parser.parse_args()
+    drawing = LIGHT if arguments.light else FULL
     spawn = multiprocessing.get_context("spawn")
     for number in arguments.tracks:
         number = math.ceil(number / PER_VIDEO) * PER_VIDEO
         folder = arguments.scratch / f"drawn-{number}"
-        for step in ((write_units, folder, number), (measure, folder, number, arguments.build)):
-            process = spawn.Process(target=step[0], args=step[1:])
+        steps = (write_units, drawing), (measure, arguments.build)
+        for step, how in steps:
+            process = spawn.Process(target=step, args=(folder, number, how))
             process.start()
             process.join()
             if process.exitcode:
