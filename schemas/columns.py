@@ -118,6 +118,8 @@ def to_dict(row: Row) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (float, int, str, bytes)):  # of boxes there are many: asked first
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_dict(value)
     if isinstance(value, (list, tuple)):
