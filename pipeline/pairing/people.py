@@ -1,5 +1,6 @@
 """Judge each track by what its clip is for: a lone person, a group's main one, a reference."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,13 +49,28 @@ def check_track(
     track: Track, clip: Clip, people: PeopleConfig, groups: GroupsConfig
 ) -> Rejected | None:
     """Return why a track is refused, or None."""
-    if groups.admit(track):
+    is_admitted, is_inside = groups.admit(track), _is_inside(track, clip)
+    return _thresholds(people, groups, is_admitted, clip.reference_only, is_inside).check(
+        track, clip
+    )
+
+
+@functools.cache
+def _thresholds(
+    people: PeopleConfig,
+    groups: GroupsConfig,
+    is_admitted: bool,
+    reference_only: bool,
+    is_inside: bool,
+) -> PeopleConfig:
+    """Return what is asked of a track of this kind."""
+    if is_admitted:
         people = replace(people, max_people=max(people.max_people, groups.max_people))
-    if clip.reference_only:  # half a second shows no motion, and few faces
+    if reference_only:  # half a second shows no motion, and few faces
         people = replace(people, min_s=0.0, min_motion=0.0, min_faces=min(people.min_faces, 1))
-    if _is_inside(track, clip):  # lying or bent, a whole body is not upright
+    if is_inside:  # lying or bent, a whole body is not upright
         people = replace(people, min_body_aspect=0.0)
-    return people.check(track, clip)
+    return people
 
 
 def check_spare(
@@ -64,10 +80,13 @@ def check_spare(
 
     Who is seen for too short a part of a clip to be trained on is seen all the same.
     """
+    return check_track(track, clip, _for_references(people), groups)
+
+
+@functools.cache
+def _for_references(people: PeopleConfig) -> PeopleConfig:
     fewer = min(people.min_faces, 1)
-    return check_track(
-        track, clip, replace(people, min_s=0.0, min_coverage=0.0, min_faces=fewer), groups
-    )
+    return replace(people, min_s=0.0, min_coverage=0.0, min_faces=fewer)
 
 
 def _is_inside(track: Track, clip: Clip) -> bool:
