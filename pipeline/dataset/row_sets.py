@@ -19,6 +19,7 @@ Column = np.ndarray | Sequence[str]  # of ids as `encoded`, or of numbers; or of
 Value = TypeVar("Value")
 _ENCODED = 4096  # texts that wait together until they are numbers of a column
 _REMEMBERED = 1024  # rows found by their key: neighbours ask for the same one
+_TOGETHER = 64  # members that are made of rows read together
 
 
 def values(rows: Sequence[Row], name: str) -> np.ndarray:
@@ -124,6 +125,34 @@ class Made(Sequence[Value], Generic[Value]):
         if isinstance(index, slice):
             return Made(self._sources[index], self._make)
         return self._make(self._sources[index])
+
+
+class MadeTogether(Sequence[Value], Generic[Value]):
+    """The same, for members of which some cost hardly more than one: their rows are read together.
+
+    `make` takes some sources and returns as many members.
+    """
+
+    def __init__(
+        self, sources: Sequence[Any], make: Callable[[Sequence[Any]], list[Value]]
+    ) -> None:
+        self._sources, self._make = sources, make
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __iter__(self) -> Iterator[Value]:
+        for first in range(0, len(self), _TOGETHER):
+            yield from self._make(self._sources[first : first + _TOGETHER])
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> "MadeTogether[Value]": ...
+    def __getitem__(self, index: int | slice) -> "Value | MadeTogether[Value]":
+        if isinstance(index, slice):
+            return MadeTogether(self._sources[index], self._make)
+        return self._make([self._sources[index]])[0]
 
 
 class ByKey(Mapping[str, RowType], Generic[RowType]):

@@ -160,8 +160,9 @@ def clean(text: str, max_length: int) -> str:
     A caption that is too long ends at its last whole sentence, else at its last whole word.
     """
     text = _TAG.sub(" ", html.unescape(text))
-    kept = (" " if sign.isspace() else sign for sign in text if _visible(sign))
-    text = _SPACE.sub(" ", "".join(kept)).strip()
+    if not text.isprintable():
+        text = "".join(" " if sign.isspace() else sign for sign in text if _visible(sign))
+    text = _SPACE.sub(" ", text).strip()
     if len(text) <= max_length:
         return text
     head = text[:max_length]

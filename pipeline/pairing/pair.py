@@ -4,6 +4,7 @@ The order of its stages is `pipeline.curation.curate`. It reads light columns of
 and writes nothing; thresholds that change re-run it alone.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from pipeline.dataset.observed import Observed
 from pipeline.dataset.row_sets import (
     ByKey,
     Made,
+    MadeTogether,
     Places,
     encoded,
     ids_of,
@@ -105,13 +107,20 @@ def facts_for_captions(plans: Plans, kept: Kept) -> tuple[Sequence[CaptionFacts]
     given = {video.video_id: video.given_caption for video in kept.videos}
     members = _members(plans.samples)
 
-    def facts(plan: SamplePlan) -> CaptionFacts:
-        tracks = take(long, seen.all_of(plan.clip_id))
-        own = next(track for track in tracks if track.track_id == plan.track_id)
-        character = replace(own, character_id=plan.character_id)
-        return CaptionFacts(clips[plan.clip_id], tuple(tracks), character)
+    def facts(some: Sequence[SamplePlan]) -> list[CaptionFacts]:
+        some = list(some)
+        places = [seen.all_of(plan.clip_id) for plan in some]
+        tracks = iter(take(long, np.concatenate(places)))
+        of_clip = [tuple(itertools.islice(tracks, len(there))) for there in places]
+        filmed = clips.all_of(plan.clip_id for plan in some)
+        return list(map(_facts, some, filmed, of_clip))
 
-    return Made(members, facts), Made(members, lambda plan: given[plan.video_id])
+    return MadeTogether(members, facts), Made(members, lambda plan: given[plan.video_id])
+
+
+def _facts(plan: SamplePlan, clip: Clip, tracks: tuple[Track, ...]) -> CaptionFacts:
+    own = next(track for track in tracks if track.track_id == plan.track_id)
+    return CaptionFacts(clip, tracks, replace(own, character_id=plan.character_id))
 
 
 def _members(samples: Sequence[SamplePlan]) -> Sequence[SamplePlan]:
@@ -172,24 +181,28 @@ def put_together(
     tracks = ByKey(without(plans.characters.tracks, *IN_UNIT), "track_id")
     videos = ByKey(kept.videos, "video_id")
 
-    def ingredients(number: int) -> Ingredients:
-        plan = plans.samples[number]
-        own, *others = (
-            Member(member, tracks[member.track_id], text)
-            for member, text in zip(plan.members, captions[number], strict=True)
-        )
-        return Ingredients(
-            plan,
-            clips[plan.clip_id],
-            own.track,
-            videos[plan.video_id],
-            own.caption,
-            _units(plan, unit_of_clip),
-            tuple(others),
-            _edited(plan, edits),
-        )
+    def ingredients(numbers: Sequence[int]) -> list[Ingredients]:
+        some = [plans.samples[number] for number in numbers]
+        filmed = clips.all_of(plan.clip_id for plan in some)
+        seen = iter(tracks.all_of(member.track_id for plan in some for member in plan.members))
+        found = []
+        for number, plan, clip in zip(numbers, some, filmed, strict=True):
+            own, *others = map(Member, plan.members, seen, captions[number])
+            found.append(
+                Ingredients(
+                    plan,
+                    clip,
+                    own.track,
+                    videos[plan.video_id],
+                    own.caption,
+                    _units(plan, unit_of_clip),
+                    tuple(others),
+                    _edited(plan, edits),
+                )
+            )
+        return found
 
-    return Made(range(len(plans.samples)), ingredients)
+    return MadeTogether(range(len(plans.samples)), ingredients)
 
 
 def _units(plan: SamplePlan, unit_of_clip: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pipeline.dataset.column_rows import RowLog, RowSpill
 from pipeline.dataset.parquet import encode_rows
 from pipeline.dataset.row_sets import (
     ByKey,
+    MadeTogether,
     OneOfFew,
     Places,
     encoded,
@@ -47,6 +48,7 @@ def spilled(request, monkeypatch):
     """Return rows and the same ones on disk, in pieces as they come when there are millions."""
     if request.param == "many pieces":
         monkeypatch.setattr(column_rows, "_BATCH_BYTES", 20_000)
+        monkeypatch.setattr(column_rows, "_COLLECTED", 20)
     tracks, spill = people(50), RowSpill(Track)
     for first in range(0, 50, 3):
         spill.add(to_table(tracks[first : first + 3], Track))
@@ -102,6 +104,21 @@ def test_columns_become_the_file_that_objects_become(spilled):
     places = np.random.default_rng(2).permutation(50)
     assert encode_rows(where(stored, places), Track) == encode_rows(take(tracks, places), Track)
     assert encode_rows(where(stored, places[:0]), Track) == encode_rows([], Track)
+
+
+def test_members_made_together_are_those_that_are_made_alone():
+    asked = []
+
+    def ten_times(some):
+        asked.append(len(some))
+        return [10 * each for each in some]
+
+    made = MadeTogether(range(150), ten_times)
+    assert list(made) == [10 * each for each in range(150)]
+    assert max(asked) > 1
+    assert (made[7], made[-1]) == (70, 1490)
+    assert list(made[100:3:-40]) == [1000, 600, 200]
+    assert list(made[:0]) == []
 
 
 def test_rows_noted_one_by_one_come_back_and_none_is_noted_after_that():
