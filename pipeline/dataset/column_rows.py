@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from schemas.columns import RowType, from_table, schema_of, to_table
 
 _AT_ONCE = 256  # rows that become objects together while all are looked through
+_COLLECTED = 2048  # rows of many pieces that are put in order together
 _BATCH_BYTES = 16 * 2**20  # of columns that are written as one piece
 
 
@@ -121,8 +122,11 @@ class ColumnRows(Sequence[RowType]):
         return np.concatenate(everything)[self._places] if everything else np.array([], "S1")
 
     def table(self) -> pa.Table:
-        """Return all rows as an Arrow table in memory."""
-        return self.columns(np.arange(len(self))).combine_chunks()
+        """Return all rows as an Arrow table in memory, collected a part at a time."""
+        borders = range(0, max(len(self), 1), _COLLECTED)
+        ends = (min(first + _COLLECTED, len(self)) for first in borders)
+        parts = map(self.columns, map(np.arange, borders, ends))
+        return pa.concat_tables(parts).combine_chunks()
 
     def columns(self, places: np.ndarray) -> pa.Table:
         """Return the rows at these places as an Arrow table with the schema of their table."""

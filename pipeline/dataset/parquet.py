@@ -2,6 +2,7 @@
 
 import functools
 import io
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -13,23 +14,25 @@ from schemas.columns import Row, schema_of, to_table
 
 ROWS_PER_GROUP = 8192
 MEDIA_ROWS_PER_GROUP = 10  # a clip is 1 to 5 MB: groups stay far below 100 MB
+_SPOOLED = 16 * 2**20  # bytes of a file that stay in memory while it is written
 _MEDIA_NAMES = frozenset({"mp4", "image", "mask", "video"})  # compressed already
 
 
 def encode_rows(rows: Sequence[Row], table: type[Row], schema: pa.Schema | None = None) -> bytes:
     """Return the Parquet file of some rows; `schema` may add metadata to the table's own.
 
-    Rows that lie on disk are read a row group at a time.
+    Rows that lie on disk are read a row group at a time, and no file is held beside one.
     """
     schema = schema or schema_of(table)
     step = _rows_per_group(schema)
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, **writer_options(schema)) as writer:
-        for first in range(0, max(len(rows), 1), step):
-            part = rows[first : first + step]
-            data = part.table() if isinstance(part, ColumnRows) else to_table(part, table)
-            writer.write_table(data.cast(schema), row_group_size=step)
-    return sink.getvalue()
+    with tempfile.SpooledTemporaryFile(_SPOOLED, prefix="contextanyone-") as sink:
+        with pq.ParquetWriter(sink, schema, **writer_options(schema)) as writer:
+            for first in range(0, max(len(rows), 1), step):
+                part = rows[first : first + step]
+                data = part.table() if isinstance(part, ColumnRows) else to_table(part, table)
+                writer.write_table(data.cast(schema), row_group_size=step)
+        sink.seek(0)
+        return sink.read()
 
 
 def encode_table(data: pa.Table) -> bytes:
