@@ -12,6 +12,7 @@ of these, another config. A float is finite unless `infinite` says otherwise.
 """
 
 import difflib
+import functools
 import math
 import types
 import typing
@@ -98,6 +99,7 @@ def check_settings(config: Any, section: str) -> None:
         check_value(name, getattr(config, config_field.name), hints[config_field.name], allowed)
 
 
+@functools.cache
 def _hints(config: type) -> dict[str, Any]:
     return get_type_hints(config)
 

@@ -3,6 +3,7 @@
 Planning is light: ids and scores of everything observed, no pixels; `sample_rows` builds.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -44,9 +45,6 @@ from schemas.tables import Candidate, Clip, Embedding, Reject, Track
 CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
 USABLE_MASK_QUALITY = 0.5  # below it the background is kept: it would cut the person up
 USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
-
-
-# What a sample of a clip with several characters is: one for each of them, or one with all.
 
 
 @dataclass(frozen=True)
@@ -339,8 +337,13 @@ def _changes(row: ChosenReference, config: PairConfig) -> AugmentConfig:
     """
     is_copy = row.near_copy or row.kind == PairKind.IN_CLIP_AUGMENTED
     if is_copy and config.augment.background > 0:
-        return replace(config.augment, background=1.0)
+        return _on_other_ground(config.augment)
     return config.augment
+
+
+@functools.cache
+def _on_other_ground(augment: AugmentConfig) -> AugmentConfig:
+    return replace(augment, background=1.0)
 
 
 def _with_splits(
