@@ -180,6 +180,14 @@ class ByKey(Mapping[str, RowType], Generic[RowType]):
         return len(self._places)
 
 
+def together(rows: Mapping[str, RowType], keys: Iterable[str]) -> dict[str, RowType]:
+    """Return the rows of some keys; those that lie on disk are read together."""
+    distinct = list(dict.fromkeys(keys))
+    if isinstance(rows, ByKey):
+        return dict(zip(distinct, rows.all_of(distinct), strict=True))
+    return {key: rows[key] for key in distinct}
+
+
 class Places(Mapping[str, int]):
     """Where in a column every id lies; of an id that is there twice, first. 32 bytes an id."""
 

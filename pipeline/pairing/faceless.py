@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.row_sets import grouped
+from pipeline.dataset.row_sets import grouped, together
 from pipeline.engines.identity.spaces import Turned, Worn
 from pipeline.pairing.overlaps import Constraints
 from schemas.tables import Clip, Track
@@ -197,8 +197,9 @@ def _near(
     tracks: Sequence[Track], clips: Mapping[str, Clip], near_s: float
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield every track with those of its video that are seen near it."""
-    for _, filmed in grouped(tracks, "video_id"):
-        members = sorted(_seen(track, clips[track.clip_id]) for track in filmed)
+    for _, seen in grouped(tracks, "video_id"):
+        filmed = together(clips, (track.clip_id for track in seen))
+        members = sorted(_seen(track, filmed[track.clip_id]) for track in seen)
         starts = [begins_s for begins_s, _, _ in members]
         for begins_s, ends_s, track_id in members:
             before = members[: bisect_right(starts, ends_s + near_s)]

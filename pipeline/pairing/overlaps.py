@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.row_sets import grouped
+from pipeline.dataset.row_sets import grouped, together
 from schemas.tables import Clip, Track
 
 MIN_COMMON_FRAMES = 3  # fewer common frames decide nothing about two overlapping clips
@@ -61,11 +61,12 @@ def _neighbours(
 ) -> Iterator[tuple[Track, Track]]:
     """Yield the pairs of tracks whose clips overlap in one video, or follow at once, in order."""
     for _, members in grouped(tracks, "video_id"):
-        members.sort(key=lambda track: (clips[track.clip_id].start_s, track.track_id))
+        filmed = together(clips, (track.clip_id for track in members))
+        members.sort(key=lambda track: (filmed[track.clip_id].start_s, track.track_id))
         running: list[Track] = []
         for track in members:
-            start_s = clips[track.clip_id].start_s
-            running = [each for each in running if clips[each.clip_id].end_s > start_s - NEXT_S]
+            start_s = filmed[track.clip_id].start_s
+            running = [each for each in running if filmed[each.clip_id].end_s > start_s - NEXT_S]
             for other in running:
                 yield other, track
             running.append(track)
