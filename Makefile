@@ -20,7 +20,7 @@ VIDEOS ?=
 REFERENCE ?= $(DEMO)/reference.jpg
 PROMPT ?= A medium shot of a person with blond hair. The person is moving to the right across the picture.
 
-.PHONY: demo demo-data demo-train test test-fast lint install lock sbom clean
+.PHONY: demo demo-data demo-train test suite test-fast lint install lock sbom clean
 
 demo: demo-data demo-train
 
@@ -35,7 +35,11 @@ demo-train: .venv/train
 	$(BIN)/python trainer/generate.py --model $(DEMO)/model --reference $(REFERENCE) --prompt "$(PROMPT)" \
 		--output $(DEMO)/video.mp4 --strip --force
 
-test: lint
+# Types are checked by one process for two minutes: beside the tests they take no time of their own.
+test: .venv/all
+	$(MAKE) --no-print-directory --jobs=2 lint suite
+
+suite: .venv/all
 	$(PYTEST)
 
 test-fast: .venv/all
