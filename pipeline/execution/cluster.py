@@ -17,12 +17,20 @@ _RAY_KNOWS = ("RAY_ADDRESS", "RAY_OVERRIDE_RESOURCES")  # where these are set
 # they do by default on a Mac. Read when Ray is imported.
 _MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
+_started: set[str] = set()  # addresses of what `connect` started on this machine
 
 
 def needs_ray() -> bool:
-    """Return whether only Ray knows the resources: of a cluster, or of a machine with GPUs."""
-    started = "ray" in sys.modules and sys.modules["ray"].is_initialized()
-    return started or has_gpu() or any(name in os.environ for name in _RAY_KNOWS)
+    """Return whether work belongs on Ray: on a cluster that was joined, or beside GPUs."""
+    address = _address()
+    joined = address is not None and address not in _started
+    return joined or has_gpu() or any(name in os.environ for name in _RAY_KNOWS)
+
+
+def _address() -> str | None:
+    """Return where the Ray is that this process is connected to."""
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().gcs_address if ray and ray.is_initialized() else None
 
 
 def connect(cluster: ClusterConfig) -> None:
@@ -59,6 +67,7 @@ def _start(cluster: ClusterConfig) -> None:
                 logging_level=logging.WARNING,
                 log_to_driver=False,
             )
+            _started.add(ray.get_runtime_context().gcs_address)
             _keep_token_private()
             return
         except Exception as error:  # Ray raises the bare class
@@ -108,7 +117,7 @@ def _keep_token_private() -> None:
 
 def resources(cluster: ClusterConfig) -> Resources:
     """Return the resources; Ray is started only where nothing else knows them."""
-    if not needs_ray():
+    if not needs_ray() and _address() is None:
         return Resources(cluster.workers or usable_cpus(), gpus=0.0)
     connect(cluster)
     return present()

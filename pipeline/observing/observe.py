@@ -7,7 +7,7 @@ observe:  unit → shots → clips → people → faces → candidate references
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -51,6 +51,9 @@ from schemas.remote import NotRead, describe
 from schemas.tables import Video
 from schemas.tombstones import Tombstones
 
+# Workers of Ray take five seconds to start; a process hashes 1 GB/s and probes 20 videos a second.
+_SOON_VIDEOS, _SOON_BYTES = 32, 2**30
+
 
 class Processes(Protocol):
     """Which processes work, and what a child of one may take."""
@@ -70,8 +73,17 @@ def identify(
     fetcher: VideoFetcher,
 ) -> Iterator[Identified | Unread]:
     """Hash and probe every input, each in a process that may die; a forgotten one only hash."""
+    videos = list(videos)
     make = functools.partial(_make_identifier, limits, processes.sandbox, tombstones, fetcher)
-    yield from run(videos, [(Pool("identify", workers), make)], processes.cluster)
+    pool = Pool("identify", 1 if _soon_identified(videos) else workers)
+    yield from run(videos, [(pool, make)], processes.cluster)
+
+
+def _soon_identified(videos: Sequence[InputVideo]) -> bool:
+    """Return whether one process is done with them before others have started."""
+    sizes = [video.size_bytes for video in videos if is_local(video.place)]
+    known = len(sizes) == len(videos) and min(sizes, default=0) >= 0
+    return known and len(videos) <= _SOON_VIDEOS and sum(sizes) <= _SOON_BYTES
 
 
 def _make_identifier(

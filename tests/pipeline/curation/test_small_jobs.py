@@ -1,10 +1,20 @@
 """Small jobs of the script, which need no Ray: one worker, in the script's own process."""
 
+import dataclasses
+
 import pytest
 from present import current_version
 from runs import curate, rows
 
+from pipeline.curation.curation_config import RunConfig
+from pipeline.dataset.fetched import video_fetcher
+from pipeline.dataset.inputs import describe_file
 from pipeline.dataset.store import LocalStore
+from pipeline.execution import cluster
+from pipeline.execution.budget import ClusterConfig
+from pipeline.media.limits import ProbeConfig
+from pipeline.observing.observe import identify
+from schemas.tombstones import Tombstones
 
 
 @pytest.mark.slow
@@ -38,3 +48,23 @@ def test_a_dry_run_changes_nothing(videos, tmp_path):
     assert "fast-recognition/1" in done.stdout
     assert "workers: 1, in this process" in done.stdout
     assert not output.exists()
+
+
+def test_a_few_small_videos_are_identified_before_workers_have_started(tmp_path, monkeypatch):
+    def refuse(_):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "has_gpu", lambda: False)
+    monkeypatch.setattr(cluster, "connect", refuse)
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"this is no video")
+    few = [describe_file(str(tmp_path / name)) for name in "ab"]
+    large = [dataclasses.replace(video, size_bytes=2**30) for video in few]
+    run = RunConfig(cluster=ClusterConfig(workers=4))
+    with video_fetcher(run.remote, 10**9) as fetcher:
+        inputs = (ProbeConfig(), run, 4, Tombstones(), fetcher)
+        assert len(list(identify(few, *inputs))) == 2
+        for many in (few * 17, large):
+            with pytest.raises(AssertionError, match="Ray was started"):
+                list(identify(many, *inputs))

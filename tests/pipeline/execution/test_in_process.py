@@ -169,14 +169,14 @@ def test_the_number_of_workers_is_said_and_bound_without_ray(no_ray, monkeypatch
 
 
 def results_of(rows, settings):
-    seen = run(rows, two_steps(2), settings)
+    seen = run(rows, two_steps(), settings)
     return sorted((each.row.number, each.row.seen_by, each.surroundings) for each in seen)
 
 
 def error_of(rows, settings):
     """Return what the caller sees of an error, and the worker's trace."""
     with pytest.raises((ValueError, OSError)) as error:
-        list(run(rows, two_steps(2), settings))
+        list(run(rows, two_steps(), settings))
     return repr(error.value), getattr(error.value, "filename", None), str(error.value.__cause__)
 
 
@@ -190,6 +190,7 @@ def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
     try:
         results = results_of([Row(1), Row(1)], four)
         errors = [error_of([Row(n), Row(n)], four) for n in (13, 28)]
+        [lone] = run([Row(1)], two_steps(), four)
         impatient = ClusterConfig(workers=4, no_progress_s=3)
         with pytest.raises(TimeoutError, match="nothing moved in naps for 3 s"):
             list(run([1, 2], [(Pool("naps", 2), make_sleeper)], impatient))
@@ -203,6 +204,7 @@ def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
 
         ray.shutdown()
     assert results == here[0] * 2
+    assert lone.process == os.getpid()  # Ray that was started for others is nothing to it
     assert [error[:2] for error in errors] == [error[:2] for error in here[1:]]
     for bad_row, full_disk in (here[1:], errors):
         assert "in a worker:" in bad_row[2]
