@@ -13,7 +13,7 @@ import fast_engines
 import pytest
 import victims
 from patience import HANG_S
-from runs import TWO_WORKERS, command, content, curate, draw_video, environment, rows
+from runs import command, content, curate, draw_video, environment, rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
@@ -23,22 +23,17 @@ def _entries(folder: Path) -> int:
     return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
 
 
-@pytest.mark.parametrize(("workers", "kills"), [(1, 6), (4, 1)])
-def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
-    videos, golden, tmp_path, workers, kills
-):
-    """Kill -9 the driver after random numbers of files; a run that ends first begins anew."""
-    draw = random.Random(20 + workers)
+def _start(output: Path, videos: Path, workers: int, **streams) -> subprocess.Popen:
+    setting = ("--set", f"run.cluster.workers={workers}")
+    return subprocess.Popen(command(output, videos, extra=setting), env=environment(), **streams)
+
+
+def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(videos, golden, tmp_path):
+    """Kill -9 it after random numbers of files; a run that ends first begins anew."""
+    draw, kills = random.Random(21), 6
     while kills:
-        there = _entries(tmp_path)
-        driver = subprocess.Popen(
-            command(tmp_path, videos, extra=("--set", f"run.cluster.workers={workers}")),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        enough = there + draw.randrange(24)
+        enough = _entries(tmp_path) + draw.randrange(24)
+        driver = _start(tmp_path, videos, 1, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while driver.poll() is None and _entries(tmp_path) < enough:
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.4))
@@ -53,10 +48,21 @@ def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(
     assert content(tmp_path) == content(golden)
 
 
-def test_all_processes_killed_at_once_lose_nothing(videos, golden, tmp_path):
-    driver = subprocess.Popen(command(tmp_path, videos, extra=TWO_WORKERS), env=environment())
-    while driver.poll() is None and not list(tmp_path.glob("units/*/*/receipt.json")):
-        time.sleep(0.02)
+def test_on_ray_a_killed_driver_an_interrupt_and_the_death_of_all_lose_nothing(
+    videos, golden, tmp_path
+):
+    """One after another, each while the run goes on with what the one before it left."""
+    driver = _start(tmp_path, videos, 2)
+    _wait_for_a_unit(tmp_path, driver)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    driver = _start(tmp_path, videos, 2, stderr=subprocess.PIPE, text=True)
+    _wait_for_a_unit(tmp_path, driver)
+    driver.send_signal(signal.SIGINT)
+    assert "run the same command again to go on" in driver.communicate(timeout=HANG_S)[1]
+    assert driver.returncode == 130
+    driver = _start(tmp_path, videos, 2)
+    _wait_for_a_unit(tmp_path, driver)
     killed = victims.job_processes(driver.pid)
     for pid in killed:
         with contextlib.suppress(ProcessLookupError):
@@ -65,6 +71,17 @@ def test_all_processes_killed_at_once_lose_nothing(videos, golden, tmp_path):
     assert {victims.RAYLET, victims.SERVER, victims.WORKER} <= set(killed.values())
     curate(tmp_path, videos)
     assert content(tmp_path) == content(golden)
+
+
+def _wait_for_a_unit(output: Path, driver: subprocess.Popen) -> None:
+    """Wait until one more unit is committed."""
+    before = _units(output)
+    while driver.poll() is None and _units(output) == before:
+        time.sleep(0.02)
+
+
+def _units(output: Path) -> int:
+    return len(list(output.glob("units/*/*/receipt.json")))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -102,8 +119,7 @@ def test_poison_costs_only_itself(videos, tmp_path, workers, monkeypatch):
 
 
 def test_a_killed_worker_does_not_stop_the_run(videos, golden, tmp_path):
-    driver = subprocess.Popen(command(tmp_path, videos, extra=TWO_WORKERS), env=environment())
-    killed = 0
+    driver, killed = _start(tmp_path, videos, 2), 0
     while driver.poll() is None:
         for pid in children_of(driver.pid, "MapWorker"):
             if killed < 2:
@@ -134,14 +150,8 @@ def children_of(root: int, name: str) -> list[int]:
     return [pid for pid in sorted(family) if name in names.get(pid, "")]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path, workers):
-    driver = subprocess.Popen(
-        command(tmp_path, videos, extra=("--set", f"run.cluster.workers={workers}")),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_an_interrupt_says_how_to_go_on(videos, golden, tmp_path):
+    driver = _start(tmp_path, videos, 1, stderr=subprocess.PIPE, text=True)
     assert driver.stderr is not None
     for line in driver.stderr:  # in the middle: some videos are identified, none is observed
         if line.startswith("identify:"):
