@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 from patience import HANG_S
 from ray_nodes import ray_nodes
-from runs import command, content
+from runs import command, content, rows
 
 ONE_GPU = {"CPU": 1, "GPU": 1, "object_store_memory": 2**27}
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_gpu_that_the_autoscaler_has_yet_to_start_is_used(videos, golden, tmp_path):
+def test_a_gpu_that_the_autoscaler_has_yet_to_start_is_shared_and_changes_no_measure(
+    videos, golden, tmp_path
+):
+    """Ray counts the GPU, and the engines compute on the CPU as before."""
     wanted = (
         *("--set", "run.cluster.workers=2", "--set", "run.cluster.gpu_workers=1"),
-        *("--set", "run.cluster.gpus_per_worker=1"),
         *("--set", "observe.engines.masks=fast_engines:GpuMasks"),
+        *("--set", "pair.engines.captions=fast_engines:GpuCaptions"),
     )
     with ray_nodes(cpus=1, growing=ONE_GPU) as nodes:
         done = subprocess.run(
@@ -29,12 +32,17 @@ def test_a_gpu_that_the_autoscaler_has_yet_to_start_is_used(videos, golden, tmp_
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "for 2 CPU and 1 GPU: the cluster has 1 and 0" in done.stderr
-    assert "1 workers cut clips, 1 run engines on 1 GPU each" in done.stdout
-    assert data(tmp_path) == data(golden)
+    assert "for 2 CPU and 0.25 GPU: the cluster has 1 and 0" in done.stderr
+    assert "1 workers cut clips, 1 run engines on 0.25 GPU each" in done.stdout
+    assert measured(tmp_path) == measured(golden)
+    captioned = [row for row in rows(tmp_path, "clips") if row["caption"]]
+    assert captioned
+    assert {row["caption"] for row in captioned} == {"It was shown 16 frames."}
+    assert {row["caption_digest"] for row in captioned} == {"d" * 64}
 
 
-def data(dataset: Path) -> dict[str, bytes]:
-    """Return the tables; the settings beside them name the engine, which wants a GPU here."""
+def measured(dataset: Path) -> dict[str, bytes]:
+    """Return the tables without captions; settings name the engines, which want a GPU here."""
     files = content(dataset)
-    return {name: files[name] for name in files if name.endswith(".parquet")}
+    tables = ("units/", "videos/", "tracks/", "embeddings/", "rejects/")
+    return {n: files[n] for n in files if n.startswith(tables) and n.endswith(".parquet")}

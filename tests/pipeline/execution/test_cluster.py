@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,10 +59,19 @@ def start_head(folder: Path, settings: dict[str, str]) -> subprocess.Popen:
 def becomes_ready(head: subprocess.Popen, settings: dict[str, str]) -> bool:
     deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and head.poll() is None:
+        if not is_listening(DASHBOARD):  # asking costs seconds of a processor
+            time.sleep(0.2)
+            continue
         asked = subprocess.run([RAY, "job", "list"], env=settings, capture_output=True, check=False)
         if asked.returncode == 0:
             return True
         time.sleep(1)
+    return False
+
+
+def is_listening(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
     return False
 
 

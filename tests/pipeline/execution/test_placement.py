@@ -4,7 +4,6 @@ import os
 
 import fast_engines
 import pytest
-from runs import TWO_WORKERS, content, curate, rows
 
 from pipeline.engines.engines_config import EnginesConfig, chosen
 from pipeline.engines.interfaces import EngineInfo
@@ -94,24 +93,6 @@ _DEVICES: list[str] = []
 
 def _note_device(self):
     _DEVICES.append(choose_device())
-
-
-@pytest.mark.ray
-def test_two_pools_measure_what_one_does(videos, golden, tmp_path, monkeypatch):
-    """On a logical GPU: Ray counts it, and the engine computes on the CPU as before."""
-    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
-    extra = ["--set", "observe.engines.masks=fast_engines:GpuMasks"]
-    extra += ["--set", "pair.engines.captions=fast_engines:GpuCaptions"]
-    done = curate(tmp_path, videos / "0.mp4", videos / "1.mp4", extra=[*TWO_WORKERS, *extra])
-    assert "1 workers cut clips, 1 run engines on 0.25 GPU each" in done.stdout
-    ours, theirs = content(tmp_path), content(golden)
-    measured = [name for name in ours if name.startswith("units/") and "settings" not in name]
-    assert len(measured) > 10
-    assert [name for name in measured if ours[name] != theirs[name]] == []
-    captioned = [row for row in rows(tmp_path, "clips") if row["caption"]]
-    assert captioned
-    assert {row["caption"] for row in captioned} == {"It was shown 16 frames."}
-    assert {row["caption_digest"] for row in captioned} == {"d" * 64}
 
 
 def test_what_is_left_of_a_cluster_gets_smaller_pools_and_one_worker_each_at_least():
