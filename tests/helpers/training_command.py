@@ -4,9 +4,12 @@ import contextlib
 import io
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from patience import HANG_S
 from places import ROOT
 
 SCRIPT = str(ROOT / "trainer" / "train.py")
@@ -53,3 +56,31 @@ def run_main(words: list[str]) -> Outcome:
 
 def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def pids_of(run: Path) -> dict[int, str]:
+    """Return the processes that have a run in their command line, with that line."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                gone = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:
+                continue
+            if str(run) in line and not gone:
+                found[int(folder.name)] = line
+    return found
+
+
+def steps_of(run: Path) -> list[int]:
+    """Return the steps that were trained by now."""
+    lines = metrics(run) if (run / "metrics.jsonl").exists() else []
+    return [line["step"] for line in lines if "loss/total" in line]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HANG_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert condition()

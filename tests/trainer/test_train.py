@@ -21,7 +21,16 @@ from PIL import Image
 from places import ROOT
 from safetensors.torch import load_file
 from tiny_dataset import write_dataset
-from training_command import SCRIPT, Outcome, arguments, metrics, run_main
+from training_command import (
+    SCRIPT,
+    Outcome,
+    arguments,
+    metrics,
+    pids_of,
+    run_main,
+    steps_of,
+    wait_for,
+)
 
 from trainer import generate
 from trainer.data.data_config import DataConfig
@@ -413,26 +422,36 @@ def test_wrong_arguments_are_said_before_a_model_library_is_loaded(script):
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PATH": path}
 
 
 @pytest.mark.deepspeed
-def test_two_processes_under_the_launcher_train_as_one_does(one, data, run, tmp_path):
-    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", "2"]
-    launcher += ["--master_addr", "127.0.0.1", "--master_port", "29731"]
+@pytest.mark.faults
+def test_two_processes_under_the_launcher_train_as_one_does_and_a_stop_saves(
+    one, data, run, tmp_path
+):
+    command = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", "2"]
+    command += ["--master_addr", "127.0.0.1", "--master_port", "29731", SCRIPT]
     # A micro-batch of 4 does not split over two processes: it is lowered, and the order stays.
     changes = {"checkpoint__every": 2, "validation__every": 2, "zero__stage": 3}
-    words = arguments(data, tmp_path, train__steps=4, train__micro_batch=4, **changes)
-    done = subprocess.run(
-        [*launcher, SCRIPT, *words],
-        env={**environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "train.micro_batch lowered from 4 to 2" in done.stderr
-    for ours, alone in zip(metrics(tmp_path), metrics(run), strict=True):
+    folder = tmp_path / "run"
+    command += arguments(data, folder, train__steps=100_000, train__micro_batch=4, **changes)
+    said = tmp_path / "said"
+    with said.open("w") as output:
+        launcher = subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
+    try:
+        wait_for(lambda: len(steps_of(folder)) > 4 or launcher.poll() is not None)
+        launcher.terminate()
+        # What cannot be had: this process has no handler, so it ends with the signal, at once.
+        assert launcher.wait(HANG_S) == -signal.SIGTERM, said.read_text()
+        wait_for(lambda: not pids_of(folder))
+    finally:
+        for pid in pids_of(folder):
+            os.kill(pid, signal.SIGKILL)
+    last = steps_of(folder)[-1]
+    assert (folder / "checkpoints" / f"step-{last:08d}" / "COMPLETE.json").exists()
+    assert "train.micro_batch lowered from 4 to 2" in said.read_text()
+    for ours, alone in zip(metrics(folder), metrics(run), strict=False):  # of the first four steps
         for name in (key for key in alone if "loss" in key):
             assert ours[name] == pytest.approx(alone[name], rel=1e-4), (ours["step"], name)

@@ -1,23 +1,19 @@
 """A stop that reaches a launcher saves the training and leaves no process behind."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from patience import HANG_S
-from places import ROOT
 from tiny_dataset import write_dataset
+from training_command import SCRIPT, pids_of, run_main, steps_of, wait_for
 
 from trainer.distributed.launch import Processes, launch
 
 BIN = Path(sys.executable).parent
-SCRIPT = str(ROOT / "trainer" / "train.py")
 SETTINGS = {
     "model.layers": 1,
     "model.heads": 2,
@@ -36,32 +32,10 @@ DEEPSPEED = [str(BIN / "deepspeed"), "--num_gpus", "2", "--master_addr", "127.0.
 DEEPSPEED += ["--master_port", "29746", SCRIPT]
 
 
-def pids_of(run: Path) -> dict[int, str]:
-    """Return the processes that have a run in their command line, with that line."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                gone = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            except OSError:
-                continue
-            if str(run) in line and not gone:
-                found[int(folder.name)] = line
-    return found
-
-
-def steps_of(run: Path) -> list[int]:
-    file = run / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [json.loads(line)["step"] for line in lines if "loss/total" in line]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + HANG_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert condition()
+def arguments(data: Path, run: Path, *extra: str) -> list[str]:
+    words = ["--preset", "tiny", "--data", str(data), "--output", str(run)]
+    words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    return [*words, *extra]
 
 
 @pytest.mark.deepspeed
@@ -69,19 +43,15 @@ def wait_for(condition: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("command", "target", "number", "code"),
     [
-        pytest.param([sys.executable, SCRIPT], "", signal.SIGTERM, 0, id="alone"),
         pytest.param(OURS, "", signal.SIGTERM, 0, id="ours"),
         pytest.param(OURS, "", signal.SIGKILL, -9, id="ours killed"),
         pytest.param(TORCHRUN, "", signal.SIGTERM, 1, id="torchrun"),
-        # What cannot be had: this process has no handler, so it ends with the signal, at once.
-        pytest.param(DEEPSPEED, "", signal.SIGTERM, -15, id="deepspeed"),
         pytest.param(DEEPSPEED, "deepspeed.launcher.launch", signal.SIGKILL, 0, id="inner killed"),
     ],
 )
 def test_a_stop_saves_and_leaves_no_process(tmp_path, command, target, number, code):
     data, run = write_dataset(tmp_path / "data", size=(96, 64), frames=9), tmp_path / "run"
-    words = ["--preset", "tiny", "--data", str(data), "--output", str(run)]
-    words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    words = arguments(data, run)
     if command is OURS:
         words += ["--set", "checkpoint.every=2", "--set", "checkpoint.background=true"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
@@ -103,32 +73,29 @@ def test_a_stop_saves_and_leaves_no_process(tmp_path, command, target, number, c
 
 @pytest.mark.deepspeed
 @pytest.mark.faults
-def test_two_nodes_train_together_stop_together_and_go_on_together(tmp_path):
+def test_two_nodes_go_on_together_and_stop_together(two, tmp_path):
     data, run = write_dataset(tmp_path / "data", size=(96, 64), frames=9), tmp_path / "run"
+    before = two.run(run_main, arguments(data, run, "--set", "train.steps=2"))
+    assert [outcome.code for outcome in before] == [0, 0], before
     nodes = [start_node(number, data, run) for number in range(2)]
     try:
-        wait_for(lambda: len(steps_of(run)) > 2 or nodes[0].poll() is not None)
+        wait_for(lambda: len(steps_of(run)) > 4 or nodes[0].poll() is not None)
         nodes[1].send_signal(signal.SIGTERM)  # one machine is taken away; the other is told by it
-        assert [node.wait(HANG_S) for node in nodes] == [0, 0]
-        last = steps_of(run)[-1]
-        [saved] = (run / "checkpoints").glob("step-*/COMPLETE.json")
-        assert saved.parent.name == f"step-{last:08d}"
-        again = ("--resume", "auto", "--set", f"train.steps={last + 2}")
-        nodes = [start_node(number, data, run, *again) for number in range(2)]
         assert [node.wait(HANG_S) for node in nodes] == [0, 0]
     finally:
         for pid in pids_of(run):
             os.kill(pid, signal.SIGKILL)
-    assert steps_of(run) == list(range(1, last + 3))
+    last = steps_of(run)[-1]
+    assert steps_of(run) == list(range(1, last + 1))
+    assert (run / "checkpoints" / f"step-{last:08d}" / "COMPLETE.json").exists()
 
 
-def start_node(number: int, data: Path, run: Path, *extra: str) -> subprocess.Popen:
+def start_node(number: int, data: Path, run: Path) -> subprocess.Popen:
     """Start the launcher of one of two nodes, with one process each."""
     place = ["--processes", "1", "--node", f"{number}/2", "--master", "127.0.0.1:29747"]
-    words = ["--preset", "tiny", "--data", str(data), "--output", str(run)]
-    words += [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    return subprocess.Popen([sys.executable, SCRIPT, *place, *words, *extra], env=environment)
+    words = arguments(data, run, "--resume", "auto")
+    return subprocess.Popen([sys.executable, SCRIPT, *place, *words], env=environment)
 
 
 def in_each(code: str, count: int = 2) -> int:
