@@ -42,6 +42,7 @@ test: .venv/all
 suite: .venv/all
 	$(PYTEST)
 
+test-fast: JOBS = 2
 test-fast: .venv/all
 	$(PYTEST) -m "$(FAST)"
 

@@ -2,23 +2,27 @@
 
 import re
 
+import pytest
 from places import ROOT
 
-from benchmarks.house import ORDER, draw, measure
+from benchmarks.house import ORDER, House, draw, measure
 
 PAGE = ROOT / "docs" / "architecture.md"
 
 
-def test_imports_lead_down_and_in_no_circle():
-    house = measure()
+@pytest.fixture(scope="module")
+def house() -> House:
+    return measure()
+
+
+def test_imports_lead_down_and_in_no_circle(house):
     reasons = [reason for pair in house.upward for reason in house.arrows[pair]]
     assert not reasons, "\n".join(reasons)
     assert not house.circles
     assert set(house.lines) == {room for group in ORDER for room in group}
 
 
-def test_the_house_stays_small_enough_to_keep_in_mind():
-    house = measure()
+def test_the_house_stays_small_enough_to_keep_in_mind(house):
     assert len(house.lines) <= 20
     assert max(house.floors.values()) <= 10
     assert len(house.arrows) <= 100
@@ -38,8 +42,8 @@ def test_an_upward_import_and_a_circle_are_found(tmp_path):
     assert house.circles == (("pipeline.media.pixels", "pipeline.media.reader"),)
 
 
-def test_the_page_shows_the_house_as_it_is():
-    house, page = measure(), PAGE.read_text()
+def test_the_page_shows_the_house_as_it_is(house):
+    page = PAGE.read_text()
     assert draw(house) in page, "run: python benchmarks/house.py --draw"
     figures = (len(house.lines), max(house.floors.values()), len(house.arrows), 0, 0)
     assert f"| now | {' | '.join(map(str, figures))} |" in page
