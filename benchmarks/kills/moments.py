@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from victims import DRIVER, RAYLET, SERVER, WORKER, job_processes, kind_of, owner_of_port, ranks_of
@@ -26,6 +26,7 @@ _KINDS = {
 }
 _KINDS_ON_STORE = (DRIVER, WORKER, RAYLET, SERVER, UPLOADER)
 _KINDS_ON_NODES = (DRIVER, WORKER, RAYLET, NODE, UPLOADER)
+KINDS = (DRIVER, WORKER, RAYLET, SERVER, NODE, UPLOADER, LAUNCHER, "rank 0", "rank 1")
 AT_ANY_TIME, AFTER_STEP, IN_SAVE = "at any time", "after a step", "in a save"
 _MOMENTS = {
     TRAIN: (AT_ANY_TIME, AFTER_STEP, IN_SAVE),
@@ -36,6 +37,7 @@ _MOST_STEPS = 5  # that a kill after a step waits for
 _STEP_S = 0.1  # about, of the training that is killed
 _SAVE_S = 0.05  # about, of its checkpoint
 _LOOK_S = 0.004  # between two looks at what a stage does
+_LIST_S = 0.2  # between two looks at all processes
 
 
 class Watch:
@@ -77,7 +79,10 @@ class Watch:
 
 @dataclass(frozen=True)
 class Killer:
-    """Kills a stage, whose undisturbed run takes `usual_s` and makes `usual_uploads`."""
+    """Kills a stage, whose undisturbed run takes `usual_s` and makes `usual_uploads`.
+
+    Whom it kills is drawn from `who`, as far as the stage has them; from all if that is empty.
+    """
 
     stage: str
     place: Place
@@ -85,12 +90,13 @@ class Killer:
     usual_s: float
     usual_uploads: int
     watch: Watch
+    who: Sequence[str] = ()
 
     def strike(self, job: subprocess.Popen) -> tuple[str, str] | None:
         """Kill once; return what was killed and when, None where the job ended before that."""
         nodes = self.place.nodes_of(self.stage)
         kinds = _KINDS_ON_NODES if nodes else _KINDS.get(self.stage, _KINDS_ON_STORE)
-        kind = self.rng.choice(kinds)
+        kind = self.rng.choice([kind for kind in self.who if kind in kinds] or kinds)
         moment = self.rng.choice(_MOMENTS.get(self.stage, (AT_ANY_TIME,)))
         if kind == UPLOADER:
             return (UPLOADER, "in a save") if self._kill_uploader(job) else None
@@ -118,8 +124,14 @@ class Killer:
         return came and job.poll() is None
 
     def _kill_process(self, job: subprocess.Popen, wanted: str) -> str:
-        """Kill a process of this kind, or the driver; return the kind, '' if it was gone."""
+        """Kill a process of this kind; return the kind, '' if it was gone.
+
+        Where there is none yet: the driver, or the first that comes if `who` names it.
+        """
         found = self._processes(job)
+        while wanted in self.who and wanted not in found.values() and job.poll() is None:
+            time.sleep(_LIST_S)
+            found = self._processes(job)
         fitting = [pid for pid, kind in sorted(found.items()) if kind == wanted] or [job.pid]
         victim = self.rng.choice(fitting)
         try:

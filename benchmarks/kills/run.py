@@ -42,7 +42,7 @@ from ray_nodes import Nodes, ray_nodes  # noqa: E402
 from runs import draw_video  # noqa: E402
 from victims import job_processes  # noqa: E402
 
-from benchmarks.kills.moments import Killer, Watch  # noqa: E402
+from benchmarks.kills.moments import KINDS, Killer, Watch  # noqa: E402
 from benchmarks.kills.stages import STAGES, TRAIN, Place, with_what_they_need  # noqa: E402
 from benchmarks.kills.tally import Tally  # noqa: E402
 from schemas.remote import POLICY  # noqa: E402
@@ -57,6 +57,7 @@ class Rounds:
 
     stages: Sequence[str]  # that are killed
     kills: int  # of every stage
+    who: Sequence[str]  # is killed, all if empty
     pause_s: float  # at most, before a kill
     new_place: Callable[[], Place]
     watch: Watch
@@ -83,8 +84,8 @@ class Rounds:
             assert place.start(stage).wait() == 0, place.output_of(stage).read_text()[-3000:]
             tally.undisturbed_s[stage], uploads[stage] = time.monotonic() - began, watch.uploads
         return cls(
-            chosen.stages, chosen.kills, chosen.pause, new_place, watch, tally, uploads,
-            place.content(), start, needed[first:],
+            chosen.stages, chosen.kills, chosen.who, chosen.pause, new_place, watch, tally,
+            uploads, place.content(), start, needed[first:],
         )  # fmt: skip
 
     def run(self, seed: int) -> list[str]:
@@ -116,7 +117,7 @@ class Rounds:
     def _run_stage(self, stage: str, place: Place, rng: random.Random) -> bool:
         """Run a stage until it ends well, killed a few times; return whether it did."""
         usual_s = min(self.tally.undisturbed_s[stage], self.pause_s)
-        killer = Killer(stage, place, rng, usual_s, self.uploads[stage], self.watch)
+        killer = Killer(stage, place, rng, usual_s, self.uploads[stage], self.watch, self.who)
         kills, since, last = self.kills if stage in self.stages else 0, 0.0, ""
         for _ in range(kills + _MORE_RUNS):
             self.watch.begin()
@@ -192,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--totals", type=Path, metavar="FILE", help="JSON, added to at every round")
     parser.add_argument("--videos", type=int, default=3)
     parser.add_argument("--kills", type=int, default=5, help="of every stage of a round")
+    parser.add_argument(
+        "--who", nargs="+", choices=KINDS, default=(), help="is killed; one named twice, more often"
+    )
     parser.add_argument("--pause", type=float, default=60.0, help="at most, in s, before a kill")
     parser.add_argument("--workers", type=int, default=2, help="that curate; 1 needs no Ray")
     parser.add_argument("--nodes", type=int, default=0, help="of a cluster on this machine")
