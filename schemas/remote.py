@@ -255,6 +255,7 @@ class RemoteFile(io.RawIOBase):
 
         super().__init__()
         self._filesystem, self._path, self._place = filesystem, path, 0
+        self.name = path
         self.size = int(retry(lambda: filesystem.info(path))["size"])
         kind = ReadAheadCache if ahead else BaseCache
         self._cache = kind(ahead, self._fetch, self.size)

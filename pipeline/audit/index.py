@@ -15,13 +15,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.audit import file_findings as checks
 from pipeline.audit.dataset import TABLES, Dataset, TableFile, table_schema
 from pipeline.audit.findings import Finding, found
 from pipeline.audit.in_threads import in_order
 from pipeline.dataset.parquet import row_groups_together
+from schemas.bounded_parquet import BoundedParquet
 from schemas.columns import schema_of
 from schemas.tables import Reference
 
@@ -188,7 +188,7 @@ def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[FileRows |
     parts: list[FileRows | Finding] = []
     try:
         with dataset.store.open(file.path) as source:
-            parquet = pq.ParquetFile(source, page_checksum_verification=True)
+            parquet = BoundedParquet(source, file.path)
             for groups in row_groups_together(parquet, BATCH_ROWS, lambda group: group.num_rows):
                 try:
                     parts += _read_groups(parquet, groups, leaves)
@@ -199,7 +199,7 @@ def _read_file(table: str, dataset: Dataset, file: TableFile) -> list[FileRows |
     return parts
 
 
-def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) -> list[FileRows]:
+def _read_groups(parquet: BoundedParquet, groups: list[int], leaves: list[str]) -> list[FileRows]:
     sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
     data = parquet.read_row_groups(groups, columns=leaves, use_threads=False).combine_chunks()
     places = np.concatenate([np.arange(size) for size in sizes]).astype(np.int32)
@@ -213,7 +213,7 @@ def _read_groups(parquet: pq.ParquetFile, groups: list[int], leaves: list[str]) 
 
 
 def _read_one_by_one(
-    parquet: pq.ParquetFile, groups: list[int], leaves: list[str], file: TableFile
+    parquet: BoundedParquet, groups: list[int], leaves: list[str], file: TableFile
 ) -> list[FileRows | Finding]:
     """Read groups of which one is damaged: the others' rows are not lost."""
     parts: list[FileRows | Finding] = []

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.audit.index import AuditIndex
 from pipeline.audit.obey import Obeyed, corrected
@@ -13,6 +12,7 @@ from pipeline.audit.run import Audit
 from pipeline.dataset.commit import publish, read_manifest, stage_file, table_path
 from pipeline.dataset.parquet import encode_rows, encode_table, read_columns
 from pipeline.dataset.store import Store
+from schemas.bounded_parquet import BoundedParquet
 from schemas.columns import from_table
 from schemas.manifest import DataFile, FunnelRow, Manifest
 from schemas.reasons import Reason, Split
@@ -81,7 +81,7 @@ def _rewrite(
             if name == "samples":
                 changed, table = _repaired(source, repair, index, seen)
             else:
-                before = pq.ParquetFile(source, page_checksum_verification=True).read()
+                before = BoundedParquet(source).read()
                 table = corrected(name, before, repair.obeyed, index)
                 changed = not table.equals(before)
         if not changed:
@@ -96,7 +96,7 @@ def _repaired(
     source: object, repair: Repair, index: AuditIndex, seen: set[str]
 ) -> tuple[bool, pa.Table]:
     """Return whether a file changes, and its rows as they shall be."""
-    parquet = pq.ParquetFile(source, page_checksum_verification=True)
+    parquet = BoundedParquet(source)
     groups, changed = [], False
     for number in range(parquet.num_row_groups):
         group = parquet.read_row_group(number)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.dataset.commit import STAGING, publish, require_manifest, stage_file, table_path
 from pipeline.dataset.parquet import encode_table, read_rows_by_key
@@ -22,6 +21,7 @@ from pipeline.dataset.tables import files_of
 from pipeline.engines.interfaces import Captioner, CaptionFacts, CaptionParts
 from pipeline.media.clip_frames import read_clip
 from pipeline.pairing.captions import CORRECTED, GIVEN, Caption, CaptionsConfig, ask
+from schemas.bounded_parquet import BoundedParquet
 from schemas.columns import from_table, schema_of
 from schemas.ids import content_id
 from schemas.manifest import DataFile, Manifest
@@ -81,7 +81,7 @@ def _captioned(
     done: Recaptioned, by_clip: dict[str, Caption],
 ) -> tuple[pa.Table, bool]:  # fmt: skip
     """Return one file's samples with their new texts, and whether any differs."""
-    parquet = pq.ParquetFile(source, page_checksum_verification=True)
+    parquet = BoundedParquet(source)
     groups, changed = [], False
     for number in range(parquet.num_row_groups):
         group = parquet.read_row_group(number)
@@ -229,7 +229,7 @@ def _other_files(
             yield file
             continue
         with store.open(file.path) as source:
-            table = pq.ParquetFile(source, page_checksum_verification=True).read()
+            table = BoundedParquet(source).read()
         ids = table["clip_id"].to_pylist()
         for name in ("caption", "caption_engine", "caption_digest"):
             before = table[name].to_pylist() if name in table.column_names else [""] * len(ids)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.column_rows import ColumnRows
+from schemas.bounded_parquet import BoundedParquet
 from schemas.columns import Row, schema_of, to_table
 
 ROWS_PER_GROUP = 8192
@@ -94,19 +95,19 @@ def row_groups_together(
 
 def read_columns(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
     """Read some columns, verifying page checksums."""
-    return pq.ParquetFile(file, page_checksum_verification=True).read(columns=columns)
+    return BoundedParquet(file).read(columns=columns)
 
 
 def read_rows(file: BinaryIO) -> Iterator[dict]:
     """Yield all rows, holding one row group at a time."""
-    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    parquet = BoundedParquet(file)
     for group in range(parquet.num_row_groups):
         yield from parquet.read_row_group(group).to_pylist()
 
 
 def read_rows_by_key(file: BinaryIO, key: str, wanted: set[str]) -> Iterator[dict]:
     """Yield the rows whose `key` is wanted; other row groups are not read."""
-    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    parquet = BoundedParquet(file)
     for group in range(parquet.num_row_groups):
         keys = parquet.read_row_group(group, columns=[key])[key].to_pylist()
         if wanted.isdisjoint(keys):

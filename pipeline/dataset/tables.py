@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.store import Store, open_store
+from schemas.bounded_parquet import BoundedParquet
 from schemas.manifest import Manifest
 
 _INNER = ("reference_id", "track_id", "clip_id", "video_id")  # of a reference, without pixels
@@ -29,16 +29,18 @@ def current_files(url: str | Path, table: str) -> list[str]:
     return [f"{store.url}/{path}" for path in files_of(table, require_manifest(store)[0])]
 
 
-def open_table(path: str, store: Store) -> pq.ParquetFile:
+def open_table(path: str, store: Store) -> BoundedParquet:
     """Open a Parquet file. Raises ValueError for a column that would run code when it is read."""
     try:
-        file = pq.ParquetFile(store.open(path), page_checksum_verification=True)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{store.url}/{path} is no Parquet file: {error}") from error
+        file = BoundedParquet(store.open(path), f"{store.url}/{path}")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{store.url}/{path} is missing; restore it, or make the dataset again"
         ) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and type(error) is not OSError:  # of the disk or the network
+            raise
+        raise ValueError(f"{store.url}/{path} is no Parquet file: {error}") from error
     foreign = [field.name for field in file.schema_arrow if _is_foreign(field)]
     if foreign:
         raise ValueError(

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from schemas.bounded_parquet import BoundedParquet
 from schemas.files import inside
 from schemas.remote import RemoteFile, open_filesystem, retry
 
@@ -46,7 +45,7 @@ class Folder:
         return {name[len(root) :].lstrip("/"): info["size"] for name, info in found.items()}
 
     @contextlib.contextmanager
-    def parquet(self, path: str) -> Iterator[pq.ParquetFile]:
+    def parquet(self, path: str) -> Iterator[BoundedParquet]:
         """Open a Parquet file; page checksums are compared as pages are read."""
         file = self.open_parquet(path)
         try:
@@ -54,15 +53,15 @@ class Folder:
         finally:
             file.close()
 
-    def open_parquet(self, path: str) -> pq.ParquetFile:
+    def open_parquet(self, path: str) -> BoundedParquet:
         """Open a Parquet file; the caller closes it."""
         if self.is_local:
             local = self._local(path)
-            return pq.ParquetFile(local, memory_map=True, page_checksum_verification=True)
+            return BoundedParquet(local)
         filesystem, root = self._remote()
         # pyarrow asks for the ranges that it needs, and only for those.
         file = RemoteFile(filesystem, f"{root}/{inside(path)}", ahead=0)
-        return pq.ParquetFile(file, pre_buffer=True, page_checksum_verification=True)
+        return BoundedParquet(file, f"{self.url}/{path}", pre_buffer=True)
 
     def _local(self, path: str) -> str:
         return f"{self.url}/{inside(path)}"

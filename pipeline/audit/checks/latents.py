@@ -1,15 +1,16 @@
 """Latents: do they belong to these samples, and are their files whole?"""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.audit.dataset import Dataset
 from pipeline.audit.findings import Action, Finding, error, found
 from pipeline.audit.index import AuditIndex
+from schemas.bounded_parquet import BoundedParquet
 from schemas.latents import LATENTS_INDEX, LatentIndex
 from schemas.remote import NotRead
 
@@ -36,7 +37,7 @@ def check_latents(dataset: Dataset, index: AuditIndex) -> Iterator[Finding]:
     for file in latents.files:
         try:
             content = store.read(file.path)
-            table = pq.read_table(pa.BufferReader(content), columns=["sample_id"])
+            table = BoundedParquet(io.BytesIO(content), file.path).read(["sample_id"])
         except NotRead:
             raise
         except (OSError, ValueError, KeyError, json.JSONDecodeError) as problem:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.audit import file_findings as file_checks
 from pipeline.audit.checks.rights import KNOWN_BAD
@@ -25,6 +24,7 @@ from pipeline.audit.media.check_media import CHECKS, ExpectedMedia, KnownBad, ch
 from pipeline.audit.media.measure_media import MediaMeasures, make_handler, media_row
 from pipeline.dataset.store import Store, open_store
 from pipeline.media.sandbox import Child, Died, SandboxConfig
+from schemas.bounded_parquet import BoundedParquet
 from schemas.ids import unit_interval
 from schemas.remote import NotRead
 from schemas.settings import check_settings, setting
@@ -220,7 +220,7 @@ class _ChildPool:
 
 def _read(task: Task, store: Store) -> Iterator[Mapping[str, Any]]:
     with store.open(task.path) as file:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        parquet = BoundedParquet(file)
         group = parquet.read_row_group(task.group, columns=list(task.columns), use_threads=False)
     return (group.slice(position, 1).to_pylist()[0] for position in task.rows)
 

@@ -23,6 +23,7 @@ from pipeline.dataset.parquet import read_rows_by_key
 from pipeline.dataset.store import Store
 from pipeline.dataset.units import UNIT_TABLES
 from pipeline.media.sandbox import Child, Died
+from schemas.bounded_parquet import BoundedParquet
 from schemas.columns import schema_of
 
 PER_CHECK = 3  # findings shown with pictures
@@ -172,7 +173,7 @@ def _draw_sample(
     columns = [name for name in _WANTED if name in file.columns]
     try:
         with audit.dataset.store.open(file.path) as source:
-            parquet = pq.ParquetFile(source, page_checksum_verification=True)
+            parquet = BoundedParquet(source)
             data = parquet.read_row_group(group, columns=columns, use_threads=False)
         row = data.slice(position, 1).to_pylist()[0]
     except _ERRORS:
