@@ -143,6 +143,7 @@ class Rounds:
 def _replace_lost(place: Place) -> None:
     """Start a node for every one that is gone, while the job works on what is left."""
     if place.nodes:
+        place.nodes.sweep()
         for _ in range(place.num_nodes - len(place.nodes.living())):
             place.nodes.add()
 

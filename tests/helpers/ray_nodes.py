@@ -129,6 +129,13 @@ class Nodes:
             and any(kind_of(pid) == RAYLET for pid in self.processes(address))
         ]
 
+    def sweep(self) -> None:
+        """End what a node leaves behind whose raylet is gone: its log monitor goes on working."""
+        living = {_HEAD, *self.living()}
+        for address, process in self._started.items():
+            if address not in living and process.poll() is None:
+                self.kill(address)
+
     def processes(self, address: str) -> set[int]:
         return processes_with(f"{_MARK}={self._folder.name}-{address}-")
 
