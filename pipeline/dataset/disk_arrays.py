@@ -2,6 +2,7 @@
 
 import mmap
 import tempfile
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,7 +20,30 @@ def gathered(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
     return found
 
 
+def stacked(rows: Iterable[np.ndarray], number: int, size: int) -> np.ndarray:
+    """Return (number, size) float32 of rows that come one by one; many of them lie on disk."""
+    found = _empty(number, size)
+    for place, row in enumerate(rows):
+        found[place] = row
+    return found
+
+
+def unit_rows(matrix: np.ndarray, least: float = 1e-6) -> np.ndarray:
+    """Return (N, D) float32, every row divided by its length; many of them lie on disk.
+
+    A row that is shorter than `least` is divided by that.
+    """
+    found = _empty(*matrix.shape)
+    for first in range(0, len(matrix), _BLOCK):
+        part = matrix[first : first + _BLOCK]
+        lengths = np.linalg.norm(part, axis=1, keepdims=True)
+        found[first : first + _BLOCK] = part / np.maximum(lengths, least)
+    return found
+
+
 def _empty(rows: int, size: int) -> np.ndarray:
+    if rows <= _SMALL:
+        return np.empty((rows, size), np.float32)
     with tempfile.TemporaryFile(prefix="contextanyone-") as file:
         file.truncate(rows * size * np.dtype(np.float32).itemsize)
         mapped = mmap.mmap(file.fileno(), 0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.dataset.corrections import name_of
 from pipeline.dataset.decided import Decided
+from pipeline.dataset.disk_arrays import stacked
 from pipeline.dataset.row_sets import (
     OneOfFew,
     Places,
@@ -479,8 +480,14 @@ def _across_videos(
     if not groups:
         return []
     ordered = sorted(sorted(group) for group in groups)
-    where = {track_id: index for index, group in enumerate(ordered) for track_id in group}
-    centroids = np.stack([_direction(group, vectors) for group in ordered])
+    directions = (_direction(group, vectors) for group in ordered)
+    centroids = stacked(directions, len(ordered), vectors.tracks.size)
+    bounded = {track_id for pair in bound.apart for track_id in pair}
+    where = {
+        track_id: index
+        for index, group in enumerate(ordered)
+        for track_id in bounded.intersection(group)
+    }
     apart = {
         (where[first], where[second])
         for first, second in bound.apart

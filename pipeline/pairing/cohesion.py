@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.dataset.decided import Decided
+from pipeline.dataset.disk_arrays import unit_rows
 from pipeline.dataset.row_sets import Places, encoded, values
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.pairing.neighbours import EXACT, cosines_of, near_pairs, nearest
@@ -169,8 +170,7 @@ class Cohesion:
         """Yield, for every character, the nearest one after it that may be the same person."""
         if len(self._ids) < 2:
             return
-        lengths = np.maximum(np.linalg.norm(self._sums, axis=1, keepdims=True), 1e-6)
-        directions = self._sums / lengths
+        directions = unit_rows(self._sums)
         pairs = self._open(near_pairs(directions, window, self._exact), decided)
         cosines = cosines_of(directions, pairs)
         order = np.lexsort((pairs[:, 1], -cosines, pairs[:, 0]))

@@ -5,8 +5,9 @@ is ever held. Up to `exact` rows the answer is exact, in O(N^2 D) time. Beyond, 
 `pipeline.pairing.neighbours` finds are candidates: what it misses is looked for again among the
 clusters, whose mean directions are far less noisy than single rows, until nothing merges.
 
-Memory: N x D floats for the rows and, once any are merged, for the means, two more copies while
-neighbours are searched, 16 bytes per near pair; see docs/pairs.md for what was measured.
+Memory: N x D floats in the index while neighbours are searched and, once any are merged, for the
+means, 16 bytes per near pair; other copies of the rows lie on disk. See docs/pairs.md for what was
+measured.
 """
 
 import heapq
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.dataset.disk_arrays import gathered, unit_rows
 from pipeline.pairing.neighbours import BLOCK, DECIMALS, EXACT, cosines_of, near_pairs
 
 DENSE = 2048  # clusters of one component that are all compared with each other
@@ -101,7 +103,7 @@ def _clusters(
     where[order] = np.repeat(np.arange(len(members)), sizes)
     means = np.asarray(vectors, np.float32)
     if len(order) > len(members):
-        means = np.add.reduceat(means[order], starts) / sizes[:, None].astype(np.float32)
+        means = np.add.reduceat(gathered(means, order), starts) / sizes[:, None].astype(np.float32)
     apart: dict[int, set[int]] = {}
     for first, second in forbidden:
         one, other = int(where[first]), int(where[second])
@@ -116,8 +118,7 @@ def _merge_near(clusters: _Clusters, threshold: float) -> list[list[int]]:
     from scipy.sparse.csgraph import connected_components
 
     means, size = clusters.means, len(clusters.means)
-    lengths = np.linalg.norm(means, axis=1, keepdims=True)
-    pairs = near_pairs(means / np.maximum(lengths, 1e-6), threshold, exact=0)
+    pairs = near_pairs(unit_rows(means), threshold, exact=0)
     pairs = pairs[cosines_of(means, pairs) >= threshold]
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
     number, labels = connected_components(graph, directed=False)

@@ -23,6 +23,11 @@ class VectorsById(Mapping[str, np.ndarray]):
         self.ids = ids
         self._matrix, self._places, self._rows = matrix, Places(ids), places
 
+    @property
+    def size(self) -> int:
+        """Return D."""
+        return self._matrix.shape[1]
+
     def __getitem__(self, id: str) -> np.ndarray:
         return self._matrix[self._rows[self._places[id]]]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset import disk_arrays
-from pipeline.dataset.disk_arrays import gathered
+from pipeline.dataset.disk_arrays import gathered, stacked, unit_rows
 
 
 @pytest.mark.parametrize("block", [7, 1000])
@@ -17,3 +17,16 @@ def test_many_rows_are_gathered_on_disk_as_few_in_memory(monkeypatch, block):
     assert many.dtype == np.float32
     assert np.array_equal(many, matrix[places])
     assert np.array_equal(gathered(matrix, places[:20]), matrix[places[:20]])
+
+
+@pytest.mark.parametrize("number", [300, disk_arrays._SMALL + 300])
+def test_rows_that_come_one_by_one_are_a_matrix_and_are_brought_to_one_length(monkeypatch, number):
+    monkeypatch.setattr(disk_arrays, "_BLOCK", 700)
+    rows = np.random.default_rng(4).standard_normal((number, 6)).astype(np.float32)
+    rows[5] = 0
+    matrix = stacked(iter(rows), number, 6)
+    assert matrix.dtype == np.float32
+    assert np.array_equal(matrix, rows)
+    lengths = np.linalg.norm(unit_rows(matrix), axis=1)
+    assert lengths[5] == 0
+    assert np.allclose(np.delete(lengths, 5), 1, atol=1e-6)
