@@ -9,7 +9,7 @@ import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Generic, overload
+from typing import IO, Any, Generic, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,10 @@ from schemas.columns import RowType, from_table, schema_of, to_table
 
 _AT_ONCE = 256  # rows that become objects together while all are looked through
 _COLLECTED = 2048  # rows of many pieces that are put in order together
+_TEXTS = 8192  # of a column that are in memory; more lie on disk
 _BATCH_BYTES = 16 * 2**20  # of columns that are written as one piece
+
+Chosen = TypeVar("Chosen", pa.RecordBatch, pa.Array, pa.ChunkedArray)
 
 
 class ColumnRows(Sequence[RowType]):
@@ -33,7 +36,7 @@ class ColumnRows(Sequence[RowType]):
         table: type[RowType],
         pieces: Sequence[pa.RecordBatch],
         places: np.ndarray | None = None,
-        changed: Mapping[str, pa.Array] | None = None,
+        changed: Mapping[str, pa.Array | pa.ChunkedArray] | None = None,
     ) -> None:
         self._table, self._pieces = table, pieces
         self._schema = pieces[0].schema if pieces else schema_of(table)
@@ -69,7 +72,7 @@ class ColumnRows(Sequence[RowType]):
 
     def where(self, places: np.ndarray) -> "ColumnRows[RowType]":
         """Return the rows at these places, in their order, still on disk."""
-        changed = {name: column.take(pa.array(places)) for name, column in self._changed.items()}
+        changed = {name: _at(column, places) for name, column in self._changed.items()}
         return ColumnRows(self._table, self._pieces, self._places[places], changed)
 
     def with_columns(
@@ -136,28 +139,47 @@ class ColumnRows(Sequence[RowType]):
         parts = []
         for number, group in itertools.groupby(order.tolist(), key=piece.tolist().__getitem__):
             inside = wanted[list(group)] - self._starts[number]
-            parts.append(_taken(self._pieces[number], inside))
+            parts.append(_at(self._pieces[number], inside))
         found = pa.Table.from_batches(parts, self._schema)
         if len(parts) > 1 and not np.array_equal(order, np.arange(len(order))):
             found = found.combine_chunks().take(pa.array(np.argsort(order)))
         for name, column in self._changed.items():
             at = self._schema.get_field_index(name)
-            found = found.set_column(at, self._schema.field(at), column.take(pa.array(places)))
+            found = found.set_column(at, self._schema.field(at), _at(column, places))
         return found
 
 
-def _taken(piece: pa.RecordBatch, places: np.ndarray) -> pa.RecordBatch:
-    """Return rows of a piece; neighbours are not copied."""
-    first, number = int(places[0]), len(places)
+def _at(column: Chosen, places: np.ndarray) -> Chosen:
+    """Return what lies at some places; neighbours are not copied."""
+    first, number = int(places[0]) if len(places) else 0, len(places)
     if np.array_equal(places, np.arange(first, first + number)):
-        return piece.slice(first, number)
-    return piece.take(pa.array(places))
+        return column.slice(first, number)
+    return column.take(pa.array(places))
 
 
-def _to_arrow(column: np.ndarray | Sequence[str], type_: pa.DataType) -> pa.Array:
+def _to_arrow(column: np.ndarray | Sequence[str], type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, np.ndarray):  # ids are bytes
         return pa.array(column).cast(type_)
-    return pa.array(column, type_)
+    return pa.array(column, type_) if len(column) <= _TEXTS else _on_disk(column, type_)
+
+
+def _on_disk(texts: Sequence[str], type_: pa.DataType) -> pa.ChunkedArray:
+    """Return texts that lie in a file without a name, where a few at a time were written."""
+    schema = pa.schema([("text", type_)])
+    with tempfile.TemporaryFile(prefix="contextanyone-") as file:
+        with pa.ipc.new_file(file, schema) as writer:
+            for first in range(0, len(texts), _TEXTS):
+                part = pa.array(list(texts[first : first + _TEXTS]), type_)
+                writer.write_batch(pa.record_batch([part], schema))
+        return pa.chunked_array([piece.column(0) for piece in _mapped(file)], type_)
+
+
+def _mapped(file: IO[bytes]) -> list[pa.RecordBatch]:
+    """Return what was written to an Arrow file, as long as somebody holds it; it stays on disk."""
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    read = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
+    return [read.get_batch(number) for number in range(read.num_record_batches)]
 
 
 def _to_numpy(column: pa.Array) -> np.ndarray:
@@ -200,11 +222,8 @@ class RowSpill(Generic[RowType]):
         """Return all rows that were added; none may be added after that."""
         self._write()
         self._writer.close()
-        self._file.flush()
-        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        pieces = _mapped(self._file)
         self._file.close()
-        read = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
-        pieces = [read.get_batch(number) for number in range(read.num_record_batches)]
         return ColumnRows(self._table, pieces)
 
     def _write(self) -> None:

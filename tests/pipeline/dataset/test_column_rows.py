@@ -49,6 +49,7 @@ def spilled(request, monkeypatch):
     if request.param == "many pieces":
         monkeypatch.setattr(column_rows, "_BATCH_BYTES", 20_000)
         monkeypatch.setattr(column_rows, "_COLLECTED", 20)
+        monkeypatch.setattr(column_rows, "_TEXTS", 20)
     tracks, spill = people(50), RowSpill(Track)
     for first in range(0, 50, 3):
         spill.add(to_table(tracks[first : first + 3], Track))
@@ -82,13 +83,16 @@ def test_a_list_and_columns_are_used_alike(spilled):
 
 def test_changed_columns_go_along_and_the_rows_stay_as_they_were(spilled):
     names = encoded(f"hero{index % 5}" for index in range(50))
+    descriptions = [f"é{index}" for index in range(50)]
     for each in spilled:
-        named = with_columns(each, {"character_id": names, "description": ["é"] * 50})
+        named = with_columns(each, {"character_id": names, "description": descriptions})
         some = where(named, np.arange(40, 10, -7))
         assert [row.character_id for row in some] == [
             f"hero{place % 5}" for place in (0, 3, 1, 4, 2)
         ]
-        assert {row.description for row in named} == {"é"}
+        assert [row.description for row in some] == ["é40", "é33", "é26", "é19", "é12"]
+        assert [row.description for row in named[15:45]] == descriptions[15:45]
+        assert encode_rows(named, Track) == encode_rows(list(named), Track)
         assert values(named, "character_id").tolist() == names.tolist()
         assert {row.character_id for row in each} == {""}
         bare = without(some, "boxes", "looks")
