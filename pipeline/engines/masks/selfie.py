@@ -108,14 +108,20 @@ class SelfiePoseMasks(SelfieMasks):
         )
 
     def _seen(self, person: PersonImage) -> np.ndarray:
+        first, share = super()._seen(person), _share_of_body(person)
+        if not share:
+            return first
+        second, present = self._pose_look(person)
+        weight = _POSE_WEIGHT * share * float(np.interp(present, _PRESENT, (0, 1)))
+        return (1 - weight) * first + weight * second
+
+    def _pose_look(self, person: PersonImage) -> tuple[np.ndarray, float]:
+        """Return what BlazePose sees, (H, W), and how sure it is that a person is there."""
         view = _square(np.asarray(person.box, np.float32), _POSE_SQUARE)
         self._pose.setInput(_crop(person.picture, view))
         logits, present = self._pose.forward(_POSE_OUTPUTS)
         likely = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-        second = _laid_back(likely, view, person.picture.shape[1::-1])
-        weight = _POSE_WEIGHT * _share_of_body(person)
-        weight *= float(np.interp(float(present.ravel()[0]), _PRESENT, (0, 1)))
-        return (1 - weight) * super()._seen(person) + weight * second
+        return _laid_back(likely, view, person.picture.shape[1::-1]), float(present.ravel()[0])
 
 
 def _square(box: np.ndarray, side: float) -> np.ndarray:
