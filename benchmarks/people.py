@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,12 +53,14 @@ from pipeline.media.limits import ProbeConfig  # noqa: E402
 from pipeline.media.reader import VideoReader  # noqa: E402
 from pipeline.observing.tracks import PeopleConfig  # noqa: E402
 from schemas.columns import from_table  # noqa: E402
+from schemas.reasons import PairKind  # noqa: E402
 from schemas.tables import Clip, Reference, Track, Video  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "people_truth.json"
 ENGINES = ("embedded", "auto@bare", "auto", "production")
 BARE = "@bare"  # without weights: what a machine has that reaches package indexes only
 PATIENT = "run.sandbox.deadline_s=7200"  # on a busy machine nothing may be lost
+_ELSEWHERE = (PairKind.CROSS_VIDEO, PairKind.SAME_VIDEO_OTHER_SHOT)
 SHOTS = (
     "observe.clips.min_s=1.5"  # the shots of the intercut video are two seconds, less their guards
 )
@@ -89,6 +92,8 @@ class Result:
     references: References
     samples: int
     samples_of_nobody: int
+    alone: tuple[int, int]  # clips that show one person and nobody else: with a sample, all
+    elsewhere: tuple[int, int]  # samples of videos of several shots: with another shot, all
 
 
 def main() -> None:
@@ -211,7 +216,33 @@ def judge(dataset: Dataset, truths: Mapping[str, Truth]) -> Result:
         judge_references(samples, total, truths, file_of),
         len(samples),
         sum(not total.person_of(track_id) for track_id, _, _ in samples),
+        _clips_of_one(clips, {clip_id for _, clip_id, _ in samples}, dataset, truths),
+        _from_elsewhere(samples, dataset.clips),
     )
+
+
+def _clips_of_one(
+    clips: Sequence[Clip], sampled: set[str], dataset: Dataset, truths: Mapping[str, Truth]
+) -> tuple[int, int]:
+    """Count the clips in which the same one person is seen at every moment, and their samples."""
+    alone = set()
+    for clip in clips:
+        moments = truths[dataset.file_of(clip.video_id)].moments
+        seen = [set(moment.people) for moment in moments if _within(clip, moment.time_s)]
+        if seen and len(seen[0]) == 1 and all(people == seen[0] for people in seen):
+            alone.add(clip.clip_id)
+    alone -= {clip.clip_id for clip in clips if clip.reference_only}
+    return len(alone & sampled), len(alone)
+
+
+def _from_elsewhere(
+    samples: Sequence[tuple[str, str, list[Reference]]], clips: Mapping[str, Clip]
+) -> tuple[int, int]:
+    """Count samples of videos of several shots, and those with a reference of another one."""
+    shots = {(clip.video_id, clip.shot_id) for clip in clips.values()}
+    several = {video for video, number in Counter(v for v, _ in shots).items() if number > 1}
+    judged = [found for _, clip_id, found in samples if clips[clip_id].video_id in several]
+    return sum(any(one.kind in _ELSEWHERE for one in found) for found in judged), len(judged)
 
 
 def bars_of(video: Video) -> Bars:
@@ -302,6 +333,10 @@ _LINES = {
     "NMI, weighted purity (WCP)": lambda r: f"{r.clusters.nmi:.2f}, {r.clusters.wcp:.2f}",
     "characters / people": lambda r: f"{r.clusters.predicted} / {r.clusters.true}",
     "samples, of nobody": lambda r: f"{r.samples}, {r.samples_of_nobody}",
+    "clips of one person that gave a sample": lambda r: "{} / {}".format(*r.alone),
+    "samples with another shot, where a video has several": lambda r: "{} / {}".format(
+        *r.elsewhere
+    ),
     "references of the right person": lambda r: f"{r.references.right} / {r.references.number}",
     "whole body referenced where seen": lambda r: (
         f"{r.references.whole} / {r.references.could_be_whole}"
