@@ -163,23 +163,22 @@ class FindFaces:
         pictures: Sequence[Picture],
         matches: Sequence[FaceMatch],
     ) -> list[PersonImage]:
-        """Return the images that say who it is: with a face if there are any.
+        """Return the images that say who it is: with a face if faces can tell it.
 
-        Faces turned away are left out, or say nothing where there are hardly any others.
+        Faces turned away are left out, or say nothing where there are hardly any others; then the
+        looks without a face count as well, for one or two looks are no more than a pose.
         """
         facing = [match for match in matches if not turned_away(match.landmarks)]
-        told = len(facing) >= _FACES_TELL
-        if matches:
-            people = [
-                PersonImage(
-                    pictures[m.still], _required_box(track, stills[m.still]), m.face, m.landmarks
-                )
-                for m in _spread(facing if told else matches, self.config.max_images)
-            ]
-            return people if told else [person.undecided() for person in people]
-        placed = [(i, box_in_still(track, still)) for i, still in enumerate(stills)]
-        seen = [(i, box) for i, box in placed if box is not None]
-        return [PersonImage(pictures[i], box) for i, box in _spread(seen, self.config.max_images)]
+        if len(facing) < _FACES_TELL:
+            looks = _every_look(track, stills, pictures, matches)
+            chosen = _with_faces_first(looks, self.config.max_images)
+            return [person.undecided() for person in chosen]
+        return [
+            PersonImage(
+                pictures[m.still], _required_box(track, stills[m.still]), m.face, m.landmarks
+            )
+            for m in _spread(facing, self.config.max_images)
+        ]
 
     def _decisive(
         self, track: Track, images: Sequence[PersonImage], vectors: np.ndarray
@@ -231,6 +230,13 @@ def _every_look(
             face, landmarks = faces.get(index, (None, None))
             people.append(PersonImage(pictures[index], box, face, landmarks))
     return people
+
+
+def _with_faces_first(looks: Sequence[PersonImage], number: int) -> list[PersonImage]:
+    """Return at most `number` looks, evenly spread; those with a face before those without."""
+    seen = _spread([look for look in looks if look.face is not None], number)
+    hidden = [look for look in looks if look.face is None]
+    return [*seen, *_spread(hidden, number - len(seen))]
 
 
 def _within(own: Sequence[FaceMatch], part: Track, stills: Sequence[Still]) -> list[FaceMatch]:

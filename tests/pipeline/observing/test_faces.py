@@ -30,6 +30,10 @@ from schemas.reasons import Reason
 STILL = Still(8, 0.5, 1920, 1080, scale=2.25, left=24.0, top=-3.0, jpeg=b"")
 
 
+_NONE = np.zeros(0, np.float32)
+NO_FACE = FoundFaces(np.zeros((0, 4)), _NONE, np.zeros((0, 5, 2)), _NONE)
+
+
 @dataclass
 class NoFaces:
     """Finds nothing."""
@@ -37,9 +41,7 @@ class NoFaces:
     info: EngineInfo = field(default=EngineInfo("test-faces/1", "face_detection", "", True))
 
     def detect(self, pictures):
-        none = np.zeros(0, np.float32)
-        empty = FoundFaces(np.zeros((0, 4)), none, np.zeros((0, 5, 2)), none)
-        return [empty for _ in pictures]
+        return [NO_FACE for _ in pictures]
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +234,24 @@ def test_a_profile_does_not_say_who_somebody_is(yaws, images, pictures):
     assert len(engine.recognised) == len(found) > 0
     assert {person.landmarks is not None for person in engine.recognised} == {pictures}
     assert not any(np.isnan(candidate.smile) for candidate in found)
+
+
+@dataclass
+class OneProfile(TurningHead):
+    """Finds the head in the second picture alone."""
+
+    def detect(self, pictures):
+        return [face if k == 1 else NO_FACE for k, face in enumerate(super().detect(pictures))]
+
+
+def test_who_shows_one_profile_is_known_by_all_looks():
+    """A body's only look may be a pose that its others are unlike: the references were refused."""
+    row = portraits.clip_row([np.full((480, 640, 3), 90, np.uint8)] * 32)
+    track = rows.track("track", row.clip, boxes=[[0.0, 0.0, 260.0, 480.0]] * 32)
+    engine = OneProfile((70,))
+    [vector] = FindFaces(engine, engine).process(replace(row, tracks=(track,))).embeddings
+    assert vector.num_images == len(row.stills) == 4
+    assert [person.face is not None for person in engine.recognised] == [True, *[False] * 3]
 
 
 @dataclass
