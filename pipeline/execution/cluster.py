@@ -45,6 +45,9 @@ def connect(cluster: ClusterConfig) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Nobody is told of a run, and no actor is started to gather what would be told.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Errors of what nobody waits for: Ray's own statistics, when it lost the actor that keeps them,
+    # print one every five seconds. All that is ours is waited for.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
