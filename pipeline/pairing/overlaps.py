@@ -12,7 +12,9 @@ from schemas.tables import Clip, Track
 MIN_COMMON_FRAMES = 3  # fewer common frames decide nothing about two overlapping clips
 SAME_PICTURE = 0.01  # clips whose crops differ by more than this share are not compared by place
 NEXT_S = 0.25  # a clip that begins this soon after another of its shot goes on with it
-BACK_S = 60.0  # who comes back to the same place within this time may be told by clothes
+# Who comes back to the same place within this time may be told by clothes. People who did lay up to
+# 10 s apart; two men in black, seen from behind, stood on one spot 30 s apart.
+BACK_S = 20.0
 EDGE_S = 0.15  # a track that ends or begins this near its clip's end or start goes on there
 
 

@@ -225,15 +225,16 @@ def test_two_people_of_one_clip_of_whom_one_is_hardly_seen_stay_two():
     assert len(set(names.values())) == 2
 
 
-def test_clothes_join_who_comes_back_to_the_same_place_of_a_shot_and_nobody_else():
+def test_clothes_join_who_soon_comes_back_to_the_same_place_of_a_shot_and_nobody_else():
+    """Two men in black who stood there half a minute apart became one."""
     made = [in_shot("a", 0.0, 50), in_shot("b", 15.0, 60), in_shot("c", 30.0, 500)]
-    made.append(in_shot("d", 45.0, 60))
+    made += [in_shot("d", 35.0, 60), in_shot("late", 50.0, 60)]
     clips = {each.clip_id: each for each, _ in made}
     tracks = [each for _, each in made]
-    who = {"a": 0, "b": 0, "c": 0, "d": 1}  # d wears something else
+    who = {"a": 0, "b": 0, "c": 0, "d": 1, "late": 0}  # d wears something else
     embeddings = [
         embedding(looks_like(person(k), 0.99, n), name) for n, (name, k) in enumerate(who.items())
     ]
     names = names_of(find_characters(tracks, clips, embeddings, CLOTHES))
     assert names["a"] == names["b"]
-    assert len(set(names.values())) == 3
+    assert len(set(names.values())) == 4
