@@ -1,7 +1,7 @@
 """Body vectors by OSNet (1905.00953): what somebody wears and looks like as a whole.
 
-They tell people of one video apart, and say nothing over videos: the same clothes are not the
-same person. Their cross-video window is therefore above 1.
+They tell people of one video apart and prove nobody, for the same clothes are not the same person:
+two tracks are joined by them where time and place agree, and never over videos.
 """
 
 from collections.abc import Sequence

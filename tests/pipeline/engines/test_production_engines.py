@@ -343,6 +343,7 @@ def test_one_recogniser_keeps_faces_and_bodies_apart(media):
     assert cosines[1] == pytest.approx(1, abs=1e-4)  # the same box: the same body
     body = recogniser.spaces[1].windows
     assert body.cross_video > 1  # clothes never join two videos
+    assert not body.prove  # nor two tracks of one, without time and place
 
 
 def test_a_tiny_or_unmarked_face_is_no_face(media):
