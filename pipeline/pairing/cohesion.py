@@ -119,14 +119,16 @@ class Cohesion:
         if len(self._ids) <= self._exact:
             everybody = np.arange(len(self._ids))
             for rows in self._blocks(len(self._own)):
-                means = (self._rows[rows] @ self._sums.T) / self._counts
+                means = self._rows[rows] @ self._sums.T
+                means /= self._counts
                 for index, line in enumerate(means, start=rows.start):
                     others = everybody != self._own[index]
                     yield index, everybody[others], line[others]
             return
         near = nearest(self._rows, self._sums / self._counts[:, None], _RIVALS)
-        for index, (video, own) in enumerate(zip(self._videos, self._own, strict=True)):
-            rivals = np.union1d(near[index], homes[video])
+        tracks = zip(near, self._videos, self._own, strict=True)
+        for index, (found, video, own) in enumerate(tracks):
+            rivals = np.union1d(found, homes[video])
             rivals = rivals[(rivals >= 0) & (rivals != own)]
             means = (self._sums[rivals] @ self._rows[index]) / self._counts[rivals]
             yield index, rivals, means

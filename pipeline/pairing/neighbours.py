@@ -10,6 +10,7 @@ Memory beyond the rows themselves: the copy in cells (4 N D bytes), and 12 bytes
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,13 @@ def near_pairs(rows: np.ndarray, threshold: float, exact: int = EXACT) -> np.nda
     return _unique(np.concatenate(found), len(rows))
 
 
-def nearest(queries: np.ndarray, rows: np.ndarray, number: int) -> np.ndarray:
-    """Return (N, number) int64: for every query the rows of the greatest dot product, -1 for none.
+def nearest(queries: np.ndarray, rows: np.ndarray, number: int) -> Iterator[np.ndarray]:
+    """Yield (number,) int64: for every query the rows of the greatest dot product, -1 for none.
 
     By cells: the nearest may be missed. Order within a line means nothing.
     """
-    found = [near for _, near in _search(queries, rows, min(number, len(rows)))]
-    return np.concatenate(found) if found else np.zeros((0, number), np.int64)
+    for _, near in _search(queries, rows, min(number, len(rows))):
+        yield from near
 
 
 def cosines_of(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
