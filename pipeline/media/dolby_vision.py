@@ -6,6 +6,8 @@ import struct
 import av
 from av.error import FFmpegError
 
+from pipeline.media.geometry import side_data_of
+
 _CODECS = ("hevc", "h264", "av1")
 _RECORDS = (b"dvcC", b"dvvC", b"dvwC")
 _HEAD = struct.Struct("@5Qi")  # AVDOVIMetadata: where its parts lie
@@ -43,7 +45,7 @@ def _copied_header(stream: av.VideoStream) -> bytes:
 
 def is_dolby_vision_alone(picture: av.VideoFrame) -> bool:
     """Tell the same from a decoded picture's own metadata: full range in the lowest profile."""
-    metadata = picture.side_data.get("DOVI_METADATA")
+    metadata = side_data_of(picture).get("DOVI_METADATA")
     if metadata is None:
         return False
     content = bytes(metadata)

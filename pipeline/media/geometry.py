@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,18 @@ class FrameGeometry:
         return self.orientation.lying(square, self.coded_height)
 
 
+def side_data_of(picture: av.VideoFrame) -> SideDataContainer:
+    """Return what goes with a frame, for a moment.
+
+    `picture.side_data` would be held by the frame that it holds: a frame then waits for Python's
+    collector, and with it hundreds of others, 12 MB each of 4K.
+    """
+    return SideDataContainer(picture)
+
+
 def orientation_of(picture: av.VideoFrame) -> Orientation:
     """Read a frame's display matrix; turns are rounded to quarters."""
-    matrix = picture.side_data.get("DISPLAYMATRIX")
+    matrix = side_data_of(picture).get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation()
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
