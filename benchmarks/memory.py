@@ -23,15 +23,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 import av  # noqa: E402
 from runs import command, environment  # noqa: E402
 from synthetic import moving_shapes, write_video  # noqa: E402
+from victims import job_processes  # noqa: E402
 
 _SIZE, _FPS, _LOOP_S = (3840, 2160), 24, 10
-# By a process of its own: Linux counts what a process held before it became another one.
-_RUN_AND_MEASURE = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
+_LOOK_S = 0.2  # between two looks at all processes
 
 
 def write_long_video(path: Path, minutes: float, fps: int) -> None:
@@ -83,12 +78,24 @@ def _settings(fps: int) -> list[str]:
 def peak_of(output: Path, *inputs: Path | str, settings: Sequence[str] = ()) -> tuple[float, float]:
     """Curate; return the peak of its largest process in MiB, and the seconds it took."""
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN_AND_MEASURE, *command(output, *inputs, extra=settings)],
-        env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return int(done.stdout.splitlines()[-1]) / 1024, time.monotonic() - started
+    log, peaks = output.with_suffix(".txt"), {}
+    words = command(output, *inputs, extra=settings)
+    with log.open("w") as text:
+        job = subprocess.Popen(words, env=environment(), stdout=text, stderr=subprocess.STDOUT)
+        while job.poll() is None:
+            peaks |= {pid: most for pid in job_processes(job.pid) if (most := _peak_kib(pid))}
+            time.sleep(_LOOK_S)
+    assert job.returncode == 0, log.read_text()[-3000:]
+    return max(peaks.values()) / 1024, time.monotonic() - started
+
+
+def _peak_kib(pid: int) -> int:
+    """Return the most that a living process has held, 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
