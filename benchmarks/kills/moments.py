@@ -25,7 +25,7 @@ _KINDS = {
     EXPORT_DATASET: (DRIVER,),
 }
 _KINDS_ON_STORE = (DRIVER, WORKER, RAYLET, SERVER, UPLOADER)
-_KINDS_ON_NODES = (DRIVER, WORKER, RAYLET, NODE, UPLOADER)
+_KINDS_ON_NODES = (DRIVER, WORKER, RAYLET, SERVER, NODE, UPLOADER)
 KINDS = (DRIVER, WORKER, RAYLET, SERVER, NODE, UPLOADER, LAUNCHER, "rank 0", "rank 1")
 AT_ANY_TIME, AFTER_STEP, IN_SAVE = "at any time", "after a step", "in a save"
 _MOMENTS = {
@@ -148,6 +148,7 @@ class Killer:
         if nodes := self.place.nodes_of(self.stage):
             of_nodes = {pid for address in nodes.living() for pid in nodes.processes(address)}
             found |= {pid: kind for pid in of_nodes if (kind := kind_of(pid))}
+            found |= {server: SERVER} if (server := nodes.server()) else {}
         return {**found, job.pid: DRIVER}
 
     def _kill_uploader(self, job: subprocess.Popen) -> bool:

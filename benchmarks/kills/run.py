@@ -7,7 +7,8 @@
 One round curates drawn videos from and to an object store whose answers fail now and then, encodes
 the dataset, trains two processes on it, and exports both model and dataset. Every stage is killed a
 few times (its driver, a worker, Ray's raylet or its server, the launcher of a training or one of
-its ranks, whoever is uploading; with --nodes also a whole node, for which another is started), run
+its ranks, whoever is uploading; with --nodes also a whole node, for which another is started, and
+the head's server, after which the cluster begins anew), run
 again until it ends well, and compared with a run that nobody disturbed: every object of the
 dataset, the latents, the curve of losses, the weights, the exported files. What comes before the
 first of --stages is made once, undisturbed, and every round begins with a copy of it.
@@ -121,6 +122,8 @@ class Rounds:
         kills, since, last = self.kills if stage in self.stages else 0, 0.0, ""
         for _ in range(kills + _MORE_RUNS):
             self.watch.begin()
+            if place.nodes and not place.nodes.server():
+                place.nodes.start_again()
             _replace_lost(place)
             job, before = place.start(stage), len(place.losses())
             while kills > 0 and job.poll() is None:
@@ -141,8 +144,11 @@ class Rounds:
 
 
 def _replace_lost(place: Place) -> None:
-    """Start a node for every one that is gone, while the job works on what is left."""
-    if place.nodes:
+    """Start a node for every one that is gone, while the job works on what is left.
+
+    Without its head a cluster takes none; the job has to end, and the next finds another head.
+    """
+    if place.nodes and place.nodes.server():
         place.nodes.sweep()
         for _ in range(place.num_nodes - len(place.nodes.living())):
             place.nodes.add()

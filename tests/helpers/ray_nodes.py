@@ -15,7 +15,7 @@ from typing import Any
 
 from patience import HANG_S
 from runs import environment
-from victims import RAYLET, kind_of, processes_with
+from victims import RAYLET, SERVER, kind_of, processes_with
 
 RAY = str(Path(sys.executable).parent / "ray")
 _HEAD = "127.0.0.2"  # for 127.0.0.1 Ray would take the address of the network
@@ -128,6 +128,15 @@ class Nodes:
             and started.poll() is None
             and any(kind_of(pid) == RAYLET for pid in self.processes(address))
         ]
+
+    def server(self) -> int | None:
+        """Return the process of Ray's server, which the head has, or None if it is gone."""
+        return next((pid for pid in self.processes(_HEAD) if kind_of(pid) == SERVER), None)
+
+    def start_again(self) -> None:
+        """End all that is left of the cluster, and start a head at the address of the first."""
+        self.stop()
+        self.start_head()
 
     def sweep(self) -> None:
         """End what a node leaves behind whose raylet is gone: its log monitor goes on working."""
