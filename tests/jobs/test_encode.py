@@ -59,7 +59,7 @@ def in_this_process(capsys):
     return run_here
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
     dataset, in_this_process
 ):
@@ -67,7 +67,7 @@ def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
     assert not (dataset / "latents").exists()
     assert "96x160x17: 8 samples of about" in said
     assert "in " + str(dataset) in said
-    said = run(dataset, "--set", "run.cluster.workers=2")
+    said = run(dataset)
     assert "4 units encoded; 5 train, 2 validation; 1 unreadable" in said
     assert f"sample {tiny_sample(2).sample_id}: the clip cannot be decoded" in said
     before = latents(dataset)
@@ -81,8 +81,8 @@ def test_it_says_beforehand_what_it_will_take_and_goes_on_where_it_stopped(
     assert "video autoencoder needs weights, and encoders.path is ''" in said
 
 
-@pytest.mark.ray
 @pytest.mark.faults
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_makes_the_same_bytes(tmp_path):
     root = write_dataset(tmp_path / "dataset", num_samples=12, num_validation=2)
     slow = ("--set", "encoding.unit_samples=1")

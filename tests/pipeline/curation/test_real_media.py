@@ -10,7 +10,7 @@ from patience import HANG_S
 from production import weights_root
 from runs import JOB, curate, rows
 
-pytestmark = [pytest.mark.media, pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.media, pytest.mark.slow]
 PEOPLE = ("derived-intercut-two-people", "lp-driving-d10", "moore-talk1")
 NOBODY = ("tc-dog_eating_854132", "sam2-blackswan", "psd-testvideo")
 
@@ -27,7 +27,7 @@ def dataset(media, tmp_path_factory):
     names = [path for path in (media / "videos").iterdir() if path.stem in (*PEOPLE, *NOBODY)]
     command = [sys.executable, JOB, "--input", *map(str, names), "--output", str(output)]
     done = subprocess.run(
-        [*command, "--set", "observe.clips.min_s=1.5"],
+        [*command, "--set", "observe.clips.min_s=1.5", "--set", "run.cluster.workers=1"],
         env={**os.environ, **models},
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from benchmarks.people_metrics import load_truth
 from pipeline.engines.interfaces import PersonImage
 from pipeline.observing.tracks import PeopleConfig
 
-pytestmark = [pytest.mark.media, pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.media, pytest.mark.slow]
 INTERCUT, FILM = "derived-intercut-two-people.mp4", "movienet-test.mp4"
 BEDROOM, BLACKBOARD = "sam2-bedroom.mp4", "phantom-multi_ip-4.mov"
 ANIMALS = ("tc-dog_eating_854132.mp4", "sam2-blackswan.mp4")
@@ -32,6 +32,7 @@ def dataset(media, tmp_path_factory):
     output = tmp_path_factory.mktemp("people")
     videos = [str(media / "videos" / name) for name in NAMES]
     command = [sys.executable, JOB, "--engines", "production", "--set", "observe.clips.min_s=1.5"]
+    command += ["--set", "run.cluster.workers=1"]
     done = subprocess.run(
         [*command, "--input", *videos, "--output", str(output)],
         env={**os.environ, "CONTEXTANYONE_MODELS": str(root)},
