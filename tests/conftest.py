@@ -12,12 +12,12 @@ import pytest
 from distributed import Team
 from filelock import FileLock
 from places import media_root
-from runs import TWO_WORKERS, curate, draw_video
+from runs import curate, draw_video
 
 os.environ.setdefault("CONTEXTANYONE_OFFLINE", "1")  # no test fetches weights from the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads would only wait for each other
 _ALONE = "CONTEXTANYONE_TEST_ALONE"  # set in a process that runs one test
-_IMPLIED = {"golden": "ray", "media": "media", "one": "deepspeed", "two": "deepspeed"}
+_IMPLIED = {"golden": "slow", "media": "media", "one": "deepspeed", "two": "deepspeed"}
 
 
 def pytest_configure() -> None:
@@ -85,10 +85,8 @@ def videos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def golden(videos, tmp_path_factory) -> Path:
-    """The dataset that an undisturbed run makes of `videos`; nobody changes it."""
-    return made_once(
-        "golden", lambda folder: curate(folder, videos, extra=TWO_WORKERS), tmp_path_factory
-    )
+    """The dataset that an undisturbed run of one worker makes of `videos`; nobody changes it."""
+    return made_once("golden", lambda folder: curate(folder, videos), tmp_path_factory)
 
 
 def made_once(name: str, make: Callable[[Path], object], tmp_path_factory) -> Path:

@@ -10,7 +10,7 @@ from runs import curate, rows
 from pipeline.dataset.corrections import write_corrections
 from pipeline.dataset.store import LocalStore
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 
 
 def characters(output) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pipeline.dataset.store import LocalStore
 from pipeline.dataset.tags import VETO, write_tags
 from schemas.tables import Tag
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 # Loaded by every Python process: at each look the clock has gone some years on, or back.
 JUMPING_CLOCK = """
 import pathlib, random, time
@@ -46,7 +46,7 @@ def test_every_row_is_accounted_for(golden):
     assert sum(manifest.splits.values()) == len(rows(golden, "samples"))
 
 
-def test_workers_order_and_surroundings_change_no_byte(videos, golden, tmp_path, monkeypatch):
+def test_order_and_surroundings_change_no_byte(videos, golden, tmp_path, monkeypatch):
     for name, value in {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7"}.items():
         monkeypatch.setenv(name, value)
     clock, output = tmp_path / "clock", tmp_path / "out"
@@ -54,7 +54,7 @@ def test_workers_order_and_surroundings_change_no_byte(videos, golden, tmp_path,
     (clock / "sitecustomize.py").write_text(JUMPING_CLOCK)
     monkeypatch.setenv("PYTHONPATH", str(clock), prepend=os.pathsep)
     shuffled = sorted(videos.iterdir(), key=lambda path: random.Random(path.name).random())
-    curate(output, *shuffled)  # by one worker in its process; the golden run had two on Ray
+    curate(output, *shuffled)
     assert (clock / "jumped").exists()
     assert content(output) == content(golden)
 

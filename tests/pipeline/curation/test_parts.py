@@ -28,7 +28,7 @@ def long_video(tmp_path_factory):
     return write_video(path, frames, 24)
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_parts_join_into_one_video_without_gap_or_double(long_video, tmp_path):
     curate(tmp_path, long_video, extra=SETTINGS)
     [video] = rows(tmp_path, "videos")

@@ -119,15 +119,16 @@ def test_poison_costs_only_itself(videos, tmp_path, workers, monkeypatch):
 
 
 def test_a_killed_worker_does_not_stop_the_run(videos, golden, tmp_path):
+    """Two workers on Ray, and others in their place, make what one makes in its own process."""
     driver, killed = _start(tmp_path, videos, 2), 0
-    while driver.poll() is None:
-        for pid in children_of(driver.pid, "MapWorker"):
-            if killed < 2:
+    while driver.poll() is None and killed < 2:
+        for pid in children_of(driver.pid, "MapWorker")[:1]:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
                 time.sleep(2)
         time.sleep(0.2)
-    assert driver.returncode == 0
+    assert driver.wait(HANG_S) == 0
     assert killed == 2
     assert content(tmp_path) == content(golden)
 

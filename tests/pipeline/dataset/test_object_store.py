@@ -26,7 +26,7 @@ def bucket(videos, tmp_path_factory):
         yield
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_dataset_on_an_object_store_is_the_local_one(bucket, golden):
     done = curate("s3://dataset-out/first", "s3://videos-in")
     assert "samples (" in done.stdout
