@@ -19,11 +19,11 @@ SECRET = "5ecre7"
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """Two short videos, and one of two parts."""
+    """Two short videos, and one of three parts."""
     folder = tmp_path_factory.mktemp("films")
     draw_video(folder / "0.mp4", 0)
     draw_video(folder / "1.mp4", 1)
-    frames = [f for shot in range(6) for f in moving_shapes(120, (320, 240), 30 + shot)]
+    frames = [f for shot in range(12) for f in moving_shapes(120, (320, 240), 30 + shot)]
     write_video(folder / "film.mp4", frames, 24)
     return folder
 
@@ -51,7 +51,7 @@ def test_a_video_of_several_parts_is_fetched_once(server, films, tmp_path):
     parts = ("--set", "observe.part_s=20", "--set", "observe.clips.max_s=2")
     output = tmp_path / "dataset"
     curate(output, *addresses(server, "film"), extra=parts)
-    assert len(list((output / "units").glob("*/*/receipt.json"))) == 2
+    assert len(list((output / "units").glob("*/*/receipt.json"))) == 3
     assert server.sent["film.mp4"] == (films / "film.mp4").stat().st_size
     assert left_behind(tmp_path) == []
     local = tmp_path / "local"
