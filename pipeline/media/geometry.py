@@ -75,7 +75,7 @@ def side_data_of(picture: av.VideoFrame) -> SideDataContainer:
     `picture.side_data` would be held by the frame that it holds: a frame then waits for Python's
     collector, and with it hundreds of others, 12 MB each of 4K.
     """
-    return SideDataContainer(picture)
+    return SideDataContainer(picture)  # pyright: ignore[reportCallIssue]: its stub has no argument
 
 
 def orientation_of(picture: av.VideoFrame) -> Orientation:
