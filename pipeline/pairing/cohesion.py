@@ -101,7 +101,8 @@ class Cohesion:
             window[np.isin(rivals, homes[self._videos[index]])] = windows.same_video
             linked = means >= window
             best = int(np.argmax(np.where(linked, means, -np.inf) if linked.any() else means))
-            second[index], rival[index], confusable[index] = means[best], rivals[best], linked.any()
+            second[index], rival[index] = self._mean_to(index, rivals[best]), rivals[best]
+            confusable[index] = linked.any()
         names = np.concatenate([self._ids, encoded([""])])[rival]
         return Memberships(self._track_ids, own, second, names, confusable)
 
@@ -111,6 +112,13 @@ class Cohesion:
         others = self._counts[own] - 1
         total = float(self._rows[index] @ self._sums[own])
         return (total - 1) / float(others) if others else float("nan")
+
+    def _mean_to(self, index: int, character: int) -> float:
+        """Return a track's mean cosine to a character, which is written down.
+
+        One product of two vectors: a product of matrices has other last bits on more threads.
+        """
+        return float(self._rows[index] @ self._sums[character]) / float(self._counts[character])
 
     def _compared(
         self, homes: Sequence[np.ndarray]
