@@ -16,7 +16,7 @@ from benchmarks.characters.items import Case, through_codec
 from benchmarks.characters.rows import ROWS, row_named
 from benchmarks.characters.table import read_lines
 
-STRIP_ROWS = ("full", "no_reference", "in_clip", "in_clip_augmented")
+STRIP_ROWS = ("full", "no_reference_loss", "no_reference", "in_clip", "in_clip_augmented")
 _TILE, _GAP, _HEAD, _NAME = 96, 6, 26, 150  # pixels
 _SHOWN = (0, 4, 8)  # frames of a video
 _INK = (40, 40, 40)
