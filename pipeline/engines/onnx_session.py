@@ -24,12 +24,17 @@ def providers() -> list[str]:
 
 
 def session_options() -> Any:
-    """Return options: as many threads as OMP_NUM_THREADS says (Ray sets it), else all."""
+    """Return options: as many threads as OMP_NUM_THREADS says (Ray sets it), else all.
+
+    They do not spin while they wait: small networks, called now and then, would leave them busy
+    for most of the time (YOLOX-nano on two threads: 39 ms of CPU a picture instead of 9).
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
 

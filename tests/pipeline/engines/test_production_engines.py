@@ -16,6 +16,7 @@ from pipeline.engines.identity.arcface import alignment
 from pipeline.engines.identity.spaces import CARRIED, Space, compare, deciding, join, spaces_of
 from pipeline.engines.interfaces import PersonImage, SimilarityWindows
 from pipeline.engines.letterbox import letterbox, thin_out
+from pipeline.engines.onnx_session import open_session
 from pipeline.engines.people.ultralytics_yolo import stability
 from pipeline.engines.registry import REGISTRY, load_engine
 from pipeline.engines.weights import Found, entry, find
@@ -78,6 +79,11 @@ def test_a_batch_of_unlike_sizes_gives_what_single_pictures_give(name, media):
 def test_the_library_takes_no_more_threads_than_its_worker_has():
     backend = engine("people", "ultralytics")._yolo.model.predictor.model.backend
     assert backend.session.get_session_options().intra_op_num_threads == 1
+
+
+def test_threads_do_not_compute_while_they_wait():
+    found = open_session(find("yolox_nano").path, gpu=False).get_session_options()
+    assert found.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_weights_are_settings_so_that_two_recognisers_never_meet(monkeypatch, tmp_path):
