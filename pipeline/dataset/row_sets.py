@@ -111,7 +111,8 @@ def grouped(rows: Sequence[RowType], name: str) -> Iterator[tuple[str, list[RowT
 class Made(Sequence[Value], Generic[Value]):
     """A sequence whose members are made of others when they are asked for, and not kept."""
 
-    def __init__(self, sources: Sequence[Any] | np.ndarray, make: Callable[[Any], Value]) -> None:
+    def __init__(self, sources: Sequence[Any] | np.ndarray, make: Callable[[Any], Any]) -> None:
+        """Take what makes a member of its source."""
         self._sources, self._make = sources, make
 
     def __len__(self) -> int:
@@ -123,36 +124,25 @@ class Made(Sequence[Value], Generic[Value]):
     def __getitem__(self, index: slice) -> "Made[Value]": ...
     def __getitem__(self, index: int | slice) -> "Value | Made[Value]":
         if isinstance(index, slice):
-            return Made(self._sources[index], self._make)
-        return self._make(self._sources[index])
+            return type(self)(self._sources[index], self._make)
+        return self._member(self._sources[index])
+
+    def _member(self, source: Any) -> Value:
+        return self._make(source)
 
 
-class MadeTogether(Sequence[Value], Generic[Value]):
+class MadeTogether(Made[Value]):
     """The same, for members of which some cost hardly more than one: their rows are read together.
 
     `make` takes some sources and returns as many members.
     """
 
-    def __init__(
-        self, sources: Sequence[Any], make: Callable[[Sequence[Any]], list[Value]]
-    ) -> None:
-        self._sources, self._make = sources, make
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
     def __iter__(self) -> Iterator[Value]:
         for first in range(0, len(self), _TOGETHER):
             yield from self._make(self._sources[first : first + _TOGETHER])
 
-    @overload
-    def __getitem__(self, index: int) -> Value: ...
-    @overload
-    def __getitem__(self, index: slice) -> "MadeTogether[Value]": ...
-    def __getitem__(self, index: int | slice) -> "Value | MadeTogether[Value]":
-        if isinstance(index, slice):
-            return MadeTogether(self._sources[index], self._make)
-        return self._make([self._sources[index]])[0]
+    def _member(self, source: Any) -> Value:
+        return self._make([source])[0]
 
 
 class ByKey(Mapping[str, RowType], Generic[RowType]):
