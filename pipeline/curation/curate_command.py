@@ -24,6 +24,7 @@ from pipeline.observing.observe import load_stages
 from pipeline.pairing.gates import load_gates
 from pipeline.pairing.own_columns import load_columns
 from schemas.manifest import Manifest
+from schemas.reasons import Split
 
 DONE, NOTHING_KEPT, TOO_MANY_FAILED, NOT_READ = 0, 1, 3, 3
 _NAMED = 5  # inputs that are named on the terminal
@@ -88,7 +89,8 @@ def _report(outcome: CurationResult, store: Store, config: CurationConfig) -> in
     print_funnel(manifest.funnel)
     print_repeated()
     samples = sum(manifest.splits.values())
-    splits = ", ".join(f"{number} {name}" for name, number in manifest.splits.items())
+    parts = [part for part in Split if part in manifest.splits]
+    splits = ", ".join(f"{manifest.splits[part]} {part}" for part in parts)
     print(f"{samples} samples ({splits}) in {store.url}, version {manifest.version}")
     _print_older(manifest, store)
     print("\n".join(sentences(losses_of(manifest, store))))

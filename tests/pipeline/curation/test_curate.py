@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 
 import pytest
@@ -64,6 +65,7 @@ def test_a_rerun_does_nothing_and_says_so(videos, golden):
     with children_work_less_than(10):
         done = curate(golden, videos)
     assert "nothing to do" in done.stdout
+    assert re.search(r"samples \(\d+ train, \d+ validation, \d+ test\) in", done.stdout)
     assert before == {p: p.stat().st_mtime_ns for p in golden.rglob("*") if p.name != "_lock"}
 
 
