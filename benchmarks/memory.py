@@ -5,7 +5,8 @@
     python benchmarks/memory.py --packed 10 1000    # the same, in one zip
 
 Drawn videos, engines that cost nothing, one process. Printed is the peak of the largest process of
-each run, which must grow neither with the length of a video nor with what an archive holds.
+each run, which must not grow with what an archive holds, and with the length of a video no further
+than to a part of it (`observe.part_s`).
 """
 
 import argparse
