@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,19 +122,44 @@ class Shot:
 
 @dataclass(frozen=True)
 class Film:
-    """One video: one identity in several shots, cut hard."""
+    """One video: one identity, or two, in several shots, cut hard."""
 
     name: str
     identity: Identity
     shots: tuple[Shot, ...]
+    second: Identity | None = None  # who is seen beside the first, all the time
+    second_shots: tuple[Shot, ...] = ()  # of which only what the figure does counts
+    wide: bool = False  # 3:2 instead of square
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        told = asdict(self)
+        if self.second is None:
+            del told["second"], told["second_shots"]
+        if not self.wide:
+            del told["wide"]
+        return told
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> "Film":
         shots = tuple(Shot(**shot) for shot in raw["shots"])
-        return cls(raw["name"], Identity(**raw["identity"]), shots)
+        film = cls(raw["name"], Identity(**raw["identity"]), shots, wide=raw.get("wide", False))
+        if "second" not in raw:
+            return film
+        others = tuple(Shot(**shot) for shot in raw["second_shots"])
+        return replace(film, second=Identity(**raw["second"]), second_shots=others)
+
+    @property
+    def cast(self) -> tuple[Identity, ...]:
+        """Who is seen."""
+        return (self.identity,) if self.second is None else (self.identity, self.second)
+
+    def figures(self, frame: int) -> list[tuple[Identity, Shot]]:
+        """Return everybody in a frame of the video, and what each does."""
+        shot, _ = self.place(frame)
+        found = [(self.identity, shot)]
+        if self.second is not None:
+            found.append((self.second, self.second_shots[self.shots.index(shot)]))
+        return found
 
     def place(self, frame: int) -> tuple[Shot, int]:
         """Return the shot of a frame of the video, and the frame's number in it."""
@@ -147,28 +172,28 @@ class Film:
 
 def draw_films(number: int, seed: int, shots: int = 4, num_frames: int = 16) -> list[Film]:
     """Draw films of as many different identities. The first n are the same for any number."""
-    made = zip(range(number), _identities(seed), strict=False)
+    made = zip(range(number), identities(seed), strict=False)
     return [
-        Film(f"film{index:05d}", identity, tuple(_shots(seed, index, shots, num_frames)))
+        Film(f"film{index:05d}", identity, tuple(shots_of(seed, index, shots, num_frames)))
         for index, identity in made
     ]
 
 
-def _identities(seed: int) -> Iterator[Identity]:
+def identities(seed: int) -> Iterator[Identity]:
     """Yield identities, no two of which share hair, top, bottom and accessory."""
     seen = set()
     for index in itertools.count():
         random = np.random.default_rng((seed, index, 0))
         identity = Identity(
-            skin=_one(random, tuple(SKINS)),
-            hair=_one(random, tuple(HAIRS)),
-            hair_style=_one(random, HAIR_STYLES),
-            top=_one(random, tuple(TOPS)),
-            top_pattern=_one(random, PATTERNS),
-            bottom=_one(random, tuple(BOTTOMS)),
-            bottom_kind=_one(random, BOTTOM_KINDS),
-            accessory=_one(random, ACCESSORIES),
-            accent=_one(random, tuple(ACCENTS)),
+            skin=one(random, tuple(SKINS)),
+            hair=one(random, tuple(HAIRS)),
+            hair_style=one(random, HAIR_STYLES),
+            top=one(random, tuple(TOPS)),
+            top_pattern=one(random, PATTERNS),
+            bottom=one(random, tuple(BOTTOMS)),
+            bottom_kind=one(random, BOTTOM_KINDS),
+            accessory=one(random, ACCESSORIES),
+            accent=one(random, tuple(ACCENTS)),
             build=round(float(random.uniform(0.85, 1.2)), 2),
         )
         key = (identity.hair, identity.hair_style, identity.top, identity.top_pattern)
@@ -178,25 +203,25 @@ def _identities(seed: int) -> Iterator[Identity]:
             yield identity
 
 
-def _shots(seed: int, index: int, number: int, num_frames: int) -> Iterator[Shot]:
+def shots_of(seed: int, index: int, number: int, num_frames: int) -> Iterator[Shot]:
     """Yield shots of one identity, neighbours in other light and before another ground."""
     random = np.random.default_rng((seed, index, 1))
     lights = [str(name) for name in random.permutation(tuple(LIGHTS))]
     grounds = [str(name) for name in random.permutation(GROUNDS)]
     for shot in range(number):
-        action = _one(random, ACTIONS)
-        start = _one(random, PLACES)
-        end = _one(random, [place for place in PLACES if place != start])
-        camera = _one(random, CAMERAS)
+        action = one(random, ACTIONS)
+        start = one(random, PLACES)
+        end = one(random, [place for place in PLACES if place != start])
+        camera = one(random, CAMERAS)
         facing = 0 if action == "waves" else int(np.sign(end - start))
         yield Shot(
             action=action,
             start=start,
             end=end if action == "walks" else start,
-            height=_one(random, (0.72, 0.9)),
+            height=one(random, (0.72, 0.9)),
             facing=facing if action == "walks" else int(random.integers(-1, 2)),
             camera=camera,
-            travel=0.0 if camera == "still" else _one(random, (-0.25, 0.25)),
+            travel=0.0 if camera == "still" else one(random, (-0.25, 0.25)),
             light=lights[shot % len(lights)],
             side=round(float(random.uniform(-0.12, 0.12)), 3),
             ground=grounds[shot % len(grounds)],
@@ -206,7 +231,7 @@ def _shots(seed: int, index: int, number: int, num_frames: int) -> Iterator[Shot
         )
 
 
-def _one(random: np.random.Generator, choices: Sequence[_T]) -> _T:
+def one(random: np.random.Generator, choices: Sequence[_T]) -> _T:
     return choices[int(random.integers(len(choices)))]
 
 

@@ -18,9 +18,10 @@ from benchmarks.characters.cast import (
     Shot,
 )
 
-SIDE = 128  # pixels of a frame
+SIDE = 128  # pixels of a frame, of its height where it is wide
 FPS = 8
 GROUND, SKIN, HAIR, TOP, BOTTOM, ACCESSORY, DETAIL = range(7)  # what a pixel shows
+SECOND = 8  # what is added to the labels of the second person
 LABELS = {"hair": HAIR, "top": TOP, "bottom": BOTTOM, "accessory": ACCESSORY}
 _OVER = 2  # drawn larger by this factor and averaged, so that edges are smooth
 _DARK: Colour = (44, 40, 44)
@@ -69,25 +70,36 @@ class Canvas:
         return round(self.left + x * self.unit), round(self.base - y * self.unit)
 
 
+def width_of(film: Film) -> int:
+    """Return the width of a film's frames in pixels."""
+    return SIDE * 3 // 2 if film.wide else SIDE
+
+
 def draw_frame(film: Film, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frame, RGB uint8 (SIDE, SIDE, 3), and its labels at twice that size."""
+    """Return the frame, RGB uint8 (SIDE, width, 3), and its labels at twice that size.
+
+    Labels of a second person are larger by SECOND.
+    """
     shot, number = film.place(frame)
     part = number / max(shot.num_frames - 1, 1)
-    size = SIDE * _OVER
-    picture, zoom = _ground(shot, part, size)
-    x = shot.start + (shot.end - shot.start) * part
-    canvas = Canvas(
-        picture=picture,
-        labels=np.zeros((size, size), np.uint8),
-        left=size * (0.5 + (x - 0.5) * zoom),
-        base=size * (0.5 + (0.96 - 0.5) * zoom),
-        unit=size * shot.height * zoom * 0.94,
-    )
-    time = shot.phase + number / FPS * _STEPS_PER_S
-    _figure(canvas, film.identity, shot, time)
-    lit = light_gains(shot, size) * canvas.picture
-    small = cv2.resize(lit, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.clip(np.round(small), 0, 255).astype(np.uint8), canvas.labels
+    height, width = SIDE * _OVER, width_of(film) * _OVER
+    picture, zoom = _ground(shot, part, (height, width))
+    labels = np.zeros((height, width), np.uint8)
+    for place, (who, does) in enumerate(film.figures(frame)):
+        x = does.start + (does.end - does.start) * part
+        canvas = Canvas(
+            picture=picture,
+            labels=np.zeros((height, width), np.uint8),
+            left=width * (0.5 + (x - 0.5) * zoom),
+            base=height * (0.5 + (0.96 - 0.5) * zoom),
+            unit=height * does.height * zoom * 0.94,
+        )
+        _figure(canvas, who, does, does.phase + number / FPS * _STEPS_PER_S)
+        drawn = canvas.labels != GROUND
+        labels[drawn] = canvas.labels[drawn] + SECOND * place
+    lit = light_gains(shot, width) * picture
+    small = cv2.resize(lit, (width_of(film), SIDE), interpolation=cv2.INTER_AREA)
+    return np.clip(np.round(small), 0, 255).astype(np.uint8), labels
 
 
 def light_gains(shot: Shot, width: int) -> np.ndarray:
@@ -96,16 +108,17 @@ def light_gains(shot: Shot, width: int) -> np.ndarray:
     return (1 + shot.side * across) * np.array(LIGHTS[shot.light], np.float32)
 
 
-def _ground(shot: Shot, part: float, size: int) -> tuple[np.ndarray, float]:
-    """Return what is behind the figure as the camera sees it, and how far it is zoomed."""
+def _ground(shot: Shot, part: float, sides: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Return what is behind the figures as the camera sees it, and how far it is zoomed."""
     random = np.random.default_rng(shot.ground_seed)
-    wide = 2 * size
+    size, width = sides
+    wide = 2 * width
     world = _world(shot.ground, random, size, wide)
     zoom = 2 ** (shot.travel * (part - 0.5)) if shot.camera == "zoom" else 1.0
-    pan = shot.travel * (part - 0.5) * size if shot.camera == "pan" else 0.0
-    shift = size / 2 - zoom * (wide / 2 + pan), size / 2 - zoom * size / 2
+    pan = shot.travel * (part - 0.5) * width if shot.camera == "pan" else 0.0
+    shift = width / 2 - zoom * (wide / 2 + pan), size / 2 - zoom * size / 2
     matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
-    seen = cv2.warpAffine(world, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+    seen = cv2.warpAffine(world, matrix, (width, size), borderMode=cv2.BORDER_REFLECT_101)
     return seen, zoom
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.characters.cast import caption_of
 from benchmarks.characters.draw import SIDE
+from benchmarks.characters.duos import LEFT_ONE, RIGHT_ONE, captions_of
 from benchmarks.characters.truth import Truth
 from pipeline.engines.interfaces import (
     CaptionFacts,
@@ -43,15 +43,15 @@ def _info(task: str) -> EngineInfo:
 
 
 class DrawnPeople:
-    """The one figure of every frame, where it was drawn."""
+    """The figures of every frame, where they were drawn."""
 
     info = _info("person_detection")
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         found = []
         for picture in pictures:
-            box = _truth().boxes[_truth().find(picture)] * (picture.shape[1] / SIDE)
-            found.append(Detections(box[None].astype(np.float32), np.ones(1, np.float32)))
+            boxes = _truth().boxes[_truth().find(picture)] * (picture.shape[0] / SIDE)
+            found.append(Detections(boxes.astype(np.float32), np.ones(len(boxes), np.float32)))
         return found
 
 
@@ -75,17 +75,42 @@ class DrawnRecogniser:
         return np.array([_colours(person) for person in people], np.float32).reshape(-1, 15)
 
 
+class DrawnClothes:
+    """Colours from the hair down, without the light of the shot: tells the two of a film apart."""
+
+    info = _info("clothes_recognition")
+    windows = SimilarityWindows(same_video=0.5, cross_video=1.0, reference_floor=0.2, duplicate=1.0)
+
+    def embed(self, people: Sequence[PersonImage]) -> np.ndarray:
+        return np.array([unlit(_bands(person)) for person in people], np.float32).reshape(-1, 12)
+
+
+def unlit(bands: np.ndarray) -> np.ndarray:
+    """Return a unit vector (12,) of the colours of all bands (4, 3), whatever light they are in.
+
+    Light multiplies red, green and blue of all bands alike, so it goes with the mean logarithm.
+    """
+    logs = np.log(bands + 8)
+    logs = (logs - logs.mean(axis=0)).reshape(-1)
+    return logs / max(float(np.linalg.norm(logs)), 1e-6)
+
+
 def _colours(person: PersonImage) -> np.ndarray:
     """Return a unit vector: the colour of every band, and a constant that keeps cosines high."""
+    flat = np.concatenate([np.full(3, 255.0), _bands(person).reshape(-1)])
+    return flat / np.linalg.norm(flat)
+
+
+def _bands(person: PersonImage) -> np.ndarray:
+    """Return the mean colours of hair, face, top and bottom, (4, 3)."""
     left, top, right, bottom = (float(side) for side in person.box)
     x = slice(round(left + 0.3 * (right - left)), max(round(right - 0.3 * (right - left)), 1))
     rows = [round(top + share * (bottom - top)) for share in _BANDS]
-    vector = [np.full(3, 255.0)]
+    found = []
     for first, last in itertools.pairwise(rows):
         band = person.picture[first : max(last, first + 1), x].reshape(-1, 3)
-        vector.append(band.mean(axis=0) if len(band) else np.zeros(3))
-    flat = np.concatenate(vector)
-    return flat / np.linalg.norm(flat)
+        found.append(band.mean(axis=0) if len(band) else np.zeros(3))
+    return np.stack(found)
 
 
 class DrawnMasks:
@@ -126,8 +151,16 @@ class DrawnCaptions:
     looks = True
 
     def caption(self, facts: Sequence[CaptionFacts]) -> list[tuple[str, str]]:
-        return [(self._caption(one.frames), "A person.") for one in facts]
+        return [_told(one) for one in facts]
 
-    def _caption(self, frames: Sequence[Picture]) -> str:
-        film, number = _truth().place(_truth().find(frames[len(frames) // 2]))
-        return caption_of(film.place(number)[0])
+
+def _told(facts: CaptionFacts) -> tuple[str, str]:
+    """Return the caption, and how it calls the character: by the side, of two people."""
+    picture = facts.frames[len(facts.frames) // 2]
+    film, number = _truth().place(_truth().find(picture))
+    sentences = captions_of(film, number)
+    if film.second is None or facts.character is None:
+        return " ".join(sentences), "A person."
+    boxes = np.asarray(facts.character.boxes, float)
+    is_left = boxes[:, [0, 2]].mean() < facts.clip.width / 2
+    return " ".join(sentences), LEFT_ONE if is_left else RIGHT_ONE

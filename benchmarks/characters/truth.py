@@ -10,8 +10,9 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.characters.cast import Film, caption_of
-from benchmarks.characters.draw import FPS, GROUND, SIDE, draw_frame
+from benchmarks.characters.cast import Film
+from benchmarks.characters.draw import FPS, GROUND, SECOND, SIDE, draw_frame, width_of
+from benchmarks.characters.duos import captions_of
 from pipeline.execution.progress import Progress
 from pipeline.media.encode import ClipEncoder, EncodingConfig
 
@@ -41,15 +42,16 @@ def write_films(films: Sequence[Film], folder: Path) -> None:
 
 
 def _write_film(film: Film, folder: Path, known: Path) -> None:
-    encoder = ClipEncoder(SIDE, SIDE, FPS, EncodingConfig(crf=16), _BT709)
+    encoder = ClipEncoder(width_of(film), SIDE, FPS, EncodingConfig(crf=16), _BT709)
     looks, boxes, frames = [], [], []
     for number in range(sum(shot.num_frames for shot in film.shots)):
         picture, labels = draw_frame(film, number)
         encoder.write(_to_yuv(picture))
         looks.append(look_of(picture))
-        boxes.append(box_of(labels))
-        caption = caption_of(film.place(number)[0])
-        frames.append({"box": [round(float(side), 1) for side in boxes[-1]], "caption": caption})
+        boxes.append(boxes_of(labels, len(film.cast)))
+        caption = " ".join(captions_of(film, number))
+        told = [[round(float(side), 1) for side in box] for box in boxes[-1]]
+        frames.append({"boxes": told, "caption": caption})
     (folder / f"{film.name}.mp4").write_bytes(encoder.close())
     truth = film.to_json() | {"frames": frames}
     (folder / f"{film.name}.json").write_text(json.dumps(truth, indent=1))
@@ -68,6 +70,18 @@ def box_of(labels: np.ndarray) -> np.ndarray:
     return scale * np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
+def boxes_of(labels: np.ndarray, people: int) -> np.ndarray:
+    """Return the boxes of all figures, (people, 4)."""
+    return np.stack([box_of(labels_of(labels, who)) for who in range(people)])
+
+
+def labels_of(labels: np.ndarray, who: int, nobody: int = GROUND) -> np.ndarray:
+    """Return the labels of one person as if alone: those of the other become `nobody`'s."""
+    inside = (labels // SECOND == who) & (labels % SECOND != GROUND) & (labels < 2 * SECOND)
+    rest = np.where(labels == GROUND, GROUND, nobody)
+    return np.where(inside, labels % SECOND, rest).astype(np.uint8)
+
+
 def look_of(picture: np.ndarray) -> np.ndarray:
     """Return a frame as a few cells, uint8, whatever size it comes in."""
     return cv2.resize(picture, (_LOOK_SIDE, _LOOK_SIDE), interpolation=cv2.INTER_AREA)
@@ -80,7 +94,7 @@ class Truth:
     films: list[Film]
     starts: np.ndarray  # first frame of every film among all frames, and the end
     looks: np.ndarray  # (N, cells) float32
-    boxes: np.ndarray  # (N, 4) in pixels of a frame
+    boxes: np.ndarray  # (N, people, 4) in pixels of a frame
 
     @classmethod
     def read(cls, folder: Path) -> "Truth":
@@ -89,7 +103,8 @@ class Truth:
         films = [Film.from_json(raw) for raw in json.loads((folder / TRUTH).read_text())]
         with np.load(folder / LOOKS) as kept:
             looks = kept["looks"].reshape(len(kept["looks"]), -1).astype(np.float32)
-            return cls(films, kept["starts"], looks, kept["boxes"])
+            boxes = kept["boxes"].reshape(len(looks), -1, 4)
+            return cls(films, kept["starts"], looks, boxes)
 
     def find(self, picture: np.ndarray) -> int:
         """Return the number, among all frames, of the frame that a picture of it shows."""
