@@ -11,17 +11,14 @@ What is done is not done again. docs/characters.md says what came out.
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.characters.cast import draw_films
-from benchmarks.characters.engines import FOLDER
 from benchmarks.characters.rows import (
     CURATE,
     DATASETS,
@@ -33,46 +30,12 @@ from benchmarks.characters.rows import (
     Row,
     row_named,
 )
+from benchmarks.characters.steps import Places, curate_films, job, set_words, train_model
 
 if TYPE_CHECKING:
     from benchmarks.characters.items import Case
 
-_ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("make", "base", "train", "measure", "table", "figures", "all")
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where everything of one ablation is."""
-
-    root: Path
-
-    @property
-    def films(self) -> Path:
-        return self.root / "films"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.root / "evaluation"
-
-    def dataset(self, name: str) -> Path:
-        return self.root / "datasets" / name
-
-    @property
-    def base(self) -> Path:
-        return self.root / "base"
-
-    def run(self, name: str) -> Path:
-        return self.root / "runs" / name
-
-    def model(self, name: str) -> Path:
-        return self.root / "models" / name
-
-    def results(self, name: str) -> Path:
-        return self.root / "results" / f"{name}.json"
-
-    def frames(self, name: str) -> Path:
-        return self.root / "results" / f"{name}.npz"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -83,7 +46,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("stage", choices=STAGES)
     add("--output", type=Path, required=True, help="folder of everything that is made")
-    add("--preset", choices=tuple(PRESETS), default="small", help="small: 2 cores; larger: a GPU")
+    words = "small: 2 cores; larger: a GPU; two: films of two people, 2 cores"
+    add("--preset", choices=(*PRESETS, "two"), default="small", help=words)
     add("--rows", nargs="+", default=[row.name for row in ROWS], metavar="ROW")
     add("--seeds", type=int, nargs="+", help="of the trainings (0 … as the preset says)")
     add("--docs", type=Path, help="where table and figures are written (--output)")
@@ -102,8 +66,8 @@ def make(places: Places, preset: Preset) -> None:
             _curate(places, dataset, settings)
             if not places.evaluation.is_dir():
                 flags = ["--splits", "test", "--per-identity", "2", "--limit", str(preset.items)]
-                _job("jobs/benchmark.py", dataset, places.evaluation, *flags)
-            _job("jobs/encode.py", dataset, "--preset", "tiny", *_set(preset.settings))
+                job("jobs/benchmark.py", dataset, places.evaluation, *flags)
+            job("jobs/encode.py", dataset, "--preset", "tiny", *set_words(preset.settings))
 
 
 def _curate(places: Places, dataset: Path, settings: tuple[str, ...]) -> None:
@@ -111,8 +75,7 @@ def _curate(places: Places, dataset: Path, settings: tuple[str, ...]) -> None:
     first = places.dataset(next(iter(DATASETS)))
     if dataset != first and not dataset.is_dir():
         shutil.copytree(first, dataset, ignore=shutil.ignore_patterns("latents"))
-    flags = ["--input", places.films / "*.mp4", "--output", dataset]
-    _job("jobs/curate.py", *flags, *_set((*CURATE, *settings)), films=places.films)
+    curate_films(places.films, dataset, (*CURATE, *settings))
 
 
 def make_base(places: Places, preset: Preset) -> None:
@@ -122,7 +85,7 @@ def make_base(places: Places, preset: Preset) -> None:
     if places.base.is_dir():
         return
     settings = (*preset.settings, *SETTINGS, "train.seed=1000")
-    _train(places, "base", next(iter(DATASETS)), preset.base_steps, settings)
+    train_model(places, "base", places.dataset(next(iter(DATASETS))), preset.base_steps, settings)
     write_base(places.model("base"), places.base)
 
 
@@ -130,18 +93,7 @@ def train(places: Places, preset: Preset, row: Row, seed: int) -> None:
     """Train a row and export its moving average."""
     settings = (*preset.settings, *preset.row_settings, f"model.pretrained={places.base}")
     settings += (*row.settings, f"train.seed={seed}")
-    _train(places, f"{row.name}-{seed}", row.dataset, preset.steps, settings)
-
-
-def _train(places: Places, name: str, dataset: str, steps: int, settings: tuple[str, ...]) -> None:
-    if places.model(name).is_dir():
-        return
-    settings += (f"train.steps={steps}", f"checkpoint.every={steps}")
-    settings += (f"validation.every={max(steps // 4, 1)}",)
-    flags = ["--preset", "tiny", "--data", places.dataset(dataset), "--output", places.run(name)]
-    _job("trainer/train.py", *flags, *_set(settings))
-    places.model(name).parent.mkdir(exist_ok=True)
-    _job("trainer/export.py", places.run(name), places.model(name), "--ema")
+    train_model(places, f"{row.name}-{seed}", places.dataset(row.dataset), preset.steps, settings)
 
 
 def measure(places: Places, names: Sequence[str]) -> None:
@@ -168,21 +120,13 @@ def _cases(places: Places) -> "list[Case]":
     return read_cases(places.evaluation, first, places.films, SIDE, FRAMES)
 
 
-def _set(settings: tuple[str, ...]) -> list[str]:
-    return [word for setting in settings for word in ("--set", setting)]
-
-
-def _job(*words: object, films: Path | None = None) -> None:
-    """Run one of the project's commands as a user would. Raises CalledProcessError."""
-    environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-    if films is not None:
-        environment[FOLDER] = str(films.resolve())
-    command = [sys.executable, *(str(word) for word in words)]
-    print(f"characters: {' '.join(command[1:4])} …", flush=True)
-    subprocess.run(command, cwd=_ROOT, env=environment, check=True)
-
-
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.preset == "two":
+        from benchmarks.characters import pairs
+
+        root = arguments.output.resolve()
+        pairs.run(root, arguments.stage, arguments.docs or root)
+        return 0
     places, preset = Places(arguments.output.resolve()), PRESETS[arguments.preset]
     stage, rows = arguments.stage, [row_named(name) for name in arguments.rows]
     seeds = arguments.seeds or range(preset.seeds)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.characters import rows, run
+from benchmarks.characters import rows, run, steps
 from benchmarks.characters.cast import LIGHTS, TOPS, Film, caption_of, draw_films
 from benchmarks.characters.draw import GROUND, SIDE, TOP, draw_frame
 from benchmarks.characters.items import regions_of, through_codec
@@ -171,7 +171,7 @@ def test_every_row_is_a_training_that_can_be_told():
     larger = rows.PRESETS["larger"]
     told = []
     for more in ((), settings, (*larger.settings, *larger.row_settings)):
-        words = run._set((*preset.settings, *preset.row_settings, *more))
+        words = steps.set_words((*preset.settings, *preset.row_settings, *more))
         told.append(parse(["--preset", "tiny", "--data", "d", "--output", "o", *words]))
     assert told[0].model.emphasize == "full"
     assert told[0].flow.reference_weight > 0
@@ -205,8 +205,8 @@ def test_the_base_is_plain_wan_to_which_all_that_is_ours_is_new(tmp_path):
 
 def test_what_is_trained_is_not_trained_again(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(run, "_job", lambda *words, **_: ran.append(words[0]))
-    places, preset = run.Places(tmp_path), rows.PRESETS["small"]
+    monkeypatch.setattr(steps, "job", lambda *words, **_: ran.append(words[0]))
+    places, preset = steps.Places(tmp_path), rows.PRESETS["small"]
     run.train(places, preset, rows.ROWS[0], seed=0)
     assert ran == ["trainer/train.py", "trainer/export.py"]
     places.model("full-0").mkdir()
