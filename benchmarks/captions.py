@@ -41,7 +41,7 @@ _SAID = {  # by kind, what a caption of measured attributes may say
     "motion": r"\b(staying in place|coming closer|moving away"
     r"|moving (?:quickly )?to the (?:left|right)(?: at first| at the end)?)\b",
     "background": r"\bin front of an? ([a-z ]+?) background\b|\bbackground is ([a-z ]+?)\.",
-    "camera": r"\bcamera (?:is (static|handheld)|moves (left|right|up|down))\b"
+    "camera": r"\bcamera (?:is (static)|moves (left|right|up|down)|(moves))\b"
     r"|\bview (closes in|widens)\b",
     "light": r"\bscene is (dark|bright)\b",
     "tones": r"\bfilm is (black and white)\b|\bcolours are (warm)\b",

@@ -53,7 +53,7 @@ def test_a_clip_stays_one_shot_and_keeps_its_caption(clips, tmp_path):
     written = " ".join((clips / "0.txt").read_text().split())
     assert of["0.mp4"]["num_frames"] == 80  # 5 s at 16 frames a second: all of it
     assert (of["0.mp4"]["caption"], of["0.mp4"]["caption_engine"]) == (written, "given")
-    assert of["1.mp4"]["caption_engine"] == "attributes/4"
+    assert of["1.mp4"]["caption_engine"] == "attributes/5"
     told = {row["uri"].rpartition("/")[2]: row["caption_from"] for row in rows(output, "inputs")}
     assert told == {"0.mp4": str(clips / "0.txt"), "1.mp4": ""}
 

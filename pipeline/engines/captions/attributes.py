@@ -21,9 +21,10 @@ from schemas.tables import Track
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 GROUP = 4  # people, from which on it is a group
+_OTHERS = ", among others"
 _ORDERS = 3  # in which a caption may say the same
 
-INFO = EngineInfo(id="attributes/4", task="captioning", licence="Apache-2.0", commercial=True)
+INFO = EngineInfo(id="attributes/5", task="captioning", licence="Apache-2.0", commercial=True)
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,10 @@ def _with_background(facts: CaptionFacts, behind: str, order: int) -> str:
         size = shot_size(facts.character, facts.clip)
         seen = [f"seen in {article(size)} {size}" if size else "", doing]
         said = ", ".join(part for part in seen if part) or "seen"
-        return f"in front of {behind}, {person} is {said}"
-    first = _shown(facts, person) + (f" in front of {behind}" if behind else "")
+        return f"in front of {behind}, {_closed(person)} is {said}"
+    first = _shown(facts, person)
+    if behind:
+        first = f"{_closed(first)} in front of {behind}"
     if first == person:
         return ""  # "A person. The person is …" would say it twice
     return f"{first}. The person is {doing}" if doing else first
@@ -134,8 +137,13 @@ def _does(facts: CaptionFacts) -> list[str]:
 
 def _person(facts: CaptionFacts) -> str:
     look = worn(facts.character) if facts.character is not None else ""
-    others = ", among others" if facts.clip.num_people >= GROUP else ""
+    others = _OTHERS if facts.clip.num_people >= GROUP else ""
     return f"a person {look}".strip() + others
+
+
+def _closed(person: str) -> str:
+    """Return words about a person, with the comma that ends an insertion in a sentence."""
+    return f"{person}," if person.endswith(_OTHERS) else person
 
 
 def _counted(facts: CaptionFacts) -> int:

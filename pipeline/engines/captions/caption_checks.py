@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.engines.captions.caption_prompts import INSTRUCTION
 from pipeline.engines.captions.people_count import counted_people
-from pipeline.engines.captions.scene_words import SHAKY_CAMERA, camera_motion
+from pipeline.engines.captions.scene_words import MOVING_CAMERA, camera_motion
 from pipeline.engines.interfaces import CaptionFacts
 
 # Signs and words that a text may have. Twice what the prompt asks for is no slip any more.
@@ -140,7 +140,7 @@ def fact_problem(caption: str, character: str, facts: CaptionFacts) -> str:
     measured = camera_motion(clip)
     if measured == "the camera is static" and _MOVES.search(caption):
         return "caption: a camera that moves, it is measured to stand still"
-    if clip.camera_motion >= SHAKY_CAMERA and _STANDS.search(caption):
+    if clip.camera_motion >= MOVING_CAMERA and _STANDS.search(caption):
         return "caption: a camera that stands still, it is measured to move"
     colour = facts.character.top_colour if facts.character else ""
     said = {match[1].lower().replace("gray", "grey") for match in _TOP.finditer(character)}

@@ -9,10 +9,10 @@ from schemas.tables import Clip
 # said: what a caption claims has to be true.
 STATIC_CAMERA = 0.12  # px/frame of the ground's flow; below, only noise of the measurement
 STATIC_ZOOM = 0.015  # relative growth per second
-SHAKY_CAMERA = 0.6  # px/frame; above, whoever holds it is felt
+MOVING_CAMERA = 0.6  # px/frame; above, it moves, if not one way all the time
 TRAVEL = 0.5  # px/frame of net flow of the ground
 GROWTH = 0.06  # relative growth of the ground per second
-STEADY, WAVERING = 0.75, 0.4  # net over total flow: one way all the time; to and fro
+STEADY = 0.75  # net over total flow: one way all the time
 DARK, BRIGHT = 0.18, 0.75  # mean luma
 PLAIN_EVENNESS, PLAIN_DETAIL = 0.9, 0.02  # from, and up to which a background is a plain one
 DETAILED = 0.17  # share of a background's places on edges
@@ -25,7 +25,8 @@ def camera_motion(clip: Clip) -> str:
     """Say what the camera does, from the flow of the ground; '' where that is unknown or not sure.
 
     `camera_pan` is how the picture moves: when it moves to the right, the camera goes left. Flow
-    does not tell a turn of the camera from a journey, nor a zoom from a walk, so neither is named.
+    does not tell a turn of the camera from a journey, a zoom from a walk or a hand from a crane, so
+    none of them is named.
     """
     pan = np.asarray(clip.camera_pan, dtype=float)
     if not np.isfinite([clip.camera_motion, clip.camera_zoom, *pan]).all():
@@ -40,8 +41,7 @@ def camera_motion(clip: Clip) -> str:
         if abs(x) >= abs(y):
             return f"the camera moves {'left' if x > 0 else 'right'}"
         return f"the camera moves {'up' if y > 0 else 'down'}"
-    shaky = clip.camera_motion >= SHAKY_CAMERA and net < WAVERING * clip.camera_motion
-    return "the camera is handheld" if shaky else ""
+    return "the camera moves" if clip.camera_motion >= MOVING_CAMERA else ""
 
 
 def background(clip: Clip) -> str:

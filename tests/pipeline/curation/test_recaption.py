@@ -118,7 +118,7 @@ def test_the_users_captions_stay_unless_they_are_to_go(store):
 def test_the_job_says_what_it_wrote(store, capsys):
     assert run(parse([store.url, "--captions", "attributes"])) == 0
     said = capsys.readouterr().out
-    assert "8 by attributes/4" in said
+    assert "8 by attributes/5" in said
     assert "no model is asked" in said
     assert "is version 2" in said
 

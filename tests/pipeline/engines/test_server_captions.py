@@ -244,7 +244,7 @@ def test_a_silent_server_times_out_and_the_clip_falls_back(server, engine):
     started = time.monotonic()
     [outcome] = engine(timeout_s=0.1, retries=0).outcomes([facts()])
     assert time.monotonic() - started < 60  # the server would go on for a quarter of an hour
-    assert outcome.engine == "attributes/4"
+    assert outcome.engine == "attributes/5"
     assert "no answer within 0.1 s, 1 tries" in outcome.problem
 
 
@@ -287,7 +287,7 @@ def garbage(body):
 def test_unusable_answers_fall_back_with_the_reason(server, engine, body, problem):
     server.answers.extend([garbage(body)] * 4)
     [outcome] = engine(retries=1).outcomes([facts()])
-    assert outcome.engine == "attributes/4"
+    assert outcome.engine == "attributes/5"
     assert problem in outcome.problem
 
 

@@ -256,7 +256,7 @@ def test_after_two_bad_answers_the_measured_attributes_speak_and_say_why(caplog)
     with caplog.at_level(logging.WARNING):
         [outcome] = outcomes_of(Script(clip=[bad, "secret words {}"]), row)
     assert (outcome.text, outcome.description) == AttributeCaptioner().caption([row])[0]
-    assert outcome.engine == "attributes/4"
+    assert outcome.engine == "attributes/5"
     assert outcome.problem == (
         "caption: says 5 people, 1 measured; again: no JSON object with the keys"
     )
@@ -267,7 +267,7 @@ def test_after_two_bad_answers_the_measured_attributes_speak_and_say_why(caplog)
 def test_a_clip_without_frames_is_never_described_blindly():
     script = Script(a=[GOOD])
     outcomes = outcomes_of(script, facts("b", shown=()), facts("a"))
-    assert [each.engine for each in outcomes] == ["attributes/4", ME]
+    assert [each.engine for each in outcomes] == ["attributes/5", ME]
     assert outcomes[0].problem == "no frames to look at"
     assert [each.clip_id for each in script.asked[0]] == ["a"]
 
@@ -388,7 +388,7 @@ def test_a_random_models_words_never_become_captions(engine):
     outcomes = engine.outcomes(rows)
     for row, outcome in zip(rows, outcomes, strict=True):
         assert (outcome.text, outcome.description) == AttributeCaptioner().caption([row])[0]
-        assert outcome.engine == "attributes/4"
+        assert outcome.engine == "attributes/5"
         assert "; again: " in outcome.problem
     assert engine.caption(rows) == [("", "")] * 2
 
