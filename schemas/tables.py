@@ -323,6 +323,11 @@ class Candidate:
         "outline on edges; NaN unmeasured",
         default=math.nan,
     )
+    lettering: float = column(
+        _FLOAT,
+        "share of the person under lettering, as subtitles are; NaN unmeasured",
+        default=math.nan,
+    )
 
 
 @dataclass(frozen=True)

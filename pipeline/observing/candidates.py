@@ -27,6 +27,7 @@ from pipeline.observing.surroundings import PlacedMask, surroundings_of
 from pipeline.observing.traits import other_face_share, search_size, traits_of
 from pipeline.pictures.hashes import difference_hash
 from pipeline.pictures.image_measures import combined_quality
+from pipeline.pictures.lettering import lettering_on
 from pipeline.pictures.looks import look_of
 from pipeline.pictures.mask_measures import measure_mask
 from schemas.ids import content_id
@@ -35,6 +36,7 @@ from schemas.tables import Candidate, Clip, Embedding, Track
 
 _LEGS = ("full", "wide")  # shot sizes in which legs are seen
 _LIT, _APART = 0.6, 0.1  # exposure, and share under others, for a garment's colour to be named
+_LETTERED = 0.03  # of a person under subtitles; as pair.references.max_lettering
 _TRUSTED = 0.5  # of its mask
 _HASH_PX = 64
 _SEARCHED_PX = 128.0  # of a person in the source: who is smaller is hardly ever a reference
@@ -147,7 +149,7 @@ class ProposeReferences:
     def _cut_out(self, clip: Clip, moments: Sequence[Moment]) -> list[_Cut]:
         """Cut a person out at the best moments, and at further ones where a mask is bad.
 
-        Bad masks come last, and only as far as there are not enough good ones.
+        Bad masks, and people under subtitles, come last, if there are not enough good ones.
         """
         good: list[_Cut] = []
         bad: list[_Cut] = []
@@ -161,10 +163,15 @@ class ProposeReferences:
             if not chosen:
                 break
             for cut in self._masked(chosen):
-                (good if cut.mask_quality >= self.config.good_mask else bad).append(cut)
+                (good if self._is_good(cut) else bad).append(cut)
             left = [each for each in left if not any(each is one for one in chosen)]
         bad.sort(key=lambda cut: -cut.quality)
         return [*good, *bad][: self.config.per_track]
+
+    def _is_good(self, cut: _Cut) -> bool:
+        if cut.mask_quality < self.config.good_mask:
+            return False
+        return lettering_on(cut.person.picture, cut.mask > 127) <= _LETTERED
 
     def _masked(self, moments: Sequence[Moment]) -> list[_Cut]:
         people = [each.crop(self.config.margin, self.config.max_side) for each in moments]

@@ -14,7 +14,7 @@ from pipeline.observing.tracks import TracksConfig
 from pipeline.observing.trim import TrimConfig
 from schemas.settings import check_settings, setting
 
-OBSERVE_VERSION = 12  # changes when the observing code may measure something else
+OBSERVE_VERSION = 13  # changes when the observing code may measure something else
 _CLIPS_A_PART = 10  # at least, so that few clips meet a part's border
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.engines.faces.landmarks import complete
 from pipeline.engines.interfaces import Faces, PersonImage
 from pipeline.pictures.boxes import iou
+from pipeline.pictures.lettering import lettering_on
 from pipeline.pictures.looks import look_of, place_of
 
 SEARCH_PX = 320  # short side that a crop is scaled down to before other faces are looked for
@@ -27,6 +28,7 @@ class Traits:
     warmth: float
     chroma: float
     smile: float
+    lettering: float
 
 
 def traits_of(person: PersonImage, mask: np.ndarray) -> Traits:
@@ -46,6 +48,7 @@ def traits_of(person: PersonImage, mask: np.ndarray) -> Traits:
         warmth=2.2 * math.log2(mean[0] / mean[2]),
         chroma=float(np.abs(colour).mean()),
         smile=smile_of(person.landmarks),
+        lettering=lettering_on(person.picture, inside),
     )
 
 

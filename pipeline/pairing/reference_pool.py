@@ -58,6 +58,7 @@ class CandidatePool:
         self.times = np.array([row.time_s for row in self.rows])
         self.quality = np.array([row.quality for row in self.rows])
         self.mask_quality = np.array([row.mask_quality for row in self.rows])
+        self.lettering = np.array([row.lettering for row in self.rows])
         self.occlusion = np.array([row.occlusion for row in self.rows])
         self.yaw = np.array([row.yaw for row in self.rows])
         self.size = np.log2(np.array([max(row.size_px, 1.0) for row in self.rows]))

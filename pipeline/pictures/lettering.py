@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from pipeline.media.images import Picture
+
 SHORT_SIDE = 256  # pixels at which lettering, sharpness and motion are measured
 _TEXT_CONTRAST = 70  # of 255, between a stroke and its ground; lettering is made to be read
 _TEXT_LEAST = 0.002  # share of the picture in strokes, below which it is not searched
@@ -25,6 +27,26 @@ def text_mask(small: np.ndarray) -> np.ndarray:
         joined = cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((3, 11), np.uint8))
         mask |= _text_lines(strong, joined)
     return mask
+
+
+def small_grey(picture: Picture) -> np.ndarray:
+    """Return an RGB picture as lettering is looked for in it."""
+    height, width = picture.shape[:2]
+    scale = SHORT_SIDE / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.cvtColor(cv2.resize(picture, size, interpolation=method), cv2.COLOR_RGB2GRAY)
+
+
+def lettering_on(picture: Picture, inside: np.ndarray) -> float:
+    """Return the share of a part of an RGB picture, (H, W) bool, in lettering; 0 of an empty one.
+
+    Stripes of cloth have 0.017 at most in 1,146 pictures of people; subtitles over them, 0.03 up.
+    """
+    small = small_grey(picture)
+    part = cv2.resize(inside.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    here = text_mask(small)[part > 0]
+    return float(here.mean()) if here.size else 0.0
 
 
 def _text_lines(strong: np.ndarray, joined: np.ndarray) -> np.ndarray:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from pipeline.engines.interfaces import EngineInfo, EngineNeeds, Picture
-from pipeline.pictures.lettering import SHORT_SIDE, text_mask
+from pipeline.pictures.lettering import small_grey, text_mask
 
 
 class TextScorer:
@@ -21,12 +20,4 @@ class TextScorer:
 
     def score(self, pictures: Sequence[Picture]) -> np.ndarray:
         """Return (N,) float32, 0 to 1."""
-        return np.array([text_mask(_small_grey(each)).mean() for each in pictures], np.float32)
-
-
-def _small_grey(picture: Picture) -> np.ndarray:
-    height, width = picture.shape[:2]
-    scale = SHORT_SIDE / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.cvtColor(cv2.resize(picture, size, interpolation=method), cv2.COLOR_RGB2GRAY)
+        return np.array([text_mask(small_grey(each)).mean() for each in pictures], np.float32)

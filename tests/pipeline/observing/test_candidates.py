@@ -199,6 +199,19 @@ def test_where_a_mask_is_bad_another_moment_is_cut_out():
     assert seen["not found"][2] == 4
 
 
+def test_a_moment_without_a_subtitle_over_the_person_is_preferred():
+    frames = [standing() for _ in range(48)]
+    for frame in frames[:32]:
+        for line in (150, 180, 210, 240):
+            cv2.putText(frame, "he said so HE SAID", (100, line), 0, 0.33, (255, 255, 255), 1)
+    row = row_of(frames, [list(FIGURE)] * 48, scale=1.0, faces=[])
+    done = ProposeReferences(GrabCut(), Appearance(), CandidatesConfig(per_track=2)).process(row)
+    assert [candidate.lettering for candidate in done.candidates] == [0.0, 0.0]
+    row = row_of(frames[:32], [list(FIGURE)] * 32, scale=1.0, faces=[])
+    done = ProposeReferences(GrabCut(), Appearance(), CandidatesConfig(per_track=2)).process(row)
+    assert min(candidate.lettering for candidate in done.candidates) > 0.03
+
+
 def test_a_tiny_person_is_not_proposed(stage):
     frames = [portraits.ground()] * 16
     row = row_of(frames, [[100.0, 100.0, 120.0, 140.0]] * 16, scale=1.0)

@@ -348,6 +348,14 @@ def test_mask_containing_another_face_is_measured_and_refused(portrait):
     assert reasons(choice)[Reason.OTHER_FACE].rejected.threshold == 0.25
 
 
+def test_people_under_subtitles_are_no_references():
+    choice = Gallery().add("subtitle", lettering=0.05).add("stripes", lettering=0.017).choose()
+    assert names(choice) == ["stripes"]
+    refused = reasons(choice)[Reason.LOW_QUALITY_REFERENCE].rejected
+    assert (refused.value, refused.threshold) == (0.05, 0.03)
+    assert "lettering" in refused.detail
+
+
 def test_low_resolution_references_are_refused_by_the_size_in_the_source():
     choice = Gallery().add("small", size_px=100.0).add("large").choose()
     assert names(choice) == ["large"]
