@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.engines.identity.colours import colour_name, dominant_colour, name_of
+from pipeline.engines.identity.colours import dominant_colour, name_of, named_share
 from pipeline.engines.identity.regions import regions_of
 from pipeline.engines.interfaces import PersonImage
 from pipeline.pictures.lettering import SHORT_SIDE, text_mask
@@ -16,6 +16,7 @@ _COVERED = 0.6  # share of the garment's place that must be the person
 _WRITTEN = 0.02  # share of it in lettering: then it may be a subtitle
 _VISIBLE = 0.6  # share of its place that must be in the picture
 _LIKE_SKIN = 12.0  # of Lab's a and b (8 bits): as near to the face's colour as skin is
+_FACE_RANGE = (0.1, 0.9)  # of its pixels, in a and b
 _MOST_BARE = 0.5  # share of the garment's place in the colour of the face: then it may be bare
 _INSIDE = 0.02  # of the short side: the outline may be mixed with what is behind
 _STANDING = 2.0  # height over width of a box from which garments are placed without a face
@@ -25,6 +26,8 @@ _BESIDE_CHIN = ((-0.95, 0.75, -0.65, 1.2), (0.65, 0.75, 0.95, 1.2))
 _LEAST_SHOULDERS = 0.12  # of the face's side squared: cloth and skin that must be seen
 _LEAST_CLOTH = 0.4  # share of that which is no skin
 _ONE_CLOTH, _ONE_DYE = 0.8, 0.65  # share of the cloth in one colour: without and with a hue
+# Share of a garment's place; a pattern of black and white is seen as grey where lines are thin.
+_LEAST_DYE, _LEAST_SHARE = 0.35, {"black": 0.5, "white": 0.5, "grey": 0.66}
 _LONG_HAIR = 0.3  # share of the place beside the chin: then dark shoulders may be hair
 _PALE = 120  # HSV value from which grey may as well be white or cream in the shade
 _OF_HAIR_OR_SKIN = ("beige", "brown", "orange", "pink", "yellow")
@@ -63,6 +66,8 @@ def _shoulder_colour(person: PersonImage, mask: np.ndarray) -> str | None:
     name = name_of(colour)
     if share < (_ONE_CLOTH if name in ("black", "grey", "white") else _ONE_DYE):
         return None
+    if name in _OF_HAIR_OR_SKIN and _skin_in_some_light(person, cloth):
+        return None
     if name == "grey" and colour.max() >= _PALE:
         return None
     beside = [_cut(mask, _from_face(person.face, side)) > 127 for side in _BESIDE_CHIN]
@@ -91,7 +96,9 @@ def _colour_of(part: str, person: PersonImage, mask: np.ndarray) -> str | None:
         return None
     if person.face is not None and _bare(person, region.box, inner):
         return None
-    name = colour_name(person.picture, region.box, inner)
+    name, share = named_share(person.picture, region.box, inner)
+    if share < _LEAST_SHARE.get(name, _LEAST_DYE):
+        return ""
     # from behind hair may hang over it, and skin may be bare
     return name if person.face is not None or name not in _OF_HAIR_OR_SKIN else None
 
@@ -115,14 +122,29 @@ def _bare(person: PersonImage, box: np.ndarray, inner: np.ndarray) -> bool:
 
 def _like_skin(person: PersonImage, pixels: np.ndarray) -> np.ndarray:
     """Return (N,) bool: which RGB pixels have the colour of the person's face."""
-    assert person.face is not None, "garments are placed by the face"
-    middle = (person.face[:2] + person.face[2:]) / 2
-    half = (person.face[2:] - person.face[:2]) / 4
-    face = _colours(_cut(person.picture, np.concatenate([middle - half, middle + half])))
+    face = _face_colours(person)
     if not len(face) or not len(pixels):
         return np.zeros(len(pixels), bool)
     apart = np.linalg.norm(_colours(pixels) - np.median(face, axis=0), axis=1)
     return apart < _LIKE_SKIN
+
+
+def _skin_in_some_light(person: PersonImage, pixels: np.ndarray) -> bool:
+    """Whether the colour is one that the face has somewhere: lamps of two colours dye both."""
+    face = _face_colours(person)
+    if not len(face):
+        return False
+    low, high = np.quantile(face, _FACE_RANGE, axis=0)
+    seen = np.median(_colours(pixels), axis=0)
+    return float(np.linalg.norm(seen - np.clip(seen, low, high))) < _LIKE_SKIN
+
+
+def _face_colours(person: PersonImage) -> np.ndarray:
+    """Return Lab's a and b of the middle of the face, (N, 2)."""
+    assert person.face is not None, "garments are placed by the face"
+    middle = (person.face[:2] + person.face[2:]) / 2
+    half = (person.face[2:] - person.face[:2]) / 4
+    return _colours(_cut(person.picture, np.concatenate([middle - half, middle + half])))
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:

@@ -27,7 +27,15 @@ _HUES = (
 
 
 def colour_name(picture: np.ndarray, box: np.ndarray, mask: np.ndarray | None = None) -> str:
-    """Return the name of the dominant colour in a box, '' if there is none.
+    """Return the name of the dominant colour in a box, '' if there is none."""
+    name, share = named_share(picture, box, mask)
+    return name if share >= _MIN_SHARE else ""
+
+
+def named_share(
+    picture: np.ndarray, box: np.ndarray, mask: np.ndarray | None = None
+) -> tuple[str, float]:
+    """Return the name of the dominant colour in a box, and its share of the pixels there.
 
     `mask` is (H, W) uint8 of the picture, 255 where the person is; other pixels do not count.
     The dominant colour is the peak of the Lab histogram and what lies near it.
@@ -38,9 +46,9 @@ def colour_name(picture: np.ndarray, box: np.ndarray, mask: np.ndarray | None = 
     if mask is not None:
         pixels = pixels[mask[y0:y1, x0:x1].reshape(-1) > 127]
     if len(pixels) < _MIN_PIXELS:
-        return ""
+        return "", 0.0
     colour, share = dominant_colour(pixels)
-    return name_of(colour) if share >= _MIN_SHARE else ""
+    return name_of(colour), share
 
 
 def dominant_colour(pixels: np.ndarray) -> tuple[np.ndarray, float]:

@@ -37,6 +37,16 @@ def test_images_that_differ_name_nothing():
     assert named("bottom", standing(), standing(top=BLUE)) == "blue"
 
 
+def test_stripes_of_black_and_white_are_no_grey_top():
+    striped = standing(top=(20, 20, 22))
+    for line in range(110, 290, 10):
+        striped[0].picture[line : line + 2, 70:170] = (225, 225, 228)
+        striped[0].picture[line + 2 : line + 6, 70:170] = (120, 121, 124)
+    assert named("top", striped, striped) == ""
+    plain = standing(top=(120, 121, 124))
+    assert named("top", plain, plain) == "grey"
+
+
 def test_a_subtitle_is_no_garment():
     lettered = []
     for person, mask in (standing(bottom=(20, 20, 20)), standing(bottom=(20, 20, 20))):
@@ -102,6 +112,18 @@ def test_a_portrait_has_the_colour_of_its_shoulders():
 def test_long_hair_over_the_shoulders_is_no_black_top():
     long_hair = portrait(top=(25, 20, 18), hair_down_to=260)
     assert named("top", long_hair, long_hair) == ""
+
+
+def test_bare_shoulders_under_a_second_lamp_are_no_pink_top():
+    """The lamp also falls on a quarter of the face."""
+    lamp = (228, 172, 176)
+    person, mask = portrait(top=lamp)
+    assert named("top", (person, mask), (person, mask)) == "pink"
+    person.picture[60:215, 172:210] = lamp
+    assert named("top", (person, mask), (person, mask)) == ""
+    pullover = portrait(top=(235, 90, 150))
+    pullover[0].picture[60:215, 172:210] = lamp
+    assert named("top", pullover, pullover) == "pink"
 
 
 def test_cream_in_the_shade_is_no_grey_top():
