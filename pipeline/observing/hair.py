@@ -21,6 +21,9 @@ _COVERED = 0.85  # share of the place that must be the person
 _LIT = (70, 235)  # HSV value of the skin in which hair has its colour
 _DARK, _DARKEST = 0.4, 85  # HSV value of dark hair, over the skin's and by itself
 _BRIGHT = 120  # HSV value of blond hair
+_DYED = (
+    1.0  # HSV saturation of blond hair over the skin's; a warm lamp dyes grey hair less than skin
+)
 _OF_ONE_COLOUR = 0.7  # share of the place
 
 
@@ -53,6 +56,7 @@ def _colour_of(person: PersonImage, mask: np.ndarray) -> str | None:
     if ((value < _DARK * skin[2]) & (value < _DARKEST)).mean() >= _OF_ONE_COLOUR:
         return "dark"
     yellow = (hue >= 11) & (hue <= 26) & (saturation >= 50) & (saturation <= 150)
+    yellow &= saturation >= _DYED * skin[1]
     return "blond" if (yellow & (value >= _BRIGHT)).mean() >= _OF_ONE_COLOUR else ""
 
 

@@ -30,6 +30,13 @@ def test_hair_is_named_where_it_is_sure(hair, name):
     assert named(portrait(hair), portrait(hair)) == name
 
 
+def test_grey_hair_in_warm_light_is_not_blond():
+    """Measured: hair (17, 62, 175) and skin (13, 87, 233), in hue, saturation and value."""
+    grey_in_warm_light, lit_skin = (175, 156, 132), (233, 188, 154)
+    assert named(*[portrait(grey_in_warm_light, skin=lit_skin)] * 2) == ""
+    assert named(*[portrait((175, 140, 90), skin=lit_skin)] * 2) == "blond"
+
+
 def test_pictures_that_differ_name_nothing():
     assert named(portrait(DARK), portrait(BLOND)) == ""
 
