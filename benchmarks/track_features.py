@@ -90,15 +90,14 @@ def group(tracks: LabelledTracks, same_video: float, cross_video: float) -> list
         ]
         apart += [(here[one], here[other]) for one, other in overlaps]
         clusters = link(tracks.vectors[here], same_video, cannot=overlaps)
-        inside += [[here[position] for position in cluster] for cluster in clusters]
+        inside += [np.array(here)[clusters == first].tolist() for first in np.unique(clusters)]
     place = {row: number for number, rows in enumerate(inside) for row in rows}
     means = np.stack([tracks.vectors[rows].mean(axis=0) for rows in inside])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
     cannot = {(place[one], place[other]) for one, other in apart}
     groups = np.zeros(len(tracks.labels), int)
-    for number, cluster in enumerate(link(means, cross_video, cannot)):
-        for position in cluster:
-            groups[inside[position]] = number
+    for rows, number in zip(inside, link(means, cross_video, cannot).tolist(), strict=True):
+        groups[rows] = number
     return groups.tolist()
 
 

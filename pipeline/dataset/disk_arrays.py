@@ -28,6 +28,23 @@ def stacked(rows: Iterable[np.ndarray], number: int, size: int) -> np.ndarray:
     return found
 
 
+def mean_rows(matrix: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return (G, D) float32, the means of groups of rows; many of them lie on disk.
+
+    `order` names the rows of one group after another's, `sizes` (G,) how many each has: one or
+    more.
+    """
+    found = _empty(len(sizes), matrix.shape[1])
+    ends = np.cumsum(sizes)
+    for first in range(0, len(sizes), _SMALL):
+        part = slice(first, first + _SMALL)
+        starts = ends[part] - sizes[part]
+        rows = matrix[order[starts[0] : ends[part][-1]]]
+        sums = np.add.reduceat(rows, starts - starts[0])
+        found[part] = sums / sizes[part, None].astype(np.float32)
+    return found
+
+
 def unit_rows(matrix: np.ndarray, least: float = 1e-6) -> np.ndarray:
     """Return (N, D) float32, every row divided by its length; many of them lie on disk.
 

@@ -8,13 +8,11 @@ import numpy as np
 
 from pipeline.dataset.corrections import name_of
 from pipeline.dataset.decided import Decided
-from pipeline.dataset.disk_arrays import stacked
 from pipeline.dataset.row_sets import (
     OneOfFew,
     Places,
     encoded,
     grouped,
-    groups,
     ids_of,
     in_order,
     spread,
@@ -27,18 +25,15 @@ from pipeline.engines.identity.spaces import Space, Worn, deciding, turned_of, w
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.stage import Rejected
 from pipeline.pairing.cohesion import Cohesion, Membership, Memberships
-from pipeline.pairing.faceless import Alike, Joined, join_faceless
-from pipeline.pairing.linkage import link
+from pipeline.pairing.faceless import Alike, join_faceless
 from pipeline.pairing.overlaps import Constraints, constraints, returns
+from pipeline.pairing.track_groups import TrackGroups, group_tracks
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
-from schemas.ids import content_id
 from schemas.reasons import Reason
 from schemas.settings import check_settings, setting
 from schemas.tables import Character, Clip, Embedding, Suspect, Track
 
 _ABOVE_ANY = 1.1  # cosine
-_LEAST_LOOKS = 3  # of a character that may be found in another video: two dim faces in an audience
-# had a cosine of 0.65 to a girl of another film, where the window is 0.64
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class _Linked:
 
     known: Sequence[Track]  # sorted by id
     unknown: list[str]  # tracks without a vector
-    groups: list[list[str]]
+    groups: TrackGroups
     vectors: IdentityVectors
     windows: SimilarityWindows
 
@@ -134,8 +129,8 @@ def find_characters(
     rows, vectors = in_order(tracks, "track_id"), identity_vectors(embeddings)
     bound = _bound(rows, clips, vectors, config)
     linked = _link(rows, clips, vectors, windows, bound, config, decided)
-    names = _names(decided.regroup(linked.groups, _impossible(rows, clips, config, decided)))
-    return _judge(linked, names, config, decided)
+    groups = _regrouped(linked.groups, rows, clips, config, decided)
+    return _judge(linked, groups, config, decided)
 
 
 def _bound(
@@ -173,46 +168,35 @@ def _link(
         bound = replace(bound, together=bound.together | alike)
     same, two = decided.constraints(ids_of(known, "track_id") if decided else ())
     bound = Constraints(bound.apart | two, bound.together | same)
-    inside = _inside_videos(known, vectors, bound, linking)
-    often, seldom = [], []
-    for group in inside:
-        looks = sum(vectors.num_images[track_id] for track_id in group)
-        (often if looks >= _LEAST_LOOKS else seldom).append(group)
-    groups = _across_videos(often, vectors, bound, linking) + seldom
-    return _Linked(known, unknown, groups, vectors, windows)
+    return _Linked(known, unknown, group_tracks(known, vectors, bound, linking), vectors, windows)
 
 
-def _impossible(
+def _regrouped(
+    groups: TrackGroups,
     tracks: Sequence[Track],
     clips: Mapping[str, Clip],
     config: CharactersConfig,
     decided: Decided,
-) -> frozenset[tuple[str, str]]:
-    """Return pairs that time and place tell apart, whatever a person decided of them."""
+) -> TrackGroups:
+    """Return the groups as people decided, but for what time and place tell apart."""
     if not decided:
-        return frozenset()
-    return constraints(tracks, clips, config.one_person, config.two_people).apart
-
-
-def _names(groups: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return, (N,) each, the tracks of all groups and the character of each."""
-    names = encoded(content_id("character", min(group)) for group in groups)
-    members = encoded(member for group in groups for member in group)
-    return members, np.repeat(names, [len(group) for group in groups])
+        return groups
+    impossible = constraints(tracks, clips, config.one_person, config.two_people).apart
+    return TrackGroups.of(decided.regroup(groups.members(), impossible))
 
 
 def _judge(
     linked: _Linked,
-    names: tuple[np.ndarray, np.ndarray],
+    groups: TrackGroups,
     config: CharactersConfig,
     decided: Decided,
 ) -> CharacterResult:
     """Say how well every track fits its character; refuse those that fit another as well.
 
-    `names` are of all tracks, as `_names` returns them.
+    `groups` are of all tracks.
     """
     ids = values(linked.known, "track_id")
-    characters = spread(ids, *names, missing=b"")
+    characters = spread(ids, groups.ids, groups.characters(), missing=b"")
     named = with_columns(linked.known, {"character_id": characters})
     rejected = {
         track_id: Rejected(Reason.UNCONFIRMED_PERSON, detail="no identity vector")
@@ -278,12 +262,12 @@ def find_in_spaces(
         _link(where(rows, place == index), clips, vectors, space.windows, bound, config, decided)
         for index, space in enumerate(spaces)
     ]
-    joined = _with_faceless(linked, rows, clips, vectors, bound, spaces, config)
-    names = _names(decided.regroup(joined.groups, _impossible(rows, clips, config, decided)))
-    results = [_judge(part, names, config, decided) for part in linked]
+    groups, alike = _with_faceless(linked, rows, clips, vectors, bound, spaces, config)
+    groups = _regrouped(groups, rows, clips, config, decided)
+    results = [_judge(part, groups, config, decided) for part in linked]
     windows = OneOfFew(ids, place, [space.windows for space in spaces])
     found = _together(rows, results, spaces)
-    doubts = _doubts(joined.doubts, found, worn_of(spaces), decided)
+    doubts = _doubts(alike, found, worn_of(spaces), decided)
     return replace(found, suspects=_sorted_suspects([*found.suspects, *doubts])), windows
 
 
@@ -295,16 +279,19 @@ def _with_faceless(
     bound: Constraints,
     spaces: Sequence[Space],
     config: CharactersConfig,
-) -> Joined:
-    """Return the groups of all spaces; those without a face joined to others where that is sure."""
-    groups = [group for part in linked for group in part.groups]
+) -> tuple[TrackGroups, list[Alike]]:
+    """Return the groups of all spaces, those without a face joined to others where that is sure.
+
+    Also returns the pairs of which that is not sure.
+    """
+    groups = TrackGroups.together([part.groups for part in linked])
     worn = worn_of(spaces)
     if worn is None or not config.near_s:
-        return Joined(groups, [])
+        return groups, []
     known = _with_vector(tracks, vectors)
     faces = set(ids_of(linked[0].known, "track_id"))
-    return join_faceless(
-        groups,
+    joined = join_faceless(
+        groups.members(),
         known,
         clips,
         vectors.tracks,
@@ -314,6 +301,7 @@ def _with_faceless(
         config.near_s,
         turned_of(spaces),
     )
+    return TrackGroups.of(joined.groups), joined.doubts
 
 
 def _doubts(
@@ -427,76 +415,3 @@ def _ambiguous(fit: Membership, min_margin: float) -> Rejected:
         f"cosine {fit.own:.3f} to its own character, {fit.second:.3f} to {fit.second_character_id}"
     )
     return Rejected(Reason.IDENTITY_AMBIGUOUS, round(fit.margin, 6), min_margin, detail)
-
-
-def _inside_videos(
-    tracks: Sequence[Track],
-    vectors: IdentityVectors,
-    bound: Constraints,
-    windows: SimilarityWindows,
-) -> list[list[str]]:
-    """Cluster the tracks of each video on their own."""
-    track_ids = values(tracks, "track_id")
-    apart, together = _by_first(bound.apart), _by_first(bound.together)
-    found = []
-    for _, places in groups(values(tracks, "video_id")):
-        ids = [id.decode() for id in track_ids[places].tolist()]
-        clusters = link(
-            vectors.tracks.of(track_ids[places]),
-            windows.same_video,
-            cannot=_local(apart, ids),
-            must=_local(together, ids),
-        )
-        found += [[ids[index] for index in cluster] for cluster in clusters]
-    return found
-
-
-def _by_first(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the seconds of every first."""
-    found: dict[str, list[str]] = {}
-    for first, second in pairs:
-        found.setdefault(first, []).append(second)
-    return found
-
-
-def _local(seconds: Mapping[str, Sequence[str]], ids: Sequence[str]) -> list[tuple[int, int]]:
-    """Translate pairs of ids into pairs of positions; pairs from elsewhere are left out."""
-    place = {id: index for index, id in enumerate(ids)}
-    return sorted(
-        (place[first], place[second])
-        for first in ids
-        for second in seconds.get(first, ())
-        if second in place
-    )
-
-
-def _across_videos(
-    groups: Sequence[Sequence[str]],
-    vectors: IdentityVectors,
-    bound: Constraints,
-    windows: SimilarityWindows,
-) -> list[list[str]]:
-    """Cluster the characters of all videos by the directions of their mean vectors."""
-    if not groups:
-        return []
-    ordered = sorted(sorted(group) for group in groups)
-    directions = (_direction(group, vectors) for group in ordered)
-    centroids = stacked(directions, len(ordered), vectors.tracks.size)
-    bounded = {track_id for pair in bound.apart for track_id in pair}
-    where = {
-        track_id: index
-        for index, group in enumerate(ordered)
-        for track_id in bounded.intersection(group)
-    }
-    apart = {
-        (where[first], where[second])
-        for first, second in bound.apart
-        if first in where and second in where and where[first] != where[second]
-    }
-    clusters = link(centroids, windows.cross_video, cannot=apart)
-    return [[member for index in cluster for member in ordered[index]] for cluster in clusters]
-
-
-def _direction(group: Sequence[str], vectors: IdentityVectors) -> np.ndarray:
-    mean = np.mean(vectors.tracks.of(encoded(group)), axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-6)

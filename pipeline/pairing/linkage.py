@@ -5,19 +5,18 @@ is ever held. Up to `exact` rows the answer is exact, in O(N^2 D) time. Beyond, 
 `pipeline.pairing.neighbours` finds are candidates: what it misses is looked for again among the
 clusters, whose mean directions are far less noisy than single rows, until nothing merges.
 
-Memory: N x D floats in the index while neighbours are searched and, once any are merged, for the
-means, 16 bytes per near pair; other copies of the rows lie on disk. See docs/pairs.md for what was
-measured.
+A cluster is named by its smallest row, so N labels say who is with whom. Memory: some numbers a
+row and 32 bytes a near pair; vectors, their means and the index of neighbours lie on disk. See
+docs/pairs.md for what was measured.
 """
 
 import heapq
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.disk_arrays import gathered, unit_rows
+from pipeline.dataset.disk_arrays import mean_rows, unit_rows
 from pipeline.pairing.neighbours import BLOCK, DECIMALS, EXACT, cosines_of, near_pairs
 
 DENSE = 2048  # clusters of one component that are all compared with each other
@@ -40,22 +39,40 @@ class Union:
         low, high = sorted((self.find(first), self.find(second)))
         self._parent[high] = low
 
-    def groups(self) -> list[list[int]]:
-        """Return the sets, members ascending, ordered by their smallest member."""
-        members: dict[int, list[int]] = {}
-        for item in range(len(self._parent)):
-            members.setdefault(self.find(item), []).append(item)
-        return list(members.values())
+    def labels(self) -> np.ndarray:
+        """Return, (N,), the smallest member of every integer's set."""
+        return np.fromiter(map(self.find, range(len(self._parent))), np.int64, len(self._parent))
 
 
 @dataclass
 class _Clusters:
     """What is to be merged: the means and sizes of clusters, and which must stay apart."""
 
-    members: list[list[int]]
     means: np.ndarray  # (N, D) float32, not of unit length; may be the caller's
     weights: np.ndarray  # (N,) float64
-    apart: Mapping[int, set[int]]  # of those that must stay apart from others
+    apart: Mapping[int, Set[int]]  # of those that must stay apart from others
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """The neighbours of every row, one row's after another's."""
+
+    seconds: np.ndarray
+    starts: np.ndarray  # (N + 1,) where each row's begin
+
+    @classmethod
+    def of_pairs(cls, pairs: np.ndarray, size: int) -> "_Near":
+        """Sort pairs (M, 2), which are read in both directions."""
+        both = np.concatenate([pairs, pairs[:, ::-1]])
+        both = both[np.lexsort((both[:, 1], both[:, 0]))]
+        return cls(both[:, 1].copy(), np.searchsorted(both[:, 0], np.arange(size + 1)))
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Return the neighbours of a row in ascending order."""
+        return self.seconds[self.starts[row] : self.starts[row + 1]]
 
 
 def link(
@@ -64,94 +81,97 @@ def link(
     cannot: Iterable[tuple[int, int]] = (),
     must: Iterable[tuple[int, int]] = (),
     exact: int = EXACT,
-) -> list[list[int]]:
+) -> np.ndarray:
     """Cluster the rows of `vectors` (N, D); merge while the mean cosine is >= threshold.
 
-    `cannot` pairs never share a cluster; `must` pairs always do unless a `cannot` forbids it.
-    The result depends on the order of the rows only for ties: callers sort rows by id first.
+    Returns (N,) int64, the smallest row of the cluster that each row is in. `cannot` pairs never
+    share a cluster; `must` pairs always do unless a `cannot` forbids it. The result depends on the
+    order of the rows only for ties: callers sort rows by id first.
     """
     forbidden = set(map(tuple, map(sorted, cannot)))
-    members = _joined(len(vectors), must, forbidden)
-    clusters = _clusters(vectors, members, forbidden)
-    if len(members) <= exact:
-        merged = [
-            group
-            for component in components(clusters.means, threshold)
-            for group in _agglomerate(component, clusters, threshold)
-        ]
-        return _named(merged, members)
+    firsts, cluster = np.unique(_joined(len(vectors), must, forbidden), return_inverse=True)
+    if len(firsts) <= exact:
+        return firsts[_merge_all(_clusters(vectors, cluster, forbidden), threshold)][cluster]
     for _ in range(ROUNDS):
-        merged = _merge_near(clusters, threshold)
-        if len(merged) == len(members):
+        merged = _merge_near(_clusters(vectors, cluster, forbidden), threshold)
+        labels = firsts[merged][cluster]
+        if len(np.unique(merged)) == len(firsts):
             break
-        members = _named(merged, members)
-        clusters = _clusters(vectors, members, forbidden)
-    return sorted(members)
-
-
-def _named(merged: Iterable[Sequence[int]], members: Sequence[Sequence[int]]) -> list[list[int]]:
-    return sorted(sorted(item for index in group for item in members[index]) for group in merged)
+        firsts, cluster = np.unique(labels, return_inverse=True)
+    return firsts[cluster]
 
 
 def _clusters(
-    vectors: np.ndarray, members: list[list[int]], forbidden: set[tuple[int, ...]]
+    vectors: np.ndarray, cluster: np.ndarray, forbidden: Iterable[tuple[int, ...]]
 ) -> _Clusters:
-    sizes = np.array([len(group) for group in members])
-    order = np.array([item for group in members for item in group], dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    where = np.empty(len(vectors), np.int64)
-    where[order] = np.repeat(np.arange(len(members)), sizes)
+    """Return the clusters of which each row is one's; `cluster` (N,) counts them from 0."""
+    sizes = np.bincount(cluster)
     means = np.asarray(vectors, np.float32)
-    if len(order) > len(members):
-        means = np.add.reduceat(gathered(means, order), starts) / sizes[:, None].astype(np.float32)
+    if len(means) > len(sizes):
+        means = mean_rows(means, np.argsort(cluster, kind="stable"), sizes)
     apart: dict[int, set[int]] = {}
     for first, second in forbidden:
-        one, other = int(where[first]), int(where[second])
+        one, other = int(cluster[first]), int(cluster[second])
         apart.setdefault(one, set()).add(other)
         apart.setdefault(other, set()).add(one)
-    return _Clusters(members, means, sizes.astype(np.float64), apart)
+    return _Clusters(means, sizes.astype(np.float64), apart)
 
 
-def _merge_near(clusters: _Clusters, threshold: float) -> list[list[int]]:
-    """Merge clusters among the near pairs; returns lists of positions."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    means, size = clusters.means, len(clusters.means)
-    pairs = near_pairs(unit_rows(means), threshold, exact=0)
-    pairs = pairs[cosines_of(means, pairs) >= threshold]
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
-    number, labels = connected_components(graph, directed=False)
-    order = np.argsort(labels, kind="stable")
-    near = _by_row(np.concatenate([pairs, pairs[:, ::-1]]), size)
-    borders = np.searchsorted(labels[order], np.arange(number + 1))
-    merged = []
-    for first, last in itertools.pairwise(borders.tolist()):
-        component = order[first:last].tolist()
-        if len(component) <= DENSE:
-            merged += _agglomerate(component, clusters, threshold)
-        else:
-            merged += _agglomerate_sparsely(component, clusters, near, threshold)
+def _merge_all(clusters: _Clusters, threshold: float) -> np.ndarray:
+    """Merge clusters, comparing all; returns (N,) the first of those that each is merged with."""
+    merged = np.arange(len(clusters))
+    labels = components(clusters.means, threshold)
+    for component in _several(labels):
+        _agglomerate(component, clusters, threshold, merged)
     return merged
 
 
-def _by_row(pairs: np.ndarray, size: int) -> list[np.ndarray]:
-    """Return, for every first, the seconds in ascending order."""
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    return np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, size)))
+def _merge_near(clusters: _Clusters, threshold: float) -> np.ndarray:
+    """Do the same among the near pairs."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    means, size = clusters.means, len(clusters)
+    pairs = near_pairs(unit_rows(means), threshold, exact=0)
+    pairs = pairs[cosines_of(means, pairs) >= threshold]
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    near = _Near.of_pairs(pairs, size)
+    merged = np.arange(size)
+    for component in _several(labels):
+        if len(component) <= DENSE:
+            _agglomerate(component, clusters, threshold, merged)
+        else:
+            _agglomerate_sparsely(component, clusters, near, threshold, merged)
+    return merged
+
+
+def _several(labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the members of every label that several have, ascending."""
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    borders = np.flatnonzero(np.diff(ordered, prepend=-1, append=-1))
+    for place in np.flatnonzero(np.diff(borders) > 1).tolist():
+        yield order[borders[place] : borders[place + 1]]
 
 
 def _joined(
     size: int, must: Iterable[tuple[int, int]], forbidden: set[tuple[int, ...]]
-) -> list[list[int]]:
-    """Join `must` pairs in order, skipping those that would join a forbidden pair."""
+) -> np.ndarray:
+    """Join `must` pairs in order, skipping those that would join a forbidden pair.
+
+    Returns (size,) the smallest member of every integer's set.
+    """
+    pairs = sorted(map(sorted, must))
+    if not pairs:
+        return np.arange(size)
     sets = Union(size)
     foes: dict[int, set[int]] = {}
     for first, second in forbidden:
         foes.setdefault(first, set()).add(second)
         foes.setdefault(second, set()).add(first)
-    members = {item: [item] for item in range(size)}
-    for first, second in sorted(map(sorted, must)):
+    members = {item: [item] for pair in pairs for item in pair}
+    for first, second in pairs:
         low, high = sorted((sets.find(first), sets.find(second)))
         if low == high:
             continue
@@ -160,14 +180,14 @@ def _joined(
             continue
         sets.join(low, high)
         members[low] += members.pop(high)
-    return sets.groups()
+    return sets.labels()
 
 
-def components(means: np.ndarray, threshold: float) -> list[list[int]]:
+def components(means: np.ndarray, threshold: float) -> np.ndarray:
     """Split rows into groups between which no cosine reaches the threshold.
 
-    A merge needs a mean cosine of at least the threshold, hence one pair at or above it: clusters
-    never cross these groups.
+    Returns (N,) the smallest row of each one's group. A merge needs a mean cosine of at least the
+    threshold, hence one pair at or above it: clusters never cross these groups.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -182,7 +202,7 @@ def components(means: np.ndarray, threshold: float) -> list[list[int]]:
             graph = coo_array((np.ones(len(rows), bool), edges), shape=(size, size))
             _, labels = connected_components(graph, directed=False)
             _join_labels(sets, labels, top, left, cosines.shape[0])
-    return sets.groups()
+    return sets.labels()
 
 
 def _join_labels(sets: Union, labels: np.ndarray, top: int, left: int, height: int) -> None:
@@ -193,28 +213,23 @@ def _join_labels(sets: Union, labels: np.ndarray, top: int, left: int, height: i
 
 
 def _agglomerate(
-    component: Sequence[int], clusters: _Clusters, threshold: float
-) -> list[list[int]]:
-    """Merge the closest allowed pair until none reaches the threshold; returns positions.
+    component: np.ndarray, clusters: _Clusters, threshold: float, merged: np.ndarray
+) -> None:
+    """Merge the closest allowed pair until none reaches the threshold; notes it in `merged`.
 
     Every row remembers its best partner; after a merge only rows whose partner was touched look
     again, which average linkage allows because a merge never brings two clusters closer.
     """
-    if len(component) == 1:
-        return [list(component)]
-    local = {index: row for row, index in enumerate(component)}
-    mean = clusters.means[list(component)]
-    weight = clusters.weights[list(component)]
-    apart = (clusters.apart.get(index, ()) for index in component)
-    foes = [{local[foe] for foe in others if foe in local} for others in apart]
-    members = [[index] for index in component]
+    mean, weight = clusters.means[component], clusters.weights[component]
+    foes = _foes(component, clusters)
+    root = np.arange(len(component))  # of a row: what it was merged into
     alive = np.ones(len(component), bool)
     best, partner = np.empty(len(component)), np.zeros(len(component), int)
 
     def look(row: int) -> None:
         cosines = np.round((mean @ mean[row]).astype(np.float64), DECIMALS)
         cosines[~alive] = -np.inf
-        cosines[[row, *foes[row]]] = -np.inf
+        cosines[[row, *foes.get(row, ())]] = -np.inf
         partner[row] = int(np.argmax(cosines))
         best[row] = cosines[partner[row]]
 
@@ -224,13 +239,25 @@ def _agglomerate(
         first = int(np.argmax(best))
         keep, gone = sorted((first, int(partner[first])))
         _join_means(mean, weight, keep, gone)
-        members[keep] += members[gone]
-        alive[gone], best[gone] = False, -np.inf
+        root[gone], alive[gone], best[gone] = keep, False, -np.inf
         _join_foes(foes, keep, gone)
         look(keep)
         for row in np.flatnonzero(alive & np.isin(partner, (keep, gone))):
             look(int(row))
-    return [members[row] for row in np.flatnonzero(alive)]
+    merged[component] = component[_roots(root, np.arange(len(root)))]
+
+
+def _foes(component: np.ndarray, clusters: _Clusters) -> dict[int, set[int]]:
+    """Return, by position in the component, who in it must stay apart from whom."""
+    if not clusters.apart:
+        return {}
+    place = {index: row for row, index in enumerate(component.tolist())}
+    found: dict[int, set[int]] = {}
+    for index in clusters.apart.keys() & place.keys():
+        foes = {place[foe] for foe in clusters.apart[index] if foe in place}
+        if foes:
+            found[place[index]] = foes
+    return found
 
 
 def _join_means(mean: np.ndarray, weight: np.ndarray, keep: int, gone: int) -> None:
@@ -239,39 +266,38 @@ def _join_means(mean: np.ndarray, weight: np.ndarray, keep: int, gone: int) -> N
     weight[keep] = total
 
 
-def _join_foes(foes: list[set[int]], keep: int, gone: int) -> None:
-    for foe in foes[gone]:
+def _join_foes(foes: dict[int, set[int]], keep: int, gone: int) -> None:
+    theirs = foes.get(gone, set())
+    for foe in theirs:
         foes[foe].add(keep)
-    foes[keep] |= foes[gone]
+    if theirs:
+        foes.setdefault(keep, set()).update(theirs)
 
 
 def _agglomerate_sparsely(
-    component: Sequence[int], clusters: _Clusters, near: list[np.ndarray], threshold: float
-) -> list[list[int]]:
+    component: np.ndarray, clusters: _Clusters, near: _Near, threshold: float, merged: np.ndarray
+) -> None:
     """Do the same among near pairs only: a row looks at its neighbours, not at everybody.
 
     A pair below the threshold stays below it for good, so a merged row keeps only neighbours at
     or above. What the queue says of a row is at least the truth; it is looked at again when met.
     """
-    local = np.full(len(near), -1)
-    local[list(component)] = np.arange(len(component))
-    mean = clusters.means[list(component)]
-    weight = clusters.weights[list(component)]
-    apart = (clusters.apart.get(index, ()) for index in component)
-    foes = [{int(local[foe]) for foe in others if local[foe] >= 0} for others in apart]
-    close = [local[near[index]] for index in component]
-    members = [[index] for index in component]
+    local = np.full(len(clusters), -1)
+    local[component] = np.arange(len(component))
+    mean, weight = clusters.means[component], clusters.weights[component]
+    foes = _foes(component, clusters)
+    close = [local[near[index]] for index in component.tolist()]
     root = np.arange(len(component))  # of a row: what it was merged into
     queue: list[tuple[float, int]] = []
 
     def look(row: int) -> tuple[float, int]:
         """Return the closest neighbour, and put it into the queue."""
-        rows = _roots(root, close[row])
+        rows = np.unique(_roots(root, close[row]))
         rows = rows[rows != row]
         cosines = np.round((mean[rows] @ mean[row]).astype(np.float64), DECIMALS)
         close[row] = rows = rows[cosines >= threshold]
         cosines = cosines[cosines >= threshold]
-        for foe in foes[row]:
+        for foe in foes.get(row, ()):
             cosines[rows == foe] = -np.inf
         if not len(rows) or np.isneginf(cosines.max()):
             return -np.inf, -1
@@ -290,20 +316,18 @@ def _agglomerate_sparsely(
             continue
         keep, gone = sorted((row, partner))
         _join_means(mean, weight, keep, gone)
-        members[keep] += members[gone]
-        members[gone] = []
         root[gone] = keep
         _join_foes(foes, keep, gone)
         close[keep] = np.concatenate([close[keep], close[gone]])
         close[gone] = close[gone][:0]
         look(keep)
-    return [group for group in members if group]
+    merged[component] = component[_roots(root, np.arange(len(root)))]
 
 
 def _roots(root: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the rows into which these were merged, each once, ascending."""
+    """Return the row into which each of these was merged."""
     while True:
         above = root[rows]
         if np.array_equal(above, rows):
-            return np.unique(rows)
+            return rows
         rows = above

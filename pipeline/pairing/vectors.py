@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from pipeline.dataset.disk_arrays import gathered
-from pipeline.dataset.row_sets import OneOfFew, Places, encoded, values, where
+from pipeline.dataset.row_sets import Places, encoded, values, where
 from schemas.tables import Embedding
 
 MIN_LENGTH = 1e-6  # a shorter vector has no direction
@@ -37,9 +37,13 @@ class VectorsById(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def places(self, ids: np.ndarray) -> np.ndarray:
+        """Return (N,) where among `ids` those lie that are all there."""
+        return self._places.of(ids)
+
     def of(self, ids: np.ndarray) -> np.ndarray:
         """Return (N, D) rows of ids that are all there; many of them lie on disk."""
-        return gathered(self._matrix, self._rows[self._places.of(ids)])
+        return gathered(self._matrix, self._rows[self.places(ids)])
 
 
 def _nobody() -> VectorsById:
@@ -54,7 +58,11 @@ class IdentityVectors:
     tracks: VectorsById = field(default_factory=_nobody)
     references: VectorsById = field(default_factory=_nobody)
     digest: str = ""  # of the recogniser's weights
-    num_images: Mapping[str, int] = field(default_factory=dict)  # averaged, by track
+    num_images: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # averaged, by track
+
+    def images_of(self, track_ids: np.ndarray) -> np.ndarray:
+        """Return, (N,), how many images were averaged into each track's vector."""
+        return self.num_images[self.tracks.places(track_ids)]
 
 
 def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
@@ -89,13 +97,8 @@ def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
         VectorsById(track_ids[whole], matrix, whole),
         VectorsById(reference_ids[single], matrix, single),
         digest,
-        _counted(track_ids[whole], values(rows, "num_images")[whole]),
+        values(rows, "num_images")[whole],
     )
-
-
-def _counted(ids: np.ndarray, counts: np.ndarray) -> OneOfFew[int]:
-    counts = counts.astype(int)
-    return OneOfFew(ids, counts, range(counts.max(initial=0) + 1))
 
 
 def _mapped(file: IO[bytes], size: int) -> np.ndarray:

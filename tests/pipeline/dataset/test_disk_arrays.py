@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset import disk_arrays
-from pipeline.dataset.disk_arrays import gathered, stacked, unit_rows
+from pipeline.dataset.disk_arrays import gathered, mean_rows, stacked, unit_rows
 
 
 @pytest.mark.parametrize("block", [7, 1000])
@@ -30,3 +30,14 @@ def test_rows_that_come_one_by_one_are_a_matrix_and_are_brought_to_one_length(mo
     lengths = np.linalg.norm(unit_rows(matrix), axis=1)
     assert lengths[5] == 0
     assert np.allclose(np.delete(lengths, 5), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [40, disk_arrays._SMALL + 300])
+def test_means_of_groups_are_those_of_each_group_alone(number):
+    random = np.random.default_rng(5)
+    sizes = random.integers(1, 5, number)
+    order = random.permutation(sizes.sum())
+    matrix = random.standard_normal((sizes.sum(), 6)).astype(np.float32)
+    found = mean_rows(matrix, order, sizes)
+    alone = [matrix[rows].mean(axis=0) for rows in np.split(order, np.cumsum(sizes)[:-1])]
+    assert np.allclose(found, np.stack(alone), atol=1e-6)
