@@ -143,7 +143,7 @@ def make_plan(
 
 
 def is_published(
-    manifest: Manifest, videos: Iterable[InputVideo], plan: CurationPlan, config: CurationConfig
+    manifest: Manifest, videos: Sequence[InputVideo], plan: CurationPlan, config: CurationConfig
 ) -> bool:
     """Return whether a version is what the settings make of the inputs that could be read."""
     settings = config.identity() | {"observe_version": plan.observe_version}
@@ -231,16 +231,22 @@ def _check_nothing_vanishes(manifest: Manifest, store: Store, videos: Sequence[I
         )
 
 
-def inputs_digest(videos: Iterable[InputVideo], plan: CurationPlan) -> str:
-    """Digest which bytes the inputs hold, what their owner says, and what people decided."""
+def inputs_digest(videos: Sequence[InputVideo], plan: CurationPlan) -> str:
+    """Digest which bytes the inputs hold, what their owner says, and what people decided.
+
+    And which units failed: what a retry made of them is published, by whichever run comes next.
+    """
     facts = [
         [plan.known[v.uri].video_id, v.uri, v.licence, v.source, v.caption]
         + ([v.caption_from] if v.caption_from else [])
         for v in plan.read(videos)
     ]
     unread = [["unread", uri] for uri in plan.unread]
+    failed = [["failed", each.unit_id] for each in plan.receipts_of(videos) if each.failed]
     corrected = [["corrected", each.id] for each in plan.corrections]
-    return digest_of([*sorted(facts), *sorted(unread), *sorted(plan.vetoes), *corrected])
+    return digest_of(
+        [*sorted(facts), *sorted(unread), *sorted(failed), *sorted(plan.vetoes), *corrected]
+    )
 
 
 def remember(

@@ -101,6 +101,7 @@ POISON = {
 
 
 DOSES = "CONTEXTANYONE_TEST_DOSES"  # environment: a file that gets a line for each poison taken
+CURED = "CONTEXTANYONE_TEST_CURED"  # environment: 1, and no poison kills
 
 
 class PoisonedPeople(FastPeople):
@@ -110,5 +111,6 @@ class PoisonedPeople(FastPeople):
             if np.abs(corner - colour).max() < 20:
                 with open(os.environ.get(DOSES, os.devnull), "a") as file:
                     file.write(f"{name}\n")
-                kill()
+                if not os.environ.get(CURED):
+                    kill()
         return super()._detect(picture)

@@ -15,6 +15,9 @@ import victims
 from patience import HANG_S
 from runs import command, content, curate, draw_video, environment, rows
 
+from pipeline.dataset.store import LocalStore
+from pipeline.dataset.units import read_receipts
+
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 
@@ -116,6 +119,31 @@ def test_poison_costs_only_itself(videos, tmp_path, workers, monkeypatch):
     assert sorted(doses.read_text().split()) == sorted(fast_engines.POISON)
     strict = [*poisoned, "--set", "run.max_failed=0.5", "--set", "run.cluster.workers=1"]
     curate(output, videos / "1.mp4", videos / "2.mp4", tmp_path, extra=strict, code=3)
+
+
+def test_a_retry_that_is_killed_before_it_publishes_is_published_by_the_next_run(
+    tmp_path, monkeypatch
+):
+    colour, _ = fast_engines.POISON["red"]
+    draw_video(tmp_path / "healthy.mp4", 1)
+    draw_video(tmp_path / "poisoned.mp4", 50, corner=colour)
+    poisoned = ("--set", "observe.engines.people=fast_engines:PoisonedPeople")
+    poisoned += ("--set", "run.max_failed=0.9")
+    output, inputs = tmp_path / "dataset", (tmp_path / "healthy.mp4", tmp_path / "poisoned.mp4")
+    curate(output, *inputs, extra=poisoned)
+    assert len(rows(output, "videos")) == 1
+
+    monkeypatch.setenv(fast_engines.CURED, "1")
+    words = command(output, *inputs, extra=(*poisoned, "--retry-failed"))
+    retry = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL)
+    store = LocalStore(str(output))
+    while retry.poll() is None and [r.failed for r in read_receipts(store).values()] != [0, 0]:
+        time.sleep(0.01)
+    retry.kill()
+    retry.wait()
+    curate(output, *inputs, extra=poisoned)
+    assert len(rows(output, "videos")) == 2
+    assert "nothing to do" in curate(output, *inputs, extra=poisoned).stdout
 
 
 def test_a_killed_worker_does_not_stop_the_run(videos, golden, tmp_path):
