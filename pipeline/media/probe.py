@@ -147,7 +147,9 @@ def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeConfig) -> N
         detail = f"{stored.fps:.3f} frames a second"
         raise refuse(Reason.FRAME_RATE_OUT_OF_RANGE, stored.fps, bound, detail)
     if seconds > limits.max_duration_s:
-        raise refuse(Reason.VIDEO_TOO_LONG, seconds, limits.max_duration_s, "seconds")
+        raise refuse(
+            Reason.VIDEO_TOO_LONG, seconds, limits.max_duration_s, f"{seconds:.2f} seconds"
+        )
     if is_truncated(stored, limits) and limits.integrity == "reject":
         detail = (
             f"{stored.num_packets} frames, {stored.stored_s:.2f} s stored, {stored.corrupt} of them"
@@ -155,7 +157,9 @@ def _check_times(stored: _Stored, reader: VideoReader, limits: ProbeConfig) -> N
         )
         raise refuse(Reason.TRUNCATED, 1 - stored.missing, 1 - limits.max_missing, detail)
     if seconds < limits.min_duration_s:
-        raise refuse(Reason.VIDEO_TOO_SHORT, seconds, limits.min_duration_s, "seconds")
+        raise refuse(
+            Reason.VIDEO_TOO_SHORT, seconds, limits.min_duration_s, f"{seconds:.2f} seconds"
+        )
 
 
 def is_truncated(stored: _Stored, limits: ProbeConfig) -> bool:

@@ -385,7 +385,9 @@ class VideoReader:
             raise refuse(Reason.VIDEO_TOO_LONG, frames, limits.max_frames, "frames")
         shown_s = float(self._nominal * frames * self.timebase)
         if shown_s > limits.max_duration_s:
-            raise refuse(Reason.VIDEO_TOO_LONG, shown_s, limits.max_duration_s, "seconds")
+            raise refuse(
+                Reason.VIDEO_TOO_LONG, shown_s, limits.max_duration_s, f"{shown_s:.2f} seconds"
+            )
         check_expansion(picture.width * picture.height * frames, self.size_bytes, limits)
         self._check_transfer(picture.color_trc)
         problem = colours_of(picture).problem
