@@ -21,7 +21,7 @@ from benchmarks.characters.rows import CURATE, ENGINES, PRESETS
 from benchmarks.characters.steps import Places, curate_films, job, set_words, train_model
 
 BUCKET = (64, 96, 9)  # height, width, frames
-FILMS, BASE_STEPS, STEPS = 300, 400, 1800
+FILMS, BASE_STEPS, STEPS = 300, 400, 3600
 PEOPLE = {"one": 1, "two": 2}
 ROWS = {"one": "one person", "two": "two people"}
 _OWN = {"data.buckets": f"[{BUCKET[0]}x{BUCKET[1]}x{BUCKET[2]}]", "encoders.text_tokens": "24"}
