@@ -12,6 +12,7 @@ from schemas.tables import Clip, Track
 
 _FEWEST = 2  # looks on each side of a change
 _CHANGED = 0.2  # by which looks of one side are more alike than those of two
+_SAME = 1e-4  # likenesses that differ by less are equal: processors add up in other orders
 
 
 def change_in(vectors: np.ndarray, spaces: Sequence[Space]) -> int | None:
@@ -33,7 +34,9 @@ def change_in(vectors: np.ndarray, spaces: Sequence[Space]) -> int | None:
         )
         by_clothes = dressed - other_dress >= _CHANGED and other_dress <= worn.floor
         by_faces = seen - other_face >= _CHANGED and other_face <= windows.reference_floor
-        contradicted = dressed < other_dress or other_face >= np.fmin(seen, windows.same_video)
+        contradicted = dressed < other_dress - _SAME or other_face >= np.fmin(
+            seen, windows.same_video
+        )
         gain = float(np.nansum([dressed - other_dress, seen - other_face]))
         if (by_clothes or by_faces) and not contradicted and gain > best:
             best, found = gain, look
