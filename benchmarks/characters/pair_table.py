@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from benchmarks.characters.table import shown
 from pipeline.evaluate.bootstrap import IntervalEstimate, estimate
 
 LINES = {
@@ -52,19 +53,4 @@ def _cells(figures: list[dict], alone: list[dict] | None) -> list[str]:
     right, error, swaps = (estimate_of(figures, of) for of in ("correct", "error", "swapped"))
     of_one = estimate_of(alone, "correct") if alone else None
     ratio = f"{right.mean / of_one.mean:.0%}" if right and of_one and of_one.mean else "–"
-    return [
-        _shown(right, 2),
-        ratio,
-        _shown(error, 3),
-        _shown(swaps, 3),
-        str(len(figures)),
-    ]
-
-
-def _shown(found: IntervalEstimate | None, decimals: int) -> str:
-    if found is None:
-        return "–"
-    mean = f"{found.mean:.{decimals}f}"
-    if found.low is None or found.high is None:
-        return mean
-    return f"{mean} ±{(found.high - found.low) / 2:.{decimals}f}"
+    return [shown(right, 2), ratio, shown(error, 3), shown(swaps, 3), str(len(figures))]

@@ -130,7 +130,7 @@ def means_table(lines: list[Line], columns: dict[str, tuple[str, int]]) -> str:
     """Return means with half the width of their 95 % intervals."""
 
     def cell(line: Line, measure: str) -> str:
-        return _shown(line.estimate(measure), columns[measure][1])
+        return shown(line.estimate(measure), columns[measure][1])
 
     headings = [heading for heading, _ in columns.values()]
     return _markdown(["", "seeds", *headings], lines, list(columns), cell, seeds=True)
@@ -159,7 +159,8 @@ def differences_table(lines: list[Line]) -> str:
     return _markdown(["minus full", *headings], rest, list(COMPARED), cell)
 
 
-def _shown(found: IntervalEstimate | None, decimals: int) -> str:
+def shown(found: IntervalEstimate | None, decimals: int) -> str:
+    """Return a mean with half the width of its interval, a dash for nothing."""
     if found is None:
         return "–"
     mean = f"{found.mean:.{decimals}f}"
