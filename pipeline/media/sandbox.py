@@ -39,8 +39,9 @@ class SandboxConfig:
     """Limits of the child process that reads untrusted media.
 
     Attributes:
-        deadline_s: seconds for one call. On a busy machine, where the child is working and did not
-            get that much of a processor's time yet, it may take several times as long.
+        deadline_s: seconds for one call, and as many for the child's start before it. On a busy
+            machine, where the child is working and did not get that much of a processor's time
+            yet, it may take several times as long.
         deadline_per_video_s: further seconds for every second of video in the call.
         memory_mib: resident memory, beyond what its engines take, at which the child is killed.
         address_space_mib: address space (RLIMIT_AS) at which its allocations fail; 0 for no limit,
@@ -124,6 +125,7 @@ class Child:
                     continue
                 if kind == "ready":
                     self._idle_mib = value
+                    clock = _Clock(self._process.pid, deadline_s)  # its start is not the call's
                     continue
                 if kind == "unusable":
                     self.close()

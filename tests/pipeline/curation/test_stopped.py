@@ -102,7 +102,7 @@ def test_poison_costs_only_itself(videos, tmp_path, workers, monkeypatch):
             "--set",
             "run.max_failed=0.9",
         ),
-        *("--set", "run.sandbox.deadline_s=8", "--set", "run.sandbox.deadline_per_video_s=0"),
+        *("--set", "run.sandbox.deadline_s=20", "--set", "run.sandbox.deadline_per_video_s=0"),
         *("--set", "run.sandbox.memory_mib=700", "--set", f"run.cluster.workers={workers}"),
     ]
     output = tmp_path / "dataset"

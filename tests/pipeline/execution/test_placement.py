@@ -76,8 +76,9 @@ def test_a_captioner_takes_whole_gpus_and_no_more_than_it_has_work_for():
         assert (pool.size, pool.gpus) == (size, 1.0)
 
 
-def test_engines_that_only_say_who_they_are_are_built_on_the_cpu(monkeypatch):
+def test_engines_that_only_say_who_they_are_are_built_on_the_cpu(tmp_path, monkeypatch):
     monkeypatch.delenv(DEVICE, raising=False)
+    monkeypatch.setenv("CONTEXTANYONE_MODELS", str(tmp_path))  # nobody asked for these there yet
     monkeypatch.setattr(fast_engines.FastMasks, "__init__", _note_device, raising=False)
     config = EnginesConfig(
         people="fast_engines:FastPeople", faces="fast_engines:FastFaces",

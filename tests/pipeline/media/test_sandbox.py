@@ -128,6 +128,17 @@ def test_a_call_that_waits_for_a_processor_gets_more_time(monkeypatch):
     child.close()
 
 
+def make_handler_slowly():
+    time.sleep(2.5)
+    return make_handler()
+
+
+def test_a_slow_start_takes_nothing_from_the_first_call():
+    child = Child(make_handler_slowly, SandboxConfig(deadline_s=4.0, deadline_per_video_s=0.0))
+    assert child.call(("sleep", 2.5)) is None
+    child.close()
+
+
 def test_a_hanging_call_ends_at_the_deadline():
     child = Child(make_handler, SandboxConfig(deadline_s=1.0))
     started = time.monotonic()
