@@ -45,7 +45,9 @@ from pipeline.dataset.units import Unit, commit_unit, write_known_inputs  # noqa
 from pipeline.engines.engines_config import PRESETS  # noqa: E402
 from pipeline.engines.interfaces import EngineInfo, SimilarityWindows  # noqa: E402
 from pipeline.execution.budget import ClusterConfig  # noqa: E402
+from pipeline.execution.run import run  # noqa: E402
 from pipeline.execution.stage import ClipRow, Ledger, VideoRow  # noqa: E402
+from pipeline.execution.worker import Pool  # noqa: E402
 from pipeline.observing.observe_config import OBSERVE_VERSION, ObserveConfig  # noqa: E402
 from schemas.ids import content_id  # noqa: E402
 from schemas.manifest import DataFile  # noqa: E402
@@ -212,10 +214,13 @@ def measure(folder: Path, number: int, whole: bool) -> None:
     )
 
 
-def planned_only(plans: Iterable[ShardPlan], *_: object) -> Iterator[DataFile]:
-    """Stand for the workers, which are other processes: ask for every plan, build none."""
-    for plan in plans:
-        assert plan.digest
+def planned_only(
+    plans: Iterable[ShardPlan], output: str, cluster: ClusterConfig, workers: int
+) -> Iterator[DataFile]:
+    """Stand for the workers, which are other processes: hand every plan over, build none."""
+    del output, workers
+    digests = run(plans, [(Pool("samples", 1), lambda: lambda plan: plan.digest)], cluster)
+    assert all(digests)
     yield from ()
 
 

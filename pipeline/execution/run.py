@@ -20,6 +20,7 @@ from pipeline.execution.worker import Finished, Make, Pool, Raised, run_in_this_
 from schemas.remote import add_repeated
 
 _NUMBER, _PAYLOAD = "number", "payload"
+_PORTION_BYTES = 256 * 2**20  # of pickled rows that wait at a time; a pool is made anew for more
 # A worker that is killed by the machine is replaced, as often as nodes come and go; a row that
 # kills its worker each time must not be retried for ever. Restarts below retries would hang (seen
 # on Ray 2.60).
@@ -35,11 +36,30 @@ def run(
 
     A step is a function that makes, once per worker, the function that is called on every row.
     Where only one process would work at a time (one worker, or one row) it is this one, unless a
-    cluster was joined or there are GPUs.
+    cluster was joined or there are GPUs. Rows are taken a portion at a time, so that those of
+    millions of samples never lie in memory together.
     """
-    payloads = [pickle.dumps(row) for row in rows]
-    if not payloads:
-        return
+    steps = list(steps)
+    for payloads in _portions(rows):
+        yield from _run_portion(payloads, steps, config)
+
+
+def _portions(rows: Iterable[Any]) -> Iterator[list[bytes]]:
+    portion, size = list[bytes](), 0
+    for row in rows:
+        payload = pickle.dumps(row)
+        if portion and size + len(payload) > _PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(payload)
+        size += len(payload)
+    if portion:
+        yield portion
+
+
+def _run_portion(
+    payloads: list[bytes], steps: Sequence[tuple[Pool, Make]], config: ClusterConfig
+) -> Iterator[Any]:
     steps = [(replace(p, size=min(p.size, len(payloads))), make) for p, make in steps]
     alone = len(payloads) == 1 or sum(pool.size for pool, _ in steps) == 1
     if alone and not cluster.needs_ray():

@@ -10,6 +10,7 @@ import pytest
 import victims
 
 from pipeline.execution import cluster
+from pipeline.execution import run as execution
 from pipeline.execution.budget import Budget, ClusterConfig
 from pipeline.execution.cluster import describe_workers
 from pipeline.execution.device import DEVICE
@@ -98,6 +99,24 @@ def test_rows_are_taken_one_at_a_time_and_those_of_the_caller_stay_as_they_are(n
     with pytest.raises(ValueError, match="thirteen"):
         next(results)
     assert rows == [Row(1), Row(13)]
+
+
+def test_rows_of_many_are_not_all_in_memory_at_once(no_ray, monkeypatch):
+    monkeypatch.setattr(execution, "_PORTION_BYTES", 10_000)
+    taken = []
+
+    def rows():
+        for number in range(40):
+            taken.append(number)
+            yield Row(number + 100, ["x" * 1000])
+
+    results = run(rows(), one_step(), ONE)
+    first = next(results)
+    assert 2 <= len(taken) <= 12
+    seen = [first, *results]
+    assert [each.row.number for each in seen] == list(range(100, 140))
+    [larger_than_a_portion] = run([Row(1, ["x" * 20_000])], one_step(), ONE)
+    assert larger_than_a_portion.row.number == 1
 
 
 def test_a_worker_sees_no_gpu_and_one_processor_and_the_driver_does_not_notice(no_ray, monkeypatch):
