@@ -34,7 +34,7 @@ class ShardPlan:
 
     @property
     def digest(self) -> str:
-        return digest_of([*(asdict(sample) for sample in self.samples), *self.columns])
+        return digest_of([*self.samples, *self.columns])
 
 
 def plan_shards(

@@ -10,6 +10,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
 
 from pipeline.dataset.store import Store
 from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
@@ -211,9 +213,16 @@ def table_path(table: str, version: int, number: int) -> str:
 
 
 def digest_of(values: Iterable[object]) -> str:
-    """Return a SHA-256 over JSON values, and bytes among them, in the order given."""
+    """Return a SHA-256 over JSON values, with bytes and dataclasses among them, as they come."""
     digest = hashlib.sha256()
     for value in values:
-        digest.update(json.dumps(value, sort_keys=True, default=bytes.hex).encode())
+        digest.update(json.dumps(value, sort_keys=True, default=_as_json).encode())
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def _as_json(value: Any) -> Any:
+    """Return bytes as hexadecimal text and a dataclass as its fields, which may need this again."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return {each.name: getattr(value, each.name) for each in fields(value)}

@@ -1,7 +1,7 @@
 """All candidates of one character as arrays, so that a clip is compared with them at once."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -31,6 +31,7 @@ WEIGHTS = {
 UNKNOWN_YAW = 0.5  # difference between a known and an unknown yaw
 LAUGH = 0.5  # distances of the eyes by which a laugh widens a mouth
 STOP = 1.0  # of warmth: daylight against a lamp is about one
+_REMEMBERED = 256  # candidates whose differences to all others are kept: many clips choose them
 
 
 class CandidatePool:
@@ -87,6 +88,8 @@ class CandidatePool:
         self.clips = np.array([row.clip_id for row in self.rows], dtype=object)
         self.shots = np.array([row.shot_id for row in self.rows], dtype=object)
         self.videos = np.array([row.video_id for row in self.rows], dtype=object)
+        self._differences: dict[int, np.ndarray] = {}
+        self._hash_distances: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,11 +100,17 @@ class CandidatePool:
 
     def hash_distance(self, index: int) -> np.ndarray:
         """Return the differing bits to candidate `index`, (N,); all where a hash is unknown."""
-        bits = np.count_nonzero(self.hashes != self.hashes[index], axis=1)
-        return np.where(self.hashed & self.hashed[index], bits, HASH_BITS)
+        return _remembered(self._hash_distances, index, self._hash_distance)
 
     def difference(self, index: int) -> np.ndarray:
         """Return how differently candidate `index` shows the character, (N,), 0 to 1."""
+        return _remembered(self._differences, index, self._difference)
+
+    def _hash_distance(self, index: int) -> np.ndarray:
+        bits = np.count_nonzero(self.hashes != self.hashes[index], axis=1)
+        return np.where(self.hashed & self.hashed[index], bits, HASH_BITS)
+
+    def _difference(self, index: int) -> np.ndarray:
         known = np.isfinite(self.yaw)
         turned = np.minimum(np.abs(self.yaw - self.yaw[index]) / 90, 1)
         unknown = np.where(known == known[index], 0.0, UNKNOWN_YAW)
@@ -121,6 +130,16 @@ class CandidatePool:
         }
         weighted = [weight * np.minimum(parts[name], 1) for name, weight in WEIGHTS.items()]
         return np.sum(weighted, axis=0)
+
+
+def _remembered(
+    known: dict[int, np.ndarray], index: int, measure: Callable[[int], np.ndarray]
+) -> np.ndarray:
+    if index not in known:
+        if len(known) == _REMEMBERED:
+            known.clear()
+        known[index] = measure(index)
+    return known[index]
 
 
 def _mark_of(row: Candidate, marks: Mapping[str, str]) -> str:

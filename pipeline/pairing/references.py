@@ -187,11 +187,16 @@ def _spread(
 
     Kinds are filled up to their shares; what a kind cannot fill the others may.
     """
+    draws = [
+        unit_interval("reference", track.track_id, pool.rows[index].reference_id)
+        for index in indices
+    ]
     score = np.zeros(len(pool))
-    danger = 1 - config.copy_aversion * risk.total
-    for index in indices:
-        draw = unit_interval("reference", track.track_id, pool.rows[index].reference_id)
-        score[index] = pool.quality[index] * (1 - config.variety * draw) * danger[index]
+    score[indices] = (
+        pool.quality[indices]
+        * (1 - config.variety * np.array(draws))
+        * (1 - config.copy_aversion * risk.total[indices])
+    )
     score[indices] += pool.best[indices]  # above all others
     ranked = indices[np.argsort(-score[indices], kind="stable")]
     present = sorted(set(kinds[ranked]))
