@@ -16,6 +16,10 @@ _RAY_KNOWS = ("RAY_ADDRESS", "RAY_OVERRIDE_RESOURCES")  # where these are set
 # Set to 0, Ray's own servers, of which most would listen on all interfaces, listen on loopback, as
 # they do by default on a Mac. Read when Ray is imported.
 _MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+# A node that does not answer for 10 s, five times, is lost for Ray. On one machine it is only busy,
+# and the run that Ray takes it from hangs or ends; one that has died refuses at once.
+_PATIENCE = "RAY_health_check_timeout_ms"
+_PATIENCE_MS = 120_000
 _STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
 _started: set[str] = set()  # addresses of what `connect` started on this machine
 
@@ -61,6 +65,7 @@ def _start(cluster: ClusterConfig) -> None:
     """Start Ray on this machine; try again when it was too slow."""
     import ray
 
+    os.environ.setdefault(_PATIENCE, str(_PATIENCE_MS))
     for _ in range(_STARTS):
         try:
             ray.init(

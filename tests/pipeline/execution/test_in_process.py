@@ -214,6 +214,9 @@ def test_workers_on_ray_return_and_raise_what_one_does_here(other_checkout):
         with pytest.raises(TimeoutError, match="nothing moved in naps for 3 s"):
             list(run([1, 2], [(Pool("naps", 2), make_sleeper)], impatient))
         started = victims.job_processes(os.getpid())
+        [server] = [pid for pid, kind in started.items() if kind == victims.SERVER]
+        told = Path(f"/proc/{server}/environ").read_bytes().split(b"\0")
+        assert b"RAY_health_check_timeout_ms=120000" in told  # a busy node is not a lost one
         ports = victims.listening(pid for pid, kind in started.items() if kind != victims.DRIVER)
         assert set(ports) == {"127.0.0.1"}, ports
         token = Path("~/.ray/auth_token").expanduser()
