@@ -121,7 +121,7 @@ def pair(
     cast = find_cast(  # characters
         kept.clips, kept.tracks, vectors, spaces, settings.characters, corrections, kept.spare
     )
-    plans = plan_cast(cast, candidates, vectors, settings)  # references
+    plans = plan_cast(cast, candidates, vectors, settings, processes, workers)  # references
 
     edits = edit_references(
         plans, candidates, observed.unit_of_clip, cast.windows, store, engines, settings.edits,
@@ -129,14 +129,14 @@ def pair(
     )  # fmt: skip
     if edits.candidates:
         candidates, vectors = plus(candidates, edits.candidates), plus(vectors, edits.embeddings)
-        plans = plan_cast(cast, candidates, vectors, settings)
+        plans = plan_cast(cast, candidates, vectors, settings, processes, workers)
     plans, review = without_vetoed(plans, vetoes)
     plans = in_time(plans, kept.clips)
 
     facts, own_captions = facts_for_captions(plans, kept)
     captions = caption_clips(
         facts, own_captions, observed.unit_of_clip, store, engines.pairing.captions,
-        settings.captions, processes,
+        settings.captions, processes, workers,
     )  # fmt: skip
     captions = by_sample(with_corrected(captions, facts, corrections), plans)
     samples = put_together(plans, kept, captions, observed.unit_of_clip, edits.paths)

@@ -36,8 +36,9 @@ from pipeline.execution.stage import Ledger, Rejected
 from pipeline.pairing.captions import CORRECTED, Caption
 from pipeline.pairing.characters import describe_characters, with_fit
 from pipeline.pairing.gates import Kept
+from pipeline.pairing.sample_plans import SamplePlan
 from pipeline.pairing.sample_rows import IN_UNIT, Ingredients, Member
-from pipeline.pairing.samples import Plans, SamplePlan
+from pipeline.pairing.samples import Plans
 from pipeline.pairing.windows import WindowsConfig, with_own_windows
 from schemas.columns import Row, RowType
 from schemas.corrections import CAPTION, Correction

@@ -11,7 +11,7 @@ from pipeline.media.images import decode_image, encode_jpeg, encode_png_mask
 from pipeline.pairing.augment import apply_recipe, fit_recipe, recipe_from_json, recipe_to_json
 from pipeline.pairing.captions import Caption
 from pipeline.pairing.references import ChosenReference
-from pipeline.pairing.samples import SamplePlan
+from pipeline.pairing.sample_plans import SamplePlan
 from pipeline.pictures.looks import look_of, looks_array
 from schemas.tables import Candidate, CastMember, Clip, Reference, Sample, Track, Video
 

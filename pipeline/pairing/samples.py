@@ -4,8 +4,9 @@ Planning is light: ids and scores of everything observed, no pixels; `sample_row
 """
 
 import functools
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -29,41 +30,32 @@ from pipeline.dataset.row_sets import (
 from pipeline.dataset.spilled import Spilled
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
+from pipeline.execution.budget import ClusterConfig
+from pipeline.execution.run import run
 from pipeline.execution.stage import Ledger, Rejected
-from pipeline.pairing.augment import AugmentConfig, draw_recipe, recipe_to_json
+from pipeline.execution.worker import Pool
 from pipeline.pairing.characters import CharacterResult, CharactersConfig, find_in_spaces
 from pipeline.pairing.pair_config import PairConfig
-from pipeline.pairing.reference_pool import CandidatePool
-from pipeline.pairing.references import ChosenReference, ReferenceChoice, choose_references
+from pipeline.pairing.sample_plans import (
+    REFERENCES,
+    Block,
+    Filmed,
+    Person,
+    Planned,
+    Rules,
+    SamplePlan,
+    plan_block,
+)
 from pipeline.pairing.splits import SplitsConfig, split_groups
 from pipeline.pairing.vectors import IdentityVectors, identity_vectors
 from schemas.corrections import NAME, SPLIT, Correction
 from schemas.ids import content_id
-from schemas.reasons import PairKind, Reason
+from schemas.reasons import Reason
 from schemas.tables import Candidate, Clip, Embedding, Reject, Track
 
-CHARACTERS, REFERENCES, REVIEW = "characters", "references", "review"  # stages of the ledger
-USABLE_MASK_QUALITY = 0.5  # below it the background is kept: it would cut the person up
-USABLE_MASK = (0.15, 0.98)  # share of the person's box; outside, the mask did not find the person
-
-
-@dataclass(frozen=True)
-class SamplePlan:
-    """One sample to be built: ids, and what was measured of the pair."""
-
-    sample_id: str
-    clip_id: str
-    track_id: str
-    video_id: str
-    character_id: str
-    split: str
-    references: tuple[ChosenReference, ...]  # best first
-    others: tuple["SamplePlan", ...] = ()  # further characters of the clip, largest first
-
-    @property
-    def members(self) -> tuple["SamplePlan", ...]:
-        """This character and the others."""
-        return (self, *self.others)
+CHARACTERS, REVIEW = "characters", "review"  # of the stages of the ledger
+_TRACKS = 256  # that are planned together, about half a second's work; one character's may be more
+_WORTH_WORKERS = 20_000  # tracks from which more processes save more than their start costs
 
 
 @dataclass(frozen=True)
@@ -161,67 +153,95 @@ def plan_cast(
     candidates: Sequence[Candidate],
     embeddings: Sequence[Embedding],
     config: PairConfig,
+    cluster: ClusterConfig | None = None,
+    workers: int = 1,
 ) -> Plans:
-    """Do what `plan_samples` does once it is known who is who."""
-    tally = _Tally(_character_ledger(cast.tracks, cast.found))
-    plans = Spilled(_chosen(cast, candidates, identity_vectors(embeddings), config, tally))
-    tally.ledger.check(REFERENCES, "sample", entered=tally.filmed)
+    """Do what `plan_samples` does once it is known who is who.
+
+    The characters of many tracks are planned by `workers` processes of the cluster.
+    """
+    ledger, refused = _character_ledger(cast.tracks, cast.found), Counter[str]()
+    rules = Rules(config, cast.decided, cast.spaces, marks_of_references(cast.corrections))
+    blocks = _blocks(cast, candidates, identity_vectors(embeddings))
+    if cluster is None or workers == 1 or len(cast.tracks) < _WORTH_WORKERS:
+        planned = map(functools.partial(plan_block, rules), blocks)
+    else:
+        planned = _by_workers(blocks, rules, cluster, workers)
+    plans = Spilled(_accounted(planned, ledger, refused))
+    ledger.check(REFERENCES, "sample", entered=_filmed(cast))
     if config.samples == "multi_character":
         plans = Spilled(_by_clip(plans, ByKey(cast.found.tracks, "track_id")))
     wished = texts_of_tracks(cast.corrections, SPLIT)
     samples = Spilled(_with_splits(plans, cast.clips.rows, config.splits, wished))
-    return Plans(samples, tally.ledger, cast.found, dict(sorted(tally.refused.items())))
+    return Plans(samples, ledger, cast.found, dict(sorted(refused.items())))
 
 
-@dataclass
-class _Tally:
-    """What is counted while references are chosen."""
-
-    ledger: Ledger
-    refused: Counter[str] = field(default_factory=Counter)
-    filmed: int = 0  # tracks of clips that may be trained on
-
-
-def _chosen(
-    cast: Cast,
-    candidates: Sequence[Candidate],
-    vectors: IdentityVectors,
-    config: PairConfig,
-    tally: _Tally,
+def _accounted(
+    planned: Iterable[Planned], ledger: Ledger, refused: Counter[str]
 ) -> Iterator[SamplePlan]:
-    """Yield a plan, without its split, for every track that has references."""
-    marks = marks_of_references(cast.corrections)
-    for track, clip, pool in _pools(cast, candidates, vectors, marks):
-        if clip.reference_only or track.track_id in cast.spare:
-            continue
-        tally.filmed += 1
-        windows = cast.windows[track.track_id]
-        choice = choose_references(
-            track, clip, pool, vectors, windows, config.references, cast.decided, cast.spaces
-        )
-        for line in choice.refused:
-            tally.refused[str(line.rejected.reason)] += line.number
-        _account(track, choice, len(pool), tally.ledger)
-        if not choice.rejected:
-            yield _plan(track, choice.references, pool, config)
+    for block in planned:
+        ledger.merge(block.ledger)
+        refused.update(block.refused)
+        yield from block.plans
 
 
-def _account(track: Track, choice: ReferenceChoice, candidates: int, ledger: Ledger) -> None:
-    """Write off every candidate that a gate refused for this clip, one line a gate."""
-    for line in choice.refused:
-        rejected = replace(
-            line.rejected, detail=f"for track {track.track_id}: {line.rejected.detail}".rstrip(": ")
+def _by_workers(
+    blocks: Iterable[Block], rules: Rules, cluster: ClusterConfig, workers: int
+) -> Iterator[Planned]:
+    """Yield what became of every block, in their order, from processes of the cluster."""
+    step = (Pool(REFERENCES, workers), functools.partial(_make_planner, rules))
+    numbers = array("q")
+
+    def noted() -> Iterator[Planned]:
+        for block in run(blocks, [step], cluster):
+            numbers.append(block.number)
+            yield block
+
+    done = Spilled(noted())
+    yield from (done[place] for place in np.argsort(numbers))
+
+
+def _make_planner(rules: Rules) -> Callable[[Block], Planned]:
+    return functools.partial(plan_block, rules)
+
+
+def _blocks(
+    cast: Cast, candidates: Sequence[Candidate], vectors: IdentityVectors
+) -> Iterator[Block]:
+    """Yield the characters, one block at a time, with all that they are planned from."""
+    of_track = Places(values(candidates, "track_id"))
+    people, size, number = list[Person](), 0, 0
+    for character_id, tracks in cast.found.members():
+        places = np.concatenate([of_track.all_of(track.track_id) for track in tracks])
+        clips = cast.clips.all_of(track.clip_id for track in tracks)
+        filmed = tuple(
+            Filmed(track, clip, cast.windows[track.track_id])
+            for track, clip in zip(tracks, clips, strict=True)
+            if not clip.reference_only and track.track_id not in cast.spare
         )
-        entry = rejected.entry(
-            REFERENCES, "candidate", line.reference_id, track.video_id, line.number
-        )
-        ledger.reject(entry)
-    kept = candidates - sum(line.number for line in choice.refused)
-    ledger.keep(REFERENCES, "candidate", kept)
-    if choice.rejected:
-        ledger.reject(choice.rejected.entry(REFERENCES, "sample", track.track_id, track.video_id))
-    else:
-        ledger.keep(REFERENCES, "sample")
+        people.append(Person(character_id, filmed, tuple(take(candidates, places))))
+        size += len(tracks)
+        if size >= _TRACKS:
+            yield _block(number, people, vectors)
+            people, size, number = [], 0, number + 1
+    if people:
+        yield _block(number, people, vectors)
+
+
+def _block(number: int, people: Sequence[Person], vectors: IdentityVectors) -> Block:
+    tracks = [filmed.track.track_id for person in people for filmed in person.filmed]
+    references = [row.reference_id for person in people for row in person.candidates]
+    return Block(number, tuple(people), vectors.some(tracks, references))
+
+
+def _filmed(cast: Cast) -> int:
+    """Return how many tracks there are in clips that may be trained on."""
+    tracks, clips = cast.found.tracks, cast.clips.rows
+    if not len(tracks):
+        return 0
+    places = Places(values(clips, "clip_id")).of(values(tracks, "clip_id"))
+    is_spare = np.isin(values(tracks, "track_id"), encoded(cast.spare))
+    return int((~values(clips, "reference_only")[places] & ~is_spare).sum())
 
 
 def without_vetoed(plans: Plans, vetoes: Set[str]) -> tuple[Plans, Ledger]:
@@ -278,72 +298,6 @@ def _character_ledger(tracks: Sequence[Track], found: CharacterResult) -> Ledger
     ledger.keep(CHARACTERS, "track", len(found.tracks))
     ledger.check(CHARACTERS, "track", entered=len(tracks))
     return ledger
-
-
-def _pools(
-    cast: Cast,
-    candidates: Sequence[Candidate],
-    vectors: IdentityVectors,
-    marks: Mapping[str, str],
-) -> Iterator[tuple[Track, Clip, CandidatePool]]:
-    """Yield every track and its clip with the candidates of its character.
-
-    One character at a time is read.
-    """
-    of_track = Places(values(candidates, "track_id"))
-    for character_id, members in cast.found.members():
-        places = np.concatenate([of_track.all_of(track.track_id) for track in members])
-        pool = CandidatePool(character_id, take(candidates, places), vectors, marks)
-        clips = cast.clips.all_of(track.clip_id for track in members)
-        for track, clip in zip(members, clips, strict=True):
-            yield track, clip, pool
-
-
-def _plan(
-    track: Track,
-    references: Sequence[ChosenReference],
-    pool: CandidatePool,
-    config: PairConfig,
-) -> SamplePlan:
-    sample_id = content_id(
-        "sample", track.clip_id, track.track_id, [row.reference_id for row in references]
-    )
-    low, high = USABLE_MASK
-    planned = []
-    for row in references:
-        recipe = ""
-        if row.near_copy or row.kind in config.references.augmented:
-            shown = pool.row(row.reference_id)
-            cut_well = not shown.mask_quality < USABLE_MASK_QUALITY  # unmeasured: believed
-            has_mask = low <= shown.mask_area <= high and cut_well
-            drawn = draw_recipe(sample_id, row.reference_id, _changes(row, config), has_mask)
-            recipe = recipe_to_json(drawn)
-        planned.append(replace(row, augmentation=recipe))
-    return SamplePlan(
-        sample_id=sample_id,
-        clip_id=track.clip_id,
-        track_id=track.track_id,
-        video_id=track.video_id,
-        character_id=track.character_id,
-        split="",
-        references=tuple(planned),
-    )
-
-
-def _changes(row: ChosenReference, config: PairConfig) -> AugmentConfig:
-    """Return how a reference is changed: the clip's own ground never stays where it can go.
-
-    Nor does the same place that another clip shows.
-    """
-    is_copy = row.near_copy or row.kind == PairKind.IN_CLIP_AUGMENTED
-    if is_copy and config.augment.background > 0:
-        return _on_other_ground(config.augment)
-    return config.augment
-
-
-@functools.cache
-def _on_other_ground(augment: AugmentConfig) -> AugmentConfig:
-    return replace(augment, background=1.0)
 
 
 def _with_splits(

@@ -3,7 +3,7 @@
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 import numpy as np
@@ -45,6 +45,11 @@ class VectorsById(Mapping[str, np.ndarray]):
         """Return (N, D) rows of ids that are all there; many of them lie on disk."""
         return gathered(self._matrix, self._rows[self.places(ids)])
 
+    def some(self, ids: Iterable[str]) -> "VectorsById":
+        """Return, in memory, the rows of those of the ids that are there."""
+        known = encoded(id for id in ids if id in self)
+        return VectorsById(known, np.array(self.of(known)), np.arange(len(known)))
+
 
 def _nobody() -> VectorsById:
     return VectorsById(encoded([]), np.zeros((0, 0), np.float32), np.zeros(0, int))
@@ -63,6 +68,12 @@ class IdentityVectors:
     def images_of(self, track_ids: np.ndarray) -> np.ndarray:
         """Return, (N,), how many images were averaged into each track's vector."""
         return self.num_images[self.tracks.places(track_ids)]
+
+    def some(self, track_ids: Iterable[str], reference_ids: Iterable[str]) -> "IdentityVectors":
+        """Return the vectors of some tracks and reference images, in memory."""
+        tracks, references = self.tracks.some(track_ids), self.references.some(reference_ids)
+        images = self.images_of(tracks.ids)
+        return replace(self, tracks=tracks, references=references, num_images=images)
 
 
 def identity_vectors(embeddings: Iterable[Embedding]) -> IdentityVectors:
