@@ -9,7 +9,7 @@ import mmap
 import pickle
 import tempfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -44,3 +44,16 @@ class Spilled(Sequence[Value], Generic[Value]):
         place = range(len(self))[index]
         first, last = self._borders[place : place + 2].tolist()
         return pickle.loads(self._content[first:last])
+
+
+def in_turn(objects: Iterable[Value], number: Callable[[Value], int]) -> Iterator[Value]:
+    """Yield, by their numbers, objects that come in any order: on disk until all are there."""
+    numbers = array("q")
+
+    def noted() -> Iterator[Value]:
+        for each in objects:
+            numbers.append(number(each))
+            yield each
+
+    spilled = Spilled(noted())
+    yield from (spilled[place] for place in np.argsort(numbers))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.dataset.media_rows import read_clip_bytes
-from pipeline.dataset.spilled import Spilled
+from pipeline.dataset.spilled import in_turn
 from pipeline.dataset.store import Store, open_store
 from pipeline.engines.interfaces import CaptionFacts
 from pipeline.engines.registry import engine_infos, load_engine
@@ -61,9 +61,8 @@ def caption_clips(
         size, pool = _MEASURED, Pool("captions", workers)
     step = (pool, functools.partial(_make_asker, store.location, captioner, config))
     batches = _batches(facts, unit_of_clip, size)
-    answers = Spilled(run(batches, [step], cluster))
-    order = np.argsort([number for number, _ in answers])
-    written = (caption for place in order for caption in answers[place][1])
+    answers = in_turn(run(batches, [step], cluster), lambda answer: answer[0])
+    written = (caption for _, captions in answers for caption in captions)
     return chosen_texts(written, given, config)
 
 

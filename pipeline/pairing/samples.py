@@ -4,7 +4,6 @@ Planning is light: ids and scores of everything observed, no pixels; `sample_row
 """
 
 import functools
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from pipeline.dataset.row_sets import (
     values,
     where,
 )
-from pipeline.dataset.spilled import Spilled
+from pipeline.dataset.spilled import Spilled, in_turn
 from pipeline.engines.identity.spaces import Space
 from pipeline.engines.interfaces import SimilarityWindows
 from pipeline.execution.budget import ClusterConfig
@@ -190,15 +189,7 @@ def _by_workers(
 ) -> Iterator[Planned]:
     """Yield what became of every block, in their order, from processes of the cluster."""
     step = (Pool(REFERENCES, workers), functools.partial(_make_planner, rules))
-    numbers = array("q")
-
-    def noted() -> Iterator[Planned]:
-        for block in run(blocks, [step], cluster):
-            numbers.append(block.number)
-            yield block
-
-    done = Spilled(noted())
-    yield from (done[place] for place in np.argsort(numbers))
+    yield from in_turn(run(blocks, [step], cluster), lambda block: block.number)
 
 
 def _make_planner(rules: Rules) -> Callable[[Block], Planned]:
