@@ -5,16 +5,18 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import pyarrow as pa
+
 from pipeline.dataset.commit import STAGING, digest_of, stage_file, table_path
 from pipeline.dataset.edited import read_edited
 from pipeline.dataset.media_rows import read_clip_bytes, read_unit_rows
-from pipeline.dataset.parquet import encode_table
+from pipeline.dataset.parquet import encode_tables, in_groups
 from pipeline.dataset.sample_schema import sample_schema
 from pipeline.dataset.store import Store, open_store
 from pipeline.execution.budget import ClusterConfig
 from pipeline.execution.run import run
 from pipeline.execution.worker import Pool
-from pipeline.pairing.own_columns import load_columns, with_columns
+from pipeline.pairing.own_columns import SampleColumn, load_columns, with_columns
 from pipeline.pairing.pair_config import ShardsConfig
 from pipeline.pairing.sample_rows import Ingredients, build_sample
 from schemas.columns import to_table
@@ -78,19 +80,27 @@ def _make_builder(output: str) -> Callable[[ShardPlan], DataFile]:
 
 
 def build_shard(plan: ShardPlan, store: Store) -> DataFile:
-    """Build one shard and write it, with a note of which plan it fulfils."""
+    """Build one shard and write it, with a note of which plan it fulfils.
+
+    Samples are built and written a row group at a time: a shard of 4K clips has hundreds of MiB.
+    """
     note = f"{STAGING}/samples/{digest_of([plan.path, plan.digest])}.json"
     if store.exists(note):
         file = DataFile(**json.loads(store.read(note)))
         if store.exists(file.path):
             return file
-    samples = [_build(ingredients, store) for ingredients in plan.samples]
     columns = load_columns(plan.columns)
-    table = with_columns(to_table(samples, Sample), samples, columns)
-    content = encode_table(table.cast(sample_schema(table.schema)))
-    file = stage_file(plan.path, content, len(samples), store)
+    schema = sample_schema(_table([], columns).schema)
+    groups = in_groups(plan.samples, schema)
+    tables = (_table([_build(each, store) for each in group], columns) for group in groups)
+    content = encode_tables(tables, schema)
+    file = stage_file(plan.path, content, len(plan.samples), store)
     store.write(note, json.dumps(asdict(file)).encode())
     return file
+
+
+def _table(samples: Sequence[Sample], columns: Sequence[SampleColumn]) -> pa.Table:
+    return with_columns(to_table(samples, Sample), samples, columns)
 
 
 def _build(sample: Ingredients, store: Store) -> Sample:

@@ -3,7 +3,7 @@
 import functools
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.column_rows import ColumnRows
 from schemas.bounded_parquet import BoundedParquet
-from schemas.columns import Row, schema_of, to_table
+from schemas.columns import Row, RowType, schema_of, to_table
 
 ROWS_PER_GROUP = 8192
 MEDIA_ROWS_PER_GROUP = 10  # a clip is 1 to 5 MB: groups stay far below 100 MB
@@ -25,23 +25,37 @@ def encode_rows(rows: Sequence[Row], table: type[Row], schema: pa.Schema | None 
     Rows that lie on disk are read a row group at a time, and no file is held beside one.
     """
     schema = schema or schema_of(table)
+    tables = (
+        group.table() if isinstance(group, ColumnRows) else to_table(group, table)
+        for group in in_groups(rows, schema)
+    )
+    return encode_tables(tables, schema)
+
+
+def in_groups(rows: Sequence[RowType], schema: pa.Schema) -> Iterator[Sequence[RowType]]:
+    """Yield rows by the row groups that they make in a file of this schema; of none, one."""
+    step = _rows_per_group(schema)
+    for first in range(0, max(len(rows), 1), step):
+        yield rows[first : first + step]
+
+
+def encode_tables(tables: Iterable[pa.Table], schema: pa.Schema) -> bytes:
+    """Return the Parquet file of all tables: fixed options, page index and checksums.
+
+    Each begins a row group, and they are held one at a time.
+    """
     step = _rows_per_group(schema)
     with tempfile.SpooledTemporaryFile(_SPOOLED, prefix="contextanyone-") as sink:
         with pq.ParquetWriter(sink, schema, **writer_options(schema)) as writer:
-            for first in range(0, max(len(rows), 1), step):
-                part = rows[first : first + step]
-                data = part.table() if isinstance(part, ColumnRows) else to_table(part, table)
+            for data in tables:
                 writer.write_table(data.cast(schema), row_group_size=step)
         sink.seek(0)
         return sink.read()
 
 
 def encode_table(data: pa.Table) -> bytes:
-    """Return the Parquet file of an Arrow table: fixed options, page index and checksums."""
-    sink = io.BytesIO()
-    options = writer_options(data.schema)
-    pq.write_table(data, sink, row_group_size=_rows_per_group(data.schema), **options)
-    return sink.getvalue()
+    """Return the Parquet file of an Arrow table."""
+    return encode_tables([data], data.schema)
 
 
 def _rows_per_group(schema: pa.Schema) -> int:
