@@ -4,18 +4,22 @@
     python benchmarks/memory.py --inputs 100 10000  # small videos in one folder
     python benchmarks/memory.py --packed 10 1000    # the same, in one zip
 
-Drawn videos, engines that cost nothing, one process. Printed is the peak of the largest process of
-each run, which must not grow with what an archive holds, and with the length of a video no further
-than to a part of it (`observe.part_s`).
+Drawn videos, engines that cost nothing, one process that curates and its children that decode.
+Printed are, of the largest of each kind, the peak of all memory and of what is not a file's (the
+kernel takes back pages of files when it needs them). Neither may grow with what an archive holds,
+and with the length of a video no further than to a part of it (`observe.part_s`).
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 import av  # noqa: E402
 from runs import command, environment  # noqa: E402
 from synthetic import moving_shapes, write_video  # noqa: E402
-from victims import job_processes  # noqa: E402
+from victims import DRIVER, job_processes  # noqa: E402
 
 _SIZE, _FPS, _LOOP_S = (3840, 2160), 24, 10
 _LOOK_S = 0.2  # between two looks at all processes
@@ -76,27 +80,45 @@ def _settings(fps: int) -> list[str]:
     return ["--set", "observe.probe.min_fps=1", "--set", f"observe.clips.fps={min(fps, 16)}"]
 
 
-def peak_of(output: Path, *inputs: Path | str, settings: Sequence[str] = ()) -> tuple[float, float]:
-    """Curate; return the peak of its largest process in MiB, and the seconds it took."""
+@dataclass
+class Peak:
+    """The most memory that a process has held, in KiB."""
+
+    whole: int = 0
+    own: int = 0  # without pages of files
+
+
+def peaks_of(
+    output: Path, *inputs: Path | str, settings: Sequence[str] = ()
+) -> tuple[dict[str, Peak], float]:
+    """Curate; return the peaks of the driver and of its largest child, and the seconds it took."""
     started = time.monotonic()
-    log, peaks = output.with_suffix(".txt"), {}
+    log, kinds, peaks = output.with_suffix(".txt"), {}, defaultdict[int, Peak](Peak)
     words = command(output, *inputs, extra=settings)
     with log.open("w") as text:
         job = subprocess.Popen(words, env=environment(), stdout=text, stderr=subprocess.STDOUT)
         while job.poll() is None:
-            peaks |= {pid: most for pid in job_processes(job.pid) if (most := _peak_kib(pid))}
+            for pid, kind in job_processes(job.pid).items():
+                kinds[pid] = kind if kind == DRIVER else "child"
+                _look_at(pid, peaks[pid])
             time.sleep(_LOOK_S)
     assert job.returncode == 0, log.read_text()[-3000:]
-    return max(peaks.values()) / 1024, time.monotonic() - started
+    largest = {
+        kind: max((peaks[pid] for pid in kinds if kinds[pid] == kind), key=lambda peak: peak.whole)
+        for kind in sorted(set(kinds.values()))
+    }
+    return largest, time.monotonic() - started
 
 
-def _peak_kib(pid: int) -> int:
-    """Return the most that a living process has held, 0 when it is gone."""
-    try:
+def _look_at(pid: int, peak: Peak) -> None:
+    """Note what a process holds, if it lives."""
+    with contextlib.suppress(OSError, KeyError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+        sizes = {
+            line.split()[0]: line.split()[1] for line in lines if line.startswith(("Vm", "Rss"))
+        }
+        peak.whole = max(peak.whole, int(sizes["VmHWM:"]))
+        peak.own = max(peak.own, int(sizes["RssAnon:"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,20 +133,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for minutes in chosen.minutes:
             long = work / f"{minutes:g}-minutes.mp4"
             write_long_video(long, minutes, chosen.fps)
-            peak = peak_of(work / f"long-{minutes:g}", long, settings=_settings(chosen.fps))
-            _print(f"4K, {minutes:g} minutes", *peak)
+            peaks = peaks_of(work / f"long-{minutes:g}", long, settings=_settings(chosen.fps))
+            _print(f"4K, {minutes:g} minutes", *peaks)
         for number in chosen.inputs:
             write_inputs(work / f"in-{number}", number)
-            _print(f"{number} inputs", *peak_of(work / f"out-{number}", work / f"in-{number}"))
+            _print(f"{number} inputs", *peaks_of(work / f"out-{number}", work / f"in-{number}"))
         for number in chosen.packed:
             write_packed(work / f"{number}.zip", number)
             location = f"zip://*.mp4::{work}/{number}.zip"
-            _print(f"{number} in a zip", *peak_of(work / f"zip-{number}", location))
+            _print(f"{number} in a zip", *peaks_of(work / f"zip-{number}", location))
     return 0
 
 
-def _print(what: str, peak_mib: float, seconds: float) -> None:
-    print(f"{what:20} {peak_mib:6.0f} MiB, {seconds:6.1f} s", flush=True)
+def _print(what: str, peaks: dict[str, Peak], seconds: float) -> None:
+    sizes = (
+        f"{kind} {peak.whole / 1024:5.0f} MiB ({peak.own / 1024:.0f} its own)"
+        for kind, peak in peaks.items()
+    )
+    print(f"{what:20} {'  '.join(sizes)}  {seconds:6.1f} s", flush=True)
 
 
 if __name__ == "__main__":
