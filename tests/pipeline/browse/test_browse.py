@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 import rows as draw
+from chromium import new_page, open_chromium
 from patience import HANG_S
 from places import script
 from present import current_version, there
@@ -31,8 +31,6 @@ pytestmark = pytest.mark.slow
 JOB = script("browse")
 MARKUP = "<img src=x onerror='window.hurt=1'><script>window.hurt=1</script> & \"two\" hats"
 NUMBER = 10_000
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def write_large(folder: Path) -> None:
@@ -117,20 +115,14 @@ def url(folder):
 
 @pytest.fixture(scope="module")
 def chromium():
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(chromium, url):
     """A page whose errors fail the test, and which asks nobody but the server for anything."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
+    page = new_page(chromium, viewport={"width": 1280, "height": 800})
     errors, asked = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
@@ -139,7 +131,7 @@ def page(chromium, url):
     page.wait_for_selector(".card")
     assert "token" not in page.url
     yield page
-    context.close()
+    page.close()
     assert errors == []
     assert [one for one in asked if not one.startswith(url)] == []
 
@@ -315,10 +307,8 @@ def test_characters_rejects_thresholds_and_funnel(page, url):
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (420, "dark")])
 def test_no_page_has_barriers_or_runs_over_the_side(chromium, url, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    context = chromium.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    page = context.new_page()
+    size = {"width": width, "height": 800}
+    page = new_page(chromium, viewport=size, color_scheme=scheme, reduced_motion="reduce")
     page.goto(url.with_token)
     for place, ready in (("samples", ".card"), ("rejects", ".card"), ("funnel", ".funnel")):
         page.goto(f"{url}#/{place}")
@@ -329,7 +319,7 @@ def test_no_page_has_barriers_or_runs_over_the_side(chromium, url, width, scheme
         bad = [(each["id"], each["nodes"][0]["html"][:120]) for each in found
                if each["impact"] in ("serious", "critical")]  # fmt: skip
         assert bad == [], place
-    context.close()
+    page.close()
 
 
 def test_paths_hosts_and_foreign_changes_are_refused(url, folder):

@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 from cast import ANNA, BEN, TRACKS, TWIN, write_cast
+from chromium import new_page, open_chromium
 from places import script
 from present import current_version, there
 from starlette.testclient import TestClient
@@ -16,9 +16,6 @@ from starlette.testclient import TestClient
 from pipeline.browse.app import CHANGE_HEADER, make_app
 from pipeline.dataset.corrections import CORRECTIONS, read_corrections
 from pipeline.dataset.store import open_store
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -244,16 +241,12 @@ def test_without_the_token_nothing_is_answered(store):
 @pytest.mark.browser
 def test_a_person_mends_a_dataset_by_key_and_by_mouse(store):
     """A real page: doubts, a merge, a split, a name, the map's lasso, and undo."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api")
     job = [sys.executable, script("browse"), store.url, "--port", "0"]
     with subprocess.Popen(job, stdout=subprocess.PIPE, text=True) as server:
         try:
             url = there(server.stdout).readline().split(" at ")[1].split()[0]
-            with api.sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-                page = browser.new_page(viewport={"width": 1280, "height": 900})
+            with open_chromium() as browser:
+                page = new_page(browser, viewport={"width": 1280, "height": 900})
                 failed = []
                 page.on("pageerror", lambda error: failed.append(str(error)))
                 page.goto(url)
@@ -261,7 +254,6 @@ def test_a_person_mends_a_dataset_by_key_and_by_mouse(store):
                 mend(page, url.partition("?")[0], store)
                 assert failed == []
                 assert barriers(page, url.partition("?")[0]) == {}
-                browser.close()
         finally:
             server.send_signal(signal.SIGINT)
 

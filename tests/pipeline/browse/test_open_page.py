@@ -1,12 +1,12 @@
 """A page that was open before somebody was forgotten shows nobody, and brings nobody back."""
 
-import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
 
 import pytest
+from chromium import new_page, open_chromium
 from places import script
 from present import current_version, there
 from starlette.testclient import TestClient
@@ -21,8 +21,6 @@ from pipeline.forget import forget
 from pipeline.forget.erasure import sample_id_of
 from pipeline.forget.targets import ForgetRequest, find_targets
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 CHANGES = {CHANGE_HEADER: "1"}
 
 
@@ -129,16 +127,12 @@ def test_nobody_is_tagged_while_another_job_writes(opened):
 def test_the_person_leaves_the_screen_of_an_open_page(opened):
     """A real page, left alone: it notices the new version by itself."""
     store, _, stays, goes = opened
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api")
     job = [sys.executable, script("browse"), store.url, "--port", "0"]
     with subprocess.Popen(job, stdout=subprocess.PIPE, text=True) as server:
         try:
             url = there(server.stdout).readline().split(" at ")[1].split()[0]
-            with api.sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-                page = browser.new_page()
+            with open_chromium() as browser:
+                page = new_page(browser)
                 page.goto(url)
                 page.get_by_text(goes.caption).wait_for()
                 url = url.partition("?")[0]  # the cookie knows the token now
@@ -153,6 +147,5 @@ def test_the_person_leaves_the_screen_of_an_open_page(opened):
                 page.get_by_text(goes.caption).wait_for(state="detached")
                 page.get_by_text(stays.caption).wait_for()
                 assert goes.caption not in page.inner_text("body")
-                browser.close()
         finally:
             server.send_signal(signal.SIGINT)
