@@ -5,7 +5,6 @@ refused before any of its values is read.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +30,7 @@ from schemas.tables import (
     Track,
     Video,
 )
+from schemas.versions import Snapshot, current_snapshot, newest_after, read_pointer
 
 TABLES: Mapping[str, type[Row]] = {
     "videos": Video, "clips": Clip, "tracks": Track, "characters": Character, "suspects": Suspect,
@@ -60,7 +60,7 @@ class Dataset:
     store: Store
     manifest: Manifest | None
     manifest_sha256: str = ""
-    current: bool = True  # whether the pointer names this version
+    current: bool = True  # whether this is the current version
     tables: dict[str, list[TableFile]] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
     num_files: int = 0
@@ -107,17 +107,19 @@ def _split_target(target: str) -> tuple[str, str]:
 
 
 def _read_manifest(store: Store, chosen: str) -> Dataset:
-    """Read the pointer's manifest or the chosen one; a damaged one is a finding."""
-    pointer = {"path": chosen, "sha256": ""}
-    if not store.exists(POINTER) and not chosen:
-        missing = found(checks.NO_MANIFEST, "dataset", POINTER, f"{POINTER} is missing")
-        return Dataset(store, None, problems=[missing])
+    """Read the current manifest or the chosen one; a damaged one is a finding."""
+    expected = ""
     try:
-        current = json.loads(store.read(POINTER)) if store.exists(POINTER) else pointer
-        pointer = pointer if chosen else current
-        content = store.read(pointer["path"])
-        digest = hashlib.sha256(content).hexdigest()
-        manifest = Manifest.from_json(content)
+        if chosen:
+            snapshot = _snapshot(chosen, store)
+        elif pointer := read_pointer(store):
+            path, expected = pointer
+            snapshot = _snapshot(path, store)
+            if snapshot.sha256 == expected:
+                snapshot = newest_after(snapshot, store) or snapshot
+                expected = snapshot.sha256
+        else:
+            snapshot = newest_after(None, store)
     except NotRead:  # says nothing about the dataset
         raise
     except (ValueError, KeyError, TypeError, OSError, AssertionError, AttributeError) as problem:
@@ -125,12 +127,30 @@ def _read_manifest(store: Store, chosen: str) -> Dataset:
         check = checks.SCHEMA_VERSION if version else checks.MANIFEST_DAMAGED
         evidence = f"{type(problem).__name__}: {_line(problem)}"
         return Dataset(store, None, problems=[found(check, "dataset", POINTER, evidence)])
-    dataset = Dataset(store, manifest, digest, current["path"] == pointer["path"])
-    if not chosen and digest != pointer["sha256"]:
-        evidence = f"SHA-256 {digest[:12]}…, the pointer says {pointer['sha256'][:12]}…"
-        problem = found(checks.MANIFEST_DAMAGED, "dataset", pointer["path"], evidence)
+    if snapshot is None:
+        missing = found(checks.NO_MANIFEST, "dataset", POINTER, f"{POINTER} is missing")
+        return Dataset(store, None, problems=[missing])
+    current = not chosen or _is_current(snapshot, store)
+    dataset = Dataset(store, snapshot.manifest, snapshot.sha256, current)
+    if expected and snapshot.sha256 != expected:
+        evidence = f"SHA-256 {snapshot.sha256[:12]}…, the pointer says {expected[:12]}…"
+        problem = found(checks.MANIFEST_DAMAGED, "dataset", snapshot.path, evidence)
         dataset.problems.append(problem)
     return dataset
+
+
+def _snapshot(path: str, store: Store) -> Snapshot:
+    content = store.read(path)
+    return Snapshot(path, hashlib.sha256(content).hexdigest(), Manifest.from_json(content))
+
+
+def _is_current(snapshot: Snapshot, store: Store) -> bool:
+    """Tell whether this is the current version; False where that cannot be told."""
+    try:
+        newest = current_snapshot(store)
+    except ValueError:
+        return False
+    return newest is not None and newest.sha256 == snapshot.sha256
 
 
 def _line(problem: BaseException) -> str:

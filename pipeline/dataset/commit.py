@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.dataset.store import Store
 from schemas.manifest import POINTER, DataFile, Manifest, manifest_path
+from schemas.versions import current_snapshot
 
 STAGING = "_staging"
 FOLDERS = (
@@ -39,51 +40,10 @@ _MANIFEST = re.compile(r"manifests/(\d{4,})\.json")
 def read_manifest(store: Store) -> tuple[Manifest, str] | None:
     """Return the current manifest and the SHA-256 of its file, or None before the first.
 
-    A version that was made and that the pointer does not name yet, because its publisher was
-    killed, is the current one. Raises ValueError for a pointer or a manifest that is damaged.
+    Raises ValueError for a pointer or a manifest that is damaged.
     """
-    current = _pointed(store)
-    while following := _following(current, store):
-        current = following
-    return current
-
-
-def _following(current: tuple[Manifest, str] | None, store: Store) -> tuple[Manifest, str] | None:
-    """Return the version that was made on top of this one."""
-    version, parent = (current[0].version, current[1]) if current else (0, "")
-    path = manifest_path(version + 1)
-    if not store.exists(path):
-        return None
-    content = store.read(path)
-    manifest = Manifest.from_json(content)
-    return (manifest, hashlib.sha256(content).hexdigest()) if manifest.parent == parent else None
-
-
-def _pointed(store: Store) -> tuple[Manifest, str] | None:
-    if not store.exists(POINTER):
-        return None
-    try:
-        pointer = json.loads(store.read(POINTER))
-        path, expected = pointer["path"], pointer["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{store.url}/{POINTER} is damaged or of another program: it must read "
-            f'{{"path": …, "sha256": …}}, got {error!r}; restore it, or name another folder'
-        ) from error
-    try:
-        content = store.read(path)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{store.url}/{path}, which {POINTER} names, is missing; restore the file, or make the "
-            "dataset again"
-        ) from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != expected:
-        raise ValueError(
-            f"{store.url}/{path} is damaged: its SHA-256 is {digest}, the pointer says "
-            f"{expected}; restore the file, or make the dataset again"
-        )
-    return Manifest.from_json(content), digest
+    found = current_snapshot(store)
+    return (found.manifest, found.sha256) if found else None
 
 
 def require_manifest(store: Store) -> tuple[Manifest, str]:

@@ -2,65 +2,30 @@
 
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.columns import Row, schema_of
 from schemas.latents import OF_SEVERAL, Latent
-from schemas.manifest import POINTER, DataFile, Manifest
+from schemas.manifest import POINTER, DataFile
+from schemas.versions import Snapshot, current_snapshot
 from trainer.data.files import Folder, in_parallel
 
 _MAX_NAMED = 5  # files or columns named in a message
 _MAX_LIGHT_BYTES = 16 * 2**10  # a row's index columns, decompressed; they have a few hundred
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The version of a dataset that its pointer names."""
-
-    path: str  # of the manifest
-    sha256: str  # of the manifest's bytes
-    manifest: Manifest
-
-
 def read_snapshot(folder: Folder) -> Snapshot:
-    """Follow the pointer to the manifest. Raises ValueError for a folder that is no dataset."""
-    try:
-        content = folder.read(POINTER)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    """Return the current version. Raises ValueError for a folder that is no dataset."""
+    snapshot = current_snapshot(folder)
+    if snapshot is None:
         raise ValueError(
             f"no dataset at {folder.url}: it has no {POINTER}; give the folder that "
             "jobs/curate.py wrote (its --output)"
-        ) from error
-    try:
-        pointer = json.loads(content)
-        path, expected = pointer["path"], pointer["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder.url}/{POINTER} is no pointer to a manifest: {error!r}; give the folder that "
-            "jobs/curate.py wrote"
-        ) from error
-    try:
-        content = folder.read(path)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{folder.url}/{path} is missing; {POINTER} points to it. Restore the file, or make "
-            "the dataset again"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise ValueError(
-            f"{folder.url}/{path} is damaged: its SHA-256 is {found}, the pointer says {expected}; "
-            "restore the file, or make the dataset again"
         )
-    try:
-        return Snapshot(path, found, Manifest.from_json(content))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder.url}/{path} is no manifest of ours: {error}") from error
+    return snapshot
 
 
 def check_files(folder: Folder, files: Sequence[DataFile], verify: bool) -> None:

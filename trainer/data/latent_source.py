@@ -12,11 +12,12 @@ import torch
 
 from schemas.latents import LATENTS_INDEX, Latent, LatentIndex
 from schemas.manifest import DataFile
+from schemas.versions import Snapshot
 from trainer.data.batch import LatentBatch, LatentCharacter
 from trainer.data.boxes import shares_of_boxes
 from trainer.data.cast import drawn_order
 from trainer.data.data_config import DataConfig
-from trainer.data.dataset import Snapshot, check_files, read_snapshot
+from trainer.data.dataset import check_files, read_snapshot
 from trainer.data.draws import seed_of
 from trainer.data.files import Folder
 from trainer.data.hashing import permutation

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from schemas.manifest import manifest_path
+from schemas.versions import Snapshot
 from trainer.data.data_config import DataConfig
-from trainer.data.dataset import Snapshot
 from trainer.data.files import Folder
 from trainer.data.index import RowIndex
 

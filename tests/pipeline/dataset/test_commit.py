@@ -105,6 +105,15 @@ def test_a_version_whose_publisher_died_before_the_pointer_is_the_current_one(tm
     assert json.loads(store.read(POINTER))["path"] == "manifests/0002.json"
 
 
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 3, ', b"[]", b"{}"])
+def test_a_next_manifest_that_is_cut_off_or_foreign_is_named(tmp_path, content):
+    store = LocalStore(str(tmp_path))
+    publish(make_version(1, "", store), store)
+    store.write("manifests/0002.json", content)
+    with pytest.raises(ValueError, match=r"manifests/0002\.json is no manifest of ours: .*restore"):
+        read_manifest(store)
+
+
 def test_a_version_of_files_that_somebody_removed_is_not_published(tmp_path):
     store = LocalStore(str(tmp_path))
     manifest = make_version(1, "", store)

@@ -35,7 +35,7 @@ def test_a_missing_dataset_and_a_foreign_folder_are_refused(tmp_path):
         with pytest.raises(ValueError, match=r"no dataset at .* it has no manifest\.json"):
             open_source(folder, config())
     (tmp_path / "manifest.json").write_text('["of something else"]')
-    with pytest.raises(ValueError, match="no pointer to a manifest"):
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged or of another program"):
         open_source(tmp_path, config())
 
 
