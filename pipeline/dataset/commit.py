@@ -71,6 +71,7 @@ def publish(manifest: Manifest, store: Store) -> None:
     Raises FileExistsError when another run has made this version meanwhile.
     """
     _check_written(manifest, store)
+    _drop_orphans(manifest, store)
     try:
         store.create(manifest_path(manifest.version), manifest.to_json())
     except FileExistsError:
@@ -80,6 +81,19 @@ def publish(manifest: Manifest, store: Store) -> None:
         ) from None
     settle(store)
     sweep(store)
+
+
+def _drop_orphans(manifest: Manifest, store: Store) -> None:
+    """Remove manifests of no version whose number this one or a later one will have.
+
+    A run that began anew and was killed while it removed the versions of before leaves them.
+    """
+    later = [version for version in versions(store) if version >= manifest.version]
+    current = read_manifest(store)  # after the listing: of a version in between nothing is removed
+    if (current[1] if current else "") != manifest.parent:
+        return
+    for version in reversed(later):
+        store.delete(manifest_path(version))
 
 
 def _check_written(manifest: Manifest, store: Store) -> None:

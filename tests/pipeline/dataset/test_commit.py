@@ -114,6 +114,20 @@ def test_a_next_manifest_that_is_cut_off_or_foreign_is_named(tmp_path, content):
         read_manifest(store)
 
 
+def test_a_new_beginning_that_was_killed_is_in_no_later_versions_way(tmp_path):
+    store = LocalStore(str(tmp_path))
+    for version in (1, 2, 3):
+        parent = current_version(store)[1] if version > 1 else ""
+        publish(make_version(version, parent, store), store)
+    store.delete(POINTER)  # as `--restart` does, which is killed after the first manifest
+    store.delete("manifests/0001.json")
+    again = replace(make_version(1, "", store), config_digest="of another run")
+    publish(again, store)
+    publish(make_version(2, current_version(store)[1], store), store)
+    assert current_version(store)[0].version == 2
+    assert store.list("manifests") == ["manifests/0001.json", "manifests/0002.json"]
+
+
 def test_a_version_of_files_that_somebody_removed_is_not_published(tmp_path):
     store = LocalStore(str(tmp_path))
     manifest = make_version(1, "", store)
