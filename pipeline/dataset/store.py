@@ -5,6 +5,7 @@ PUT is atomic by itself. Paths are relative to the root and never leave it.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import uuid
@@ -17,6 +18,7 @@ from schemas.files import inside
 from schemas.remote import retry_local
 
 TEMPORARY = ".tmp-"
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Store(Protocol):
@@ -99,10 +101,31 @@ class LocalStore:
     def _create(self, path: str, content: bytes) -> None:
         with self._staged(path, content) as staged:
             try:
-                os.link(staged, self._at(path))  # unlike rename, refuses an existing name
+                self._claim(staged, self._at(path))
             except FileExistsError:
-                if self.read(path) != content:
+                if not self.exists(path) or self.read(path) != content:
                     raise
+
+    def _claim(self, staged: Path, target: Path) -> None:
+        """Give a file its name, or raise FileExistsError.
+
+        Where there are no hard links (exFAT, some FUSE) whoever creates a second file first may
+        do so. The content is still seen whole or not at all; but who is killed between the two
+        leaves that file, and nobody can create the name until the next `lock` sweeps it.
+        """
+        try:
+            return os.link(staged, target)  # unlike rename, refuses an existing name
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        claim = target.parent / f".{target.name}{TEMPORARY}claim"
+        claim.open("xb").close()
+        try:
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+            os.replace(staged, target)
+        finally:
+            claim.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _staged(self, path: str, content: bytes) -> Iterator[Path]:

@@ -135,3 +135,20 @@ def test_the_lock_sweeps_what_killed_writers_left(tmp_path):
     with store.lock():
         pass
     assert list((tmp_path / "units").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_one_of_many_creates_a_file_also_without_hard_links(tmp_path, monkeypatch, number):
+    def no_links(_from, _to):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", no_links)
+    store = LocalStore(str(tmp_path))
+    test_create_refuses_an_existing_file(store)
+    claim = tmp_path / "manifests" / ".0002.json.tmp-claim"
+    claim.touch()  # of somebody who is at it, or was killed
+    with pytest.raises(FileExistsError):
+        store.create("manifests/0002.json", b"mine")
+    with store.lock():
+        store.create("manifests/0002.json", b"mine")
+    assert sorted(os.listdir(tmp_path / "manifests")) == ["0001.json", "0002.json"]
