@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not (arguments.yes or _confirmed(number)):
             print("nothing was removed; add --yes, or answer y")
             return NOT_CONFIRMED
-        remove(leftovers, store)
+        number = remove(leftovers, store, arguments.keep, arguments.days)
     print(f"removed {number} files")
     return DONE
 

@@ -68,9 +68,11 @@ def stage_file(path: str, content: bytes, rows: int, store: Store) -> DataFile:
 def publish(manifest: Manifest, store: Store) -> None:
     """Create the manifest over files that are written, move the pointer, sweep.
 
-    Raises FileExistsError when another run has made this version meanwhile.
+    Raises FileExistsError when another run has made this version meanwhile, and BlockingIOError
+    when it took over the lock.
     """
     _check_written(manifest, store)
+    store.check_held()
     _drop_orphans(manifest, store)
     try:
         store.create(manifest_path(manifest.version), manifest.to_json())
@@ -128,9 +130,11 @@ def sweep(store: Store, only: Manifest | None = None) -> None:
         listed = {file.path for file in only.files} if only else listed_files(store)
     except ValueError:
         return
-    for path in data_files(store):
-        if path not in listed:
-            store.delete(path)
+    paths = [path for path in data_files(store) if path not in listed]
+    if paths:
+        store.check_held()
+    for path in paths:
+        store.delete(path)
 
 
 def versions(store: Store) -> list[int]:

@@ -2,7 +2,8 @@
 
 One PUT is atomic by itself. A file that must exist once is put if absent: `If-None-Match: *` on S3,
 a generation match on Google's store. Where neither is known, or a probe shows that the server does
-not care, those who want to create it draw tickets, and the first ticket wins.
+not care, those who want to create it draw tickets, and the first ticket wins. While a job holds the
+lease, it changes nothing that it may have lost the right to.
 """
 
 import contextlib
@@ -11,10 +12,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
-from pipeline.dataset.lease import LEASES, hold_lease
+from pipeline.dataset.lease import LEASES, Lease, hold_lease
 from pipeline.dataset.uris import public_uri
 from schemas.files import inside
-from schemas.remote import NotRead, RemoteFile, open_filesystem, retry
+from schemas.remote import NotRead, Refused, RemoteConfig, RemoteFile, open_filesystem, retry
 
 # Filesystems that refuse a second creation by themselves.
 _PUT_IF_ABSENT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
@@ -23,13 +24,15 @@ _SETTLED_S = 2.0  # a ticket is visible to all others, and a small file written,
 
 
 class RemoteStore:
-    """A dataset behind an fsspec URL."""
+    """A dataset behind an fsspec URL, called under `patience`, else under the process's policy."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: RemoteConfig | None = None) -> None:
         self.url, self.location = public_uri(url.rstrip("/")), url
         self._fs, self._root = open_filesystem(url.rstrip("/"))
         scheme = self.url.partition("://")[0]
         self._puts_if_absent = scheme in _PUT_IF_ABSENT
+        self._patience = patience
+        self._lease: Lease | None = None  # while it is held
         self._has_folders = scheme not in _PUT_IF_ABSENT or scheme == "memory"
 
     def read(self, path: str) -> bytes:
@@ -41,14 +44,14 @@ class RemoteStore:
 
     def write(self, path: str, content: bytes) -> None:
         self._make_parent(path)
-        self._call(path, lambda: self._fs.pipe_file(self._at(path), content))
+        self._change(path, lambda: self._fs.pipe_file(self._at(path), content))
 
     def create(self, path: str, content: bytes) -> None:
         self._make_parent(path)
         try:
             if self._puts_if_absent:
                 put = self._fs.pipe_file
-                self._call(path, lambda: put(self._at(path), content, mode="create"))
+                self._change(path, lambda: put(self._at(path), content, mode="create"))
             else:
                 self._create_by_ticket(path, content)
         except FileExistsError:  # perhaps by an attempt of ours whose answer was lost
@@ -69,7 +72,7 @@ class RemoteStore:
 
     def delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._call(path, lambda: self._fs.rm_file(self._at(path)))
+            self._change(path, lambda: self._fs.rm_file(self._at(path)))
 
     def exists(self, path: str) -> bool:
         try:
@@ -96,8 +99,16 @@ class RemoteStore:
     def lock(self) -> Iterator[None]:
         """Hold a lease, which other jobs respect. No version depends on it: `create` decides."""
         self._puts_if_absent = self._puts_if_absent and self._refuses_a_second_creation()
-        with hold_lease(self):
-            yield
+        with hold_lease(self, RemoteStore(self.location, RemoteConfig(attempts=1))) as lease:
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def check_held(self) -> None:
+        if self._lease is not None:
+            self._lease.confirm()
 
     def _refuses_a_second_creation(self) -> bool:
         """Try it: some servers that speak S3 ignore the condition and overwrite the file."""
@@ -118,12 +129,24 @@ class RemoteStore:
             parent = self._at(path).rsplit("/", 1)[0]
             self._call(path, lambda: self._fs.makedirs(parent, exist_ok=True))
 
+    def _change(self, path: str, action: Callable[[], object]) -> None:
+        """Do it, unless another job took over before this attempt. Raises LeaseLost."""
+
+        def guarded() -> None:
+            if self._lease is not None and not path.startswith(f"{LEASES}/"):
+                self._lease.check()
+            action()
+
+        self._call(path, guarded)
+
     def _call(self, path: str, action: Callable[[], _Result]) -> _Result:
         """Do it under the policy; an error names the file."""
         try:
-            return retry(action)
+            return retry(action, self._patience)
         except NotRead as problem:
             raise NotRead(f"{self.url}/{path}: {problem}; run again") from None
+        except Refused:  # says all that there is to say
+            raise
         except OSError as problem:
             problem.filename = f"{self.url}/{path}"
             raise

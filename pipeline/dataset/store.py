@@ -64,6 +64,10 @@ class Store(Protocol):
         """Hold the store against a second driver, or raise BlockingIOError."""
         ...
 
+    def check_held(self) -> None:
+        """Raise BlockingIOError if another driver took over a store that is held."""
+        ...
+
 
 def open_store(url: str | Path) -> Store:
     """Return the store behind a folder or an fsspec URL such as s3://bucket/dataset."""
@@ -184,6 +188,9 @@ class LocalStore:
                 ) from None
             self._sweep()
             yield
+
+    def check_held(self) -> None:
+        """A lock of the kernel is held until its process ends."""
 
     def _sweep(self) -> None:
         """Remove what killed writers left; nobody else writes while the lock is held."""

@@ -84,8 +84,16 @@ def _folders(paths: set[str]) -> list[str]:
     return sorted({path.partition("/")[0] for path in paths})
 
 
-def remove(leftovers: Sequence[Leftover], store: Store) -> None:
-    """Remove them."""
-    for leftover in leftovers:
-        for path in leftover.paths:
-            store.delete(path)
+def remove(shown: Sequence[Leftover], store: Store, keep: int = 1, days: float = 0) -> int:
+    """Remove what was shown and would still go; return how many files that were.
+
+    While somebody thinks about the answer, another job may have published what was left over.
+    Raises BlockingIOError when another job has taken the dataset over.
+    """
+    store.check_held()
+    still = {path for one in find_leftovers(store, keep, days) for path in one.paths}
+    paths = [path for one in shown for path in one.paths if path in still]
+    store.check_held()
+    for path in paths:
+        store.delete(path)
+    return len(paths)

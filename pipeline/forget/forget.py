@@ -110,11 +110,13 @@ def finish(job: Job, store: Store) -> Forgotten:
     """Do all that is left to do, whatever was done before; the journal goes if nothing is found."""
     patterns = SearchPatterns.from_json(job.patterns)
     erasure = Erasure(set(job.videos), set(job.ids), job.renamed)
+    store.check_held()
     tombstones = read_tombstones(store)
     more = tombstones.adding(job.videos, job.characters, job.different)
     if more != tombstones:
         store.write(TOMBSTONES, more.to_json())
     manifest = publish_without(erasure, store)
+    store.check_held()  # encoding what is forgotten may have taken long
     latents = rewrite_latents(erasure, job.manifest_sha256, store)
     rewrite_edits(erasure, store)
     _drop_units(job, store)

@@ -128,6 +128,23 @@ def test_a_new_beginning_that_was_killed_is_in_no_later_versions_way(tmp_path):
     assert store.list("manifests") == ["manifests/0001.json", "manifests/0002.json"]
 
 
+def test_a_job_that_lost_the_store_publishes_and_sweeps_nothing(tmp_path, monkeypatch):
+    store = LocalStore(str(tmp_path))
+    publish(make_version(1, "", store), store)
+    following = make_version(2, current_version(store)[1], store)
+    before = content_of(tmp_path)
+    monkeypatch.setattr(store, "check_held", lost)
+    with pytest.raises(BlockingIOError):
+        publish(following, store)
+    with pytest.raises(BlockingIOError):
+        sweep(store)
+    assert content_of(tmp_path) == before
+
+
+def lost():
+    raise BlockingIOError("another job has taken over")
+
+
 def test_a_version_of_files_that_somebody_removed_is_not_published(tmp_path):
     store = LocalStore(str(tmp_path))
     manifest = make_version(1, "", store)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import threading
 import uuid
 
 import fsspec
@@ -11,6 +12,9 @@ from object_store import s3_server
 from pipeline.dataset import lease, remote_store
 from pipeline.dataset.remote_store import RemoteStore
 from pipeline.dataset.store import open_store
+from schemas.remote import POLICY
+
+TAKEN_OVER = r"another job has taken over .* no sign of life for \d+ s; .*run again"
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +28,41 @@ def url(request, bucket):
     return f"{request.param}://leases/{uuid.uuid4().hex}"
 
 
+class Clock:
+    """Time that runs where somebody waits; `meanwhile` is what others do then."""
+
+    def __init__(self):
+        self.now, self.meanwhile = 0.0, lambda: None
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.meanwhile()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """No job gives signs of life by itself, and every job is on a machine of its own."""
+    clock = Clock()
+    monkeypatch.setattr(lease, "_now", lambda: clock.now)
+    monkeypatch.setattr(lease, "_sleep", clock.sleep)
+    monkeypatch.setattr(lease, "_BEAT_S", 3600.0)
+    monkeypatch.setattr(lease, "_machine", lambda: uuid.uuid4().hex)
+    monkeypatch.setenv(POLICY, "attempts=100,pause_s=0")
+    return clock
+
+
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(lease, "PATIENCE_S", 0.4)
-    monkeypatch.setattr(lease, "_BEAT_S", 0.05)
     monkeypatch.setattr(remote_store, "_SETTLED_S", 0.1)
 
 
 def leases(url):
     return open_store(url).list(lease.LEASES)
+
+
+def beat(store):
+    """Give one sign of life, as the holder's thread does."""
+    store._lease._try_to_renew()
 
 
 def test_a_second_job_is_refused_and_the_lease_goes_with_the_job(url):
@@ -45,21 +75,122 @@ def test_a_second_job_is_refused_and_the_lease_goes_with_the_job(url):
         pass
 
 
-def test_a_job_of_another_machine_that_lives_is_waited_for_and_refused(url, quick, monkeypatch):
-    monkeypatch.setattr(lease, "_machine", lambda: "other")
-    with open_store(url).lock():
-        monkeypatch.setattr(lease, "_machine", lambda: "this one")
-        with pytest.raises(BlockingIOError), open_store(url).lock():
+def test_a_job_of_another_machine_that_lives_is_waited_for_and_refused(url, clock):
+    living = open_store(url)
+    with living.lock():
+        clock.meanwhile = lambda: beat(living)
+        with pytest.raises(BlockingIOError, match="another job writes"), open_store(url).lock():
             pass
+        living.write("a", b"mine")
+        assert clock.now < lease.PATIENCE_S
 
 
-def test_a_job_of_another_machine_that_died_is_waited_for_and_replaced(url, quick, capsys):
+@pytest.mark.parametrize("words", [b'{"owner": "dead", "beat": 3, "machine": "other"}', b'{"own'])
+def test_a_job_of_another_machine_that_died_is_waited_for_and_replaced(url, clock, capsys, words):
     store = open_store(url)
-    dead = {"owner": "dead", "beat": 3, "machine": "other", "process": "1-1"}
-    store.create(f"{lease.LEASES}/0007.json", json.dumps(dead).encode())
+    store.create(f"{lease.LEASES}/0007.json", words)
     with store.lock():
         assert leases(url) == [f"{lease.LEASES}/0008.json"]
+        assert clock.now == lease.PATIENCE_S
     assert "waiting up to" in capsys.readouterr().out
+
+
+def test_a_job_whose_lease_was_taken_over_changes_nothing_any_more(url, clock):
+    asleep, awake = open_store(url), open_store(url)
+    with asleep.lock():
+        asleep.write("a", b"before")
+        with awake.lock():
+            awake.write("a", b"after")
+            changes = (
+                lambda: asleep.write("a", b"late"),
+                lambda: asleep.create("b", b"late"),
+                lambda: asleep.delete("a"),
+                asleep.check_held,
+            )
+            for change in changes:
+                with pytest.raises(BlockingIOError, match=TAKEN_OVER):
+                    change()
+            assert awake.list() == [f"{lease.LEASES}/0002.json", "a"]
+        with pytest.raises(BlockingIOError, match=TAKEN_OVER), awake.lock():
+            asleep.delete("a")  # the lease was given back, and its number is used again
+    assert awake.read("a") == b"after"
+    assert leases(url) == []
+
+
+def test_a_job_that_slept_finds_out_also_where_no_clock_ran_meanwhile(url, clock):
+    asleep, awake = open_store(url), open_store(url)
+    with asleep.lock(), awake.lock():
+        clock.now = 0  # as in a virtual machine that stood still
+        with pytest.raises(BlockingIOError, match=TAKEN_OVER):
+            asleep.check_held()
+
+
+def test_a_job_that_slept_and_finds_its_lease_untouched_goes_on(url, clock):
+    store = open_store(url)
+    with store.lock():
+        clock.now = 10_000
+        store.write("a", b"mine")
+        store.check_held()
+        assert len(leases(url)) == 1
+
+
+def test_a_sign_of_life_in_the_last_moment_keeps_the_lease(url, clock, monkeypatch):
+    slow, late = open_store(url), open_store(url)
+    create = late.create
+
+    def create_late(path, content):
+        beat(slow)
+        create(path, content)
+
+    monkeypatch.setattr(late, "create", create_late)
+    with slow.lock():
+        with pytest.raises(BlockingIOError, match="another job writes"), late.lock():
+            pass
+        slow.write("a", b"mine")
+        assert leases(url) == [f"{lease.LEASES}/0001.json"]
+
+
+def test_a_store_that_is_down_for_long_says_nothing_of_the_job_that_works(clock, monkeypatch):
+    url = f"memory://leases/{uuid.uuid4().hex}"
+    kind = fsspec.get_filesystem_class("memory")
+    plain = kind.cat_file
+
+    def down(self, *path, **more):
+        if 3 < clock.now < 68:
+            clock.now += 5
+            raise ConnectionError
+        return plain(self, *path, **more)
+
+    monkeypatch.setattr(kind, "cat_file", down)
+    living = open_store(url)
+    with living.lock():
+        clock.meanwhile = lambda: clock.now > 68 and beat(living)
+        with pytest.raises(BlockingIOError, match="another job writes"), open_store(url).lock():
+            pass
+        assert clock.now > 68
+        living.write("a", b"mine")
+
+
+def test_a_request_that_hangs_does_not_keep_the_next_sign_of_life(monkeypatch):
+    url = f"memory://leases/{uuid.uuid4().hex}"
+    kind = fsspec.get_filesystem_class("memory")
+    plain, hung, release, beaten = kind.cat_file, [], threading.Event(), threading.Event()
+
+    def hang_once(self, path, *more, **options):
+        if threading.current_thread() is not threading.main_thread():
+            if not hung:
+                hung.append(path)
+                release.wait(60)
+            elif json.loads(plain(self, path))["beat"]:
+                beaten.set()
+        return plain(self, path, *more, **options)
+
+    monkeypatch.setattr(kind, "cat_file", hang_once)
+    monkeypatch.setattr(lease, "_BEAT_S", 0.01)
+    monkeypatch.setattr(lease, "_ATTEMPT_S", 0.01)
+    with open_store(url).lock():
+        assert beaten.wait(60)
+        release.set()
 
 
 def _hold(url, ready):

@@ -13,7 +13,7 @@ from tiny_dataset import write_dataset
 
 from pipeline.dataset.commit import damaged_files, publish, stage_file, table_path, versions
 from pipeline.dataset.store import LocalStore
-from pipeline.dataset.vacuum import find_leftovers
+from pipeline.dataset.vacuum import find_leftovers, remove
 from schemas.manifest import Manifest, manifest_path
 
 DAY_S = 86_400
@@ -92,3 +92,24 @@ def test_a_damaged_manifest_stops_it(store):
     done = vacuum(store, "--yes")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_was_published_while_somebody_thought_about_the_answer_stays(store):
+    staged = stage_file(table_path("clips", 4, 0), b"orphan", 1, store)
+    shown = find_leftovers(store)
+    old, digest = current_version(store)
+    files = [staged, *old.files]
+    publish(Manifest(**{**vars(old), "version": 4, "parent": digest, "files": files}), store)
+    assert remove(shown, store) == 1  # of version 2
+    assert damaged_files(current_version(store)[0], store) == []
+
+
+def test_a_job_that_lost_the_store_while_it_waited_removes_nothing(store, monkeypatch):
+    def lost():
+        raise BlockingIOError("another job has taken over")
+
+    shown, before = find_leftovers(store), store.list()
+    monkeypatch.setattr(store, "check_held", lost)
+    with pytest.raises(BlockingIOError, match="taken over"):
+        remove(shown, store)
+    assert store.list() == before
