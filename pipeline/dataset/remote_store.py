@@ -21,6 +21,7 @@ from schemas.remote import NotRead, Refused, RemoteConfig, RemoteFile, open_file
 _PUT_IF_ABSENT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 _Result = TypeVar("_Result")
 _SETTLED_S = 2.0  # a ticket is visible to all others, and a small file written, within this time
+_STALE_S = 60.0  # a ticket that is older than another by this is of a job that was killed
 
 
 class RemoteStore:
@@ -55,20 +56,47 @@ class RemoteStore:
             else:
                 self._create_by_ticket(path, content)
         except FileExistsError:  # perhaps by an attempt of ours whose answer was lost
-            if self.read(path) != content:
-                raise FileExistsError(f"{self.url}/{path} exists") from None
+            if not self._holds(path, content):
+                raise FileExistsError(f"{self.url}/{path} exists, or is being created") from None
+
+    def _holds(self, path: str, content: bytes) -> bool:
+        try:
+            return self.read(path) == content
+        except FileNotFoundError:  # somebody draws a ticket for it
+            return False
 
     def _create_by_ticket(self, path: str, content: bytes) -> None:
-        ticket = f"{path}.ticket-{uuid.uuid4().hex}"
+        """Raises FileExistsError where the file exists, or another one's ticket was first."""
+        ticket, began = f"{path}.ticket-{uuid.uuid4().hex}", time.monotonic()
+
+        def put_in_time() -> None:
+            if time.monotonic() - began > _STALE_S / 2:  # soon others take it for a dead one's
+                raise FileExistsError
+            self._fs.pipe_file(self._at(path), content)
+
         self.write(ticket, b"")
         try:
             time.sleep(_SETTLED_S)
-            tickets = [one for one in self.list(path.rpartition("/")[0]) if f"{path}.t" in one]
-            if self.exists(path) or ticket != min(tickets):
+            if self.exists(path) or ticket != self._first_ticket(path, ticket):
                 raise FileExistsError
-            self.write(path, content)
+            self._change(path, put_in_time)
         finally:
             self.delete(ticket)
+
+    def _first_ticket(self, path: str, mine: str) -> str:
+        """Return the winner among the tickets for a file; remove those of jobs that were killed."""
+        tickets = [one for one in self.list(path.rpartition("/")[0]) if f"{path}.t" in one]
+        stale = [one for one in tickets if one != mine and self._is_older(one, mine)]
+        for one in stale:
+            self.delete(one)
+        return min(set(tickets) - set(stale), default="")
+
+    def _is_older(self, path: str, other: str) -> bool:
+        """Whether a file is much older than another, by the store's own clock, where it has one."""
+        try:
+            return self.modified(other) - self.modified(path) > _STALE_S
+        except (FileNotFoundError, NotRead):
+            return False
 
     def delete(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

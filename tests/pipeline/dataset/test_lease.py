@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import threading
 import uuid
 
@@ -219,9 +220,27 @@ def test_one_of_many_creates_a_file_also_where_the_server_overwrites(url, quick,
     with pytest.raises(FileExistsError):
         store.create("manifests/0001.json", b"second")
     store.write("manifests/0002.json.ticket-000", b"")  # somebody came first
-    with pytest.raises(FileNotFoundError):
+    # That the file is not there yet is no error of its own: whoever came first will write it.
+    with pytest.raises(FileExistsError, match=r"manifests/0002\.json exists, or is being created"):
         store.create("manifests/0002.json", b"mine")
     assert store.list("manifests") == ["manifests/0001.json", "manifests/0002.json.ticket-000"]
+
+
+def test_a_ticket_of_a_killed_job_is_in_nobodys_way(tmp_path, quick):
+    store = open_store(f"local://{tmp_path}/data")
+    stale = f"{lease.LEASES}/0001.json.ticket-000"
+    store.write(stale, b"")
+    made = store.modified(stale) - 2 * remote_store._STALE_S
+    os.utime(tmp_path / "data" / stale, (made, made))
+    with store.lock():
+        assert store.list(lease.LEASES) == [f"{lease.LEASES}/0001.json"]
+
+
+def test_a_ticket_of_a_living_job_refuses_the_lease_in_one_line(tmp_path, quick):
+    store = open_store(f"local://{tmp_path}/data")
+    store.write(f"{lease.LEASES}/0001.json.ticket-000", b"")
+    with pytest.raises(BlockingIOError, match="another job writes to"), store.lock():
+        pass
 
 
 def test_a_server_that_does_not_care_for_the_condition_is_found_out(bucket, quick, monkeypatch):
