@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from schemas.remote import retry_local
 
 TEMPORARY = ".tmp-"
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+# Where Ray 2.60 unpacks what `ray job submit --working-dir` sent; the job runs in there.
+_COPY_OF_RAY = re.compile(r"/working_dir_files/_ray_pkg_\w+(/|$)")
 
 
 class Store(Protocol):
@@ -85,6 +88,11 @@ class LocalStore:
         self.url = self.location = str(self._root)
         if self._root.is_file():
             raise ValueError(f"{self.url} is a file; name a folder")
+        if _COPY_OF_RAY.search(self.url):
+            raise ValueError(
+                f"{self.url} lies in Ray's copy of --working-dir, which goes when the cluster "
+                "does; give an absolute path that every node sees, or the URL of an object store"
+            )
 
     def read(self, path: str) -> bytes:
         return retry_local(self._at(path).read_bytes)

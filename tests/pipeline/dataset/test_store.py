@@ -32,6 +32,19 @@ def test_what_was_written_is_read_listed_and_deleted(store):
     assert store.list("never") == []
 
 
+def test_a_folder_that_goes_with_the_cluster_is_refused(tmp_path, monkeypatch):
+    """A submitted job runs in Ray's copy of --working-dir: a relative path leads there."""
+    copy = tmp_path / "runtime_resources/working_dir_files/_ray_pkg_029f88d5ecc55e1e"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    for named in ("dataset", ".", copy / "a" / "dataset"):
+        with pytest.raises(ValueError, match=r"Ray's copy of --working-dir.*absolute path") as said:
+            open_store(named)
+        assert str(copy) in str(said.value)
+    open_store(tmp_path / "dataset").write("one", b"1")
+    open_store("memory://x/working_dir_files/_ray_pkg_1/dataset")
+
+
 def test_a_store_is_named_without_its_secrets_and_opened_with_them():
     store = open_store("memory://x/data?token=5ecre7")
     assert store.url == "memory://x/data"
