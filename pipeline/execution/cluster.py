@@ -4,6 +4,8 @@ import contextlib
 import logging
 import math
 import os
+import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,7 @@ _MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _PATIENCE = "RAY_health_check_timeout_ms"
 _PATIENCE_MS = 120_000
 _STARTS = 4  # Ray gives its node 30 s, too little for a busy machine, and has no setting for it
+_KNOCK_S = 30.0  # for a head to take a connection; Ray itself tries for many minutes
 _started: set[str] = set()  # addresses of what `connect` started on this machine
 
 
@@ -54,11 +57,44 @@ def connect(cluster: ClusterConfig) -> None:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        _join(os.environ["RAY_ADDRESS"])
         gpus = cluster.gpu_workers * cluster.gpus_per_worker
         wait_for(Resources(max(1, cluster.workers), gpus), cluster)
         return
     _start(cluster)
+
+
+def _join(address: str) -> None:
+    """Connect to the cluster that RAY_ADDRESS names, or raise ConnectionError in one line."""
+    import ray
+
+    try:
+        _knock(address)
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    except Exception as error:  # Ray raises RuntimeError, ConnectionError and classes of its own
+        said = re.split(r"\.\s|\.$|\n", str(error).strip())[0] or type(error).__name__
+        mode = os.environ.get("RAY_AUTH_MODE") or "not set"
+        token = "set" if os.environ.get("RAY_AUTH_TOKEN") else "not set"
+        raise ConnectionError(
+            f"cannot join the cluster at RAY_ADDRESS={address}: {said}. RAY_AUTH_MODE is {mode}, "
+            f"RAY_AUTH_TOKEN {token}: a cluster with a token wants RAY_AUTH_MODE=token and the "
+            "token of its head, there or in ~/.ray/auth_token; and this machine has to be one of "
+            f"its nodes (ray start --address={address}), or the job is sent by ray job submit"
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Wait until somebody listens at host:port, or raise OSError; other addresses are Ray's."""
+    place = re.fullmatch(r"\[?([^/\]]+)\]?:(\d+)", address)
+    deadline = time.monotonic() + _KNOCK_S
+    while place:
+        try:
+            socket.create_connection((place[1], int(place[2])), timeout=_KNOCK_S).close()
+            return
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOOK_EVERY_S)
 
 
 def _start(cluster: ClusterConfig) -> None:
