@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import ray
 import yaml
 from places import ROOT
 
-from jobs import curate
+from jobs import curate, models
+from pipeline.engines.auto import CHOICES
+from pipeline.engines.engines_config import engines_preset
+from pipeline.engines.registry import needs_of
+from pipeline.engines.weights import registry
 from trainer import train
 from trainer.distributed.launch import Processes
 
@@ -24,7 +29,11 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 
 
 def read(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())
+    return documents(path)[-1]
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
 
 
 def pod_templates(node: Any) -> list[dict[str, Any]]:
@@ -44,6 +53,49 @@ def test_pods_are_valid(path):
     for pod in pods:
         whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **pod}
         kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_what_kubernetes_itself_defines_is_valid():
+    documented = [whole for path in MANIFESTS for whole in documents(path)]
+    own = [whole for whole in documented if "." not in whole["apiVersion"].split("/")[0]]
+    assert {whole["kind"] for whole in own} == {"Job", "PersistentVolumeClaim"}
+    for whole in own:
+        kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("name", ["rayjob", "raycluster"])
+def test_every_node_reads_the_weights_that_the_job_fetches_and_may_use_the_store(name):
+    [claim, job] = documents(DEPLOY / "kubernetes/models.yaml")
+    command = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    fetched = models.parse(command[2:])
+    assert {registry()[weights].name for weights in fetched.names} == set(fetched.names)
+    pods = pod_templates(read(DEPLOY / "kubernetes" / f"{name}.yaml"))
+    assert len(pods) == 2
+    for pod in pods:
+        [container] = pod["spec"]["containers"]
+        [volume] = pod["spec"]["volumes"]
+        claimed = volume["persistentVolumeClaim"]["claimName"]
+        assert claimed == claim["metadata"]["name"]
+        [mounted] = container["volumeMounts"]
+        assert (mounted["name"], mounted["mountPath"]) == (volume["name"], str(fetched.folder))
+        assert container["envFrom"] == [{"secretRef": {"name": "contextanyone-store"}}]
+
+
+@pytest.mark.parametrize("preset", ["auto", "production"])
+def test_the_weights_on_the_volume_are_all_that_the_presets_read(preset):
+    """But for dlib's, which are a package, and OSNet's: rayjob.yaml does without."""
+    [_, job] = documents(DEPLOY / "kubernetes/models.yaml")
+    fetched = models.parse(job["spec"]["template"]["spec"]["containers"][0]["command"][2:]).names
+    there = {(registry()[name].engine, registry()[name].task) for name in fetched}
+    if preset == "auto":
+        best = {task: choices[0].name for task, choices in CHOICES.items()}
+        named = best | {"recogniser": "sface_appearance"}
+    else:
+        named = {**asdict(engines_preset(preset).observing), "recogniser": "arcface"}
+    tasks = [(task, engine) for task, engine in named.items() if isinstance(engine, str)]
+    read_by = {reads for task, engine in tasks for reads in needs_of(task, engine).weights}
+    assert read_by
+    assert read_by <= there
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
