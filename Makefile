@@ -12,7 +12,7 @@ BIN := .venv/bin
 DEMO ?= demo
 JOBS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
-EXTRAS := s3 gcs hf shots tracking sound scale engines train eight-bit audit calibrate faces demo
+EXTRAS := s3 gcs aws hf shots tracking sound scale engines train eight-bit audit calibrate faces demo
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--constraints constraints.txt --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 FAST := not (ray or faults or deepspeed or slow or browser)

@@ -15,6 +15,8 @@ import pytest
 import ray
 import yaml
 from places import ROOT
+from ray.autoscaler._private.docker import docker_start_cmds
+from ray.autoscaler._private.util import prepare_config
 
 from jobs import curate, models
 from pipeline.engines.auto import CHOICES
@@ -108,6 +110,50 @@ def test_ray_is_of_the_version_in_the_image(path):
 def test_the_cluster_of_virtual_machines_has_rays_own_schema():
     schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
     jsonschema.validate(read(DEPLOY / "ray-up/cluster.yaml"), schema)
+
+
+@pytest.fixture(scope="module")
+def virtual_machines() -> dict[str, Any]:
+    """Return the settings of `ray up` with those that Ray adds, which asks no cloud for them."""
+    return prepare_config(read(DEPLOY / "ray-up/cluster.yaml"))
+
+
+def test_machines_share_a_token_and_weights_and_install_nothing(virtual_machines):
+    mounts, docker = virtual_machines["file_mounts"], virtual_machines["docker"]
+    started = docker_start_cmds(
+        *("ubuntu", docker["image"], mounts, docker["container_name"], docker["run_options"]),
+        *("contextanyone", image_settings()["HOME"], "docker"),
+    )
+    assert "--env=RAY_AUTH_MODE=token" in started
+    assert f":{image_settings()['HOME']}/.ray/auth_token " in started
+    assert f"models:{image_settings()['CONTEXTANYONE_MODELS']} " in started
+    for when in ("setup_commands", "head_setup_commands", "worker_setup_commands"):
+        assert virtual_machines[when] == []
+
+
+def image_lines() -> str:
+    """Return the last stage of the Dockerfile, an instruction a line."""
+    text = (DEPLOY / "docker/Dockerfile").read_text().replace("\\\n", "")
+    return text.rpartition("\nFROM ")[2]
+
+
+def image_settings() -> dict[str, str]:
+    [words] = re.findall(r"^ENV (.*)$", image_lines(), re.MULTILINE)
+    return dict(word.split("=", 1) for word in words.split())
+
+
+def test_the_image_starts_the_shells_of_ray_and_has_what_they_call():
+    """Ray says `docker run IMAGE bash`, then `bash --login`, rsync and ssh inside."""
+    assert not re.search(r"^ENTRYPOINT", image_lines(), re.MULTILINE)
+    [installed] = re.findall(r"apt-get install (.*?)&&", image_lines())
+    assert {"rsync", "openssh-client"} <= set(installed.split())
+    [line] = re.findall(r'echo "(PATH=[^"]*)" > /etc/profile\.d/\w+\.sh', image_lines())
+    shell = ["bash", "-c", f"{line.replace(chr(92), '')}; echo $PATH"]
+    done = subprocess.run(
+        shell, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    folder = image_settings()["PATH"].partition(":")[0]
+    assert done.stdout.strip() == f"{folder}:/usr/bin:/bin"
 
 
 def test_the_job_on_ray_gives_curate_what_it_takes():
