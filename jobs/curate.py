@@ -1,7 +1,7 @@
 """Turn raw videos into a dataset of samples: clip, character, references, caption.
 
     python jobs/curate.py --input videos/ --output dataset/
-    RAY_AUTH_MODE=token ray job submit -- contextanyone curate --input s3://… --output s3://…
+    RAY_AUTH_MODE=token ray job submit --working-dir . -- python jobs/curate.py --input … --output …
 
 Run the same command again to go on after an interruption. Exit codes: 0 done, 1 nothing was kept,
 2 wrong arguments or an output that cannot be used, 3 too many videos failed, or some could not be

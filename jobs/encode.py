@@ -1,7 +1,7 @@
 """Encode the samples of a dataset once, so that training reads latents and loads no encoder.
 
     python jobs/encode.py dataset/ --preset wan-1.3b-lora --dry-run
-    RAY_AUTH_MODE=token ray job submit -- contextanyone encode s3://… --preset wan-1.3b-lora
+    RAY_AUTH_MODE=token ray job submit --working-dir . -- python jobs/encode.py s3://… --preset …
 
 Run the same command again to go on after an interruption. Exit codes: 0 done, 2 wrong arguments, or
 data or weights that cannot be used, 130 interrupted.
