@@ -396,10 +396,10 @@ def test_what_cannot_fit_is_refused_with_advice(one, data, tmp_path):
     said = train(
         *(one, data, tmp_path),
         code=2,
-        model__layers=400,
-        model__heads=64,
+        model__layers=20,
+        model__heads=256,
         model__head_dim=128,
-        model__ffn_dim=32768,
+        model__ffn_dim=131072,
     )
     assert "What would help" in said
     assert "model.lora.rank" in said
