@@ -6,9 +6,9 @@ from typing import Any
 import duckdb
 
 from pipeline.browse.queries import MAX_PAGE, first_row, rows_of
-from pipeline.dataset.uris import public_uri
 from schemas.old_settings import current_settings
 from schemas.thresholds import THRESHOLDS, Threshold
+from schemas.uris import public_uri
 
 # By "table.column.side". A measure that no column holds cannot be shown.
 GATES: Mapping[str, Threshold] = {

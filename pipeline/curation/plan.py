@@ -29,13 +29,13 @@ from pipeline.dataset.units import (
     unreadable_id,
     write_known_inputs,
 )
-from pipeline.dataset.uris import public_uri
 from pipeline.observing.observe_config import OBSERVE_VERSION
 from schemas.corrections import Correction
 from schemas.manifest import POINTER, Manifest
 from schemas.old_settings import current_settings
 from schemas.tables import Input
 from schemas.tombstones import Tombstones
+from schemas.uris import public_uri
 
 SETTINGS = "units/settings.json"
 _MADE = re.compile(

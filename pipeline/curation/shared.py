@@ -14,10 +14,10 @@ from pipeline.curation.curation_config import CurationConfig
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.shared_folder import does_not_see, marked
 from pipeline.dataset.store import Store
-from pipeline.dataset.uris import is_local
 from pipeline.engines.engines_config import chosen
 from pipeline.engines.registry import weights_in_use
 from pipeline.execution.nodes import on_other_nodes
+from schemas.uris import is_local
 
 
 @dataclass(frozen=True)

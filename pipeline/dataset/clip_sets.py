@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.dataset.input_manifests import cell_text, decode_text, table_rows
 from pipeline.dataset.inputs import VIDEO_SUFFIXES, InputVideo, describe_file, find_inputs
 from pipeline.dataset.tar_clips import SHARD_SUFFIX, read_shard
-from pipeline.dataset.uris import path_of_uri
+from schemas.uris import path_of_uri
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
 TABLE_NAMES = tuple(f"{stem}{end}" for stem in ("metadata", "captions") for end in TABLE_SUFFIXES)

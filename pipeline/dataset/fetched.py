@@ -24,9 +24,9 @@ from pathlib import Path
 
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.remote import fetch
-from pipeline.dataset.uris import is_local
 from schemas.ids import bytes_id
 from schemas.remote import NotRead, RemoteConfig
+from schemas.uris import is_local
 
 _BLOCK = 1 << 20
 _PREFIX = "contextanyone-fetched-"

@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
-from pipeline.dataset.uris import (
+from schemas.remote import RemoteConfig, is_chain, open_filesystem, policy, retry
+from schemas.uris import (
     FILE,
     is_local,
     path_of_file_url,
@@ -19,7 +20,6 @@ from pipeline.dataset.uris import (
     public_uri,
     uri_of_path,
 )
-from schemas.remote import RemoteConfig, is_chain, open_filesystem, policy, retry
 from schemas.web import WEB_SCHEMES, private_host
 
 VIDEO_SUFFIXES = frozenset(
@@ -42,7 +42,7 @@ _VERSIONS = ("ETag", "etag", "mtime", "md5Hash", "Last-Modified", "last_modified
 class InputVideo:
     """One video to curate, with what its owner says about it."""
 
-    uri: str  # what it is called everywhere (pipeline.dataset.uris)
+    uri: str  # what it is called everywhere (schemas.uris)
     licence: str = "unknown"
     source: str = ""
     caption: str = ""

@@ -5,8 +5,8 @@ import os
 import time
 from typing import Any
 
-from pipeline.dataset.uris import is_local
 from schemas.remote import Refused, RemoteConfig, open_filesystem, retry
+from schemas.uris import is_local
 
 # Of a file of this machine, which may lie on a server that is mounted here.
 PASSING = frozenset(

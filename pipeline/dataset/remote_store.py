@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
 from pipeline.dataset.lease import LEASES, Lease, hold_lease
-from pipeline.dataset.uris import public_uri
 from schemas.files import inside
 from schemas.remote import NotRead, Refused, RemoteConfig, RemoteFile, open_filesystem, retry
+from schemas.uris import public_uri
 
 # Filesystems that refuse a second creation by themselves.
 _PUT_IF_ABSENT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pipeline.dataset.inputs import InputVideo
 from pipeline.dataset.parquet import encode_rows, read_columns
 from pipeline.dataset.store import LocalStore, Store
-from pipeline.dataset.uris import public_uri
 from pipeline.execution.stage import ClipRow, Count, Ledger, VideoRow
 from schemas.columns import Row, from_table
 from schemas.ids import content_id
 from schemas.tables import Candidate, Clip, ClipMedia, Embedding, Input, Reject, Track, Video
+from schemas.uris import public_uri
 
 UNIT_TABLES: dict[str, type[Row]] = {
     "videos": Video,

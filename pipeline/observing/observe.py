@@ -24,7 +24,6 @@ from pipeline.dataset.units import (
     commit_unit,
     unreadable_id,
 )
-from pipeline.dataset.uris import is_local
 from pipeline.engines.interfaces import SoundScorer
 from pipeline.engines.registry import LoadedEngines, load_engines
 from pipeline.execution.budget import ClusterConfig
@@ -50,6 +49,7 @@ from schemas.reasons import Reason
 from schemas.remote import NotRead, describe
 from schemas.tables import Video
 from schemas.tombstones import Tombstones
+from schemas.uris import is_local
 
 # Workers of Ray take five seconds to start; a process hashes 1 GB/s and probes 20 videos a second.
 _SOON_VIDEOS, _SOON_BYTES = 32, 2**30

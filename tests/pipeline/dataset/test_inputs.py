@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.dataset.fetched import video_fetcher
 from pipeline.dataset.inputs import InputVideo, find_inputs, list_inputs
-from pipeline.dataset.uris import path_of_uri, uri_of_path
 from schemas.remote import RemoteConfig, open_filesystem
+from schemas.uris import path_of_uri, uri_of_path
 
 ODD_NAMES = [
     "My talk [dQw4w9WgXcQ].mp4",

@@ -12,9 +12,9 @@ from web_server import WebServer
 from pipeline.dataset.fetched import FetchedFiles, batches, sha256_of, video_fetcher
 from pipeline.dataset.inputs import InputVideo, find_inputs, list_inputs
 from pipeline.dataset.remote import PASSING, TooLarge, fetch
-from pipeline.dataset.uris import public_uri, without_secrets
 from schemas.ids import bytes_id
 from schemas.remote import NotRead, RemoteConfig
+from schemas.uris import public_uri, without_secrets
 
 pytestmark = pytest.mark.slow  # waits and tries again
 
