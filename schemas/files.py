@@ -4,7 +4,9 @@ import re
 from argparse import ArgumentTypeError
 from pathlib import Path, PurePosixPath
 
-_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]+:/")
+from schemas.locations import location_of, shown
+
+_ELSEWHERE = re.compile(r"(?!file:/)[A-Za-z][A-Za-z0-9+.-]+:/", re.IGNORECASE)
 
 
 def local_path(text: str | Path) -> Path:
@@ -12,11 +14,14 @@ def local_path(text: str | Path) -> Path:
 
     Raises ArgumentTypeError for a URL: as a path it would be a folder of this machine named `s3:`.
     """
-    if _URL.match(str(text)):
+    if _ELSEWHERE.match(str(text)):
         raise ArgumentTypeError(
-            f"must be on this machine, got {str(text)!r}; copy from or to a local folder"
+            f"must be on this machine, got {shown(text)!r}; copy from or to a local folder"
         )
-    return Path(str(text).removeprefix("file://"))
+    try:
+        return Path(location_of(text))
+    except ValueError as error:  # of argparse's wording, a ValueError would lose its own
+        raise ArgumentTypeError(str(error)) from None
 
 
 def inside(path: str) -> str:

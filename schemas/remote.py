@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from schemas.locations import location_of
 from schemas.settings import check_settings, setting
 from schemas.start import remedy_of
 from schemas.web import WEB_SCHEMES, LeadsInside, web_options
@@ -123,10 +124,11 @@ def is_chain(location: str) -> bool:
 def open_filesystem(location: str) -> tuple[Any, str]:
     """Return the filesystem of a URL and the path there. Nothing that it lists is remembered.
 
-    Raises ValueError when fsspec does not know it, or needs a package for it.
+    Raises ValueError when fsspec does not know it, or needs a package for it, and for a slip.
     """
     import fsspec
 
+    location = location_of(location)
     try:
         private = policy().private_web
         if is_chain(location):

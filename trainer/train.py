@@ -22,6 +22,7 @@ if __name__ == "__main__":  # this checkout before any other, and its folder's n
 from jsonargparse import Namespace
 
 from schemas.files import local_path
+from schemas.locations import shown
 from schemas.settings_parser import SettingsParser, read_settings
 from schemas.start import code_of
 from trainer.distributed.keeper import is_foreign, split
@@ -86,7 +87,7 @@ def run(arguments: Namespace) -> int:
     config, lowered = with_fitting_micro_batch(config, process.replicas)
     folder, resume = arguments.output, arguments.resume
     if process.rank == 0:
-        print(describe(config, arguments.dataset, folder, process), flush=True)
+        print(describe(config, shown(arguments.dataset), folder, process), flush=True)
     notes = [note for note in (lowered, check_fits(config, process)) if note]
     if arguments.dry_run:
         return 0

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.dataset.input_manifests import cell_text, decode_text, table_rows
 from pipeline.dataset.inputs import VIDEO_SUFFIXES, InputVideo, describe_file, find_inputs
 from pipeline.dataset.tar_clips import SHARD_SUFFIX, read_shard
+from schemas.locations import is_url, shown
 from schemas.uris import path_of_uri
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
@@ -105,10 +106,10 @@ def _captioned(clip: InputVideo, written: Written | None) -> InputVideo:
 
 def _search(place: str, found: _Found, search_captions: bool, columns: Mapping[str, str]) -> None:
     path = Path(place).expanduser()
-    if "://" in place and not path.exists():
+    if is_url(place) and not path.exists():
         raise ValueError(
-            f"--input {place}: clips are imported from this machine; curate reads videos that lie "
-            "elsewhere, with a list that has a column caption"
+            f"--input {shown(place)}: clips are imported from this machine; curate reads videos "
+            "that lie elsewhere, with a list that has a column caption"
         )
     if not path.exists():
         raise ValueError(f"--input {place}: no such file or folder")

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
+from schemas.locations import is_url, location_of, shown
 from schemas.remote import RemoteConfig, is_chain, open_filesystem, policy, retry
 from schemas.uris import (
     FILE,
@@ -32,7 +33,6 @@ VIDEO_SUFFIXES = frozenset(
 # No http in manifests, which others may have written: fetching from the open web needs its own
 # politeness. On the command line a person has chosen the address.
 SCHEMES = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "memory"})
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _GLOB = re.compile(r"[*?[]")
 _THREADS = 16  # that get size and version of files; they wait for the network alone
 _VERSIONS = ("ETag", "etag", "mtime", "md5Hash", "Last-Modified", "last_modified")
@@ -285,13 +285,14 @@ def _reason(problem: OSError) -> str:
 
 
 def _local_path(pattern: str) -> str | None:
-    """Return the local path of a pattern, None when it is remote."""
+    """Return the local path of a pattern, None when it is remote; ValueError for a slip."""
     if os.path.lexists(pattern):
         return pattern
-    if pattern.startswith(FILE):
-        return path_of_file_url(pattern)
-    if _URL.match(pattern) or is_chain(pattern):
+    location = location_of(pattern)
+    if is_url(location) or is_chain(pattern):
         return None
+    if location != pattern:  # a file URL
+        return path_of_file_url(FILE + location)
     return os.path.expanduser(pattern)
 
 
@@ -357,8 +358,10 @@ def _resolve(row: ManifestRow, folder: str) -> str:
     """Return the absolute path or URL that a row of a manifest in `folder` names."""
     uri, where = row.uri, f"{row.where}, column 'uri'"
     if any(ord(sign) < 32 for sign in uri):
-        raise ValueError(f"{where}: {uri!r} holds a control character; write a URL ({FILE}…%0A…)")
-    if _URL.match(uri):
+        raise ValueError(
+            f"{where}: {shown(uri)!r} holds a control character; write a URL ({FILE}…%0A…)"
+        )
+    if is_url(uri):
         return _resolve_url(uri, where)
     if uri.startswith("/"):
         return uri
@@ -374,4 +377,8 @@ def _resolve_url(url: str, where: str) -> str:
             f"{where}: scheme {scheme!r} is not read; allowed: {', '.join(sorted(SCHEMES))}. "
             "Download the file first"
         )
-    return _absolute(path_of_file_url(url)) if scheme == "file" else url
+    try:
+        location = location_of(url)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return _absolute(path_of_file_url(FILE + location)) if scheme == "file" else location

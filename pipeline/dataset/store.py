@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 
 from pipeline.dataset.remote_store import RemoteStore
 from schemas.files import inside
+from schemas.locations import is_url, location_of
 from schemas.remote import retry_local
 
 TEMPORARY = ".tmp-"
@@ -73,11 +74,12 @@ class Store(Protocol):
 
 
 def open_store(url: str | Path) -> Store:
-    """Return the store behind a folder or an fsspec URL such as s3://bucket/dataset."""
-    text = str(url)
-    if "://" not in text or text.startswith("file://"):
-        return LocalStore(text.removeprefix("file://"))
-    return RemoteStore(text)
+    """Return the store behind a folder or an fsspec URL such as s3://bucket/dataset.
+
+    Raises ValueError for a slip such as s3:/bucket, which would become a folder.
+    """
+    location = location_of(url)
+    return RemoteStore(location) if is_url(location) else LocalStore(location)
 
 
 class LocalStore:

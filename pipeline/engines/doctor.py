@@ -14,6 +14,7 @@ from pipeline.engines.auto import settle
 from pipeline.engines.engines_config import PRESETS, EngineSet
 from pipeline.engines.registry import needs_of
 from pipeline.engines.weights import WeightsEntry, folders, locate, registry, verified
+from schemas.locations import is_url, location_of
 
 RUNS, DOES_NOT = 0, 1
 # package -> least version, and what cannot run without it
@@ -112,10 +113,11 @@ def _ffmpeg() -> str:
 def _print_machine(output: str) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     print(f"{os.cpu_count()} CPUs, {memory:.0f} GiB of memory, {_gpus()}")
-    if "://" in output:
-        print(f"disk: {output.split('://')[0]}:// tells nothing of its space")
+    location = location_of(output)
+    if is_url(location):
+        print(f"disk: {location.split('://')[0]}:// tells nothing of its space")
         return
-    place = Path(output).absolute()
+    place = Path(location).absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e9

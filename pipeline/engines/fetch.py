@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from pipeline.engines.weights import WeightsEntry, digest_of_file, pin, verified
+from schemas.uris import public_uri
 
 MAX_BYTES = 12 << 30  # of a file whose size the registry does not know
 _TIMEOUT_S = 30.0  # of silence
@@ -42,7 +43,7 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str):
         if not newurl.startswith("https://"):
-            raise ValueError(f"{req.full_url} redirects away from https; not followed")
+            raise ValueError(f"{public_uri(req.full_url)} redirects away from https; not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

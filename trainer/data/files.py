@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.bounded_parquet import BoundedParquet
 from schemas.files import inside
+from schemas.locations import is_url, location_of, shown
 from schemas.remote import RemoteFile, open_filesystem, retry
 
 READERS = 16  # files looked at at once; an object store answers slowly, but many at a time
@@ -18,9 +19,11 @@ class Folder:
     """A folder of this machine or an fsspec URL such as s3://bucket/dataset."""
 
     def __init__(self, url: str | Path) -> None:
-        text = str(url).removeprefix("file://")
-        self.is_local = "://" not in text
-        self.url = str(Path(text).expanduser().absolute()) if self.is_local else text.rstrip("/")
+        place = location_of(url)
+        self.is_local = not is_url(place)
+        local = Path(place).expanduser().absolute() if self.is_local else ""
+        self._location = str(local) if self.is_local else place.rstrip("/")
+        self.url = shown(self._location)  # its name in messages, without secrets
         self._filesystem: tuple[int, Any, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -38,7 +41,7 @@ class Folder:
         if self.is_local:
             base = Path(self._local(folder))
             found = (Path(at) / name for at, _, names in os.walk(base) for name in names)
-            root = Path(self.url)
+            root = Path(self._location)
             return {path.relative_to(root).as_posix(): path.stat().st_size for path in found}
         filesystem, root = self._remote()
         found = retry(lambda: filesystem.find(f"{root}/{inside(folder)}", detail=True))
@@ -64,11 +67,11 @@ class Folder:
         return BoundedParquet(file, f"{self.url}/{path}", pre_buffer=True)
 
     def _local(self, path: str) -> str:
-        return f"{self.url}/{inside(path)}"
+        return f"{self._location}/{inside(path)}"
 
     def _remote(self) -> tuple[Any, str]:
         if self._filesystem is None or self._filesystem[0] != os.getpid():
-            filesystem, root = open_filesystem(self.url)
+            filesystem, root = open_filesystem(self._location)
             self._filesystem = (os.getpid(), filesystem, root)
         return self._filesystem[1:]
 

@@ -9,6 +9,7 @@ import numpy as np
 from schemas.columns import schema_of
 from schemas.ids import content_id
 from schemas.latents import LATENTS_VERSION, OF_SEVERAL, Latent, LatentIndex, NullText, NumberType
+from schemas.locations import shown
 from schemas.settings import check_settings, setting
 from trainer.data.batch import Bucket
 from trainer.data.data_config import DataConfig, bucket_name, check_sides
@@ -99,7 +100,7 @@ class EncodingPlan:
         if not any(len(rows) for rows in self.assigned().values()):
             seen = self.source.assign(data.train_split).seen
             raise ValueError(
-                f"no sample of {recipe.url} fits a bucket of data.buckets "
+                f"no sample of {shown(recipe.url)} fits a bucket of data.buckets "
                 f"({', '.join(data.buckets)}); clips seen: {seen}. Choose buckets nearer to the "
                 "clips, or allow more (data.max_upscale, data.max_crop, data.fps)"
             )
@@ -193,7 +194,7 @@ class EncodingPlan:
                 f"characters of a sample: {recipe.data.characters}",
                 *lines,
                 f"left out: {left_out or 'none'}",
-                f"about {_amount(total)} in {recipe.url}/latents/",
+                f"about {_amount(total)} in {shown(recipe.url)}/latents/",
             ]
         )
 
