@@ -1,42 +1,39 @@
 """One policy for every call to another machine, or to a disk: read, list, write, delete.
 
-What a server says of a file is a fact, at once: it is missing, or forbidden. Everything else may
-pass and is tried again with growing pauses; what lasts longer is `NotRead`, which says nothing of
-the file, and the next run tries again. How often calls were repeated is counted. A folder's passing
-errors, of a disk or a mount, are repeated in the same way.
+What a server says of a file is a fact, at once: it is missing, or forbidden. What somebody has to
+put right, such as a region or a quota, is a `LastingFault`, at once. Everything else may pass, lost
+credentials too, and is tried again with growing pauses; what lasts longer is `NotRead`. Both say
+nothing of the file, and the next run tries again. How often calls were repeated is counted. A
+folder's passing errors, of a disk or a mount, are repeated in the same way.
 """
 
+import contextlib
 import errno
 import io
 import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from schemas.call_errors import (
+    LastingFault,
+    NotRead,
+    describe,
+    fact_of,
+    is_lasting,
+    lacks_credentials,
+)
 from schemas.locations import location_of
 from schemas.settings import check_settings, setting
 from schemas.start import remedy_of
-from schemas.web import WEB_SCHEMES, LeadsInside, web_options
+from schemas.web import WEB_SCHEMES, web_options
 
 CHAINS = frozenset({"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache"})
 POLICY = "CONTEXTANYONE_REMOTE"  # environment: attempts=5,pause_s=1,deadline_s=3600
-_NO_CREDENTIALS = frozenset(  # botocore's and Google's names of it
-    {
-        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
-        *("TokenRetrievalError", "ProfileNotFound", "DefaultCredentialsError", "RefreshError"),
-    }
-)
-_FACTS = {  # libraries raise them without a number
-    FileNotFoundError: errno.ENOENT,
-    FileExistsError: errno.EEXIST,
-    PermissionError: errno.EACCES,
-    IsADirectoryError: errno.EISDIR,
-    NotADirectoryError: errno.ENOTDIR,
-}
-_PASSING_STATUS = frozenset({408, 425, 429})  # of the 4xx; from 500 on all may pass
 # What a disk, or a folder that is mounted from elsewhere, answers when it cannot do it just now.
 _PASSING_ERRORS = frozenset(
     {
@@ -54,6 +51,7 @@ _WORDS: dict[str, Callable[[str], Any]] = {  # of the environment
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK = 1 << 20  # read ahead of a file that is read in pieces
 _repeated: Counter[str] = Counter()
+_answered: list[bool] = []  # whether some server has, in this process
 _Result = TypeVar("_Result")
 
 
@@ -79,10 +77,6 @@ class RemoteConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "run.remote")
-
-
-class NotRead(OSError):
-    """Raised when a call could not be done this time; says nothing about the file."""
 
 
 class Refused(Exception):
@@ -151,8 +145,9 @@ def open_filesystem(location: str) -> tuple[Any, str]:
 def retry(action: Callable[[], _Result], config: RemoteConfig | None = None) -> _Result:
     """Return the result of `action`, called again after transient errors.
 
-    Raises OSError for a fact about the file, NotRead for everything else: what a filesystem's
-    library raises is not ours to list. `Refused` and `NotRead` of the action itself pass.
+    Raises OSError for a fact about the file, LastingFault for what somebody has to put right, and
+    NotRead for everything else: what a filesystem's library raises is not ours to list. `Refused`
+    and `NotRead` of the action itself pass.
     """
     config = config or policy()
     give_up = time.monotonic() + config.deadline_s
@@ -160,20 +155,50 @@ def retry(action: Callable[[], _Result], config: RemoteConfig | None = None) -> 
     while True:
         attempt += 1
         try:
-            return action()
+            result = action()
+            _note_answer()
+            return result
         except (Refused, NotRead):
             raise
         except Exception as error:
             fact = fact_of(error)
             if fact is not None:
+                _note_answer()
                 raise fact from None
             problem = describe(error)
-            hopeless = isinstance(error, OSError) and error.errno in _FULL
+            if is_lasting(error):
+                raise LastingFault(problem) from None
+            attempts = _attempts_at(error, config)
         pause_s = config.pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-        if hopeless or attempt == config.attempts or time.monotonic() + pause_s > give_up:
+        if attempt >= attempts or time.monotonic() + pause_s > give_up:
             raise NotRead(f"{problem}, after {attempt} attempt{'s' * (attempt > 1)}")
-        _repeated[problem] += 1
+        _repeated[problem.partition(": ")[0]] += 1
         time.sleep(pause_s)
+
+
+def _note_answer() -> None:
+    if not _answered:
+        _answered.append(True)
+
+
+def _attempts_at(error: Exception, config: RemoteConfig) -> int:
+    """Return how often a call is tried that failed like this."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return 1
+    if not lacks_credentials(error):
+        return config.attempts
+    _look_for_credentials()
+    # Where nothing was ever read there may be none at all, which is said soon.
+    return config.attempts if _answered else min(config.attempts, 2)
+
+
+def _look_for_credentials() -> None:
+    """Let S3's clients take credentials that have come: one that was made without keeps none."""
+    library: Any = sys.modules.get("s3fs")
+    for filesystem in list(library.S3FileSystem._cache.values()) if library else ():
+        with contextlib.suppress(Exception):  # the next attempt says what is wrong
+            if library.core.sync(filesystem.loop, filesystem.session.get_credentials):
+                filesystem.connect(refresh=True)  # 12 MiB each time: only where some are found
 
 
 def retry_local(action: Callable[[], _Result]) -> _Result:
@@ -203,50 +228,6 @@ def take_repeated() -> Counter[str]:
 def add_repeated(repeated: Counter[str]) -> None:
     """Count what a worker has repeated."""
     _repeated.update(repeated)
-
-
-def fact_of(error: BaseException) -> OSError | None:
-    """Return what an error says about the file itself, None for a transient one."""
-    for cause in (error, error.__cause__):  # fsspec hides it, too
-        if isinstance(cause, LeadsInside):
-            return cause.fact()
-    if type(error).__name__ in _NO_CREDENTIALS:
-        return PermissionError(errno.EACCES, f"no credentials ({type(error).__name__})")
-    status = _status_of(error)
-    if status in (404, 410):
-        return FileNotFoundError(errno.ENOENT, f"HTTP {status}")
-    if 400 <= status < 500 and status not in _PASSING_STATUS:
-        return PermissionError(errno.EACCES, f"HTTP {status}")
-    if status:
-        return None
-    number = next((n for kind, n in _FACTS.items() if isinstance(error, kind)), 0)
-    if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
-        number = error.errno
-    return OSError(number, os.strerror(number)) if number else None
-
-
-def _status_of(error: BaseException) -> int:
-    """Return the HTTP status behind an error; fsspec hides one behind FileNotFoundError."""
-    for cause in (error, error.__cause__):
-        status = getattr(cause, "status", None)
-        if isinstance(status, int):
-            return status
-    return 0
-
-
-def describe(error: BaseException) -> str:
-    """Return a few words about an error; never its text, which may hold the URL."""
-    if isinstance(error, NotRead):
-        return str(error)
-    status = _status_of(error)
-    if status:
-        return f"HTTP {status}"
-    number = getattr(error, "errno", None)
-    if isinstance(number, int) and number > 0:
-        return os.strerror(number)
-    response = getattr(error, "response", None)
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return f"{type(error).__name__} {code}" if code else type(error).__name__
 
 
 class RemoteFile(io.RawIOBase):

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
 from schemas.locations import is_url, location_of, shown
-from schemas.remote import RemoteConfig, is_chain, open_filesystem, policy, retry
+from schemas.remote import NotRead, RemoteConfig, is_chain, open_filesystem, policy, retry
 from schemas.uris import (
     FILE,
     is_local,
@@ -275,9 +275,8 @@ class _Search:
 
 
 def _not_listed(pattern: str, problem: OSError) -> ValueError:
-    return ValueError(
-        f"input {public_uri(pattern)} cannot be listed: {_reason(problem)}; run again"
-    )
+    advice = problem.advice if isinstance(problem, NotRead) else ""
+    return ValueError(f"input {public_uri(pattern)} cannot be listed: {_reason(problem)}{advice}")
 
 
 def _reason(problem: OSError) -> str:

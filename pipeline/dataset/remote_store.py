@@ -172,7 +172,7 @@ class RemoteStore:
         try:
             return retry(action, self._patience)
         except NotRead as problem:
-            raise NotRead(f"{self.url}/{path}: {problem}; run again") from None
+            raise type(problem)(f"{self.url}/{path}: {problem}{problem.advice}") from None
         except Refused:  # says all that there is to say
             raise
         except OSError as problem:

@@ -20,12 +20,14 @@ class FlakyProxy:
 
     A share of them fails, drawn from a seed: answered with 503 or 500, cut off before or after the
     server has done the work, answered late, answered with half a body, or done twice. `injected`
-    counts the faults, `requests` all requests.
+    counts the faults, `requests` all requests. `says` may answer in the server's place: it returns
+    status and body for a method and a path, or None.
     """
 
     def __init__(self, target: str, share: float = 0.05, seed: int = 0) -> None:
         self.share, self.injected, self.requests = share, Counter[str](), 0
         self.watch: Callable[[str, str, int], None] | None = None  # method, path, client's port
+        self.says: Callable[[str, str], tuple[int, bytes] | None] = lambda method, path: None
         self._random, self._alone = random.Random(seed), threading.Lock()
         proxy = self
 
@@ -37,6 +39,10 @@ class FlakyProxy:
                 if proxy.watch:
                     proxy.watch(self.command, self.path, self.client_address[1])
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                said = proxy.says(self.command, self.path)
+                if said:
+                    self._answer(said[0], {"Content-Type": "application/xml"}, said[1])
+                    return
                 if fault in ("503", "500"):
                     self._answer(int(fault), {}, b"")
                     return

@@ -1,0 +1,120 @@
+"""What S3 says of credentials, quotas and names is told as such, and never of a video."""
+
+import os
+
+import fsspec
+import pytest
+from flaky_proxy import FlakyProxy
+from object_store import KEY, SECRET, s3_server, use_endpoint
+from runs import curate, draw_video, rows
+
+from pipeline.dataset.store import open_store
+from schemas import remote
+from schemas.remote import POLICY, LastingFault, NotRead
+
+QUICK = ("--set", "run.remote.pause_s=0.01", "--set", "run.remote.attempts=2")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server("answers") as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(server, monkeypatch):
+    monkeypatch.setenv(POLICY, "attempts=3,pause_s=0.01")
+    with (
+        FlakyProxy(server.removeprefix("http://"), share=0) as running,
+        use_endpoint(running.url),
+    ):
+        yield running
+
+
+def refusal(code, status, message="no"):
+    return status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+
+
+def says(proxy, name, *answers):
+    """Let the proxy give these answers to reads of a file, one after another; count the reads."""
+    left, asked = list(answers), []
+
+    def say(method, path):
+        if method != "GET" or not path.partition("?")[0].endswith(name):
+            return None
+        asked.append(path)
+        return left.pop(0) if left else None
+
+    proxy.says = say
+    return asked
+
+
+@pytest.mark.slow
+def test_an_expired_token_takes_no_video_away(proxy, tmp_path):
+    expired = refusal("ExpiredToken", 400)
+    (tmp_path / "in").mkdir()
+    for number in (0, 1):
+        draw_video(tmp_path / "in" / f"{number}.mp4", number)
+    fsspec.filesystem("s3").put(f"{tmp_path}/in/", "answers/in", recursive=True)
+    answers = {"0.mp4": [expired], "1.mp4": [expired] * 2}
+
+    def say(method, path):
+        left = answers.get(path.rpartition("/")[2], [])
+        return left.pop(0) if method == "GET" and left else None
+
+    proxy.says = say
+    done = curate(tmp_path / "out", "s3://answers/in", extra=QUICK, code=3)
+    assert answers == {"0.mp4": [], "1.mp4": []}
+    assert "1.mp4: credentials: expired token (ExpiredToken), after 2 attempts" in done.stdout
+
+    def outcomes():
+        told = rows(tmp_path / "out", "inputs")
+        return {row["uri"].rpartition("/")[2]: row["outcome"] for row in told}
+
+    assert outcomes() == {"0.mp4": "kept", "1.mp4": "not_read"}
+    curate(tmp_path / "out", "s3://answers/in", extra=QUICK)
+    assert outcomes() == {"0.mp4": "kept", "1.mp4": "kept"}
+
+
+def test_a_store_is_read_again_when_its_credentials_are_back(proxy):
+    store = open_store("s3://answers/back")
+    store.write("a", b"1")
+    asked = says(proxy, "/back/a", refusal("ExpiredToken", 400), refusal("ExpiredToken", 400))
+    assert store.read("a") == b"1"
+    assert len(asked) == 3
+    says(proxy, "/back/a", *[refusal("RequestTimeTooSkewed", 403)] * 3)
+    with pytest.raises(NotRead, match=r"clock is not .*, after 3 attempts; run again"):
+        store.read("a")
+
+
+def test_what_somebody_must_put_right_is_said_at_once_in_the_stores_words(proxy):
+    store = open_store("s3://answers/quota")
+    store.write("a", b"1")
+    asked = says(proxy, "/quota/a", *[refusal("QuotaExceeded", 403, "10 GiB are used")] * 3)
+    with pytest.raises(LastingFault) as told:
+        store.read("a")
+    assert str(told.value) == "s3://answers/quota/a: QuotaExceeded: 10 GiB are used"
+    assert len(asked) == 1
+    with pytest.raises(LastingFault, match="Invalid bucket name"):
+        open_store("s3://Not_A.-Bucket!/x").read("a")
+
+
+def test_credentials_that_come_late_are_taken(server, monkeypatch, tmp_path):
+    """A client that was made without any would never look again."""
+    monkeypatch.setenv(POLICY, "attempts=3,pause_s=0.01")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fsspec.filesystem("s3").pipe("answers/late/a", b"1")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    paused = []
+
+    def sleep(_seconds):
+        paused.append(1)
+        os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+
+    monkeypatch.setattr(remote.time, "sleep", sleep)
+    remote.retry(lambda: None)
+    assert open_store("s3://answers/late").read("a") == b"1"
+    assert 1 <= len(paused) <= 2
