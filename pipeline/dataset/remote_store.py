@@ -115,10 +115,11 @@ class RemoteStore:
     def sizes(self, folder: str = "") -> dict[str, int]:
         place = self._at(folder) if folder else self._root
         found = self._call(folder, lambda: self._fs.find(place, detail=True))
-        return {
+        sizes = {
             path[len(self._root) :].lstrip("/"): int(info.get("size") or 0)
             for path, info in found.items()
         }
+        return {path: size for path, size in sizes.items() if size or not _marks_a_folder(path)}
 
     def modified(self, path: str) -> float:
         return self._call(path, lambda: self._fs.modified(self._at(path))).timestamp()
@@ -181,3 +182,8 @@ class RemoteStore:
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{inside(path)}"
+
+
+def _marks_a_folder(path: str) -> bool:
+    """Return whether consoles make such a key, empty, to show a folder."""
+    return not path or path.endswith("/")

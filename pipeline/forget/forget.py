@@ -63,7 +63,7 @@ class Forgotten:
 
     @property
     def clean(self) -> bool:
-        return not self.scan.hits
+        return self.scan.clean
 
 
 def begin(targets: Targets, store: Store, same: int = 0, different: Iterable[str] = ()) -> Job:

@@ -19,7 +19,7 @@ from pipeline.forget.forget import (
     interrupted,
 )
 from pipeline.forget.forget_report import write_report
-from pipeline.forget.scan import scan
+from pipeline.forget.scan import Scan, scan
 from pipeline.forget.search_patterns import SearchPatterns
 from pipeline.forget.targets import ForgetRequest, Targets, find_targets
 from schemas.files import make_folder, read_text
@@ -162,8 +162,8 @@ def _scan_again(ids: Sequence[str], store: Store) -> int:
     patterns.add_ids(ids)
     found = scan(patterns, store)
     print(f"{len(ids)} of these were forgotten before; searched {found.files} files for them again")
-    _print_hits([(hit.path, hit.where) for hit in found.hits])
-    return TRACES if found.hits else DONE
+    _print_found(found)
+    return DONE if found.clean else TRACES
 
 
 def _print_matches(matches: Sequence[CharacterMatch]) -> None:
@@ -199,12 +199,19 @@ def _print_outcome(done: Forgotten, report: Path) -> None:
         f"searched {found.files} files, {found.size_bytes:,} bytes and {found.values:,} decoded "
         f"values for {found.patterns:,} ids and pieces: {len(found.hits)} found"
     )
-    _print_hits([(hit.path, hit.where) for hit in found.hits])
+    _print_found(found)
     print(f"report: {report}")
 
 
-def _print_hits(hits: Sequence[tuple[str, str]]) -> None:
-    for path, where in hits:
-        print(f"  found in {path} ({where})")
-    if hits:
+def _print_found(found: Scan) -> None:
+    for hit in found.hits:
+        print(f"  found in {hit.path} ({hit.where})")
+    if found.hits:
         print("these files are not the dataset's own: delete them and run the same command again")
+    for file in found.unsearched:
+        print(f"  could not be searched: {file.path} ({file.why})")
+    if found.unsearched:
+        print(
+            "make these readable, or delete those that are not the dataset's own, and run the same "
+            "command again"
+        )

@@ -56,6 +56,7 @@ def report_facts(done: Forgotten) -> dict[str, Any]:
             "searched_for": scan.patterns,
             "hits": len(scan.hits),
             "hits_in": sorted({hit.path.split("/")[0] for hit in scan.hits}),
+            "unsearched": len(scan.unsearched),
         },
     }
 
@@ -69,6 +70,12 @@ def _decided(doubts: dict[str, int]) -> str:
         f"{doubts['the_same_person']} are the same and were removed, {doubts['somebody_else']} are "
         "somebody else and stay. The doubt is kept as a salted hash, and the audit names it."
     )
+
+
+def _missing(scan: dict[str, Any]) -> str:
+    found = f"traces were found in {', '.join(scan['hits_in'])}" if scan["hits"] else ""
+    unsearched = f"{scan['unsearched']:,} files could not be searched" if scan["unsearched"] else ""
+    return "; ".join(filter(None, (found, unsearched)))
 
 
 def _markdown(report: dict[str, Any]) -> str:
@@ -88,7 +95,7 @@ def _markdown(report: dict[str, Any]) -> str:
         f"{scan['decoded_values']:,} values decoded from tables) were searched for "
         f"{scan['searched_for']:,} ids, file names and pieces of clips, pictures and vectors."
         if report["complete"]
-        else f"**Not complete:** traces were found in {', '.join(scan['hits_in'])}."
+        else f"**Not complete:** {_missing(scan)}."
     )
     tombstones = "\n".join(f"- `{key}`" for key in report["tombstones"])
     return f"""# Report of a removal

@@ -4,6 +4,8 @@ Parquet compresses, so the raw bytes alone prove little. Thousands of patterns a
 one pass, by their first two bytes, then by their first eight.
 """
 
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset.parquet import row_groups_together
-from pipeline.dataset.store import Store
+from pipeline.dataset.store import LocalStore, Store
 from pipeline.dataset.tables import open_table
 from pipeline.forget.search_patterns import SearchPatterns
+from schemas.remote import describe
 
 _CHUNK = 4 << 20
 _BATCH = 32 << 20
@@ -34,6 +37,14 @@ class Hit:
     kind: str  # id | piece
 
 
+@dataclass(frozen=True)
+class Unsearched:
+    """A file that could not be read, so that nothing is known of it."""
+
+    path: str
+    why: str
+
+
 @dataclass
 class Scan:
     """What was searched, and what was found."""
@@ -43,28 +54,53 @@ class Scan:
     values: int = 0  # cells of Parquet columns
     patterns: int = 0
     hits: tuple[Hit, ...] = ()
+    unsearched: tuple[Unsearched, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        return not self.hits and not self.unsearched
 
 
 def scan(patterns: SearchPatterns, store: Store, leave_out: str = "") -> Scan:
-    """Search every file of the dataset but `leave_out`."""
+    """Search every file of the dataset but `leave_out`; one that cannot be read is named."""
     finder = Finder(patterns)
     done = Scan(patterns=len(patterns.ids) + len(patterns.pieces))
     hits: set[Hit] = set()
+    unsearched: list[Unsearched] = []
     for path in store.list():
         if path == leave_out:
             continue
-        done.files += 1
         for kind in finder.kinds(path.encode(errors="surrogatepass")):
             hits.add(Hit(path, "its name", kind))
-        for chunk in _chunks(path, finder.longest, store):
-            done.size_bytes += len(chunk)
-            hits.update(Hit(path, "bytes", kind) for kind in finder.kinds(chunk))
-        if path.endswith(".parquet"):
-            for column, content, values in _decoded(path, store):
-                done.values += values
-                hits.update(Hit(path, column, kind) for kind in finder.kinds(content))
+        try:
+            hits.update(_hits_inside(path, finder, store, done))
+            done.files += 1
+        except (ValueError, OSError) as error:
+            why = describe(error) if isinstance(error, OSError) else str(error)
+            unsearched.append(Unsearched(path, why))
     done.hits = tuple(sorted(hits, key=lambda hit: (hit.path, hit.where, hit.kind)))
+    done.unsearched = tuple(unsearched)
     return done
+
+
+def _hits_inside(path: str, finder: "Finder", store: Store, done: Scan) -> Iterator[Hit]:
+    """Yield what a file holds, and count what was searched; ValueError or OSError: not all was."""
+    _refuse_what_is_no_file(path, store)
+    for chunk in _chunks(path, finder.longest, store):
+        done.size_bytes += len(chunk)
+        yield from (Hit(path, "bytes", kind) for kind in finder.kinds(chunk))
+    if path.endswith(".parquet"):
+        for column, content, values in _decoded(path, store):
+            done.values += values
+            yield from (Hit(path, column, kind) for kind in finder.kinds(content))
+
+
+def _refuse_what_is_no_file(path: str, store: Store) -> None:
+    """Raise ValueError for what would block whoever opens it, such as a FIFO."""
+    if isinstance(store, LocalStore):
+        mode = os.stat(os.path.join(store.location, path)).st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError("it is no regular file")
 
 
 class Finder:

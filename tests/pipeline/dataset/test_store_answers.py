@@ -1,12 +1,16 @@
 """What S3 says of credentials, quotas and names is told as such, and never of a video."""
 
 import os
+import subprocess
+import sys
 
 import fsspec
 import pytest
 from flaky_proxy import FlakyProxy
 from object_store import KEY, SECRET, s3_server, use_endpoint
+from places import script
 from runs import curate, draw_video, rows
+from tiny_dataset import write_dataset
 
 from pipeline.dataset.store import open_store
 from schemas import remote
@@ -118,3 +122,29 @@ def test_credentials_that_come_late_are_taken(server, monkeypatch, tmp_path):
     remote.retry(lambda: None)
     assert open_store("s3://answers/late").read("a") == b"1"
     assert 1 <= len(paused) <= 2
+
+
+def test_marks_of_folders_that_consoles_make_are_no_files(server):
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    for key in ("", "clips/"):
+        fs.call_s3("put_object", Bucket="answers", Key=f"marks/{key}", Body=b"")
+    fs.pipe("answers/marks/clips/a", b"")
+    assert open_store("s3://answers/marks").list() == ["clips/a"]
+
+
+def run(job, *words):
+    return subprocess.run(
+        [sys.executable, script(job), *words],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_forget_ends_on_a_store_with_marks_of_folders(server, tmp_path):
+    url = "s3://answers/forget"
+    write_dataset(url, 4, (32, 32), 5, num_validation=1)
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    fs.call_s3("put_object", Bucket="answers", Key="forget/", Body=b"")
+    done = run("forget", url, "--video", "video-1", "--report", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"complete": true' in (tmp_path / "report.json").read_text()

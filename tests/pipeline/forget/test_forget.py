@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import re
 import secrets
 import shutil
@@ -19,7 +20,7 @@ from dying_store import DyingStore, Killed
 from places import script
 from present import current_version, there
 from runs import content, curate, rows
-from tiny_dataset import tiny_sample
+from tiny_dataset import tiny_sample, write_dataset
 
 from pipeline.dataset.commit import damaged_files
 from pipeline.dataset.parquet import encode_rows
@@ -313,6 +314,25 @@ def test_traces_elsewhere_in_the_folder_are_named_until_they_are_gone(copied, tm
     shutil.rmtree(copied / "notes")
     run(*asked)
     assert not (copied / forget.JOURNAL).exists()
+
+
+def test_what_cannot_be_searched_is_named_instead_of_stopping_the_removal(tmp_path):
+    folder = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
+    (folder / "notes\\of the shoot.txt").write_text("hello")
+    (folder / "link").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe")
+    asked = (folder, "--video", "video-1", "--report", tmp_path / "report")
+    said = run(*asked, code=1)
+    assert "could not be searched: link (No such file or directory)" in said
+    assert "could not be searched: notes\\of the shoot.txt (path must be relative" in said
+    assert "could not be searched: pipe (it is no regular file)" in said
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["complete"], report["scan"]["unsearched"]) == (False, 3)
+    assert "3 files could not be searched" in (tmp_path / "report" / "report.md").read_text()
+    for name in ("notes\\of the shoot.txt", "link", "pipe"):
+        (folder / name).unlink()
+    assert "finishing the removal that was interrupted" in run(*asked)
+    assert not (folder / forget.JOURNAL).exists()
 
 
 def test_a_face_is_matched_by_the_datasets_recogniser_and_confirmed(copied, videos, tmp_path):
