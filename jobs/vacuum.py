@@ -56,6 +56,7 @@ def _at_least(kind: type, least: float):
 
 def run(arguments: argparse.Namespace) -> int:
     from pipeline.dataset.commit import require_manifest
+    from pipeline.dataset.cut_uploads import find_cut_uploads, remove_cut_uploads
     from pipeline.dataset.store import open_store
     from pipeline.dataset.vacuum import find_leftovers, remove
 
@@ -63,16 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
     require_manifest(store)
     with store.lock():
         leftovers = find_leftovers(store, arguments.keep, arguments.days)
+        uploads = find_cut_uploads(store)
         for leftover in leftovers:
             print(leftover.describe())
-        if not leftovers:
+        if uploads.describe():
+            print(uploads.describe())
+        if not leftovers and not uploads.found:
             print(f"{store.url}: nothing to remove")
             return DONE
-        number = sum(len(leftover.paths) for leftover in leftovers)
+        number = sum(len(leftover.paths) for leftover in leftovers) + len(uploads.found)
         if not (arguments.yes or _confirmed(number)):
             print("nothing was removed; add --yes, or answer y")
             return NOT_CONFIRMED
-        number = remove(leftovers, store, arguments.keep, arguments.days)
+        number = remove(leftovers, store, arguments.keep, arguments.days) + len(uploads.found)
+        remove_cut_uploads(uploads, store)
     print(f"removed {number} files")
     return DONE
 

@@ -7,6 +7,7 @@ latents      the same; until then the trainer refuses them, as they are of anoth
 edits        what an editor made of their pictures
 units        what was measured of the videos, and where they were read from
 notes        tags and corrections that speak of them
+uploads      what a kill left of those in parts, on S3
 scan         every byte of the folder; the journal goes when nothing is found
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 from pipeline.dataset.commit import require_manifest
 from pipeline.dataset.corrections import read_corrections, write_corrections
+from pipeline.dataset.cut_uploads import CutUploads, find_cut_uploads, remove_cut_uploads
 from pipeline.dataset.forgotten import read_tombstones
 from pipeline.dataset.store import Store
 from pipeline.dataset.tags import read_tags, write_tags
@@ -60,6 +62,7 @@ class Forgotten:
     latents: int
     scan: Scan
     keys: list[str]  # of the tombstones
+    uploads: CutUploads  # that were removed, or could not be listed
 
     @property
     def clean(self) -> bool:
@@ -122,10 +125,12 @@ def finish(job: Job, store: Store) -> Forgotten:
     _drop_units(job, store)
     _drop_tags(job, store)
     _drop_corrections(job, store)
+    uploads = find_cut_uploads(store)
+    remove_cut_uploads(uploads, store)
     done = scan(patterns, store, leave_out=JOURNAL)
     keys = [more.key("video", id) for id in job.videos]
     keys += [more.key("character", id) for id in job.characters]
-    return Forgotten(job, manifest.version, latents, done, sorted(keys))
+    return Forgotten(job, manifest.version, latents, done, sorted(keys), uploads)
 
 
 def close(store: Store) -> None:

@@ -200,6 +200,8 @@ def _print_outcome(done: Forgotten, report: Path) -> None:
         f"values for {found.patterns:,} ids and pieces: {len(found.hits)} found"
     )
     _print_found(found)
+    if done.uploads.describe():
+        print(done.uploads.describe())
     print(f"report: {report}")
 
 

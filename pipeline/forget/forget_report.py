@@ -46,6 +46,8 @@ def report_facts(done: Forgotten) -> dict[str, Any]:
         "latents_removed": done.latents,
         "samples_that_lost_references": job.shortened,
         "units_removed": job.units,
+        "cut_uploads_removed": len(done.uploads.found),
+        "cut_uploads_listed": not done.uploads.problem,
         "version_before": job.version,
         "version_now": done.version,
         "tombstones": done.keys,

@@ -9,9 +9,11 @@ import pytest
 from flaky_proxy import FlakyProxy
 from object_store import KEY, SECRET, s3_server, use_endpoint
 from places import script
+from present import there
 from runs import curate, draw_video, rows
 from tiny_dataset import write_dataset
 
+from pipeline.dataset.cut_uploads import find_cut_uploads
 from pipeline.dataset.store import open_store
 from schemas import remote
 from schemas.remote import POLICY, LastingFault, NotRead
@@ -140,11 +142,62 @@ def run(job, *words):
 
 
 @pytest.mark.slow
-def test_forget_ends_on_a_store_with_marks_of_folders(server, tmp_path):
+def test_forget_ends_on_a_store_with_marks_of_folders_and_cut_off_uploads(server, tmp_path):
     url = "s3://answers/forget"
     write_dataset(url, 4, (32, 32), 5, num_validation=1)
     fs = fsspec.filesystem("s3", use_listings_cache=False)
     fs.call_s3("put_object", Bucket="answers", Key="forget/", Body=b"")
+    begin_upload(fs, "forget/samples/half.parquet")
     done = run("forget", url, "--video", "video-1", "--report", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "cut off: 1 uploads of 1 files" in done.stdout
+    assert find_cut_uploads(open_store(url)).found == ()
     assert '"complete": true' in (tmp_path / "report.json").read_text()
+
+
+def begin_upload(fs, key):
+    """Leave what a kill leaves of an upload in parts."""
+    upload = there(fs.call_s3("create_multipart_upload", Bucket="answers", Key=key))
+    names = {"Bucket": "answers", "Key": key, "UploadId": upload["UploadId"]}
+    fs.call_s3("upload_part", PartNumber=1, Body=b"x" * 1000, **names)
+
+
+@pytest.mark.slow
+def test_vacuum_shows_and_removes_uploads_that_a_kill_cut_off(server):
+    url = "s3://answers/vacuum"
+    write_dataset(url, 4, (32, 32), 5, num_validation=1)
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    for key in ("vacuum/samples/half.parquet", "vacuum/samples/half.parquet", "vacuum2/other"):
+        begin_upload(fs, key)
+    done = run("vacuum", url)
+    assert done.returncode == 3
+    assert "cut off: 2 uploads of 1 files" in done.stdout
+    assert len(find_cut_uploads(open_store(url)).found) == 2
+    assert run("vacuum", url, "--yes").returncode == 0
+    left = fs.call_s3("list_multipart_uploads", Bucket="answers")
+    assert [upload["Key"] for upload in left["Uploads"]] == ["vacuum2/other"]
+    assert "nothing to remove" in run("vacuum", url).stdout
+
+
+def test_pages_of_cut_off_uploads_are_all_read_and_who_may_not_list_them_is_told(
+    server, monkeypatch
+):
+    store, told = open_store("s3://answers/pages"), []
+
+    def call_s3(_self, method, **asked):
+        told.append(asked)
+        last = "KeyMarker" in asked
+        upload = {"Key": f"pages/{len(told)}", "UploadId": "u"}
+        following = {} if last else {"NextKeyMarker": "k", "NextUploadIdMarker": "u"}
+        return {"Uploads": [upload], "IsTruncated": not last, **following}
+
+    kind = fsspec.get_filesystem_class("s3")
+    monkeypatch.setattr(kind, "call_s3", call_s3)
+    assert [each.key for each in find_cut_uploads(store).found] == ["pages/1", "pages/2"]
+
+    def forbid(_self, method, **asked):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(kind, "call_s3", forbid)
+    assert "cannot be listed: Permission denied" in find_cut_uploads(store).describe()
+    assert find_cut_uploads(open_store("memory://pages")).describe() == ""
