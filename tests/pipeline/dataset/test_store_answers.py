@@ -144,15 +144,16 @@ def run(job, *words):
 @pytest.mark.slow
 def test_forget_ends_on_a_store_with_marks_of_folders_and_cut_off_uploads(server, tmp_path):
     url = "s3://answers/forget"
-    write_dataset(url, 4, (32, 32), 5, num_validation=1)
     fs = fsspec.filesystem("s3", use_listings_cache=False)
+    data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
+    fs.put(f"{data}/", "answers/forget/", recursive=True)
     fs.call_s3("put_object", Bucket="answers", Key="forget/", Body=b"")
     begin_upload(fs, "forget/samples/half.parquet")
-    done = run("forget", url, "--video", "video-1", "--report", str(tmp_path))
+    done = run("forget", url, "--video", "video-1", "--report", str(tmp_path / "report"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cut off: 1 uploads of 1 files" in done.stdout
     assert find_cut_uploads(open_store(url)).found == ()
-    assert '"complete": true' in (tmp_path / "report.json").read_text()
+    assert '"complete": true' in (tmp_path / "report" / "report.json").read_text()
 
 
 def begin_upload(fs, key):
@@ -163,10 +164,11 @@ def begin_upload(fs, key):
 
 
 @pytest.mark.slow
-def test_vacuum_shows_and_removes_uploads_that_a_kill_cut_off(server):
+def test_vacuum_shows_and_removes_uploads_that_a_kill_cut_off(server, tmp_path):
     url = "s3://answers/vacuum"
-    write_dataset(url, 4, (32, 32), 5, num_validation=1)
     fs = fsspec.filesystem("s3", use_listings_cache=False)
+    data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
+    fs.put(f"{data}/", "answers/vacuum/", recursive=True)
     for key in ("vacuum/samples/half.parquet", "vacuum/samples/half.parquet", "vacuum2/other"):
         begin_upload(fs, key)
     done = run("vacuum", url)
