@@ -76,8 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
         if not (arguments.yes or _confirmed(number)):
             print("nothing was removed; add --yes, or answer y")
             return NOT_CONFIRMED
-        number = remove(leftovers, store, arguments.keep, arguments.days) + len(uploads.found)
-        remove_cut_uploads(uploads, store)
+        number = remove(leftovers, store, arguments.keep, arguments.days)
+        gone = remove_cut_uploads(uploads, store)
+    if gone.problem and not uploads.problem:
+        print(gone.describe())
+    number += len(gone.found)
     print(f"removed {number} files")
     return DONE
 

@@ -8,9 +8,10 @@ s3://KEY:SECRET@bucket    would be a bucket of that name; keys belong into the e
 import re
 from pathlib import Path
 
-from schemas.uris import FILE, public_uri
+from schemas.uris import FILE, is_cut_by_a_slash, public_uri
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::.*://")  # simplecache::s3://bucket/data
 _ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")  # one letter would be a drive
 _FILE = re.compile(r"file:(?=/)", re.IGNORECASE)
 _KEYS_OF = {
@@ -22,7 +23,7 @@ _KEYS_OF |= {"s3a": _KEYS_OF["s3"], "gcs": _KEYS_OF["gs"]}
 
 def is_url(location: str) -> bool:
     """Return whether a location is a URL, and no path."""
-    return bool(_URL.match(location))
+    return bool(_URL.match(location) or _CHAIN.match(location))
 
 
 def location_of(text: str | Path) -> str:
@@ -39,11 +40,11 @@ def location_of(text: str | Path) -> str:
         raise ValueError(
             f"{scheme}:/ is no URL: write {shown(text)}, or ./{scheme}:/… for a folder of that name"
         )
-    scheme, mark, rest = text.partition("://")
     if not is_url(text):
         return text
     _refuse_keys(text)
-    return scheme.lower() + mark + rest
+    scheme, mark, rest = text.partition("://")
+    return text if _CHAIN.match(text) else scheme.lower() + mark + rest
 
 
 def _path_of(url: str) -> str:
@@ -64,8 +65,10 @@ def _refuse_keys(url: str) -> None:
         scheme, _, rest = link.partition("://")
         place, slash, path = rest.partition("/")
         keys = _KEYS_OF.get(scheme.lower())
-        if keys and "@" in place:
-            clean = f"{scheme.lower()}://{place.rpartition('@')[2]}{slash}{path}"
+        cut = is_cut_by_a_slash(place, path)
+        if keys and ("@" in place or cut):
+            kept = path.partition("@")[2] if cut else f"{place.rpartition('@')[2]}{slash}{path}"
+            clean = f"{scheme.lower()}://{kept}"
             raise ValueError(
                 f"a URL must hold no key: write {public_uri(clean)}, and set {keys}, instead of "
                 "what stands before the @"
@@ -74,4 +77,6 @@ def _refuse_keys(url: str) -> None:
 
 def shown(text: str | Path) -> str:
     """Return what was given, as messages name it: without secrets, whatever is wrong with it."""
+    if _FILE.match(str(text)):
+        return str(text)
     return public_uri(re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])", r"\1://", str(text)))

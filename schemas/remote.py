@@ -230,6 +230,15 @@ def add_repeated(repeated: Counter[str]) -> None:
     _repeated.update(repeated)
 
 
+def read_whole(filesystem: Any, path: str) -> bytes:
+    """Read a file of a store in one request, so that what it refuses is told with the reason.
+
+    s3fs would ask for the size before, and the answer to HEAD has no room for a reason.
+    """
+    of_s3 = "s3" in filesystem.protocol  # a name, or several
+    return filesystem.cat_file(path, **({"max_concurrency": 1} if of_s3 else {}))
+
+
 class RemoteFile(io.RawIOBase):
     """A remote file, opened for reading at any place; every range is read under the policy."""
 

@@ -83,11 +83,23 @@ def _without_secrets(url: str) -> str:
     rest = rest.partition("#")[0] if web else rest
     place, _, query = rest.partition("?")
     host, slash, path = place.partition("/")
+    if is_cut_by_a_slash(host, path):
+        host, slash, path = path.partition("@")[2].partition("/")
     user, at, host_alone = host.rpartition("@")
     if at and (web or ":" in user):  # abfs://container@account names no user
         host = host_alone
     kept = _without_signature(query, web)
     return f"{scheme}://{host}{slash}{path}" + (f"?{kept}" if kept else "")
+
+
+def is_cut_by_a_slash(host: str, path: str) -> bool:
+    """Return whether a password that holds a slash was parted from its @ (half of AWS's have one).
+
+    What has a colon before the first slash and is no password: a port, an ARN, an IPv6 address.
+    """
+    if ":" not in host or "@" in host or "@" not in path:
+        return False
+    return not host.rpartition(":")[2].isdigit() and not host.startswith(("arn:", "["))
 
 
 def _without_signature(query: str, web: bool) -> str:

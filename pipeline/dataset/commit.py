@@ -65,6 +65,11 @@ def stage_file(path: str, content: bytes, rows: int, store: Store) -> DataFile:
     return DataFile(path, rows, len(content), digest)
 
 
+def is_data_file(path: str) -> bool:
+    """Return whether a publisher gives a file such a name."""
+    return bool(_DATA_FILE.fullmatch(path))
+
+
 def publish(manifest: Manifest, store: Store) -> None:
     """Create the manifest over files that are written, move the pointer, sweep.
 
@@ -166,7 +171,7 @@ def files_of_version(version: int, store: Store) -> dict[str, int]:
 def data_files(store: Store) -> list[str]:
     """Return the files of all versions, and what is staged: those that have our names."""
     found = (path for folder in (*FOLDERS, STAGING) for path in store.list(folder))
-    return [path for path in found if _DATA_FILE.fullmatch(path)]
+    return [path for path in found if is_data_file(path)]
 
 
 def damaged_files(manifest: Manifest, store: Store) -> list[str]:

@@ -12,7 +12,15 @@ from typing import Any
 
 from pipeline.dataset.input_manifests import MANIFEST_SUFFIXES, ManifestRow, read_manifest_rows
 from schemas.locations import is_url, location_of, shown
-from schemas.remote import NotRead, RemoteConfig, is_chain, open_filesystem, policy, retry
+from schemas.remote import (
+    NotRead,
+    RemoteConfig,
+    is_chain,
+    open_filesystem,
+    policy,
+    read_whole,
+    retry,
+)
 from schemas.uris import (
     FILE,
     is_local,
@@ -205,7 +213,7 @@ class _Search:
         except OSError as problem:
             if _suffix(path) in VIDEO_SUFFIXES:  # a video, then; reading it will say why
                 return [(_location_of(pattern, fs, path, path), {})]
-            raise _not_listed(pattern, problem) from None
+            raise _not_listed(pattern, self._told(fs, path, problem)) from None
         infos = {
             _location_of(pattern, fs, path, found): info
             for found, info in below.items()
@@ -230,6 +238,14 @@ class _Search:
         if not files:
             raise ValueError(f"input {public_uri(pattern)}: the glob matches no file")
         return files
+
+    def _told(self, fs: Any, path: str, problem: OSError) -> OSError:
+        """Return the store's own words for a problem: an answer to HEAD has no room for them."""
+        try:
+            retry(lambda: fs.ls(path), self._remote)
+        except OSError as told:
+            return told
+        return problem
 
     def _info(self, fs: Any, path: str) -> dict[str, Any]:
         return retry(lambda: fs.info(path), self._remote)
@@ -259,7 +275,7 @@ class _Search:
             with open(location, "rb") as file:
                 return file.read()
         fs, path = open_filesystem(location)
-        return retry(lambda: fs.cat_file(path), self._remote)
+        return retry(lambda: read_whole(fs, path), self._remote)
 
     def _describe(self, place: str) -> InputVideo:
         return describe_file(place) if is_local(place) else self._describe_remote(place)

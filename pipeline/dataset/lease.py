@@ -104,6 +104,8 @@ class Lease:
             return None
         self._words["beat"] += 1
         store.write(_path(self._number), _content(self._words))
+        if self._ended.is_set():  # given back while this request was under way
+            return self.give_back()
         if max(_numbers(store), default=0) != self._number:
             self._lose()
             store.delete(_path(self._number))

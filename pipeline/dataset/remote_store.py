@@ -14,7 +14,15 @@ from typing import BinaryIO, TypeVar, cast
 
 from pipeline.dataset.lease import LEASES, Lease, hold_lease
 from schemas.files import inside
-from schemas.remote import NotRead, Refused, RemoteConfig, RemoteFile, open_filesystem, retry
+from schemas.remote import (
+    NotRead,
+    Refused,
+    RemoteConfig,
+    RemoteFile,
+    open_filesystem,
+    read_whole,
+    retry,
+)
 from schemas.uris import public_uri
 
 # Filesystems that refuse a second creation by themselves.
@@ -37,7 +45,7 @@ class RemoteStore:
         self._has_folders = scheme not in _PUT_IF_ABSENT or scheme == "memory"
 
     def read(self, path: str) -> bytes:
-        return self._call(path, lambda: self._fs.cat_file(self._at(path)))
+        return self._call(path, lambda: read_whole(self._fs, self._at(path)))
 
     def open(self, path: str) -> BinaryIO:
         file = self._call(path, lambda: RemoteFile(self._fs, self._at(path)))

@@ -125,8 +125,7 @@ def finish(job: Job, store: Store) -> Forgotten:
     _drop_units(job, store)
     _drop_tags(job, store)
     _drop_corrections(job, store)
-    uploads = find_cut_uploads(store)
-    remove_cut_uploads(uploads, store)
+    uploads = remove_cut_uploads(find_cut_uploads(store), store)
     done = scan(patterns, store, leave_out=JOURNAL)
     keys = [more.key("video", id) for id in job.videos]
     keys += [more.key("character", id) for id in job.characters]

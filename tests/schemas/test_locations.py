@@ -27,6 +27,8 @@ from trainer.data.files import Folder
         (Path("s3:/x"), "s3:/x"),
         ("s3://bucket/who@where", "s3://bucket/who@where"),
         ("abfs://container@account.dfs/x", "abfs://container@account.dfs/x"),
+        ("s3://arn:aws:s3:eu-west-1:1:accesspoint/n/who@where",) * 2,
+        ("simplecache::S3://bucket/data", "simplecache::S3://bucket/data"),
     ],
 )
 def test_what_was_meant_is_opened(text, meant):
@@ -44,6 +46,8 @@ def test_what_was_meant_is_opened(text, meant):
         ("S3A://5ecre7@bucket/x", "write s3a://bucket/x, and set AWS_ACCESS_KEY_ID"),
         ("gs://user:5ecre7@bucket/x", "set GOOGLE_APPLICATION_CREDENTIALS"),
         ("zip://a.zip::s3://KEY:5ecre7@bucket/x", "write s3://bucket/x, and"),
+        ("s3://KEY:half/5ecre7@bucket/x", "write s3://bucket/x, and set AWS_ACCESS_KEY_ID"),
+        ("s3:/KEY:half/5ecre7@bucket/out", "write s3://bucket/out, or"),
     ],
 )
 def test_a_slip_is_refused_in_every_place_and_leaves_no_folder(text, says, tmp_path, monkeypatch):
@@ -81,4 +85,13 @@ def test_a_scheme_in_capitals_is_the_same_store():
 def test_a_name_in_messages_holds_no_secret():
     assert shown("memory://user:5ecre7@host/data") == "memory://host/data"
     assert Folder("memory://user:5ecre7@host/data").url == "memory://host/data"
+    assert shown("https://user:half/5ecre7@host/data") == "https://host/data"
+    assert shown("http://host:80/who@where") == "http://host:80/who@where"
     assert shown("data/set") == "data/set"
+    assert shown("file:///data/set") == "file:///data/set"
+
+
+def test_a_dataset_in_a_chain_is_no_folder_of_this_machine(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    chain = f"simplecache::file://{tmp_path}"
+    assert Folder(chain).read("a") == open_store(chain).read("a") == b"1"

@@ -10,7 +10,7 @@ from typing import Any
 from schemas.bounded_parquet import BoundedParquet
 from schemas.files import inside
 from schemas.locations import is_url, location_of, shown
-from schemas.remote import RemoteFile, open_filesystem, retry
+from schemas.remote import RemoteFile, open_filesystem, read_whole, retry
 
 READERS = 16  # files looked at at once; an object store answers slowly, but many at a time
 
@@ -34,7 +34,7 @@ class Folder:
         if self.is_local:
             return Path(self._local(path)).read_bytes()
         filesystem, root = self._remote()
-        return retry(lambda: filesystem.cat_file(f"{root}/{inside(path)}"))
+        return retry(lambda: read_whole(filesystem, f"{root}/{inside(path)}"))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the size of every file below a folder, by path; empty when there is none."""

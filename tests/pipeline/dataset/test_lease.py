@@ -61,9 +61,13 @@ def leases(url):
     return open_store(url).list(lease.LEASES)
 
 
+def held_by(store):
+    return store._lease
+
+
 def beat(store):
     """Give one sign of life, as the holder's thread does."""
-    store._lease._try_to_renew()
+    held_by(store)._try_to_renew()
 
 
 def test_a_second_job_is_refused_and_the_lease_goes_with_the_job(url):
@@ -192,6 +196,30 @@ def test_a_request_that_hangs_does_not_keep_the_next_sign_of_life(monkeypatch):
     with open_store(url).lock():
         assert beaten.wait(60)
         release.set()
+
+
+def test_a_sign_of_life_that_arrives_after_the_end_leaves_no_lease(url, clock, monkeypatch):
+    store = open_store(url)
+    with store.lock():
+        held = held_by(store)
+        read = held._once.read
+
+        def end_meanwhile(path):
+            found = read(path)
+            held.give_back()
+            held._ended.is_set = lambda: False  # until the beat is on its way
+            return found
+
+        write = held._once.write
+
+        def write_late(path, content):
+            write(path, content)
+            held._ended.is_set = lambda: True
+
+        monkeypatch.setattr(held._once, "read", end_meanwhile)
+        monkeypatch.setattr(held._once, "write", write_late)
+        beat(store)
+        assert leases(url) == []
 
 
 def _hold(url, ready):

@@ -14,10 +14,13 @@ from runs import curate, draw_video, rows
 from tiny_dataset import write_dataset
 
 from pipeline.dataset.cut_uploads import find_cut_uploads
+from pipeline.dataset.inputs import list_inputs
 from pipeline.dataset.store import open_store
 from schemas import remote
 from schemas.remote import POLICY, LastingFault, NotRead
+from trainer.data.files import Folder
 
+HALF = "samples/v0002-00000-0123456789abcdef.parquet"  # of a publisher that was killed
 QUICK = ("--set", "run.remote.pause_s=0.01", "--set", "run.remote.attempts=2")
 
 
@@ -105,6 +108,26 @@ def test_what_somebody_must_put_right_is_said_at_once_in_the_stores_words(proxy)
         open_store("s3://Not_A.-Bucket!/x").read("a")
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [
+        ("ExpiredToken", 400, "credentials: expired token"),
+        ("RequestTimeTooSkewed", 403, "clock is not the store's"),
+        ("InvalidAccessKeyId", 403, "InvalidAccessKeyId: no"),
+    ],
+)
+def test_the_reason_is_told_though_an_answer_to_head_has_no_room_for_it(proxy, code, status, told):
+    refused = refusal(code, status)
+    proxy.says = lambda method, path: (status, b"") if method == "HEAD" else refused
+    for read in (
+        lambda: open_store("s3://answers/x").read("manifest.json"),
+        lambda: Folder("s3://answers/x").read("manifest.json"),
+        lambda: list_inputs(["s3://answers/x/"]),
+    ):
+        with pytest.raises((NotRead, ValueError), match=told):
+            read()
+
+
 def test_credentials_that_come_late_are_taken(server, monkeypatch, tmp_path):
     """A client that was made without any would never look again."""
     monkeypatch.setenv(POLICY, "attempts=3,pause_s=0.01")
@@ -148,10 +171,10 @@ def test_forget_ends_on_a_store_with_marks_of_folders_and_cut_off_uploads(server
     data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
     fs.put(f"{data}/", "answers/forget/", recursive=True)
     fs.call_s3("put_object", Bucket="answers", Key="forget/", Body=b"")
-    begin_upload(fs, "forget/samples/half.parquet")
+    begin_upload(fs, f"forget/{HALF}")
     done = run("forget", url, "--video", "video-1", "--report", str(tmp_path / "report"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "cut off: 1 uploads of 1 files" in done.stdout
+    assert f"cut off: 1 uploads of 1 files (forget/{HALF})" in done.stdout
     assert find_cut_uploads(open_store(url)).found == ()
     assert '"complete": true' in (tmp_path / "report" / "report.json").read_text()
 
@@ -169,7 +192,8 @@ def test_vacuum_shows_and_removes_uploads_that_a_kill_cut_off(server, tmp_path):
     fs = fsspec.filesystem("s3", use_listings_cache=False)
     data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
     fs.put(f"{data}/", "answers/vacuum/", recursive=True)
-    for key in ("vacuum/samples/half.parquet", "vacuum/samples/half.parquet", "vacuum2/other"):
+    others = [f"vacuum/sub/{HALF}", "vacuum/videos/raw.mov", f"vacuum2/{HALF}"]
+    for key in (f"vacuum/{HALF}", f"vacuum/{HALF}", *others):
         begin_upload(fs, key)
     done = run("vacuum", url)
     assert done.returncode == 3
@@ -177,7 +201,7 @@ def test_vacuum_shows_and_removes_uploads_that_a_kill_cut_off(server, tmp_path):
     assert len(find_cut_uploads(open_store(url)).found) == 2
     assert run("vacuum", url, "--yes").returncode == 0
     left = fs.call_s3("list_multipart_uploads", Bucket="answers")
-    assert [upload["Key"] for upload in left["Uploads"]] == ["vacuum2/other"]
+    assert sorted(upload["Key"] for upload in left["Uploads"]) == others
     assert "nothing to remove" in run("vacuum", url).stdout
 
 
@@ -189,17 +213,38 @@ def test_pages_of_cut_off_uploads_are_all_read_and_who_may_not_list_them_is_told
     def call_s3(_self, method, **asked):
         told.append(asked)
         last = "KeyMarker" in asked
-        upload = {"Key": f"pages/{len(told)}", "UploadId": "u"}
+        upload = {"Key": f"pages/units/{len(told)}", "UploadId": "u"}
         following = {} if last else {"NextKeyMarker": "k", "NextUploadIdMarker": "u"}
         return {"Uploads": [upload], "IsTruncated": not last, **following}
 
     kind = fsspec.get_filesystem_class("s3")
     monkeypatch.setattr(kind, "call_s3", call_s3)
-    assert [each.key for each in find_cut_uploads(store).found] == ["pages/1", "pages/2"]
+    found = [each.key for each in find_cut_uploads(store).found]
+    assert found == ["pages/units/1", "pages/units/2"]
 
     def forbid(_self, method, **asked):
         raise PermissionError("not yours")
 
     monkeypatch.setattr(kind, "call_s3", forbid)
-    assert "cannot be listed: Permission denied" in find_cut_uploads(store).describe()
+    told_why = find_cut_uploads(store).describe()
+    assert told_why.endswith("stay: Permission denied (s3:ListBucketMultipartUploads)")
     assert find_cut_uploads(open_store("memory://pages")).describe() == ""
+
+
+@pytest.mark.slow
+def test_who_may_not_remove_uploads_is_told_and_forget_ends(proxy, tmp_path):
+    url = "s3://answers/kept"
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
+    fs.put(f"{data}/", "answers/kept/", recursive=True)
+    begin_upload(fs, f"kept/{HALF}")
+    forbidden = refusal("AccessDenied", 403)
+    proxy.says = lambda method, path: forbidden if "uploadId" in path else None
+    why = f"kept/{HALF}: Permission denied (s3:AbortMultipartUpload)"
+    vacuumed = run("vacuum", url, "--yes")
+    assert vacuumed.returncode == 0, vacuumed.stdout + vacuumed.stderr
+    assert why in vacuumed.stdout
+    done = run("forget", url, "--video", "video-1", "--report", str(tmp_path / "report"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert why in done.stdout
+    assert '"complete": true' in (tmp_path / "report" / "report.json").read_text()
