@@ -202,22 +202,14 @@ def test_a_sign_of_life_that_arrives_after_the_end_leaves_no_lease(url, clock, m
     store = open_store(url)
     with store.lock():
         held = held_by(store)
-        read = held._once.read
-
-        def end_meanwhile(path):
-            found = read(path)
-            held.give_back()
-            held._ended.is_set = lambda: False  # until the beat is on its way
-            return found
-
         write = held._once.write
 
-        def write_late(path, content):
+        def arrive_late(path, content):
+            held.stop()
+            held.give_back()
             write(path, content)
-            held._ended.is_set = lambda: True
 
-        monkeypatch.setattr(held._once, "read", end_meanwhile)
-        monkeypatch.setattr(held._once, "write", write_late)
+        monkeypatch.setattr(held._once, "write", arrive_late)
         beat(store)
         assert leases(url) == []
 
