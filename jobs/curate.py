@@ -4,8 +4,8 @@
     RAY_AUTH_MODE=token ray job submit --working-dir . -- python jobs/curate.py --input … --output …
 
 Run the same command again to go on after an interruption. Exit codes: 0 done, 1 nothing was kept,
-2 wrong arguments or an output that cannot be used, 3 too many videos failed, or some could not be
-read this time, 130 interrupted.
+or Ray itself ended the run, 2 wrong arguments or an output that cannot be used, 3 too many videos
+failed, or some could not be read this time, 130 interrupted.
 """
 
 import sys
