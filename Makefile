@@ -1,7 +1,7 @@
 # make demo        a real dataset from real video, a model trained on it, a video that it made
 # make demo-data   the dataset and a picture of it alone, in a minute and a half
 # make test-fast   the tests of everything that are quick: two and a quarter minutes on two processors
-# make test        every check and the whole test suite: seventeen minutes on two processors
+# make test        every check and the whole test suite: twenty-two minutes on two processors
 # make test JOBS=6   more test files side by side
 # make lock        requirements/: every package that a user installs, with the hashes of its files
 # make sbom        the same packages as CycloneDX, bill-of-materials.json; and what is known against them
