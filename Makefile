@@ -1,6 +1,6 @@
 # make demo        a real dataset from real video, a model trained on it, a video that it made
 # make demo-data   the dataset and a picture of it alone, in a minute and a half
-# make test-fast   the tests of everything that are quick: two and a quarter minutes on two processors
+# make test-fast   the tests of everything that are quick: three and a half minutes on two processors
 # make test        every check and the whole test suite: twenty-two minutes on two processors
 # make test JOBS=6   more test files side by side
 # make lock        requirements/: every package that a user installs, with the hashes of its files
