@@ -11,9 +11,11 @@ from pathlib import Path
 from schemas.uris import FILE, is_cut_by_a_slash, public_uri
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::.*://")  # simplecache::s3://bucket/data
+# simplecache::s3://bucket/data, also where nobody knows the first: no folder is meant
+_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::.*://")
 _ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")  # one letter would be a drive
 _FILE = re.compile(r"file:(?=/)", re.IGNORECASE)
+S3_SCHEMES = ("s3", "s3a")
 _KEYS_OF = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",

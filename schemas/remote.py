@@ -27,7 +27,7 @@ from schemas.call_errors import (
     is_lasting,
     lacks_credentials,
 )
-from schemas.locations import location_of
+from schemas.locations import S3_SCHEMES, location_of
 from schemas.settings import check_settings, setting
 from schemas.start import remedy_of
 from schemas.web import WEB_SCHEMES, web_options
@@ -134,7 +134,7 @@ def open_filesystem(location: str) -> tuple[Any, str]:
         options = kind._get_kwargs_from_urls(location) | {"use_listings_cache": False}
         if scheme in WEB_SCHEMES:
             options |= web_options(location, private)
-        if scheme in ("s3", "s3a"):  # it would repeat by itself, unseen and without patience
+        if scheme in S3_SCHEMES:  # it would repeat by itself, unseen and without patience
             options |= {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 1}}}
         return kind(**options), kind._strip_protocol(location)
     except ImportError as error:

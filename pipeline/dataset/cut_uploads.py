@@ -13,9 +13,9 @@ from typing import Any
 
 from pipeline.dataset.commit import is_data_file
 from pipeline.dataset.store import Store
+from schemas.locations import S3_SCHEMES
 from schemas.remote import describe, open_filesystem, retry
 
-_S3 = ("s3", "s3a")
 _FOLDERS = ("units/", "edits/", "latents/")  # of a dataset, beside its data files
 _NAMED = 3  # keys
 
@@ -47,7 +47,7 @@ class CutUploads:
 
 def find_cut_uploads(store: Store) -> CutUploads:
     """Return what is left below the dataset's prefix; nothing on stores other than S3."""
-    if store.location.partition("://")[0] not in _S3:
+    if store.location.partition("://")[0] not in S3_SCHEMES:
         return CutUploads()
     filesystem, root = open_filesystem(store.location)
     bucket, _, prefix = root.rstrip("/").partition("/")

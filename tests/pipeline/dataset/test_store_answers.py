@@ -164,12 +164,17 @@ def run(job, *words):
     )  # fmt: skip
 
 
+def put_dataset(folder, name):
+    """Put a small dataset on the store; return the filesystem and the URL."""
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    data = write_dataset(folder / "data", 4, (32, 32), 5, num_validation=1)
+    fs.put(f"{data}/", f"answers/{name}/", recursive=True)
+    return fs, f"s3://answers/{name}"
+
+
 @pytest.mark.slow
 def test_forget_ends_on_a_store_with_marks_of_folders_and_cut_off_uploads(server, tmp_path):
-    url = "s3://answers/forget"
-    fs = fsspec.filesystem("s3", use_listings_cache=False)
-    data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
-    fs.put(f"{data}/", "answers/forget/", recursive=True)
+    fs, url = put_dataset(tmp_path, "forget")
     fs.call_s3("put_object", Bucket="answers", Key="forget/", Body=b"")
     begin_upload(fs, f"forget/{HALF}")
     done = run("forget", url, "--video", "video-1", "--report", str(tmp_path / "report"))
@@ -188,10 +193,7 @@ def begin_upload(fs, key):
 
 @pytest.mark.slow
 def test_vacuum_shows_and_removes_uploads_that_a_kill_cut_off(server, tmp_path):
-    url = "s3://answers/vacuum"
-    fs = fsspec.filesystem("s3", use_listings_cache=False)
-    data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
-    fs.put(f"{data}/", "answers/vacuum/", recursive=True)
+    fs, url = put_dataset(tmp_path, "vacuum")
     others = [f"vacuum/sub/{HALF}", "vacuum/videos/raw.mov", f"vacuum2/{HALF}"]
     for key in (f"vacuum/{HALF}", f"vacuum/{HALF}", *others):
         begin_upload(fs, key)
@@ -233,10 +235,7 @@ def test_pages_of_cut_off_uploads_are_all_read_and_who_may_not_list_them_is_told
 
 @pytest.mark.slow
 def test_who_may_not_remove_uploads_is_told_and_forget_ends(proxy, tmp_path):
-    url = "s3://answers/kept"
-    fs = fsspec.filesystem("s3", use_listings_cache=False)
-    data = write_dataset(tmp_path / "data", 4, (32, 32), 5, num_validation=1)
-    fs.put(f"{data}/", "answers/kept/", recursive=True)
+    fs, url = put_dataset(tmp_path, "kept")
     begin_upload(fs, f"kept/{HALF}")
     forbidden = refusal("AccessDenied", 403)
     proxy.says = lambda method, path: forbidden if "uploadId" in path else None
